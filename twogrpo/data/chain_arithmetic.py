@@ -1,0 +1,151 @@
+"""The embedded task: order of operations in Z/10, worked out step by step.
+
+A prompt is ``(3*8)+5*7*9=``. The wanted response is its written reduction,
+``4+5*7*9=4+5*9=4+5=9``, then the end token; what follows the last ``=`` is the answer.
+Every operand and every result is one digit, so a character is a token and an expression is a
+plain string. The five benchmarks are shifted distributions that stand in for the paper's five.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+MODULUS = 10
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One expression to reduce; ``problem_id`` is its split and itself, so it never changes."""
+
+    problem_id: str
+    text: str  # the prompt, up to and with its "="
+    answer: str  # one digit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one split draws its expressions, and the percentage of all expressions it owns."""
+
+    owned_percent: int
+    operands: tuple[int, int] = (3, 5)  # fewest and most, equally likely in between
+    digits: str = "0123456789"
+    operators: str = "+-*"  # a repeated symbol is drawn so much oftener
+    parenthesised_fraction: float = 0.3
+
+
+# Every value here is ours: the paper has no such task.
+RECIPES: dict[str, Recipe] = {
+    "warm_start": Recipe(owned_percent=40, operands=(2, 6)),
+    "rl_pool": Recipe(owned_percent=25),
+    "validation": Recipe(owned_percent=10),
+    "in_distribution": Recipe(owned_percent=5),
+    "longer": Recipe(owned_percent=5, operands=(6, 6)),
+    "parenthesised": Recipe(owned_percent=5, parenthesised_fraction=1.0),
+    "multiplication": Recipe(owned_percent=5, operators="+-**"),
+    "big_digits": Recipe(owned_percent=5, digits="6789"),
+}
+BENCHMARKS = ("in_distribution", "longer", "parenthesised", "multiplication", "big_digits")
+
+# What binds tightest first; within a pattern the leftmost match is reduced.
+_REDEXES = tuple(map(re.compile, (r"\(\d[-+*]\d\)", r"\d\*\d", r"\d[-+]\d")))
+_MAX_REJECTED_DRAWS = 100_000
+
+
+def problems(split: str, count: int, seed: int) -> list[Problem]:
+    """The first ``count`` different problems of a split's stream for this seed.
+
+    The same on every machine, and a prefix of what a larger ``count`` gives. Splits share no
+    expression, whatever their counts and seeds (see `owner`).
+
+    Raises:
+        ValueError: for an unknown split, or one too small for so many different problems.
+    """
+    found: dict[str, Problem] = {}
+    rejected = 0
+    stream = expressions(split, seed)
+    while len(found) < count:
+        expression = next(stream)
+        rejected = rejected + 1 if expression in found else 0
+        if rejected > _MAX_REJECTED_DRAWS:
+            raise ValueError(
+                f"count={count} exceeds the different problems of split={split}: "
+                f"use {len(found)} or fewer"
+            )
+        found.setdefault(expression, _problem(split, expression))
+    return list(found.values())
+
+
+def expressions(split: str, seed: int) -> Iterator[str]:
+    """An endless stream of the split's own expressions, with repetitions."""
+    if split not in RECIPES:
+        raise ValueError(f"split={split} is unknown: use one of {', '.join(RECIPES)}")
+    rng = random.Random(f"{split}/{seed}")  # a string seed is hashed by SHA-512, not by hash()
+    while True:
+        expression = _draw(RECIPES[split], rng)
+        if owner(expression) == split:
+            yield expression
+
+
+def owner(expression: str) -> str:
+    """The one split that may use this expression, by a stable hash of its characters.
+
+    This makes the splits disjoint by construction: no exclusion list, no order of generation.
+    """
+    bucket = int.from_bytes(hashlib.sha256(expression.encode()).digest()[:8]) % 100
+    for split, recipe in RECIPES.items():
+        bucket -= recipe.owned_percent
+        if bucket < 0:
+            return split
+    raise AssertionError("the owned percentages do not sum to 100")
+
+
+def operate(left: str, operator: str, right: str) -> str:
+    """``left operator right`` in Z/10, digits in and digit out: ``operate("3", "-", "5") == "8"``."""
+    a, b = int(left), int(right)
+    return str({"+": a + b, "-": a - b, "*": a * b}[operator] % MODULUS)
+
+
+def reduce_once(expression: str) -> str:
+    """Carry out the operation that comes first: parentheses, then ``*``, then left to right.
+
+    >>> reduce_once("4+5*7*9")
+    '4+5*9'
+    """
+    for redex in _REDEXES:
+        if match := redex.search(expression):
+            value = operate(*match.group().strip("()"))
+            return expression[: match.start()] + value + expression[match.end() :]
+    raise ValueError(f"expression={expression!r} has no operation left to carry out")
+
+
+def trace(expression: str, *, step: Callable[[str], str] = reduce_once) -> str:
+    """The written reduction down to one digit, steps joined by ``=``.
+
+    >>> trace("(3*8)+5*7*9")
+    '4+5*7*9=4+5*9=4+5=9'
+
+    ``step`` carries out one operation; a careless one writes a careless trace.
+    """
+    steps = []
+    while len(expression) > 1:
+        expression = step(expression)
+        steps.append(expression)
+    return "=".join(steps)
+
+
+def _problem(split: str, expression: str) -> Problem:
+    answer = trace(expression)[-1]
+    return Problem(problem_id=f"{split}/{expression}", text=f"{expression}=", answer=answer)
+
+
+def _draw(recipe: Recipe, rng: random.Random) -> str:
+    """One expression: digits and operators by turns, perhaps one pair of neighbours in ( )."""
+    terms = rng.choices(recipe.digits, k=rng.randint(*recipe.operands))
+    # Around all of a two-operand expression parentheses would say nothing.
+    if len(terms) > 2 and rng.random() < recipe.parenthesised_fraction:
+        first = rng.randrange(len(terms) - 1)
+        pair = f"({terms[first]}{rng.choice(recipe.operators)}{terms[first + 1]})"
+        terms[first : first + 2] = [pair]
+    return terms[0] + "".join(rng.choice(recipe.operators) + term for term in terms[1:])
