@@ -1,0 +1,156 @@
+"""Refuses a configuration that cannot run or would not mean what it says, before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Training
+from twogrpo.core.advantages import ADVANTAGES
+from twogrpo.core.aggregation import AGGREGATIONS
+from twogrpo.core.surrogates import SURROGATES
+
+RESAMPLING = ("none", "new_prompt")
+ON_BUDGET_SPENT = ("fill_with_dead_groups",)
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError at the first value that is wrong by itself or beside another."""
+    check_algorithm(config.algorithm)
+    check_training(config.training)
+    check_evaluation(config.evaluation)
+    _check_batches(config)
+    _check_sampling("rollout", config.rollout.temperature, config.rollout.top_p, config.rollout.top_k)
+    if config.rollout.top_p != 1 or config.rollout.top_k != 0:
+        raise ConfigError(
+            f"rollout.top_p={config.rollout.top_p} rollout.top_k={config.rollout.top_k}: training on "
+            "a truncated distribution makes ratios against it wrong: use top_p=1 top_k=0"
+        )
+    at_least("dataset.num_prompts", config.dataset.num_prompts, 1)
+    at_least("dataset.max_prompt_tokens", config.dataset.max_prompt_tokens, 1)
+    at_least("dataset.max_response_tokens", config.dataset.max_response_tokens, 1)
+    at_least("seed", config.seed, 0)
+    at_least("dataset.seed", config.dataset.seed, 0)
+    at_least("tracking.kl_rollouts", config.tracking.kl_rollouts, 0)
+    one_of("resume", config.resume, ("auto", "never"))
+    _check_hardware(config)
+
+
+def check_algorithm(algorithm: Algorithm) -> None:
+    """Raises ConfigError."""
+    if algorithm.group_size < 2:
+        raise ConfigError(
+            f"algorithm.group_size={algorithm.group_size} has no baseline: use 2 or more"
+        )
+    one_of("algorithm.advantage", algorithm.advantage, ADVANTAGES)
+    one_of("algorithm.surrogate", algorithm.surrogate, SURROGATES)
+    one_of("algorithm.aggregation", algorithm.aggregation, AGGREGATIONS)
+    one_of("algorithm.resampling", algorithm.resampling, RESAMPLING)
+    at_least("algorithm.minibatch_scale", algorithm.minibatch_scale, 1)
+    positive("algorithm.learning_rate_scale", algorithm.learning_rate_scale)
+    at_least("algorithm.advantage_epsilon", algorithm.advantage_epsilon, 0)
+    if not 0 < algorithm.clip_low <= 1:
+        raise ConfigError(f"algorithm.clip_low={algorithm.clip_low}: use a value in (0, 1]")
+    positive("algorithm.clip_high", algorithm.clip_high)
+    if algorithm.resampling != "none":
+        _check_budget(algorithm)
+
+
+def check_training(training: Training) -> None:
+    """Raises ConfigError."""
+    for key in (
+        "epochs",
+        "prompts_per_generation",
+        "prompts_per_minibatch",
+        "checkpoint_every",
+        "checkpoints_kept",
+    ):
+        at_least(f"training.{key}", getattr(training, key), 1)
+    at_least("training.warmup_updates", training.warmup_updates, 0)
+    positive("training.learning_rate", training.learning_rate)
+    positive("training.adam_epsilon", training.adam_epsilon)
+    for key in ("adam_beta1", "adam_beta2"):
+        value = getattr(training, key)
+        if not 0 <= value < 1:
+            raise ConfigError(f"training.{key}={value}: use a value in [0, 1)")
+    if training.gradient_clip_norm is not None:
+        positive("training.gradient_clip_norm", training.gradient_clip_norm)
+
+
+def check_evaluation(evaluation: Evaluation) -> None:
+    """Raises ConfigError."""
+    _check_sampling("evaluation", evaluation.temperature, evaluation.top_p, evaluation.top_k)
+    at_least("evaluation.problems_per_benchmark", evaluation.problems_per_benchmark, 1)
+    at_least("evaluation.num_samples", evaluation.num_samples, 1)
+    at_least("evaluation.seed", evaluation.seed, 0)
+    at_least("evaluation.validation_every", evaluation.validation_every, 0)
+    if evaluation.validation_every:
+        at_least("evaluation.validation_problems", evaluation.validation_problems, 1)
+        at_least("evaluation.validation_samples", evaluation.validation_samples, 1)
+
+
+def _check_batches(config: Config) -> None:
+    generation, minibatch = config.training.prompts_per_generation, config.prompts_per_minibatch
+    if generation % minibatch:
+        divisors = [size for size in range(1, generation + 1) if generation % size == 0]
+        nearest = min(divisors, key=lambda size: abs(size - minibatch))
+        raise ConfigError(
+            f"training.prompts_per_minibatch={config.training.prompts_per_minibatch} × "
+            f"algorithm.minibatch_scale={config.algorithm.minibatch_scale} = {minibatch} prompts do "
+            f"not divide training.prompts_per_generation={generation}: make their product {nearest}"
+        )
+    if config.num_generations < 1:
+        raise ConfigError(
+            f"training.epochs={config.training.epochs} × dataset.num_prompts="
+            f"{config.dataset.num_prompts} is less than one generation of {generation} prompts: "
+            "lower training.prompts_per_generation or add prompts"
+        )
+
+
+def _check_budget(algorithm: Algorithm) -> None:
+    one_of("algorithm.on_budget_spent", algorithm.on_budget_spent, ON_BUDGET_SPENT)
+    budget = algorithm.resampling_budget_group_size
+    if budget is None or budget < algorithm.group_size:
+        raise ConfigError(
+            f"algorithm.resampling_budget_group_size={budget} is under one group: use "
+            f"algorithm.group_size={algorithm.group_size} or more (paper: 16)"
+        )
+
+
+def _check_hardware(config: Config) -> None:
+    hardware = config.hardware
+    one_of("hardware.device", hardware.device, ("cpu", "cuda"))
+    one_of("hardware.dtype", hardware.dtype, ("float32", "bfloat16"))
+    for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens"):
+        at_least(f"hardware.{key}", getattr(hardware, key), 1)
+    longest = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
+    if hardware.tokens_per_microbatch < longest:
+        raise ConfigError(
+            f"hardware.tokens_per_microbatch={hardware.tokens_per_microbatch} cannot hold one "
+            f"sequence of {longest} tokens: use {longest} or more"
+        )
+
+
+def _check_sampling(group: str, temperature: float, top_p: float, top_k: int) -> None:
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ConfigError(
+            f"{group}.temperature={temperature} draws the same response every time: use a value > 0"
+        )
+    if not 0 < top_p <= 1:
+        raise ConfigError(f"{group}.top_p={top_p}: use a value in (0, 1]")
+    at_least(f"{group}.top_k", top_k, 0)
+
+
+def at_least(key: str, value: float, bound: float) -> None:
+    if not value >= bound:
+        raise ConfigError(f"{key}={value} is too small: use {bound} or more")
+
+
+def positive(key: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{key}={value} must be positive and finite")
+
+
+def one_of(key: str, value: str | None, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{key}={value} is unknown: use one of {', '.join(choices)}")

@@ -1,0 +1,198 @@
+"""The one door where YAML becomes typed objects: the schema of conf/ and `parse`.
+
+What a key means, its unit and its source stand beside its value in conf/, the only place where
+values live; here stand the types.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A user's mistake, in one line that names key, value and remedy."""
+
+
+# Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.
+@dataclass
+class Algorithm:
+    name: str
+    group_size: int
+    minibatch_scale: int
+    learning_rate_scale: float
+    advantage: str
+    advantage_epsilon: float
+    surrogate: str
+    clip_low: float
+    clip_high: float
+    aggregation: str
+    resampling: str
+    resampling_budget_group_size: int | None
+    on_budget_spent: str | None
+
+
+@dataclass
+class Training:
+    epochs: int
+    prompts_per_generation: int
+    prompts_per_minibatch: int
+    learning_rate: float
+    warmup_updates: int
+    adam_beta1: float
+    adam_beta2: float
+    adam_epsilon: float
+    gradient_clip_norm: float | None
+    checkpoint_every: int
+    checkpoints_kept: int
+
+
+@dataclass
+class Model:
+    name: str
+    path: str
+    revision: str | None
+    prompt_template: str
+
+
+@dataclass
+class Dataset:
+    name: str
+    num_prompts: int
+    seed: int
+    max_prompt_tokens: int
+    max_response_tokens: int
+
+
+@dataclass
+class Reward:
+    name: str
+
+
+@dataclass
+class Rollout:
+    engine: str
+    temperature: float
+    top_p: float
+    top_k: int
+
+
+@dataclass
+class Hardware:
+    device: str
+    num_threads: int
+    dtype: str
+    tokens_per_microbatch: int
+    rollouts_per_call: int
+    logits_chunk_tokens: int
+
+
+@dataclass
+class Evaluation:
+    name: str
+    benchmarks: list[str]
+    problems_per_benchmark: int
+    num_samples: int
+    temperature: float
+    top_p: float
+    top_k: int
+    seed: int
+    at_end: bool
+    validation_every: int
+    validation_problems: int
+    validation_samples: int
+
+
+@dataclass
+class Tracking:
+    wandb_mode: str | None
+    wandb_project: str
+    wandb_group: str
+    progress_every_seconds: float
+    kl_rollouts: int
+
+
+@dataclass
+class Config:
+    """A training run."""
+
+    algorithm: Algorithm
+    training: Training
+    model: Model
+    dataset: Dataset
+    reward: Reward
+    rollout: Rollout
+    hardware: Hardware
+    evaluation: Evaluation
+    tracking: Tracking
+    seed: int
+    run_name: str
+    output_dir: str
+    resume: str
+
+    @property
+    def prompts_per_minibatch(self) -> int:
+        """Prompts whose rollouts one optimiser step sees."""
+        return self.training.prompts_per_minibatch * self.algorithm.minibatch_scale
+
+    @property
+    def rollouts_per_minibatch(self) -> int:
+        return self.prompts_per_minibatch * self.algorithm.group_size
+
+    @property
+    def updates_per_generation(self) -> int:
+        return self.training.prompts_per_generation // self.prompts_per_minibatch
+
+    @property
+    def num_generations(self) -> int:
+        """Loop steps of the run; a last incomplete generation is not begun (paper: 146.5 → 146)."""
+        prompts = self.training.epochs * self.dataset.num_prompts
+        return prompts // self.training.prompts_per_generation
+
+    @property
+    def learning_rate(self) -> float:
+        """After the warm-up."""
+        return self.training.learning_rate * self.algorithm.learning_rate_scale
+
+    def identity(self) -> str:
+        """Hash of every value that can change a number beyond rounding.
+
+        Two runs with the same identity and the same code are the same run; where its record lies,
+        how it is tracked and the hardware knobs are left out.
+        """
+        values = asdict(self)
+        for key in ("run_name", "output_dir", "resume", "tracking", "hardware"):
+            del values[key]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def parse(cfg: DictConfig, schema: type[T]) -> T:
+    """The typed object of a composed configuration.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value has the wrong type.
+    """
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(schema), cfg)
+        missing = sorted(OmegaConf.missing_keys(typed))
+        if missing:
+            raise ConfigError(f"{missing[0]}=??? is not set: give it a value, {missing[0]}=…")
+        return OmegaConf.to_object(typed)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def one_line(error: OmegaConfBaseException) -> str:
+    """`key: what is wrong` from omegaconf's several lines."""
+    message = str(error.msg or error).splitlines()[0]
+    if error.full_key is None or error.full_key in message:
+        return message
+    return f"{error.full_key}: {message}; see the comment beside the key in conf/"

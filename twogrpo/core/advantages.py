@@ -1,0 +1,111 @@
+"""Advantages: what a rollout's reward is worth beside its group's. Pure; P prompts, G rollouts each.
+
+The functions differ in their baseline and scale only. On a mixed pair (G = 2, rewards 1 and 0):
+
+| name                      | value on the pair | used by                                    |
+|---------------------------|-------------------|--------------------------------------------|
+| `standardised_population` | ±1                | the paper (its Eq. for A_i)                |
+| `standardised_sample`     | ±0.707            | verl, TRL, OpenRLHF                        |
+| `centred`                 | ±0.5              | Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) |
+| `leave_one_out`           | ±1                | RLOO (Ahmadian et al. 2024, arXiv 2402.14740) |
+| `class_balanced`          | ±2                | CTR-GRPO (the paper, v2)                   |
+
+A group whose rewards are all equal has advantage exactly 0 under every name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+AdvantageFunction = Callable[..., Tensor]
+
+
+def standardised_population(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+    """A_i = (r_i − mean(r)) / (std(r) + ε), std with denominator G (Shao et al. 2024, 2402.03300).
+
+    >>> import torch
+    >>> standardised_population(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), epsilon=0.0)
+    tensor([[ 1., -1.],
+            [ 0.,  0.]])
+    """
+    return _standardised(rewards_PG, epsilon=epsilon, correction=0)
+
+
+def standardised_sample(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+    """As `standardised_population` with the sample standard deviation (denominator G − 1).
+
+    >>> import torch
+    >>> standardised_sample(torch.tensor([[1.0, 0.0]]), epsilon=0.0)
+    tensor([[ 0.7071, -0.7071]])
+    """
+    return _standardised(rewards_PG, epsilon=epsilon, correction=1)
+
+
+def centred(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
+    """A_i = r_i − mean(r) (Liu et al. 2025, 2503.20783, "Dr. GRPO"). `epsilon` is not used."""
+    _check_groups(rewards_PG)
+    return _zero_where_equal(rewards_PG, rewards_PG - rewards_PG.mean(dim=-1, keepdim=True))
+
+
+def leave_one_out(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
+    """A_i = r_i − mean of the *other* rewards = G/(G−1) · (r_i − mean(r)); Ahmadian et al. 2024.
+
+    `epsilon` is not used.
+    """
+    group_size = rewards_PG.shape[-1]
+    return centred(rewards_PG) * (group_size / (group_size - 1))
+
+
+def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
+    """A_i = 1/p̂ for a correct rollout and −1/(1−p̂) for a wrong one: CTR-GRPO (the paper, v2).
+
+    It is `standardised_population` divided by sqrt(p̂(1−p̂)), p̂ the group's mean reward, so that
+    the mean over a group is (mean over correct) − (mean over wrong). `epsilon` is not used.
+
+    Raises:
+        ValueError: a reward is neither 0 nor 1.
+    """
+    _check_groups(rewards_PG)
+    if not bool(((rewards_PG == 0) | (rewards_PG == 1)).all()):
+        raise ValueError(
+            "algorithm.advantage=class_balanced needs rewards that are 0 or 1: "
+            "use standardised_population"
+        )
+    mean_P1 = rewards_PG.mean(dim=-1, keepdim=True)
+    variance_P1 = (mean_P1 * (1 - mean_P1)).clamp_min(1e-12)
+    return _zero_where_equal(rewards_PG, (rewards_PG - mean_P1) / variance_P1)
+
+
+ADVANTAGES: dict[str, AdvantageFunction] = {
+    function.__name__: function
+    for function in (
+        standardised_population,
+        standardised_sample,
+        centred,
+        leave_one_out,
+        class_balanced,
+    )
+}
+
+
+def _standardised(rewards_PG: Tensor, *, epsilon: float, correction: int) -> Tensor:
+    _check_groups(rewards_PG)
+    deviations_PG = rewards_PG - rewards_PG.mean(dim=-1, keepdim=True)
+    scale_P1 = rewards_PG.std(dim=-1, correction=correction, keepdim=True) + epsilon
+    return _zero_where_equal(rewards_PG, deviations_PG / scale_P1)
+
+
+def _zero_where_equal(rewards_PG: Tensor, advantages_PG: Tensor) -> Tensor:
+    """Zero, exactly, on groups of equal rewards: rounding of the mean must not leave a residue."""
+    is_equal_P1 = (rewards_PG == rewards_PG[..., :1]).all(dim=-1, keepdim=True)
+    return advantages_PG.masked_fill(is_equal_P1, 0.0)
+
+
+def _check_groups(rewards_PG: Tensor) -> None:
+    if rewards_PG.ndim != 2 or rewards_PG.shape[-1] < 2:
+        raise ValueError(
+            f"rewards of shape {tuple(rewards_PG.shape)}: need [prompts, group_size] with "
+            "algorithm.group_size >= 2, a group of one has no baseline"
+        )

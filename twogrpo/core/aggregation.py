@@ -1,0 +1,60 @@
+"""Aggregation: the weight of a token in the optimiser step's objective. Pure.
+
+A weight is computed once from the lengths of *all* B rollouts of the step, those with advantage
+zero included, and the objective is the weighted sum of the surrogate over tokens. So micro-batches,
+padding, packing and ranks, which only split the sum, cannot change the gradient.
+
+Each function takes the response lengths in tokens, [B], and returns the weight of every token of
+each rollout, [B]. An empty response has weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+AggregationFunction = Callable[..., Tensor]
+
+
+def sequence_mean_of_token_means(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
+    """1 / (B · |o_i|): mean over rollouts of the mean over tokens, the paper's GRPO objective.
+
+    >>> import torch
+    >>> sequence_mean_of_token_means(torch.tensor([2, 4]), max_response_tokens=8)
+    tensor([0.2500, 0.1250])
+    """
+    num_rollouts = len(response_lengths_B)
+    weights_B = 1.0 / (num_rollouts * response_lengths_B.clamp_min(1).double())
+    return weights_B.masked_fill(response_lengths_B == 0, 0.0).float()
+
+
+def token_mean(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
+    """1 / Σ_i |o_i|: every token of the step weighs the same (DAPO, 2503.14476, Eq. 12).
+
+    >>> import torch
+    >>> token_mean(torch.tensor([2, 6]), max_response_tokens=8)
+    tensor([0.1250, 0.1250])
+    """
+    total_tokens = response_lengths_B.sum().clamp_min(1).double()
+    weights_B = (response_lengths_B > 0).double() / total_tokens
+    return weights_B.float()
+
+
+def sequence_mean_of_fixed_length(
+    response_lengths_B: Tensor, *, max_response_tokens: int
+) -> Tensor:
+    """1 / (B · L) with L = max_response_tokens: no length bias (Dr. GRPO, 2503.20783, §3.2).
+
+    >>> import torch
+    >>> sequence_mean_of_fixed_length(torch.tensor([2, 6]), max_response_tokens=8)
+    tensor([0.0625, 0.0625])
+    """
+    num_rollouts = len(response_lengths_B)
+    return (response_lengths_B > 0).float() / (num_rollouts * max_response_tokens)
+
+
+AGGREGATIONS: dict[str, AggregationFunction] = {
+    function.__name__: function
+    for function in (sequence_mean_of_token_means, token_mean, sequence_mean_of_fixed_length)
+}

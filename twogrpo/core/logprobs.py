@@ -1,0 +1,44 @@
+"""Log-probabilities of tokens from logits, at the temperature the tokens were drawn at. Pure."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+def token_logps(logits: Tensor, token_ids: Tensor, *, temperature: float) -> Tensor:
+    """log softmax(logits / T)[token], in float32; logits [..., V], token_ids [...].
+
+    π_old and π_θ must both be taken at the rollout temperature: ratios of a policy at T = 0.7
+    against one at T = 1 are not 1 even before the first update.
+    """
+    scaled = logits.float() / temperature
+    chosen = scaled.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
+    return chosen - scaled.logsumexp(dim=-1)
+
+
+def chunked_token_logps(
+    hidden_ND: Tensor,
+    head_VD: Tensor,
+    token_ids_N: Tensor,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+) -> Tensor:
+    """`token_logps` of hidden states through the output head, `chunk_tokens` tokens at a time.
+
+    The [N, V] matrix of logits never exists as a whole: each chunk's logits are dropped after the
+    forward pass and recomputed in the backward pass. N tokens, D hidden size, V vocabulary.
+    """
+    if not len(hidden_ND):
+        return hidden_ND.sum(dim=-1).float()
+
+    def chunk_logps(hidden: Tensor, token_ids: Tensor) -> Tensor:
+        return token_logps(F.linear(hidden, head_VD), token_ids, temperature=temperature)
+
+    chunks = zip(hidden_ND.split(chunk_tokens), token_ids_N.split(chunk_tokens), strict=True)
+    if len(hidden_ND) <= chunk_tokens:
+        return chunk_logps(hidden_ND, token_ids_N)
+    return torch.cat([checkpoint(chunk_logps, *chunk, use_reentrant=False) for chunk in chunks])

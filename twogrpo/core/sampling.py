@@ -1,0 +1,46 @@
+"""Draws tokens from logits with numbers given from outside. Pure; N rows, V vocabulary.
+
+A row's draw depends on its own logits and its own uniform number alone, so a rollout is the same
+whatever else is in the batch, and the same again when a run is resumed.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def sample_tokens(
+    logits_NV: Tensor, uniforms_N: Tensor, *, temperature: float, top_p: float, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Tokens [N] by inversion of the distribution function, and their log-probabilities [N].
+
+    The distribution is softmax(logits / temperature) cut to its `top_k` likeliest tokens (0: all),
+    then to the smallest set that holds `top_p` of the mass, renormalised (Holtzman et al. 2020,
+    1904.09751); the log-probabilities are those of the distribution drawn from.
+    """
+    logps_NV = truncated_logps(logits_NV, temperature=temperature, top_p=top_p, top_k=top_k)
+    cumulative_NV = logps_NV.exp().cumsum(dim=-1)
+    targets_N1 = (uniforms_N * cumulative_NV[:, -1])[:, None]
+    tokens_N1 = torch.searchsorted(cumulative_NV, targets_N1, right=True)
+    # A uniform just under 1 can round up to the total: take the last token with any mass.
+    last_N1 = (logps_NV > -torch.inf).int().cumsum(dim=-1).argmax(dim=-1, keepdim=True)
+    tokens_N1 = torch.minimum(tokens_N1, last_N1)
+    return tokens_N1.squeeze(-1), logps_NV.gather(-1, tokens_N1).squeeze(-1)
+
+
+def truncated_logps(
+    logits_NV: Tensor, *, temperature: float, top_p: float, top_k: int
+) -> Tensor:
+    """Log-probabilities [N, V] in float32 after temperature, top-k and top-p; −inf where cut."""
+    logits_NV = logits_NV.float() / temperature
+    if 0 < top_k < logits_NV.shape[-1]:
+        threshold_N1 = logits_NV.topk(top_k, dim=-1).values[:, -1:]
+        logits_NV = logits_NV.masked_fill(logits_NV < threshold_N1, -torch.inf)
+    logps_NV = logits_NV.log_softmax(dim=-1)
+    if top_p >= 1:
+        return logps_NV
+    sorted_NV, order_NV = logps_NV.sort(dim=-1, descending=True)
+    mass_before_NV = sorted_NV.exp().cumsum(dim=-1) - sorted_NV.exp()
+    is_cut_NV = (mass_before_NV >= top_p).scatter(-1, order_NV, mass_before_NV >= top_p)
+    return logps_NV.masked_fill(is_cut_NV, -torch.inf).log_softmax(dim=-1)

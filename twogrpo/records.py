@@ -1,0 +1,99 @@
+"""The nouns of the house: what passes between dataset, sampler, reward and policy. All frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question q with its reference answer; `token_ids` is the templated text as the model reads it."""
+
+    prompt_id: str
+    text: str
+    reference: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reward r and why: "correct", "wrong", "no_answer", "verifier_timeout", …"""
+
+    reward: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled response o_i, end token included if it was drawn.
+
+    `sampler_logps` are the sampler's log-probabilities of the tokens (nats, at the sampling
+    temperature); `finish_reason` is "stop" (the end token came) or "length" (it was cut).
+    """
+
+    token_ids: tuple[int, ...]
+    sampler_logps: tuple[float, ...]
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The G rollouts of one prompt; `draw` numbers the groups of a run and seeds their sampling."""
+
+    prompt: Prompt
+    draw: int
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
+        assert len(verdicts) == len(self.rollouts)
+        return replace(self, verdicts=verdicts)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        return tuple(verdict.reward for verdict in self.verdicts)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the rewards differ: only then does the group carry a gradient."""
+        return len(set(self.rewards)) > 1
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One rollout as the policy sees it: prompt and response tokens, advantage, weight, π_old.
+
+    `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
+    `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
+    policy itself (the first mini-batch after a generation).
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    response_token_ids: tuple[int, ...]
+    advantage: float
+    token_weight: float
+    old_logps: torch.Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_token_ids) + len(self.response_token_ids)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Padded sequences that go through the model together; N sequences, T tokens.
+
+    `response_mask_NT` is 1 where position t *predicts* a response token, that is on the last
+    prompt token and on every response token but the last; `target_ids_NT` is the token predicted.
+    """
+
+    token_ids_NT: torch.Tensor
+    attention_mask_NT: torch.Tensor
+    target_ids_NT: torch.Tensor
+    response_mask_NT: torch.Tensor
+    advantages_N: torch.Tensor
+    token_weights_N: torch.Tensor
+    old_logps_NT: torch.Tensor | None
