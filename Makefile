@@ -1,0 +1,55 @@
+# `make` lists the targets. Each sets itself up; what is done is not done again.
+PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+PY      ?= .venv/bin/python
+RUNS    ?= runs
+WORKERS ?= 2
+
+# One thread a process: two threads beside a busy neighbour were up to 40 times slower than one.
+export OMP_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+
+# `make test PY=python` uses an environment of your own (conda: environment.yml) and builds none.
+READY := $(if $(filter .venv/bin/python,$(PY)),setup)
+
+.PHONY: help setup lint types test golden reproduce figures sweep base lock clean
+
+help:  ## List the targets
+	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup:  ## Make .venv: pinned, hash-locked packages and PyTorch (TORCH=cpu or cuda overrules)
+	@"$(PYTHON)" requirements/install.py
+
+lint: $(READY)  ## Check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(READY)  ## Check types
+	$(PY) -m mypy
+
+test golden: export HF_HUB_OFFLINE := 1
+test golden: export WANDB_MODE := offline
+
+test: $(READY)  ## Run the tests (no network, no GPU; under five minutes on two cores)
+	$(PY) -m pytest -n $(WORKERS) -m "not gpu and not vllm"
+
+golden: $(READY)  ## Compare one training step with its recorded numbers
+	$(PY) -m pytest tests/test_golden.py
+
+reproduce: $(READY)  ## Run the paper's comparison on this machine (FULL=1: more prompts and seeds)
+	$(PY) scripts/reproduce.py $(if $(filter-out 0,$(FULL)),full=true)
+
+figures: $(READY)  ## Rebuild tables and figures from the records (RUNS=folder)
+	$(PY) -m analysis.all runs=$(RUNS) out=results/cpu
+
+sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
+	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16
+
+base: $(READY)  ## Make the embedded experiment's start checkpoint again
+	$(PY) scripts/make_base.py
+
+lock:  ## Resolve requirements/*.lock again from pyproject.toml
+	@sh requirements/lock.sh "$(PYTHON)"
+
+clean:  ## Remove .venv and the caches; runs and results stay
+	rm -rf .venv .cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
