@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
@@ -41,10 +42,15 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Group:
-    """The G rollouts of one prompt; `draw` numbers the groups of a run and seeds their sampling."""
+    """The G rollouts of one prompt.
+
+    `draw` numbers the groups of a run and seeds their sampling; `generation` is the loop step whose
+    policy sampled them, which is an earlier one for a group that resampling carried over.
+    """
 
     prompt: Prompt
     draw: int
+    generation: int
     rollouts: tuple[Rollout, ...]
     verdicts: tuple[Verdict, ...] = ()
 
@@ -60,6 +66,27 @@ class Group:
     def is_mixed(self) -> bool:
         """Whether the rewards differ: only then does the group carry a gradient."""
         return len(set(self.rewards)) > 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, exact to the last bit of every float."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Group:
+        """The inverse of `to_json` after a round trip through JSON text."""
+        prompt = values["prompt"]
+        return cls(
+            prompt=Prompt(**{**prompt, "token_ids": tuple(prompt["token_ids"])}),
+            draw=values["draw"],
+            generation=values["generation"],
+            rollouts=tuple(
+                Rollout(
+                    tuple(r["token_ids"]), tuple(r["sampler_logps"]), r["text"], r["finish_reason"]
+                )
+                for r in values["rollouts"]
+            ),
+            verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -84,16 +111,17 @@ class Sequence:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Padded sequences that go through the model together; N sequences, T tokens.
+    """Sequences padded on the right that go through the model together; N sequences, T tokens.
 
-    `response_mask_NT` is 1 where position t *predicts* a response token, that is on the last
+    No attention mask is needed: with causal attention no real token sees the padding after it.
+    `response_mask_NT` is true where position t *predicts* a response token, that is on the last
     prompt token and on every response token but the last; `target_ids_NT` is the token predicted.
+    `old_logps_NT` is NaN off the mask and where π_old is the policy itself.
     """
 
     token_ids_NT: torch.Tensor
-    attention_mask_NT: torch.Tensor
     target_ids_NT: torch.Tensor
     response_mask_NT: torch.Tensor
     advantages_N: torch.Tensor
     token_weights_N: torch.Tensor
-    old_logps_NT: torch.Tensor | None
+    old_logps_NT: torch.Tensor

@@ -1,0 +1,26 @@
+"""Trains one run, or a sweep with -m.
+
+python scripts/train.py algorithm=two_grpo seed=1
+python scripts/train.py -m algorithm.group_size=2,4,8,16 seed=0,1,2
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from twogrpo import cli
+from twogrpo.config import Config, parse
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Composes, checks, trains."""
+    if cli.in_own_process():
+        return
+    config = parse(cfg, Config)
+    from twogrpo import assemble, train  # after the checks: torch takes seconds to import
+
+    train.train(assemble.assemble(config))
+
+
+if __name__ == "__main__":
+    cli.run(main)

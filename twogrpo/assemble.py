@@ -1,0 +1,73 @@
+"""Builds a run from its configuration; refuses before anything is written."""
+
+from __future__ import annotations
+
+import torch
+
+from twogrpo.checks import check
+from twogrpo.clock import Clock
+from twogrpo.config import Config, ConfigError
+from twogrpo.data.datasets import (
+    PromptStream,
+    benchmark_prompts,
+    training_prompts,
+    validation_prompts,
+)
+from twogrpo.engines import build
+from twogrpo.engines.protocols import Sampling
+from twogrpo.resampling import Counters, NewPromptResampling, NoResampling, Resampling
+from twogrpo.rewards.exact_answer import ExactAnswer
+from twogrpo.rewards.protocol import Reward
+from twogrpo.tracking import RunRecord
+from twogrpo.train import Run
+
+
+def assemble(config: Config) -> Run:
+    """The run, its record opened last.
+
+    Raises:
+        ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
+    """
+    check(config)
+    torch.set_num_threads(config.hardware.num_threads)
+    tokenizer = build.load_tokenizer(config.model)
+    template = config.model.prompt_template
+    evaluation, rollout = config.evaluation, config.rollout
+    limit = config.dataset.max_response_tokens
+    prompts = training_prompts(config.dataset, tokenizer, template=template)
+    return Run(
+        config=config,
+        stream=PromptStream(prompts, seed=config.seed),
+        rollout=build.build_rollout(rollout, config.model, config.hardware, tokenizer),
+        reward=build_reward(config.reward.name),
+        policy=build.build_policy(config, tokenizer),
+        start_policy=build.build_start_policy(config),
+        resampling=build_resampling(config),
+        counters=Counters(),
+        sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
+        test_sampling=Sampling(evaluation.temperature, evaluation.top_p, evaluation.top_k, limit),
+        validation=validation_prompts(config.dataset, evaluation, tokenizer, template=template),
+        benchmarks=benchmark_prompts(evaluation, tokenizer, template=template),
+        clock=Clock(),
+        record=RunRecord(config),
+    )
+
+
+def build_reward(name: str) -> Reward:
+    """Raises ConfigError where the name is unknown."""
+    if name == "exact_answer":
+        return ExactAnswer()
+    raise ConfigError(f"reward.name={name} is unknown: use exact_answer")
+
+
+def build_resampling(config: Config) -> Resampling:
+    """How a training batch is filled."""
+    algorithm, wanted = config.algorithm, config.training.prompts_per_generation
+    if algorithm.resampling == "none":
+        return NoResampling(wanted)
+    assert algorithm.resampling_budget_group_size is not None  # checked
+    return NewPromptResampling(
+        wanted,
+        group_size=algorithm.group_size,
+        budget_per_generation=wanted * algorithm.resampling_budget_group_size,
+    )

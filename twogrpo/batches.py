@@ -1,0 +1,81 @@
+"""From scored groups to what an optimiser step consumes: advantages, token weights, π_old.
+
+P prompts, G rollouts each, B = P·G rollouts of a mini-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from twogrpo import records
+from twogrpo.config import Config
+from twogrpo.core.advantages import ADVANTAGES
+from twogrpo.core.aggregation import AGGREGATIONS
+from twogrpo.engines.protocols import Policy
+from twogrpo.records import Group
+
+
+def minibatches(
+    groups: Sequence[Group], policy: Policy, config: Config, *, generation: int
+) -> list[list[records.Sequence]]:
+    """The groups of a generation as mini-batches of whole groups, in order.
+
+    π_old of a rollout is the policy that sampled it. In the first mini-batch that is the policy
+    itself, so nothing is computed; for the others one pass without gradient is made now, before the
+    first update; for a group carried over from an earlier generation the sampler's own
+    log-probabilities, recorded then, are taken.
+    """
+    size = config.prompts_per_minibatch
+    sequences = [
+        weighted_sequences(groups[start : start + size], config, generation=generation)
+        for start in range(0, len(groups), size)
+    ]
+    waiting = [
+        sequence
+        for minibatch in sequences[1:]
+        for sequence in minibatch
+        if sequence.advantage != 0 and sequence.old_logps is None
+    ]
+    old_logps = iter(policy.token_logps(waiting))
+    later = [
+        [
+            replace(sequence, old_logps=next(old_logps))
+            if sequence.advantage != 0 and sequence.old_logps is None
+            else sequence
+            for sequence in minibatch
+        ]
+        for minibatch in sequences[1:]
+    ]
+    return [sequences[0], *later]
+
+
+def weighted_sequences(
+    groups: Sequence[Group], config: Config, *, generation: int
+) -> list[records.Sequence]:
+    """The sequences of one mini-batch; the weights count all B rollouts, dead groups included."""
+    algorithm = config.algorithm
+    rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
+    advantages_PG = ADVANTAGES[algorithm.advantage](
+        torch.tensor([group.rewards for group in groups]), epsilon=algorithm.advantage_epsilon
+    )
+    token_weights_B = AGGREGATIONS[algorithm.aggregation](
+        torch.tensor([len(rollout.token_ids) for _, rollout in rollouts]),
+        max_response_tokens=config.dataset.max_response_tokens,
+    )
+    return [
+        records.Sequence(
+            prompt_token_ids=group.prompt.token_ids,
+            response_token_ids=rollout.token_ids,
+            advantage=advantage,
+            token_weight=token_weight,
+            old_logps=None
+            if group.generation == generation
+            else torch.tensor(rollout.sampler_logps),
+        )
+        for (group, rollout), advantage, token_weight in zip(
+            rollouts, advantages_PG.flatten().tolist(), token_weights_B.tolist(), strict=True
+        )
+    ]

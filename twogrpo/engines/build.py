@@ -1,0 +1,115 @@
+"""Makes the sampler and the policy that a configuration names; heavy imports wait until then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from twogrpo.config import Config, ConfigError, Hardware, Model, Rollout
+from twogrpo.core.surrogates import SURROGATES
+from twogrpo.engines.policy import Adam, Knobs, Objective, ScoringModel, TransformersPolicy
+from twogrpo.engines.protocols import RolloutEngine
+from twogrpo.engines.transformers_rollout import TransformersRollout
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def load_model(model: Model) -> PreTrainedModel:
+    """The model in float32. Remote code is never run, weights come from safetensors only.
+
+    Raises:
+        ConfigError: the folder or hub id cannot be loaded.
+    """
+    loaded: PreTrainedModel = _load(
+        AutoModelForCausalLM, model, dtype=torch.float32, use_safetensors=True
+    )
+    # Sampling comes from conf/ alone: what the folder's generation_config.json says is forgotten.
+    loaded.generation_config = type(loaded.generation_config)()
+    return loaded
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside the model.
+
+    Raises:
+        ConfigError: it cannot be loaded or has no end token.
+    """
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, model)
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"model.path={model.path}: its tokenizer names no end token, set eos_token")
+    return tokenizer
+
+
+def build_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> TransformersPolicy:
+    """π_θ at the start weights."""
+    training = config.training
+    return TransformersPolicy(
+        load_model(config.model),
+        tokenizer,
+        objective=Objective(
+            surrogate=SURROGATES[config.algorithm.surrogate],
+            clip_low=config.algorithm.clip_low,
+            clip_high=config.algorithm.clip_high,
+            temperature=config.rollout.temperature,
+        ),
+        adam=Adam(
+            learning_rate=config.learning_rate,
+            warmup_updates=training.warmup_updates,
+            betas=(training.adam_beta1, training.adam_beta2),
+            epsilon=training.adam_epsilon,
+            gradient_clip_norm=training.gradient_clip_norm,
+        ),
+        knobs=_knobs(config.hardware),
+    )
+
+
+def build_start_policy(config: Config) -> ScoringModel:
+    """The start policy, frozen: what KL is measured against."""
+    scoring = ScoringModel(
+        load_model(config.model),
+        temperature=config.rollout.temperature,
+        knobs=_knobs(config.hardware),
+    )
+    return scoring.requires_grad_(False)
+
+
+def build_rollout(
+    rollout: Rollout, model: Model, hardware: Hardware, tokenizer: PreTrainedTokenizerBase
+) -> RolloutEngine:
+    """The sampler at the start weights."""
+    if rollout.engine == "transformers":
+        return TransformersRollout(
+            load_model(model),
+            tokenizer,
+            device=hardware.device,
+            dtype=DTYPES[hardware.dtype],
+            rollouts_per_call=hardware.rollouts_per_call,
+        )
+    raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers")
+
+
+def _knobs(hardware: Hardware) -> Knobs:
+    return Knobs(
+        device=hardware.device,
+        dtype=DTYPES[hardware.dtype],
+        tokens_per_microbatch=hardware.tokens_per_microbatch,
+        logits_chunk_tokens=hardware.logits_chunk_tokens,
+    )
+
+
+def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-untyped-def]
+    local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
+    source = str(local) if local.is_dir() else model.path
+    try:
+        return auto_class.from_pretrained(  # type: ignore[attr-defined]
+            source, revision=model.revision, trust_remote_code=False, **kwargs
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"model.path={model.path} cannot be loaded ({reason}): give a folder with weights "
+            "(safetensors), config and tokenizer, or a hub id that can be reached"
+        ) from error

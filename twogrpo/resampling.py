@@ -1,0 +1,116 @@
+"""Which groups make a training batch: as drawn, or (2-GRPO+RS) dead ones replaced by new prompts'.
+
+A group is dead when its rewards are all equal: its advantages, so its gradient, are zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twogrpo.records import Group
+
+# Draws that many fresh prompts, samples and scores them.
+Draw = Callable[[int], list[Group]]
+
+# Below it an estimated share of mixed groups would ask for rounds of absurd size.
+SMALLEST_SHARE = 0.05
+
+
+@dataclass
+class Counters:
+    """Rollouts since the start of the run; generated = kept + discarded + those of the surplus."""
+
+    generated: int = 0  # sampled, whatever became of them
+    kept: int = 0  # entered a training batch
+    discarded: int = 0  # of dead groups that made room for others
+    trained_on: int = 0  # of those kept: had an advantage, so went through the model
+
+
+class Resampling(Protocol):
+    """Fills a batch of groups by drawing."""
+
+    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]: ...
+
+    def state(self) -> dict[str, Any]:
+        """What the next batch depends on, as JSON."""
+        ...
+
+    def load_state(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class NoResampling:
+    """The batch is what was drawn, dead groups included."""
+
+    wanted: int
+
+    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+        """`wanted` groups of as many prompts."""
+        groups = draw(self.wanted)
+        counters.kept += num_rollouts(groups)
+        return groups
+
+    def state(self) -> dict[str, Any]:
+        """Nothing is carried over."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing is carried over."""
+
+
+@dataclass
+class NewPromptResampling:
+    """Dead groups are replaced by groups of new prompts, as in DAPO's dynamic sampling (2503.14476).
+
+    The budget counts rollouts from the start of the run: after generation t no more than
+    (t + 1) · `budget_per_generation` have been sampled, so never more than the baseline's at the
+    same step. Mixed groups beyond the batch wait in `surplus`, with the log-probabilities of the
+    policy that sampled them. When the budget is spent before the batch is full, dead groups of this
+    generation take the places left (rule `fill_with_dead_groups`): the batch keeps its size and its
+    denominator, as in 2-GRPO.
+    """
+
+    wanted: int
+    group_size: int
+    budget_per_generation: int
+    surplus: list[Group] = field(default_factory=list)
+    mixed_share: float = 0.5  # of the groups drawn last; sizes the next round
+
+    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+        """`wanted` groups, all mixed unless the budget is spent, in the order of their draws."""
+        budget = (generation + 1) * self.budget_per_generation
+        mixed, dead = list(self.surplus), list[Group]()
+        while len(mixed) < self.wanted:
+            affordable = (budget - counters.generated) // self.group_size
+            if affordable == 0:
+                break
+            missing = self.wanted - len(mixed)
+            fresh = draw(min(affordable, math.ceil(missing / self.mixed_share)))
+            mixed += [group for group in fresh if group.is_mixed]
+            dead += [group for group in fresh if not group.is_mixed]
+            self.mixed_share = max(
+                sum(group.is_mixed for group in fresh) / len(fresh), SMALLEST_SHARE
+            )
+        batch, self.surplus = mixed[: self.wanted], mixed[self.wanted :]
+        filling = dead[: self.wanted - len(batch)]
+        counters.kept += num_rollouts(batch) + num_rollouts(filling)
+        counters.discarded += num_rollouts(dead) - num_rollouts(filling)
+        return sorted(batch + filling, key=lambda group: group.draw)
+
+    def state(self) -> dict[str, Any]:
+        """The surplus and the share that sizes the next round."""
+        surplus = [group.to_json() for group in self.surplus]
+        return {"surplus": surplus, "mixed_share": self.mixed_share}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from `state()`."""
+        self.surplus = [Group.from_json(group) for group in state["surplus"]]
+        self.mixed_share = state["mixed_share"]
+
+
+def num_rollouts(groups: list[Group]) -> int:
+    """Of all the groups."""
+    return sum(len(group.rollouts) for group in groups)

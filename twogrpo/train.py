@@ -1,0 +1,174 @@
+"""The training loop, as in the paper's algorithm box, with its resuming and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from twogrpo import metrics
+from twogrpo.batches import minibatches
+from twogrpo.clock import Clock
+from twogrpo.config import Config
+from twogrpo.data.datasets import PromptStream
+from twogrpo.engines import checkpoint
+from twogrpo.engines.policy import ScoringModel
+from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
+from twogrpo.evaluate import evaluate, evaluate_benchmarks
+from twogrpo.progress import Progress
+from twogrpo.records import Group, Prompt
+from twogrpo.resampling import Counters, Resampling
+from twogrpo.rewards.protocol import Reward
+from twogrpo.sampling import sample_groups, score
+from twogrpo.tracking import RunRecord
+
+
+@dataclass
+class Run:
+    """Everything that takes part in a run; `twogrpo.assemble` builds it."""
+
+    config: Config
+    record: RunRecord
+    stream: PromptStream
+    rollout: RolloutEngine
+    reward: Reward
+    policy: Policy
+    start_policy: ScoringModel
+    resampling: Resampling
+    counters: Counters
+    sampling: Sampling
+    test_sampling: Sampling
+    validation: Sequence[Prompt]
+    benchmarks: dict[str, list[Prompt]]
+    clock: Clock
+
+
+def train(run: Run) -> None:
+    """Trains from the last checkpoint to the end, then evaluates; every generation is one row."""
+    first = resume(run)
+    with Progress(
+        run.config.run_name,
+        total=run.config.num_generations,
+        done=first,
+        every_seconds=run.config.tracking.progress_every_seconds,
+    ) as progress:
+        for generation in range(first, run.config.num_generations):
+            row = train_one_generation(run, generation)
+            row |= validate(run, generation)
+            run.record.log(row)
+            save_checkpoint(run, generation + 1)
+            progress.update(metrics.progress_text(row))
+    finish(run)
+
+
+def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
+    """Steps 1 to 7 of the algorithm: sample with π_old, score, update in mini-batches, π_old ← π_θ."""
+    config, clock, policy = run.config, run.clock, run.policy
+    drawn: list[Group] = []
+
+    def draw(count: int) -> list[Group]:
+        prompts = run.stream.next(count)  # 1  q ~ Q
+        with clock.phase("generate"):
+            groups = sample_groups(  # 2  o_1 … o_G ~ π_old
+                prompts,
+                run.rollout,
+                run.sampling,
+                group_size=config.algorithm.group_size,
+                seed=config.seed,
+                generation=generation,
+            )
+        with clock.phase("score"):
+            groups = score(groups, run.reward)  # 3  r_1 … r_G
+        run.counters.generated += sum(len(group.rollouts) for group in groups)
+        drawn.extend(groups)
+        return groups
+
+    # 2-GRPO+RS draws until the batch is full of mixed groups; all others draw once.
+    groups = run.resampling.collect(draw, generation=generation, counters=run.counters)
+    with clock.phase("old_logps"):
+        batches = minibatches(groups, policy, config, generation=generation)  # 4  A_i, and π_old
+    with clock.phase("update"):
+        updates = [policy.update(batch) for batch in batches]  # 5, 6  clipped surrogate, Adam
+    with clock.phase("sync"):
+        run.rollout.load(policy.weights())  # 7  π_old ← π_θ
+
+    run.counters.trained_on += sum(update.num_sequences for update in updates)
+    with clock.phase("measure"):
+        row = {"step": generation, **metrics.sampling_row(drawn)}
+        row |= metrics.update_row(batches, updates) | metrics.counters_row(run.counters)
+        row |= metrics.kl_row(
+            drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts
+        )
+    return row | clock.read()
+
+
+def validate(run: Run, generation: int) -> dict[str, Any]:
+    """Mean accuracy on the validation split, at the generations that ask for it."""
+    every = run.config.evaluation.validation_every
+    is_last = generation + 1 == run.config.num_generations
+    if not every or not (generation % every == 0 or is_last):
+        return {}
+    result = evaluate(
+        run.validation,
+        run.rollout,
+        run.reward,
+        run.test_sampling,
+        num_samples=run.config.evaluation.validation_samples,
+        seed=run.config.evaluation.seed,
+    )
+    return {"validation/mean": result.mean, "seconds/validate": result.seconds}
+
+
+def resume(run: Run) -> int:
+    """Loads the newest checkpoint, if any; the generation to go on with."""
+    found = checkpoint.load_latest(run.record.folder / "checkpoints")
+    if found is None:
+        run.record.rewind(0)
+        return 0
+    tensors, state = found
+    run.policy.load_state(tensors, state["num_updates"])
+    run.rollout.load(run.policy.weights())
+    run.stream.position = state["stream_position"]
+    run.counters = Counters(**state["counters"])
+    run.resampling.load_state(state["resampling"])
+    generation: int = state["generation"]
+    run.record.rewind(generation)
+    return generation
+
+
+def save_checkpoint(run: Run, generation: int) -> None:
+    """Every so many generations, and after the last."""
+    training = run.config.training
+    if generation % training.checkpoint_every and generation != run.config.num_generations:
+        return
+    state = {
+        "generation": generation,
+        "num_updates": run.policy.num_updates,
+        "stream_position": run.stream.position,
+        "counters": asdict(run.counters),
+        "resampling": run.resampling.state(),
+    }
+    checkpoint.save(
+        run.record.folder / "checkpoints",
+        generation=generation,
+        tensors=run.policy.state(),
+        state=state,
+        kept=training.checkpoints_kept,
+    )
+
+
+def finish(run: Run) -> None:
+    """Exports the policy, evaluates it and closes the record."""
+    config = run.config
+    run.policy.export(run.record.folder / "final")
+    if config.evaluation.at_end:
+        row = evaluate_benchmarks(
+            run.benchmarks,
+            run.rollout,
+            run.reward,
+            run.test_sampling,
+            num_samples=config.evaluation.num_samples,
+            seed=config.evaluation.seed,
+        )
+        run.record.log({"step": config.num_generations, **row})
+    run.record.finish(metrics.summary(run.record.rows()))
