@@ -101,7 +101,7 @@ def drop_half_installed(site: Path) -> None:
 
 def fill(venv: Path) -> None:
     """Install the build tool, PyTorch and the locked packages; put the repository on the path."""
-    locked = ["--no-deps", "--require-hashes", "--no-build-isolation", "-r"]
+    locked = ["--no-deps", "--require-hashes", "--no-build-isolation", "--use-pep517", "-r"]
     unreachable = "is the package index reachable? then type it again"
     build, packages = map(str, LOCKS)
     run(*pip_install(venv, *locked, build), remedy=unreachable)
