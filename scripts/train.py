@@ -12,12 +12,11 @@ from twogrpo.config import Config, parse
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@cli.job
 def main(cfg: DictConfig) -> None:
     """Composes, checks, trains."""
-    if cli.in_own_process():
-        return
     config = parse(cfg, Config)
-    from twogrpo import assemble, train  # after the checks: torch takes seconds to import
+    from twogrpo import assemble, train  # after parsing: torch takes seconds to import
 
     train.train(assemble.assemble(config))
 

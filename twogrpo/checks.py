@@ -1,9 +1,9 @@
-"""Refuses a configuration that cannot run or would not mean what it says, before anything is written."""
+"""Refuses a configuration that cannot run or would not mean what it says; writes nothing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Training
 from twogrpo.core.advantages import ADVANTAGES
@@ -20,11 +20,12 @@ def check(config: Config) -> None:
     check_training(config.training)
     check_evaluation(config.evaluation)
     _check_batches(config)
-    _check_sampling("rollout", config.rollout.temperature, config.rollout.top_p, config.rollout.top_k)
-    if config.rollout.top_p != 1 or config.rollout.top_k != 0:
+    rollout = config.rollout
+    _check_sampling("rollout", rollout.temperature, rollout.top_p, rollout.top_k)
+    if rollout.top_p != 1 or rollout.top_k != 0:
         raise ConfigError(
-            f"rollout.top_p={config.rollout.top_p} rollout.top_k={config.rollout.top_k}: training on "
-            "a truncated distribution makes ratios against it wrong: use top_p=1 top_k=0"
+            f"rollout.top_p={rollout.top_p} rollout.top_k={rollout.top_k}: training on a truncated "
+            "distribution makes ratios against it wrong: use rollout.top_p=1 rollout.top_k=0"
         )
     at_least("dataset.num_prompts", config.dataset.num_prompts, 1)
     at_least("dataset.max_prompt_tokens", config.dataset.max_prompt_tokens, 1)
@@ -83,6 +84,8 @@ def check_evaluation(evaluation: Evaluation) -> None:
     at_least("evaluation.problems_per_benchmark", evaluation.problems_per_benchmark, 1)
     at_least("evaluation.num_samples", evaluation.num_samples, 1)
     at_least("evaluation.seed", evaluation.seed, 0)
+    at_least("evaluation.max_prompt_tokens", evaluation.max_prompt_tokens, 1)
+    at_least("evaluation.max_response_tokens", evaluation.max_response_tokens, 1)
     at_least("evaluation.validation_every", evaluation.validation_every, 0)
     if evaluation.validation_every:
         at_least("evaluation.validation_problems", evaluation.validation_problems, 1)
@@ -96,8 +99,9 @@ def _check_batches(config: Config) -> None:
         nearest = min(divisors, key=lambda size: abs(size - minibatch))
         raise ConfigError(
             f"training.prompts_per_minibatch={config.training.prompts_per_minibatch} × "
-            f"algorithm.minibatch_scale={config.algorithm.minibatch_scale} = {minibatch} prompts do "
-            f"not divide training.prompts_per_generation={generation}: make their product {nearest}"
+            f"algorithm.minibatch_scale={config.algorithm.minibatch_scale} = {minibatch} prompts "
+            f"do not divide training.prompts_per_generation={generation}: "
+            f"make their product {nearest}"
         )
     if config.num_generations < 1:
         raise ConfigError(
@@ -142,15 +146,18 @@ def _check_sampling(group: str, temperature: float, top_p: float, top_k: int) ->
 
 
 def at_least(key: str, value: float, bound: float) -> None:
+    """Raises ConfigError, also for NaN."""
     if not value >= bound:
         raise ConfigError(f"{key}={value} is too small: use {bound} or more")
 
 
 def positive(key: str, value: float) -> None:
+    """Raises ConfigError, also for NaN and infinity."""
     if not (value > 0 and math.isfinite(value)):
         raise ConfigError(f"{key}={value} must be positive and finite")
 
 
-def one_of(key: str, value: str | None, choices: Iterable[str]) -> None:
-    if value not in choices:
+def one_of(key: str, value: str | None, choices: Collection[str]) -> None:
+    """Raises ConfigError that lists the choices."""
+    if value is None or value not in choices:
         raise ConfigError(f"{key}={value} is unknown: use one of {', '.join(choices)}")

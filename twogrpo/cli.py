@@ -2,60 +2,105 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config import ConfigError, one_line
 
+CONF = Path(__file__).resolve().parent.parent / "conf"
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
 def run(main: Callable[[], None]) -> None:
-    """Calls a `@hydra.main` function; exits with 2 for a user's mistake, 130 for Ctrl-C."""
+    """Calls a `@hydra.main` function; what Hydra refuses becomes one line and exit code 2."""
     # With it Hydra raises what it would otherwise print its own way, with exit code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
-    except ConfigError as error:
-        _fail(str(error), EXIT_USAGE)
+    except HydraException as error:
+        _fail(_explain(error), EXIT_USAGE)
     except OmegaConfBaseException as error:
         _fail(one_line(error), EXIT_USAGE)
-    except HydraException as error:
-        _fail(_first_lines(error), EXIT_USAGE)
-    except KeyboardInterrupt:
-        _fail("interrupted: the same command continues from the last checkpoint", EXIT_INTERRUPTED)
 
 
-def in_own_process() -> bool:
-    """In a multirun, runs this job as a process of its own and says so; False in a single run.
+def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """Decorates what `@hydra.main` decorates: a ConfigError exits with 2, Ctrl-C with 130.
 
-    Threads, random state and process groups of one job cannot leak into the next.
+    In a multirun each job becomes a process of its own: threads, random state and process groups
+    of one cannot leak into the next.
     """
-    hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN:
-        return False
-    command = [sys.executable, sys.argv[0], *hydra.overrides.task]
+
+    @functools.wraps(function)
+    def guarded(cfg: DictConfig) -> None:
+        try:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                _run_in_own_process()
+            else:
+                function(cfg)
+        except ConfigError as error:
+            _fail(str(error), EXIT_USAGE)
+        except OmegaConfBaseException as error:
+            _fail(one_line(error), EXIT_USAGE)
+        except KeyboardInterrupt:
+            _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
+
+    return guarded
+
+
+def _run_in_own_process() -> None:
+    command = [sys.executable, sys.argv[0], *HydraConfig.get().overrides.task]
     code = subprocess.run(command, check=False).returncode
     if code:
         raise SystemExit(code)
-    return True
 
 
-def _first_lines(error: HydraException) -> str:
-    cause = error.__cause__
-    if isinstance(cause, OmegaConfBaseException):
-        return f"{str(error).splitlines()[0]}: {one_line(cause)}"
-    return " ".join(line.strip() for line in str(error).splitlines()[:3] if line.strip())
+def _explain(error: HydraException) -> str:
+    """One line with the nearest name for what is misspelt."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        options = error.options or []
+        return f"{group}={name} is unknown: {_suggest(name, options)}"
+    unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
+    if unknown:
+        return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], _keys())}"
+    return " ".join(str(error).split())
 
 
-def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+def _suggest(name: str, options: Iterable[str]) -> str:
+    options = list(options)
+    nearest = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if nearest:
+        return f"did you mean {nearest[0]}?"
+    if len(options) <= 20:
+        return f"use one of {', '.join(options)}"
+    return "--cfg job prints all keys"
+
+
+def _keys() -> list[str]:
+    """Every key and group of conf/ as it is written on the command line."""
+    keys = [path.name for path in CONF.iterdir() if path.is_dir()]
+    for path in CONF.rglob("*.yaml"):
+        group = path.parent.relative_to(CONF).as_posix().replace("/", ".").strip(".")
+        content = OmegaConf.load(path)
+        if isinstance(content, DictConfig):
+            keys += [f"{group}.{key}".strip(".") for key in map(str, content) if key != "defaults"]
+    return keys
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(message + "\n")
     raise SystemExit(code)

@@ -67,8 +67,10 @@ def update_row(
     }
 
 
-def kl_row(drawn: Sequence[Group], start_policy: ScoringModel, *, num_rollouts: int) -> dict[str, Any]:
-    """KL(π_old ‖ π_start) in nats a token, estimated on the first `num_rollouts` of the generation."""
+def kl_row(
+    drawn: Sequence[Group], start_policy: ScoringModel, *, num_rollouts: int
+) -> dict[str, Any]:
+    """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the generation."""
     pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
     if not pairs:
         return {}

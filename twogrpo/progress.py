@@ -32,13 +32,13 @@ class Progress:
         if self._bar:
             self._bar.close()
 
-    def update(self, text: str) -> None:
-        """One step is done; `text` says how it went."""
-        self._done += 1
-        self._steps_here += 1
+    def update(self, text: str, steps: int = 1) -> None:
+        """So many steps are done; `text` says how they went."""
+        self._done += steps
+        self._steps_here += steps
         if self._bar:
             self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update()
+            self._bar.update(steps)
             return
         now = time.monotonic()
         if now - self._last_line < self._every_seconds and self._done < self._total:
@@ -46,8 +46,6 @@ class Progress:
         self._last_line = now
         left = (now - self._start) / self._steps_here * (self._total - self._done)
         minutes, seconds = divmod(round(left), 60)
-        print(
-            f"{self._label}  {self._done}/{self._total}  {text}  ETA {minutes}:{seconds:02d}",
-            file=sys.stderr,
-            flush=True,
-        )
+        done = f"{self._done}/{self._total}"
+        sys.stderr.write(f"{self._label}  {done}  {text}  ETA {minutes}:{seconds:02d}\n")
+        sys.stderr.flush()

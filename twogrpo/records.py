@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question q with its reference answer; `token_ids` is the templated text as the model reads it."""
+    """A question q with its reference answer; `token_ids` is the templated text."""
 
     prompt_id: str
     text: str
@@ -55,11 +55,13 @@ class Group:
     verdicts: tuple[Verdict, ...] = ()
 
     def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
+        """The scored group; one verdict a rollout."""
         assert len(verdicts) == len(self.rollouts)
         return replace(self, verdicts=verdicts)
 
     @property
     def rewards(self) -> tuple[float, ...]:
+        """r_1 … r_G."""
         return tuple(verdict.reward for verdict in self.verdicts)
 
     @property
@@ -106,6 +108,7 @@ class Sequence:
 
     @property
     def num_tokens(self) -> int:
+        """Prompt and response together."""
         return len(self.prompt_token_ids) + len(self.response_token_ids)
 
 

@@ -32,13 +32,17 @@ class Counters:
 class Resampling(Protocol):
     """Fills a batch of groups by drawing."""
 
-    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]: ...
+    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+        """The groups to train on; draws and counts what it takes."""
+        ...
 
     def state(self) -> dict[str, Any]:
         """What the next batch depends on, as JSON."""
         ...
 
-    def load_state(self, state: dict[str, Any]) -> None: ...
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        ...
 
 
 @dataclass
@@ -63,7 +67,7 @@ class NoResampling:
 
 @dataclass
 class NewPromptResampling:
-    """Dead groups are replaced by groups of new prompts, as in DAPO's dynamic sampling (2503.14476).
+    """Dead groups are replaced by new prompts', as in DAPO's dynamic sampling (2503.14476).
 
     The budget counts rollouts from the start of the run: after generation t no more than
     (t + 1) · `budget_per_generation` have been sampled, so never more than the baseline's at the

@@ -53,6 +53,4 @@ def score(groups: Sequence[Group], reward: Reward) -> list[Group]:
         else Verdict(0.0, "truncated")
         for (_, rollout), verdict in zip(rollouts, graded, strict=True)
     )
-    return [
-        group.with_verdicts(tuple(next(verdicts) for _ in group.rollouts)) for group in groups
-    ]
+    return [group.with_verdicts(tuple(next(verdicts) for _ in group.rollouts)) for group in groups]

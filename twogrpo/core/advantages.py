@@ -1,4 +1,4 @@
-"""Advantages: what a rollout's reward is worth beside its group's. Pure; P prompts, G rollouts each.
+"""Advantages: what a rollout's reward is worth in its group. Pure; P prompts, G rollouts each.
 
 The functions differ in their baseline and scale only. On a mixed pair (G = 2, rewards 1 and 0):
 

@@ -65,7 +65,7 @@ def discard_rate_of_mean(mean_reward: float) -> float:
 
 
 def kept_rate_of_mean(mean_reward: float) -> float:
-    """1 − r̄² − (1−r̄)²: what Appendix D.3 of the paper prints as the discard rate; it is the kept one."""
+    """1 − r̄² − (1−r̄)²: printed as the discard rate in the paper's Appendix D.3; the kept rate."""
     return 1.0 - discard_rate_of_mean(mean_reward)
 
 

@@ -38,7 +38,9 @@ def chunked_token_logps(
     def chunk_logps(hidden: Tensor, token_ids: Tensor) -> Tensor:
         return token_logps(F.linear(hidden, head_VD), token_ids, temperature=temperature)
 
-    chunks = zip(hidden_ND.split(chunk_tokens), token_ids_N.split(chunk_tokens), strict=True)
+    chunks = zip(
+        torch.split(hidden_ND, chunk_tokens), torch.split(token_ids_N, chunk_tokens), strict=True
+    )
     if len(hidden_ND) <= chunk_tokens:
         return chunk_logps(hidden_ND, token_ids_N)
     return torch.cat([checkpoint(chunk_logps, *chunk, use_reentrant=False) for chunk in chunks])

@@ -29,9 +29,7 @@ def sample_tokens(
     return tokens_N1.squeeze(-1), logps_NV.gather(-1, tokens_N1).squeeze(-1)
 
 
-def truncated_logps(
-    logits_NV: Tensor, *, temperature: float, top_p: float, top_k: int
-) -> Tensor:
+def truncated_logps(logits_NV: Tensor, *, temperature: float, top_p: float, top_k: int) -> Tensor:
     """Log-probabilities [N, V] in float32 after temperature, top-k and top-p; −inf where cut."""
     logits_NV = logits_NV.float() / temperature
     if 0 < top_k < logits_NV.shape[-1]:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
 
 from twogrpo.config import Config, ConfigError, Hardware, Model, Rollout
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.engines.policy import Adam, Knobs, Objective, ScoringModel, TransformersPolicy
 from twogrpo.engines.protocols import RolloutEngine
 from twogrpo.engines.transformers_rollout import TransformersRollout
+
+# One load takes milliseconds here or is vLLM's to show; a bar for each hides the run's own lines.
+disable_progress_bar()
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -39,7 +48,9 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, model)
     if tokenizer.eos_token_id is None:
-        raise ConfigError(f"model.path={model.path}: its tokenizer names no end token, set eos_token")
+        raise ConfigError(
+            f"model.path={model.path}: its tokenizer names no end token, set eos_token"
+        )
     return tokenizer
 
 

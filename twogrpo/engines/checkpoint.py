@@ -40,7 +40,9 @@ def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     if not checkpoints:
         return None
     newest = checkpoints[-1]
-    return load_file(newest / "tensors.safetensors"), json.loads((newest / "state.json").read_text())
+    return load_file(newest / "tensors.safetensors"), json.loads(
+        (newest / "state.json").read_text()
+    )
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -90,6 +90,7 @@ class ScoringModel(nn.Module):
     def pack(
         self, sequences: Sequence[records.Sequence]
     ) -> Iterator[tuple[list[int], records.MicroBatch]]:
+        """Micro-batches of the size that the knobs allow."""
         return pack(
             sequences,
             tokens_per_microbatch=self.knobs.tokens_per_microbatch,
@@ -119,6 +120,7 @@ class TransformersPolicy:
         self.num_updates = 0
 
     def token_logps(self, sequences: Sequence[records.Sequence]) -> list[Tensor]:
+        """Of each sequence's response tokens; no gradient."""
         return self.scoring.token_logps(sequences)
 
     def update(self, sequences: Sequence[records.Sequence]) -> UpdateMetrics:
@@ -194,6 +196,7 @@ class TransformersPolicy:
         return norm, learning_rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """By Hugging Face names, tied ones under each of theirs."""
         yield from self.scoring.model.state_dict().items()
 
     def state(self) -> dict[str, Tensor]:
@@ -208,6 +211,7 @@ class TransformersPolicy:
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], num_updates: int) -> None:
+        """Continues bit for bit from `state()`."""
         for name, parameter in self.scoring.model.named_parameters():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
@@ -218,5 +222,6 @@ class TransformersPolicy:
         self.num_updates = num_updates
 
     def export(self, folder: Path) -> None:
+        """A folder of safetensors, config and tokenizer."""
         self.scoring.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)

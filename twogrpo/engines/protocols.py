@@ -39,12 +39,14 @@ class RolloutEngine(Protocol):
         """π_old ← π_θ, by Hugging Face parameter names, all of them."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Frees what it holds."""
+        ...
 
 
 @dataclass(frozen=True)
 class UpdateMetrics:
-    """Of one optimiser step. Clip fractions are shares of the tokens that went through the model."""
+    """Of one optimiser step; clip fractions are shares of the `num_tokens` that had a gradient."""
 
     gradient_norm: float
     learning_rate: float
@@ -67,13 +69,17 @@ class Policy(Protocol):
         """One optimiser step on the weighted sum of the surrogate over all response tokens."""
         ...
 
-    def weights(self) -> Iterable[tuple[str, torch.Tensor]]: ...
+    def weights(self) -> Iterable[tuple[str, torch.Tensor]]:
+        """By Hugging Face parameter names."""
+        ...
 
     def state(self) -> dict[str, torch.Tensor]:
         """Weights and optimiser state, enough to continue bit for bit."""
         ...
 
-    def load_state(self, tensors: dict[str, torch.Tensor], num_updates: int) -> None: ...
+    def load_state(self, tensors: dict[str, torch.Tensor], num_updates: int) -> None:
+        """The inverse of `state`."""
+        ...
 
     def export(self, folder: Path) -> None:
         """Writes a folder that `transformers` and vLLM load."""

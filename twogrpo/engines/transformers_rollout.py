@@ -1,4 +1,4 @@
-"""The plain sampler: `transformers` with a key-value cache, for small models and machines without vLLM.
+"""The plain sampler: `transformers` with a key-value cache, where vLLM is missing or not worth it.
 
 P prompts, G rollouts each, N rows still running, V vocabulary.
 """
@@ -53,6 +53,7 @@ class TransformersRollout:
         seeds_PG: Sequence[Sequence[int]],
         sampling: Sampling,
     ) -> list[tuple[records.Rollout, ...]]:
+        """One response a seed, `rollouts_per_call` at a time, groups kept whole."""
         rollouts: list[tuple[records.Rollout, ...]] = []
         start = 0
         while start < len(prompts):
@@ -63,10 +64,11 @@ class TransformersRollout:
         return rollouts
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies the weights in place; raises RuntimeError where a name is missing."""
         self.model.load_state_dict(dict(weights), strict=True)
 
     def close(self) -> None:
-        pass
+        """Holds nothing."""
 
     @torch.inference_mode()
     def _sample_call(

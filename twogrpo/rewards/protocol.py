@@ -9,10 +9,14 @@ from twogrpo.records import Verdict
 
 
 class Reward(Protocol):
-    """Judges responses. `grades_truncated` says whether a response that was cut is judged at all."""
+    """Judges responses; `grades_truncated` says whether one that was cut is judged at all."""
 
     grades_truncated: bool
 
-    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]: ...
+    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
+        """The verdicts, in order."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends its workers, if any."""
+        ...
