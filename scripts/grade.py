@@ -1,0 +1,93 @@
+"""Grades JSON lines {"gold": …, "answer": …} from standard input; adds "correct" and "reason".
+
+    printf '{"gold": "1/2", "answer": "so \\\\boxed{0.5}"}\n' | python scripts/grade.py
+
+An answer may be bare or a whole response. Lines keep their order and their other keys; blank lines
+are skipped. A bad line is named on standard error and makes the exit code 2, after the good ones
+were graded. It is the grader that training uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without an installed package
+
+from twogrpo.rewards.grading import DEADLINE_SECONDS, Grader  # noqa: E402
+
+_BATCH_LINES = 2_000
+
+
+def main() -> int:
+    """The exit code: 0, or 2 if any line was bad."""
+    arguments = _parser().parse_args()
+    grader = Grader(num_workers=arguments.workers, deadline_seconds=arguments.deadline)
+    num_bad = 0
+    try:
+        for rows, bad in _batches(sys.stdin.buffer):
+            judged = grader.judge([r["answer"] for r in rows], [r["gold"] for r in rows])
+            for row, judgement in zip(rows, judged, strict=True):
+                _write({**row, "correct": judgement.equal, "reason": judgement.reason})
+            sys.stdout.buffer.flush()
+            num_bad += len(bad)
+            for complaint in bad:
+                print(complaint, file=sys.stderr)
+    finally:
+        grader.close()
+    return 2 if num_bad else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--deadline", type=float, default=DEADLINE_SECONDS, help="seconds an item")
+    return parser
+
+
+def _batches(stream: BinaryIO) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
+    """Rows and complaints of up to _BATCH_LINES lines at a time."""
+    rows: list[dict[str, Any]] = []
+    bad: list[str] = []
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_row(line))
+        except (ValueError, RecursionError) as error:
+            bad.append(f"line {number}: bad line: {error}")
+        if len(rows) + len(bad) >= _BATCH_LINES:
+            yield rows, bad
+            rows, bad = [], []
+    yield rows, bad
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = json.loads(line.decode("utf-8"))
+    if not isinstance(row, dict):
+        raise ValueError(f"a JSON object is wanted, not {type(row).__name__}")
+    for key in ("gold", "answer"):
+        if not isinstance(row.get(key), str):
+            raise ValueError(f'"{key}" must be a string')
+    return row
+
+
+def _write(row: dict[str, Any]) -> None:
+    try:
+        line = json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair: keep it escaped
+        line = json.dumps(row).encode("ascii")
+    sys.stdout.buffer.write(line + b"\n")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # the reader, e.g. head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

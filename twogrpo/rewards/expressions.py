@@ -1,0 +1,401 @@
+r"""A small parser of LaTeX and calculator notation: text in, a tree of tuples out.
+
+It covers what answers are made of (numbers, roots, powers, functions, symbols, absolute values) and
+raises `Unreadable` for the rest. Unlike a computer algebra system it evaluates nothing, so that
+``10^{10^{10}}`` costs as much as ``2^3``. A tree is (operation, operand, …).
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from twogrpo.rewards.latex_cleaning import FUNCTIONS
+
+Tree = tuple[Any, ...]
+MAX_DEPTH = 40
+
+_GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+    "Gamma",
+    "Delta",
+    "Theta",
+    "Lambda",
+    "Xi",
+    "Sigma",
+    "Phi",
+    "Psi",
+    "Omega",
+    "ell",
+    "hbar",
+    "partial",
+    "nabla",
+]
+_PLAIN_NAMES = sorted([*FUNCTIONS, "pi", "theta", "alpha", "beta", "gamma", "infty"], key=len)[::-1]
+_TOKEN = re.compile(
+    r"(?P<space>\s+)"
+    r"|(?P<repeating>\d*\.\d*\\overline\s*\{\d+\})"
+    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+(?![\d.]))?)"
+    r"|\\(?P<command>[A-Za-z]+)"
+    rf"|(?P<name>{'|'.join(_PLAIN_NAMES)})"
+    r"|(?P<letter>[A-Za-z]'*)"
+    r"|(?P<sign>!!|[-+*/^_(){}\[\]|!%,])"
+)
+
+
+class Unreadable(ValueError):
+    """The text is no expression that this parser knows."""
+
+
+def parse(text: str) -> Tree:
+    r"""The tree of an expression.
+
+    >>> parse(r"2x^{3}")
+    ('*', ('number', Fraction(2, 1)), ('^', ('symbol', 'x'), ('number', Fraction(3, 1))))
+    """
+    return _Parser(text).whole()
+
+
+def number_of(text: str) -> Fraction | None:
+    """The exact value of a plain decimal or fraction of integers ("-3/4", "1.5e3"), else None."""
+    match = _PLAIN_NUMBER.fullmatch(text)
+    if not match or len(text) > 400 or len(match["exponent"] or "") > 4:
+        return None
+    value = Fraction((match["value"] or "0").rstrip(".") if match["value"] != "." else "0")
+    if match["exponent"]:
+        value *= Fraction(10) ** int(match["exponent"])
+    if match["divisor"]:
+        divisor = Fraction(match["divisor"])
+        if not divisor:
+            return None
+        value /= divisor
+    return -value if match["sign"] == "-" else value
+
+
+_PLAIN_NUMBER = re.compile(
+    r"\s*(?P<sign>[-+])?\s*(?P<value>\d+\.?\d*|\.\d+)(?:[eE](?P<exponent>[-+]?\d+))?"
+    r"(?:\s*/\s*(?P<divisor>\d+(?:\.\d+)?))?\s*"
+)
+
+
+class _Parser:
+    """Recursive descent; one method per level of precedence, weakest first."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens: list[tuple[str, str, bool]] = []  # kind, text, follows a space
+        self.index = 0
+        self.depth = 0
+        position, spaced = 0, False
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None or match.lastgroup is None:
+                raise Unreadable(f"unknown character {text[position]!r}")
+            if match.lastgroup != "space":
+                self.tokens.append((match.lastgroup, match[match.lastgroup], spaced))
+            spaced = match.lastgroup == "space"
+            position = match.end()
+
+    # -- the stream -------------------------------------------------------------------------
+
+    def peek(self, ahead: int = 0) -> tuple[str, str]:
+        index = self.index + ahead
+        return self.tokens[index][:2] if index < len(self.tokens) else ("end", "")
+
+    def accept(self, sign: str) -> bool:
+        if self.peek() == ("sign", sign):
+            self.index += 1
+            return True
+        return False
+
+    def expect(self, sign: str) -> None:
+        if not self.accept(sign):
+            raise Unreadable(f"{sign!r} expected, {self.peek()[1]!r} found")
+
+    # -- levels of precedence ---------------------------------------------------------------
+
+    def whole(self) -> Tree:
+        tree = self.sum()
+        if self.index < len(self.tokens):
+            raise Unreadable(f"{self.peek()[1]!r} left over")
+        return tree
+
+    def sum(self) -> Tree:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable(f"nested more than {MAX_DEPTH} deep")
+        tree = self.product()
+        while self.peek() in (("sign", "+"), ("sign", "-")):
+            sign = self.peek()[1]
+            self.index += 1
+            tree = (sign, tree, self.product())
+        self.depth -= 1
+        return tree
+
+    def product(self) -> Tree:
+        tree = self.signed()
+        while True:
+            if self.accept("*"):
+                tree = ("*", tree, self.signed())
+            elif self.accept("/"):
+                tree = ("/", tree, self.signed())
+            elif self.starts_factor():
+                tree = ("*", tree, self.power())
+            else:
+                return tree
+
+    def signed(self) -> Tree:
+        negative = False
+        while self.peek() in (("sign", "+"), ("sign", "-")):
+            negative ^= self.peek()[1] == "-"
+            self.index += 1
+        tree = self.power()
+        return ("negative", tree) if negative else tree
+
+    def power(self) -> Tree:
+        tree = self.postfix(self.atom())
+        if self.accept("^"):
+            tree = self.postfix(("^", tree, self.argument(signed=True)))
+        return tree
+
+    def postfix(self, tree: Tree) -> Tree:
+        while True:
+            if self.accept("!!"):
+                if self.peek() in (("sign", "!"), ("sign", "!!")):
+                    raise Unreadable("more than two factorial signs")
+                tree = ("double_factorial", tree)
+            elif self.accept("!"):
+                tree = ("factorial", tree)
+            elif self.accept("%"):
+                tree = ("/", tree, ("number", Fraction(100)))
+            elif self.peek() == ("command", "deg"):
+                self.index += 1
+                tree = ("degrees", tree)
+            else:
+                return tree
+
+    # -- atoms ------------------------------------------------------------------------------
+
+    def starts_factor(self) -> bool:
+        kind, text = self.peek()
+        if kind == "sign":
+            return text in "({[" or (text == "|" and self.closes_later())
+        if kind == "number" and self.peek(-1)[0] in ("number", "repeating"):
+            raise Unreadable("two numbers side by side")
+        return kind not in ("end",) and not (kind == "command" and text in _NOT_FACTORS)
+
+    def closes_later(self) -> bool:
+        """Whether a bar opens an absolute value: an even number of bars is left, itself included."""
+        bars = sum(token[:2] == ("sign", "|") for token in self.tokens[self.index :])
+        return bars % 2 == 0
+
+    def atom(self) -> Tree:
+        kind, text = self.peek()
+        self.index += 1
+        if kind == "number":
+            return self.numeral(text)
+        if kind == "repeating":
+            return ("number", _repeating(text))
+        if kind == "letter":
+            return self.symbol(text)
+        if kind in ("name", "command"):
+            return self.command(text)
+        if kind == "sign" and text in _BRACKETS:
+            tree = self.sum()
+            self.expect(_BRACKETS[text])
+            return ("abs", tree) if text == "|" else tree
+        raise Unreadable(f"{text or 'the end'!r} where a value should stand")
+
+    def numeral(self, text: str) -> Tree:
+        """A number, the whole part of a mixed number, or one with a base ("204_5")."""
+        value = number_of(text)
+        if value is None:
+            raise Unreadable(f"number {text!r}")
+        if self.accept("_"):
+            return self.in_base(text)
+        if value.denominator == 1 and text.isdigit() and (part := self.fraction_ahead()):
+            value += part
+        return ("number", value)
+
+    def fraction_ahead(self) -> Fraction | None:
+        r"""The proper fraction of integers right after an integer: ``2\frac{1}{3}``, ``1 1/2``."""
+        kinds = [self.peek(i) for i in range(7)]
+        if kinds[0] == ("command", "frac") and [k for _, k in kinds[1:7:3]] == ["{", "{"]:
+            if kinds[3][1] != "}" or kinds[6][1] != "}":
+                return None
+            top, bottom, length = kinds[2], kinds[5], 7
+        elif kinds[0][0] == "number" and kinds[1] == ("sign", "/"):
+            if not self.tokens[self.index][2]:
+                return None
+            top, bottom, length = kinds[0], kinds[2], 3
+        else:
+            return None
+        if not (top[1].isdigit() and bottom[1].isdigit() and 0 <= int(top[1]) < int(bottom[1])):
+            return None
+        self.index += length
+        return Fraction(int(top[1]), int(bottom[1]))
+
+    def in_base(self, digits: str) -> Tree:
+        kind, text = self.peek()
+        if kind == "sign" and text == "{":
+            self.index += 1
+            kind, text = self.peek()
+            self.index += 1
+            self.expect("}")
+        else:
+            self.index += 1
+        base = _BASE_WORDS.get(text.strip().lower(), text)
+        if not base.isdigit():
+            raise Unreadable(f"base {text!r}")
+        if base == "10":
+            return ("number", Fraction(digits))
+        if not all(digit in "0123456789"[: int(base)] for digit in digits):
+            raise Unreadable(f"{digits} in base {base}")
+        return ("*", ("number", Fraction(digits)), ("symbol", f"base {base}"))
+
+    def symbol(self, name: str) -> Tree:
+        if self.accept("_"):
+            name += "_" + self.subscript()
+        if name == "e":
+            return ("e",)
+        return ("i",) if name == "i" else ("symbol", name)
+
+    def subscript(self) -> str:
+        if not self.accept("{"):
+            self.index += 1
+            return self.peek(-1)[1]
+        parts, depth = [], 1
+        while depth:
+            kind, text = self.peek()
+            if kind == "end":
+                raise Unreadable("subscript without an end")
+            self.index += 1
+            depth += (text == "{") - (text == "}")
+            parts.append(text)
+        return "".join(parts[:-1]).strip()
+
+    def argument(self, *, signed: bool = False) -> Tree:
+        """One TeX argument: a group in braces or a single token (with its sign, if `signed`)."""
+        if self.accept("{"):
+            tree = self.sum()
+            self.expect("}")
+            return tree
+        if signed:
+            negative = self.accept("-")
+            tree = self.postfix(self.atom())
+            if self.accept("^"):
+                tree = ("^", tree, self.argument(signed=True))
+            return ("negative", tree) if negative else tree
+        return self.atom()
+
+    def command(self, name: str) -> Tree:
+        if name in FUNCTIONS and name not in ("sqrt",):
+            return self.function(name)
+        if name in ("frac", "binom"):
+            return ("/" if name == "frac" else "binomial", self.argument(), self.argument())
+        if name == "sqrt":
+            return self.root()
+        if name in ("lfloor", "lceil"):
+            tree = self.sum()
+            if self.peek() != ("command", "r" + name[1:]):
+                raise Unreadable(f"{name} without an end")
+            self.index += 1
+            return (name[1:], tree)
+        if name in ("pi", "infty"):
+            return (name,)
+        if name in _GREEK:
+            return self.symbol(name)
+        if name in ("overline", "bar", "angle", "triangle"):
+            return ("symbol", f"{name} {self.subscript()}")
+        raise Unreadable(f"command {name!r}")
+
+    def root(self) -> Tree:
+        degree: Tree = ("number", Fraction(2))
+        if self.accept("["):
+            degree = self.sum()
+            self.expect("]")
+        if self.accept("("):
+            tree = self.sum()
+            self.expect(")")
+        else:
+            tree = self.argument()
+        return ("root", tree, degree)
+
+    def function(self, name: str) -> Tree:
+        base = exponent = None
+        for _ in range(2):
+            if name == "log" and base is None and self.accept("_"):
+                base = self.argument()
+            elif exponent is None and self.accept("^"):
+                exponent = self.argument(signed=True)
+        arguments = self.function_arguments()
+        if exponent == ("negative", ("number", Fraction(1))) and "arc" + name in FUNCTIONS:
+            name, exponent = "arc" + name, None
+        tree: Tree = ("function", name, *arguments, *([base] if base else []))
+        return ("^", tree, exponent) if exponent else tree
+
+    def function_arguments(self) -> list[Tree]:
+        """What a function is applied to: a bracket, or the factors up to the next operator."""
+        for opening, closing in (("(", ")"), ("{", "}"), ("[", "]")):
+            if self.accept(opening):
+                arguments = [self.sum()]
+                while self.accept(","):
+                    arguments.append(self.sum())
+                self.expect(closing)
+                return arguments
+        tree = self.signed()
+        while self.starts_factor() and not self.next_is_function():
+            if self.peek() == ("sign", "("):
+                break
+            tree = ("*", tree, self.power())
+        return [tree]
+
+    def next_is_function(self) -> bool:
+        kind, text = self.peek()
+        return kind in ("name", "command") and text in FUNCTIONS and text != "sqrt"
+
+
+_BRACKETS = {"(": ")", "[": "]", "{": "}", "|": "|"}
+_NOT_FACTORS = frozenset({"rfloor", "rceil", "deg"})
+_BASE_WORDS = {
+    **dict(
+        zip(
+            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
+            "2345678910",
+            strict=False,
+        )
+    ),
+    "ten": "10",
+    "twelve": "12",
+    "sixteen": "16",
+}
+
+
+def _repeating(text: str) -> Fraction:
+    r"""The value of a repeating decimal: ``0.1\overline{6}`` is 1/6."""
+    whole, _, rest = text.partition(".")
+    fixed, _, period = rest.partition(r"\overline")
+    period = re.sub(r"\D", "", period)
+    value = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
+    return value + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))

@@ -1,0 +1,357 @@
+r"""What an answer is: a value, a list, a set, a tuple or interval, a matrix, relations or words.
+
+`read` cuts a cleaned answer at its top-level separators; the pieces become expression trees.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from twogrpo.rewards import units
+from twogrpo.rewards.expressions import Tree, Unreadable, parse
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value; `decimals` is set if it was written as a decimal number."""
+
+    tree: Tree
+    text: str
+    percent: bool = False
+    degrees: bool = False
+    units: frozenset[tuple[str, str]] = frozenset()
+    decimals: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Decimal:
+    """A decimal number as written: its value, its last place and its significant digits."""
+
+    value: Fraction
+    last_place: Fraction
+    digits: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Several answers. Brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
+
+    items: tuple[Answer, ...]
+    brackets: str = ""
+
+
+@dataclass(frozen=True)
+class Union:
+    r"""Sets joined by ``\cup``."""
+
+    parts: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of answers."""
+
+    rows: tuple[tuple[Answer, ...], ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A chain such as 1 < x <= 2 or x = 5 = 10/2: one more side than signs."""
+
+    sides: tuple[Answer, ...]
+    signs: tuple[str, ...]
+    texts: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text answer in a canonical spelling."""
+
+    text: str
+
+
+Answer = Scalar | Listing | Union | Matrix | Relation | Words
+
+_SIGNS = re.compile(r"<=|>=|!=|=|<|>|\\approx\b|\\equiv\b")
+_SEPARATORS = re.compile(
+    r"\\text\s*\{\s*,?\s*(?:and|or|&)\s*,?\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[,;]|\\newline"
+)
+_ENVIRONMENT = re.compile(
+    r"(?s)^\\begin\s*\{([pbvBV]?matrix|smallmatrix|array|cases|aligned)\*?\}"
+    r"(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\1\*?\}$"
+)
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_SCIENTIFIC = re.compile(
+    r"^(-?\s*\d+(?:\.\d*)?)\s*\*\s*10\s*\^\s*(?:\{\s*([-+]?\s*\d+)\s*\}|\(\s*([-+]?\d+)\s*\)|([-+]?\d+))$"
+)
+_DECIMAL = re.compile(r"-?\s*(\d*)\.?(\d*)(?:[eE]([-+]?\d{1,4}))?")
+_CANONICAL_WORDS = {
+    **dict.fromkeys(("no solution", "no solutions", "none", "empty set", "empty", "nothing",
+                     "no real solution", "no real solutions"), r"\emptyset"),
+    **dict.fromkeys(("all real numbers", "all reals", "real numbers", "reals",
+                     "all real number"), r"\mathbb{R}"),
+    **dict.fromkeys(("does not exist", "dne", "undefined", "not defined"), "undefined"),
+    **dict.fromkeys(("yes", "true"), "yes"),
+    **dict.fromkeys(("no", "false"), "no"),
+    **dict.fromkeys(("infinity", "inf", "infinite", "positive infinity", "oo"), r"\infty"),
+    **dict.fromkeys(("negative infinity", "minus infinity", "-infinity", "-inf"), r"-\infty"),
+}  # fmt: skip
+_MAX_ITEMS = 60
+
+
+def thousands_joined(text: str) -> str:
+    """The text with "1,234,567" read as one number."""
+    return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+
+
+def read(text: str) -> Answer:
+    """Reads a cleaned answer; raises Unreadable where a piece is no known expression."""
+    text = _unbraced(text.strip())
+    if not text:
+        raise Unreadable("nothing")
+    special = _special(text)
+    if special is not None:
+        return special
+    if (environment := _ENVIRONMENT.match(text)) is not None:
+        return _read_environment(environment[1], environment[2])
+    pieces = [piece for piece in split(text, _SEPARATORS)[0] if piece.strip()]
+    if len(pieces) > _MAX_ITEMS:
+        raise Unreadable(f"more than {_MAX_ITEMS} items")
+    if len(pieces) > 1:
+        return Listing(tuple(_flattened(read(piece) for piece in pieces)))
+    return _read_single(pieces[0] if pieces else text)
+
+
+def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """Pieces and separators of a text, cut only outside of brackets and environments."""
+    pieces, separators, depth, start, index = [], [], 0, 0, 0
+    while index < len(text):
+        match = pattern.match(text, index) if depth == 0 else None
+        if match and match.end() > index:
+            pieces.append(text[start:index])
+            separators.append(match.group())
+            start = index = match.end()
+            continue
+        if text.startswith((r"\begin", r"\langle", r"\lfloor", r"\lceil"), index):
+            depth += 1
+        elif text.startswith((r"\end", r"\rangle", r"\rfloor", r"\rceil"), index):
+            depth -= 1
+        elif text[index] in "([{":
+            depth += 1
+        elif text[index] in ")]}":
+            depth -= 1
+        index += 1
+    return [*pieces, text[start:]], separators
+
+
+def _read_single(text: str) -> Answer:
+    text = _unbraced(text.strip())
+    membership = split(text, re.compile(r"\\in(?![a-z])"))[0]
+    if len(membership) == 2:
+        return read(membership[1])
+    sides, signs = split(text, _SIGNS)
+    if signs:
+        return _read_relation(sides, signs)
+    parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
+    if len(parts) > 1:
+        return Union(tuple(read(part) for part in parts))
+    if re.search(r"\\[pm][pm](?![a-z])", text):
+        return _read_plus_minus(text)
+    bracketed = _read_brackets(text)
+    return bracketed if bracketed is not None else _read_scalar(text)
+
+
+def _read_relation(sides: list[str], signs: list[str]) -> Relation:
+    sides = [side.strip() for side in sides]
+    if not sides[-1]:
+        raise Unreadable("nothing after the last sign")
+    if not sides[0]:  # "= 5"
+        sides, signs = sides[1:], signs[1:]
+    if not signs:
+        return read(sides[0])  # type: ignore[return-value]
+    return Relation(tuple(_read_side(side) for side in sides), tuple(signs), tuple(sides))
+
+
+def _read_side(text: str) -> Answer:
+    """A side of a relation; a name ("Area", "m\\angle A") is as good as a value on the left."""
+    try:
+        return read(text)
+    except Unreadable:
+        return Words(_letters(text))
+
+
+def _read_plus_minus(text: str) -> Answer:
+    r"""The two values of ``a \pm b``; every ``\pm`` takes the same sign, ``\mp`` the other one."""
+    upper = re.sub(r"\\mp(?![a-z])", "-", re.sub(r"\\pm(?![a-z])", "+", text))
+    lower = re.sub(r"\\mp(?![a-z])", "+", re.sub(r"\\pm(?![a-z])", "-", text))
+    return Listing((_read_single(upper), _read_single(lower)))
+
+
+def _read_brackets(text: str) -> Answer | None:
+    r"""A set, tuple or interval: brackets around the whole, with commas inside."""
+    for opening, closing, brackets in (
+        (r"\{", r"\}", "{}"), ("{", "}", "{}"), (r"\langle", r"\rangle", "()"),
+        ("(", ")", "()"), ("(", "]", "(]"), ("[", ")", "[)"), ("[", "]", "[]"),
+    ):  # fmt: skip
+        if text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : -len(closing)]
+            if not _balanced(inner):
+                return None
+            pieces, separators = split(inner, _SEPARATORS)
+            condition = split(inner, re.compile(r"\||:"))[0] if brackets == "{}" else []
+            if len(condition) == 2 and _SIGNS.search(condition[1]):
+                return read(condition[1])  # {x | x > 1}
+            if brackets == "{}" and not inner.strip():
+                return Words(r"\emptyset")
+            if separators or (brackets in ("{}", "[]", "(]", "[)")):
+                items = [read(piece) for piece in pieces]
+                flat = _flattened(items) if brackets == "{}" else items
+                return flat[0] if len(flat) == 1 and brackets == "{}" else Listing(
+                    tuple(flat), brackets
+                )  # fmt: skip
+            return read(inner)
+    return None
+
+
+def _balanced(inner: str) -> bool:
+    depth = 0
+    for character in inner:
+        depth += (character in "([{") - (character in ")]}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _read_environment(kind: str, body: str) -> Answer:
+    rows = [row for row in split(body, re.compile(r"\\\\|\\cr\b|\\hline"))[0] if row.strip()]
+    if not rows or len(rows) > _MAX_ITEMS:
+        raise Unreadable("matrix without rows or with too many")
+    if kind in ("cases", "aligned"):
+        return Listing(tuple(_flattened(read(row.replace("&", " ")) for row in rows)))
+    cells = [split(row, re.compile("&"))[0] for row in rows]
+    if len({len(row) for row in cells}) != 1:
+        raise Unreadable("rows of unequal length")
+    matrix = Matrix(tuple(tuple(read(cell) for cell in row) for row in cells))
+    if kind in ("vmatrix", "Vmatrix"):
+        raise Unreadable("determinant")
+    return matrix
+
+
+def _read_scalar(text: str) -> Answer:
+    body, found_units, factor = units.split_unit(text)
+    percent = bool(re.search(r"%\s*$|\\text\s*\{\s*(?:percent|pct)", text)) or bool(
+        re.search(r"(?i)(?<![a-z])(?:percent(?:age)?|pct)\b", text)
+    )
+    body = body.rstrip(" %") if percent else body
+    clock = _clock(text)
+    if clock is not None:
+        return clock
+    tree = _ratio(body) or parse(_scientific(body))
+    if factor != 1:
+        tree = ("*", tree, ("number", Fraction(factor)))
+    degrees = tree[0] == "degrees" or ("angle", "degree") in found_units
+    tree = tree[1] if tree[0] == "degrees" else tree
+    return Scalar(
+        tree, body, percent, degrees, found_units, _decimal(body) if factor == 1 else None
+    )
+
+
+def _ratio(text: str) -> Tree | None:
+    """ "3:4" as three quarters."""
+    parts = split(text, re.compile(":"))[0]
+    return ("/", parse(parts[0]), parse(parts[1])) if len(parts) == 2 else None
+
+
+def _clock(text: str) -> Words | None:
+    """A time of day with seconds or a.m./p.m.: "8:34 p.m." and "20:34:00" are the same."""
+    plain = re.sub(r"\\text|[{}. ]", "", text).lower()
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?(am|pm)?", plain)
+    if not match or int(match[1]) > 24 or int(match[2]) > 59:
+        return None
+    hour = int(match[1])
+    if match[4]:
+        hour = hour % 12 + (12 if match[4] == "pm" else 0)
+    elif not match[3] and hour < 13 and match[1][0] != "0":
+        return None  # may be a ratio
+    return Words(f"{hour:02d}:{match[2]}:{match[3] or '00'}")
+
+
+def _scientific(text: str) -> str:
+    match = _SCIENTIFIC.match(text)
+    if not match:
+        return text
+    exponent = (match[2] or match[3] or match[4]).replace(" ", "")
+    return f"{match[1].replace(' ', '').rstrip('.')}e{int(exponent)}" if len(exponent) < 5 else text
+
+
+def _decimal(text: str) -> Decimal | None:
+    """How a number was written, if with a point or an exponent."""
+    text = _scientific(text.strip()).replace(" ", "")
+    match = _DECIMAL.fullmatch(text)
+    if not match or not (match[1] or match[2]) or not ("." in text or match[3]):
+        return None
+    exponent = int(match[3] or 0)
+    last_place = Fraction(10) ** (exponent - len(match[2]))
+    value = Fraction(int(match[1] + match[2])) * last_place
+    digits = len((match[1] + match[2]).lstrip("0"))
+    return Decimal(-value if text.startswith("-") else value, last_place, digits)
+
+
+def _special(text: str) -> Answer | None:
+    """Words, letters of a choice and sets with a name of their own."""
+    letters = _letters(text)
+    words = _CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
+    if words in (r"\emptyset", "undefined", "yes", "no"):
+        return Words(words)
+    if words in (r"\infty", r"-\infty") and not text.startswith("\\"):
+        return _read_scalar(words)
+    if words == r"\mathbb{R}":
+        return read(r"(-\infty,\infty)")
+    if re.fullmatch(r"\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z'’ .\-]*", text) and _is_wordy(text):
+        number = units.number_in_words(letters)
+        if number is not None:
+            return Scalar(("number", Fraction(number)), str(number))
+        return Words(re.sub(r"^(?:the|an?) (?=\w)", "", letters.lower()).strip(" ."))
+    return None
+
+
+def _is_wordy(text: str) -> bool:
+    if text.startswith(r"\text"):
+        return True
+    if _SEPARATORS.search(text) or re.search(r"\b[a-z]\b(?! [a-z]{2})", text):
+        return False
+    runs = re.findall(r"[A-Za-z]+", text)
+    return any(len(run) > 3 and not _is_product(run) for run in runs) or (
+        len(runs) == 1 and len(runs[0]) == 3 and not _is_product(runs[0])
+    )
+
+
+def _is_product(run: str) -> bool:
+    """Whether letters are rather a product of variables or functions than a word."""
+    run = re.sub("arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|sqrt|pi|theta|alpha|beta", "", run)
+    return len(run) < 3 or not re.search("[aeiouy]", run.lower()) or set(run) <= set("abcxyz")
+
+
+def _letters(text: str) -> str:
+    """A text without LaTeX's wrapping."""
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    return " ".join(text.replace("{", " ").replace("}", " ").split()) if "\\" not in text else text
+
+
+def _unbraced(text: str) -> str:
+    """Drops TeX's grouping braces around the whole, unless they look like a set."""
+    while text.startswith("{") and text.endswith("}") and _balanced(text[1:-1]):
+        if len(split(text[1:-1], _SEPARATORS)[0]) > 1 or not text[1:-1].strip():
+            break
+        text = text[1:-1].strip()
+    return text
+
+
+def _flattened(items: object) -> list[Answer]:
+    r"""Lists inside of a list (from ``\pm``) opened."""
+    flat: list[Answer] = []
+    for item in items:  # type: ignore[attr-defined]
+        flat.extend(item.items if isinstance(item, Listing) and not item.brackets else [item])
+    return flat

@@ -1,0 +1,142 @@
+r"""Words around a number: units, currencies, magnitudes ("3 million"), numbers in letters.
+
+A unit is dropped from an answer, but not forgotten: 3 feet are not 3 inches.
+"""
+
+from __future__ import annotations
+
+import re
+
+# One line a dimension; the spellings of one unit stand between commas.
+_DIMENSIONS = {
+    "length": "mm millimeter millimetre,cm centimeter centimetre,m meter metre,km kilometer "
+    "kilometre,in inch inches,ft foot feet,yd yard,mi mile,nm nanometer,um micrometer micron,"
+    "au,pc parsec,ly,angstrom",
+    "mass": "mg milligram,g gram gm,kg kilogram,lb lbs pound,oz ounce,ton tonne",
+    "time": "s sec second,min minute minutes,h hr hour,day,week,month,yr year,ms millisecond",
+    "money": "dollar usd buck,cent,euro eur,gbp,rupee rs inr,yen",
+    "angle": "degree deg,rad radian",
+    "volume": "l liter litre,ml milliliter millilitre,gal gallon,quart,pint,cup",
+    "speed": "mph,kph kmph kmh",
+    "energy": "j joule,kj kilojoule,ev electronvolt,mev,kev,gev,erg,cal calorie,kcal",
+    "temperature": "k kelvin,c celsius,f fahrenheit",
+    "other": "n newton,w watt,kw kilowatt,v volt,a amp ampere,ohm,hz hertz,khz,mhz,ghz,pa pascal,kpa,"
+    "mpa,atm,mol mole,unit,acre,hectare,point,pts,cc,dm,bit,byte,solar mass",
+}
+_KNOWN = {
+    spelling + plural: (dimension, unit.split()[0])
+    for dimension, line in _DIMENSIONS.items()
+    for unit in line.split(",")
+    for spelling in unit.split()
+    for plural in ("", "s", "es")
+    if not (plural and len(spelling) < 3)
+}
+_CASED = frozenset(["m", "g", "s", "h", "L", "l", "J", "N", "W", "V", "A", "K", "C", "F", "k"])
+_MAGNITUDES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
+_MAGNITUDES |= {"trillion": 10**12, "dozen": 12}
+_ADJECTIVES = frozenset(
+    [
+        "square",
+        "squared",
+        "cubic",
+        "cubed",
+        "sq",
+        "cu",
+        "per",
+        "a",
+        "the",
+        "of",
+        "about",
+        "approximately",
+    ]
+)
+
+_POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
+_TEXT_TAIL = re.compile(rf"(?:\s*(?:\\text\s*\{{[^{{}}]*\}}|/|\*){_POWER})+\s*$")
+_TEXT_HEAD = re.compile(r"^\s*\\text\s*\{[^{}]*\}\s*:?\s*(?=\S)")
+_WORD_TAIL = re.compile(
+    rf"(?<=[\d)}}\]%.]|\bi)(?P<gap>\s*)(?P<unit>[A-Za-z]{{1,14}}\.?{_POWER}"
+    rf"(?:(?:\s*[/*]\s*|\s+)[A-Za-z]{{1,14}}\.?{_POWER}){{0,5}})\s*$"
+)
+_PI_TAIL = re.compile(rf"(?<=\\pi)(?P<gap>\s+)(?P<unit>[A-Za-z]{{2,14}}{_POWER}(?:\s+[a-z]+)*)\s*$")
+_CURRENCY = re.compile(r"[$€£¥₹₽₩฿]|\b(?:USD|EUR|GBP|Rs\.?)(?=\s*\d)|\\(?:pounds|euro|yen)\b")
+_SEPARATING = re.compile(r"\b(?:and|or)\b")
+
+_ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+_ONES += "fifteen sixteen seventeen eighteen nineteen"
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: n for n, word in enumerate(_ONES.split())}
+_NUMBER_WORDS |= {word: 10 * n for n, word in enumerate(_TENS.split(), 2)}
+
+
+def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
+    r"""An answer without its unit, the known units among the words, and a factor of ten.
+
+    >>> split_unit(r"15\text{ cm}^{2}")
+    ('15', frozenset({('length', 'cm')}), 1)
+    >>> split_unit("2.5 million")[::2]
+    ('2.5', 1000000)
+    """
+    text = _CURRENCY.sub(" ", text).strip()
+    head = _TEXT_HEAD.match(text)
+    if head and not _SEPARATING.search(head.group()) and _TEXT_TAIL.sub("", text).strip():
+        text = text[head.end() :].lstrip(": ")
+    tail = _TEXT_TAIL.search(text)
+    if tail and r"\text" in tail.group() and text[: tail.start()].strip():
+        words = re.sub(r"\\text|[{}]", " ", tail.group())
+        if not _SEPARATING.search(words):
+            return _with_units(text[: tail.start()], words)
+    tail = _WORD_TAIL.search(text) or _PI_TAIL.search(text)
+    if tail and _is_unit(tail["unit"], bool(tail["gap"]), text[: tail.start()]):
+        return _with_units(text[: tail.start()], tail["unit"])
+    return text.strip(), frozenset(), 1
+
+
+def clash(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
+    """Whether two answers name different units of one dimension (cm against m)."""
+    mine, theirs = dict(a), dict(b)
+    return any(mine[dimension] != theirs[dimension] for dimension in mine.keys() & theirs.keys())
+
+
+def number_in_words(text: str) -> int | None:
+    """The value of "seven" or "twenty-one", None for other words."""
+    parts = text.lower().replace("-", " ").split()
+    values = [_NUMBER_WORDS.get(part) for part in parts]
+    if len(values) == 1 and values[0] is not None:
+        return values[0]
+    if len(values) == 2 and None not in values and values[0] >= 20 and 0 < values[1] < 10:
+        return values[0] + values[1]
+    return None
+
+
+def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]], int]:
+    names = re.findall(r"[A-Za-z]+", words)
+    factor = 1
+    for name in names:
+        factor *= _MAGNITUDES.get(name.lower(), 1)
+    known = frozenset(_KNOWN[n.lower()] for n in names if n.lower() in _KNOWN)
+    return body.strip().rstrip("*/").strip(), known, factor
+
+
+def _is_unit(words: str, spaced: bool, body: str) -> bool:
+    """Whether the words after a value are a unit and not variables of a product."""
+    names = re.findall(r"[A-Za-z]+", words)
+    if not any(len(name) > 1 for name in names) and not spaced:
+        return False  # "10m" may be ten times m
+    if all(_is_known(name) for name in names):
+        return True
+    numeric = not re.search(r"(?<!\\)\b[a-z]\b|\\(?!frac|sqrt|pi|deg|text)[A-Za-z]+", body)
+    long = [name for name in names if len(name) > 2]
+    return numeric and bool(long) and spaced and not any(n in _MATH_WORDS for n in names)
+
+
+_MATH_WORDS = frozenset(
+    ["sin", "cos", "tan", "log", "exp", "sqrt", "cup", "cap", "pi", "and", "or", "mod"]
+)
+
+
+def _is_known(name: str) -> bool:
+    if len(name) == 1:
+        return name in _CASED
+    low = name.lower()
+    return low in _KNOWN or low in _ADJECTIVES or low in _MAGNITUDES
