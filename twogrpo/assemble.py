@@ -6,7 +6,7 @@ import torch
 
 from twogrpo.checks import check
 from twogrpo.clock import Clock
-from twogrpo.config import Config, ConfigError
+from twogrpo.config import Config
 from twogrpo.data.datasets import (
     PromptStream,
     benchmark_prompts,
@@ -16,8 +16,7 @@ from twogrpo.data.datasets import (
 from twogrpo.engines import build
 from twogrpo.engines.protocols import Sampling
 from twogrpo.resampling import Counters, NewPromptResampling, NoResampling, Resampling
-from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rewards.protocol import Reward
+from twogrpo.rewards.build import build_reward
 from twogrpo.tracking import RunRecord
 from twogrpo.train import Run
 
@@ -39,25 +38,23 @@ def assemble(config: Config) -> Run:
         config=config,
         stream=PromptStream(prompts, seed=config.seed),
         rollout=build.build_rollout(rollout, config.model, config.hardware, tokenizer),
-        reward=build_reward(config.reward.name),
+        reward=build_reward(config.reward),
         policy=build.build_policy(config, tokenizer),
         start_policy=build.build_start_policy(config),
         resampling=build_resampling(config),
         counters=Counters(),
         sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
-        test_sampling=Sampling(evaluation.temperature, evaluation.top_p, evaluation.top_k, limit),
+        test_sampling=Sampling(
+            evaluation.temperature,
+            evaluation.top_p,
+            evaluation.top_k,
+            evaluation.max_response_tokens,
+        ),
         validation=validation_prompts(config.dataset, evaluation, tokenizer, template=template),
         benchmarks=benchmark_prompts(evaluation, tokenizer, template=template),
         clock=Clock(),
         record=RunRecord(config),
     )
-
-
-def build_reward(name: str) -> Reward:
-    """Raises ConfigError where the name is unknown."""
-    if name == "exact_answer":
-        return ExactAnswer()
-    raise ConfigError(f"reward.name={name} is unknown: use exact_answer")
 
 
 def build_resampling(config: Config) -> Resampling:

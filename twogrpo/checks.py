@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Training
+from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware, Training
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.surrogates import SURROGATES
@@ -34,7 +34,8 @@ def check(config: Config) -> None:
     at_least("dataset.seed", config.dataset.seed, 0)
     at_least("tracking.kl_rollouts", config.tracking.kl_rollouts, 0)
     one_of("resume", config.resume, ("auto", "never"))
-    _check_hardware(config)
+    check_hardware(config.hardware)
+    _check_microbatch(config)
 
 
 def check_algorithm(algorithm: Algorithm) -> None:
@@ -121,12 +122,16 @@ def _check_budget(algorithm: Algorithm) -> None:
         )
 
 
-def _check_hardware(config: Config) -> None:
-    hardware = config.hardware
+def check_hardware(hardware: Hardware) -> None:
+    """Raises ConfigError."""
     one_of("hardware.device", hardware.device, ("cpu", "cuda"))
     one_of("hardware.dtype", hardware.dtype, ("float32", "bfloat16"))
     for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens"):
         at_least(f"hardware.{key}", getattr(hardware, key), 1)
+
+
+def _check_microbatch(config: Config) -> None:
+    hardware = config.hardware
     longest = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
     if hardware.tokens_per_microbatch < longest:
         raise ConfigError(

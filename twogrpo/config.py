@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-
 
 T = TypeVar("T")
 
@@ -25,6 +24,8 @@ class ConfigError(ValueError):
 # Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.
 @dataclass
 class Algorithm:
+    """What the update optimises (conf/algorithm/)."""
+
     name: str
     group_size: int
     minibatch_scale: int
@@ -42,6 +43,8 @@ class Algorithm:
 
 @dataclass
 class Training:
+    """Batch sizes, learning rate, length of the run (conf/training/)."""
+
     epochs: int
     prompts_per_generation: int
     prompts_per_minibatch: int
@@ -57,6 +60,8 @@ class Training:
 
 @dataclass
 class Model:
+    """The start policy (conf/model/)."""
+
     name: str
     path: str
     revision: str | None
@@ -65,6 +70,8 @@ class Model:
 
 @dataclass
 class Dataset:
+    """The prompts (conf/dataset/)."""
+
     name: str
     num_prompts: int
     seed: int
@@ -74,11 +81,15 @@ class Dataset:
 
 @dataclass
 class Reward:
+    """The verifier (conf/reward/)."""
+
     name: str
 
 
 @dataclass
 class Rollout:
+    """The sampler of training (conf/rollout/)."""
+
     engine: str
     temperature: float
     top_p: float
@@ -87,6 +98,8 @@ class Rollout:
 
 @dataclass
 class Hardware:
+    """Knobs that change no number beyond rounding (conf/hardware/)."""
+
     device: str
     num_threads: int
     dtype: str
@@ -97,6 +110,8 @@ class Hardware:
 
 @dataclass
 class Evaluation:
+    """Benchmarks and test sampling (conf/evaluation/)."""
+
     name: str
     benchmarks: list[str]
     problems_per_benchmark: int
@@ -109,10 +124,15 @@ class Evaluation:
     validation_every: int
     validation_problems: int
     validation_samples: int
+    max_prompt_tokens: int
+    max_response_tokens: int
+    keep_text: bool
 
 
 @dataclass
 class Tracking:
+    """The record and its mirror (conf/tracking/)."""
+
     wandb_mode: str | None
     wandb_project: str
     wandb_group: str
@@ -145,10 +165,12 @@ class Config:
 
     @property
     def rollouts_per_minibatch(self) -> int:
+        """Rollouts that one optimiser step sees."""
         return self.prompts_per_minibatch * self.algorithm.group_size
 
     @property
     def updates_per_generation(self) -> int:
+        """Optimiser steps between two generations."""
         return self.training.prompts_per_generation // self.prompts_per_minibatch
 
     @property
@@ -168,10 +190,56 @@ class Config:
         Two runs with the same identity and the same code are the same run; where its record lies,
         how it is tracked and the hardware knobs are left out.
         """
+        return _identity(asdict(self))
+
+
+@dataclass
+class Origin:
+    """The algorithm that trained an evaluated checkpoint; "base" with groups of 0 for none."""
+
+    name: str
+    group_size: int
+
+
+@dataclass
+class TrainedOn:
+    """The prompts that an evaluated checkpoint was trained on; 0 of them for a start model."""
+
+    name: str
+    num_prompts: int
+
+
+@dataclass
+class EvaluateConfig:
+    """An evaluation of one checkpoint; `algorithm`, `dataset` and `seed` are those of its training."""
+
+    checkpoint: str
+    algorithm: Origin
+    model: Model
+    dataset: TrainedOn
+    reward: Reward
+    rollout: Rollout
+    hardware: Hardware
+    evaluation: Evaluation
+    tracking: Tracking
+    seed: int
+    step: int
+    weights_sha256: str
+    run_name: str
+    output_dir: str
+    resume: str
+
+    def identity(self) -> str:
+        """Hash of the weights, wherever they lie, and of all that can change a number."""
         values = asdict(self)
-        for key in ("run_name", "output_dir", "resume", "tracking", "hardware"):
-            del values[key]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        del values["checkpoint"], values["model"]["path"]
+        return _identity(values)
+
+
+def _identity(values: dict[str, Any]) -> str:
+    for key in ("run_name", "output_dir", "resume", "tracking", "hardware"):
+        del values[key]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

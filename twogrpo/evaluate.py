@@ -9,21 +9,87 @@ from typing import Any
 
 from twogrpo.core.estimators import mean_at_k
 from twogrpo.engines.protocols import RolloutEngine, Sampling
+from twogrpo.evaluation_samples import ProblemSamples, SampleStore
+from twogrpo.progress import Progress
 from twogrpo.records import Prompt
 from twogrpo.rewards.protocol import Reward
 from twogrpo.sampling import sample_groups, score
 
+Benchmarks = Mapping[str, Sequence[Prompt]]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Who is asked, how often, and who grades. The same seed asks every policy with the same draws,
+    so that two policies are compared in pairs.
+
+    `rollouts_per_chunk` are sampled and graded at a time: what an interruption may lose.
+    """
+
+    rollout: RolloutEngine
+    reward: Reward
+    sampling: Sampling
+    num_samples: int
+    seed: int
+    rollouts_per_chunk: int
+    keep_text: bool = False
+
+    def chunks(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
+        """The prompts by chunks, the same for the same prompts whatever was done before."""
+        size = max(1, self.rollouts_per_chunk // self.num_samples)
+        return [prompts[first : first + size] for first in range(0, len(prompts), size)]
+
+    def ask(self, benchmark: str, prompts: Sequence[Prompt]) -> list[ProblemSamples]:
+        """Samples and grades one chunk."""
+        start = time.perf_counter()
+        groups = sample_groups(
+            [(0, prompt) for prompt in prompts],
+            self.rollout,
+            self.sampling,
+            group_size=self.num_samples,
+            seed=self.seed,
+            generation=0,
+        )
+        groups = score(groups, self.reward)
+        seconds = (time.perf_counter() - start) / len(prompts)
+        return [
+            ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=self.keep_text)
+            for group in groups
+        ]
+
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Counts per problem: from them any estimate and any interval can be recomputed."""
+    """Counts per problem: from them any estimate and any interval can be recomputed.
+
+    `verifier_timeouts` and `verifier_unparsed` count samples, which were graded as wrong.
+    """
 
     num_samples: int
     problem_ids: list[str]
     num_correct: list[int]
     tokens_mean: float
     truncated_fraction: float
+    verifier_timeouts: int
+    verifier_unparsed: int
     seconds: float
+
+    @classmethod
+    def of(cls, samples: Sequence[ProblemSamples]) -> BenchmarkResult:
+        """Of one benchmark's problems, each with the same number of samples."""
+        total = sum(len(problem.num_tokens) for problem in samples)
+        lengths = sum(sum(problem.num_tokens) for problem in samples)
+        cut = sum(problem.finish_reasons.count("length") for problem in samples)
+        return cls(
+            num_samples=len(samples[0].num_tokens),
+            problem_ids=[problem.problem_id for problem in samples],
+            num_correct=[sum(problem.is_correct) for problem in samples],
+            tokens_mean=lengths / total,
+            truncated_fraction=cut / total,
+            verifier_timeouts=sum(p.reasons.count("verifier_timeout") for p in samples),
+            verifier_unparsed=sum(p.reasons.count("verifier_unparsed") for p in samples),
+            seconds=sum(problem.seconds for problem in samples),
+        )
 
     @property
     def mean(self) -> float:
@@ -37,50 +103,55 @@ class BenchmarkResult:
         return {f"evaluation/{benchmark}/{name}": value for name, value in values.items()}
 
 
-def evaluate(
-    prompts: Sequence[Prompt],
-    rollout: RolloutEngine,
-    reward: Reward,
-    sampling: Sampling,
-    *,
-    num_samples: int,
-    seed: int,
-) -> BenchmarkResult:
-    """Samples each prompt `num_samples` times and grades; the same seeds for every policy, so that
-    two policies are compared on the same draws."""
-    start = time.perf_counter()
-    groups = sample_groups(
-        [(0, prompt) for prompt in prompts],
-        rollout,
-        sampling,
-        group_size=num_samples,
-        seed=seed,
-        generation=0,
-    )
-    groups = score(groups, reward)
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    return BenchmarkResult(
-        num_samples=num_samples,
-        problem_ids=[prompt.prompt_id for prompt in prompts],
-        num_correct=[sum(reward == 1 for reward in group.rewards) for group in groups],
-        tokens_mean=sum(len(r.token_ids) for r in rollouts) / len(rollouts),
-        truncated_fraction=sum(r.finish_reason == "length" for r in rollouts) / len(rollouts),
-        seconds=time.perf_counter() - start,
+def evaluate(prompts: Sequence[Prompt], exam: Exam) -> BenchmarkResult:
+    """Asks once, leaving nothing on disk: for the validation split."""
+    return BenchmarkResult.of(
+        [sample for chunk in exam.chunks(prompts) for sample in exam.ask("", chunk)]
     )
 
 
 def evaluate_benchmarks(
-    benchmarks: Mapping[str, Sequence[Prompt]],
-    rollout: RolloutEngine,
-    reward: Reward,
-    sampling: Sampling,
-    *,
-    num_samples: int,
-    seed: int,
+    benchmarks: Benchmarks, exam: Exam, store: SampleStore, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """One row of the run's record with every benchmark's result."""
+    """One row of the run's record with every benchmark's result; every sample goes to `store`.
+
+    Continues at the first chunk with a problem that the store has not, with the same numbers: a
+    sample depends on the policy, the problem and its own seed.
+    """
+    samples: list[ProblemSamples] = []
     row: dict[str, Any] = {}
     for benchmark, prompts in benchmarks.items():
-        result = evaluate(prompts, rollout, reward, sampling, num_samples=num_samples, seed=seed)
-        row |= result.row(benchmark)
+        done = store.done(benchmark)
+        of_benchmark: list[ProblemSamples] = []
+        for chunk in exam.chunks(prompts):
+            found = [done[p.prompt_id] for p in chunk if p.prompt_id in done]
+            if len(found) < len(chunk):
+                found = exam.ask(benchmark, chunk)
+                store.append(found)
+                if progress:
+                    progress.update(progress_text(benchmark, of_benchmark + found), len(chunk))
+            of_benchmark += found
+        samples += of_benchmark
+        row |= BenchmarkResult.of(of_benchmark).row(benchmark)
+    store.finish(samples)
     return row
+
+
+def num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
+    """Problems that the store has not."""
+    return sum(
+        prompt.prompt_id not in store.done(benchmark)
+        for benchmark, prompts in benchmarks.items()
+        for prompt in prompts
+    )
+
+
+def progress_text(benchmark: str, samples: Sequence[ProblemSamples]) -> str:
+    """How a benchmark goes, in one line for a person."""
+    seconds = max(sum(problem.seconds for problem in samples), 1e-9)
+    num_tokens = sum(sum(problem.num_tokens) for problem in samples)
+    accuracy = BenchmarkResult.of(samples).mean
+    return (
+        f"{benchmark} {accuracy:.1%}  {len(samples) / seconds:.2g} problems/s  "
+        f"{num_tokens / seconds:,.0f} tok/s"
+    )

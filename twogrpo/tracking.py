@@ -1,10 +1,11 @@
-"""A run's record: who it was, its metrics as JSON lines, and their mirror in W&B under the same names.
+"""A run's record: who it was, its metrics as JSON lines, and their mirror in W&B, same names.
 
 The folder of a run:
 
     run.json        config, identity, commit, code hash, versions, hardware, status, summary
     metrics.jsonl   one row a generation; rows of the final evaluation have `evaluation/…` keys
     checkpoints/    see twogrpo/engines/checkpoint.py
+    evaluation/     every sample of the final evaluation, see twogrpo/evaluation_samples.py
     final/          the trained policy, as `transformers` loads it
     wandb/          the offline mirror
 
@@ -25,16 +26,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config import Config, ConfigError
+from twogrpo.config import Config, ConfigError, EvaluateConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+Recorded = Config | EvaluateConfig
 PACKAGES = ("torch", "transformers", "vllm", "hydra-core", "wandb", "numpy")
 
 
 class RunRecord:
     """The open record of one run."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Recorded) -> None:
         """Opens `config.output_dir`, made if need be.
 
         Raises:
@@ -101,7 +103,7 @@ class RunRecord:
         content = {**self.about, "status": status, "summary": self.summary}
         write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
 
-    def _earlier(self, config: Config) -> dict[str, Any]:
+    def _earlier(self, config: Recorded) -> dict[str, Any]:
         if not self._run_file.exists():
             return {}
         earlier: dict[str, Any] = json.loads(self._run_file.read_text())
@@ -137,7 +139,7 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def _about(config: Config) -> dict[str, Any]:
+def _about(config: Recorded) -> dict[str, Any]:
     return {
         "run_id": f"{config.run_name}-{config.identity()}",
         "identity": config.identity(),
@@ -145,13 +147,14 @@ def _about(config: Config) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "commit_is_dirty": bool(_git("status", "--porcelain", "--", "twogrpo", "conf")),
         "code": code_hash(),
-        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {name: _version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
         "hardware": {"cpu": _cpu_name(), "num_cores": os.cpu_count(), "system": platform.system()},
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
-def _open_wandb(config: Config, about: Mapping[str, Any]) -> Any:
+def _open_wandb(config: Recorded, about: Mapping[str, Any]) -> Any:
     if config.tracking.wandb_mode is None:
         return None
     import wandb  # not needed by a local run

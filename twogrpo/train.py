@@ -14,7 +14,8 @@ from twogrpo.data.datasets import PromptStream
 from twogrpo.engines import checkpoint
 from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
-from twogrpo.evaluate import evaluate, evaluate_benchmarks
+from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
+from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
 from twogrpo.records import Group, Prompt
 from twogrpo.resampling import Counters, Resampling
@@ -62,7 +63,7 @@ def train(run: Run) -> None:
 
 
 def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
-    """Steps 1 to 7 of the algorithm: sample with π_old, score, update in mini-batches, π_old ← π_θ."""
+    """Steps 1 to 7: sample with π_old, score, update in mini-batches, π_old ← π_θ."""
     config, clock, policy = run.config, run.clock, run.policy
     drawn: list[Group] = []
 
@@ -96,9 +97,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     with clock.phase("measure"):
         row = {"step": generation, **metrics.sampling_row(drawn)}
         row |= metrics.update_row(batches, updates) | metrics.counters_row(run.counters)
-        row |= metrics.kl_row(
-            drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts
-        )
+        row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
     return row | clock.read()
 
 
@@ -108,14 +107,8 @@ def validate(run: Run, generation: int) -> dict[str, Any]:
     is_last = generation + 1 == run.config.num_generations
     if not every or not (generation % every == 0 or is_last):
         return {}
-    result = evaluate(
-        run.validation,
-        run.rollout,
-        run.reward,
-        run.test_sampling,
-        num_samples=run.config.evaluation.validation_samples,
-        seed=run.config.evaluation.seed,
-    )
+    exam = build_exam(run, num_samples=run.config.evaluation.validation_samples)
+    result = evaluate(run.validation, exam)
     return {"validation/mean": result.mean, "seconds/validate": result.seconds}
 
 
@@ -162,13 +155,28 @@ def finish(run: Run) -> None:
     config = run.config
     run.policy.export(run.record.folder / "final")
     if config.evaluation.at_end:
-        row = evaluate_benchmarks(
-            run.benchmarks,
-            run.rollout,
-            run.reward,
-            run.test_sampling,
-            num_samples=config.evaluation.num_samples,
-            seed=config.evaluation.seed,
-        )
+        exam = build_exam(run, num_samples=config.evaluation.num_samples)
+        store = SampleStore(run.record.folder / "evaluation", key=run.record.about["run_id"])
+        total = sum(len(prompts) for prompts in run.benchmarks.values())
+        with Progress(
+            f"{config.run_name} evaluation",
+            total=total,
+            done=total - num_missing(run.benchmarks, store),
+            every_seconds=config.tracking.progress_every_seconds,
+        ) as progress:
+            row = evaluate_benchmarks(run.benchmarks, exam, store, progress)
         run.record.log({"step": config.num_generations, **row})
     run.record.finish(metrics.summary(run.record.rows()))
+
+
+def build_exam(run: Run, *, num_samples: int) -> Exam:
+    """The evaluation of the policy as the rollout engine holds it."""
+    return Exam(
+        rollout=run.rollout,
+        reward=run.reward,
+        sampling=run.test_sampling,
+        num_samples=num_samples,
+        seed=run.config.evaluation.seed,
+        rollouts_per_chunk=run.config.hardware.rollouts_per_call,
+        keep_text=run.config.evaluation.keep_text,
+    )

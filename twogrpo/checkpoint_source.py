@@ -1,0 +1,156 @@
+"""What an evaluation is of: where a checkpoint's weights lie, which run trained them, their hash.
+
+A checkpoint is a run's folder (its final policy, else its newest checkpoint), one checkpoint of a
+run, a folder that `transformers` loads, or a hub id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from twogrpo.config import ConfigError, EvaluateConfig, Origin, TrainedOn
+from twogrpo.engines.build import ROOT
+
+
+@dataclass(frozen=True)
+class Source:
+    """`tensors` is a training checkpoint's file, to be loaded over the model at `model_path`."""
+
+    name: str
+    model_path: str
+    tensors: Path | None = None
+    run: dict[str, Any] | None = None
+    step: int = 0
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """A training checkpoint's parameters by their names."""
+        assert self.tensors is not None
+        with safe_open(self.tensors, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                if name.startswith("weight/"):
+                    yield name.removeprefix("weight/"), file.get_tensor(name)
+
+
+def find(checkpoint: str, revision: str | None) -> Source:
+    """Raises ConfigError where there is no such folder and no hub that has it."""
+    folder = next((f for f in (Path(checkpoint), ROOT / checkpoint) if f.is_dir()), None)
+    if folder is None:
+        return Source(checkpoint.replace("/", "--"), _from_hub(checkpoint, revision))
+    folder = folder.resolve()
+    if (folder / "run.json").is_file():
+        return _of_run(folder)
+    if (folder / "state.json").is_file():
+        return _of_training_checkpoint(folder)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"checkpoint={checkpoint} holds no run.json, state.json or config.json: "
+            "give a run's folder, one of its checkpoints or a model's folder"
+        )
+    if folder.name == "final" and (folder.parent / "run.json").is_file():
+        return _of_run(folder.parent)
+    return Source(folder.name, str(folder))
+
+
+def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
+    """The config with what the source says: the model, its hash, and the run that trained it."""
+    model = replace(config.model, path=source.model_path)
+    config = replace(
+        config,
+        model=model,
+        step=source.step,
+        weights_sha256=_sha256(source),
+        run_name=config.run_name or f"{source.name}-{config.evaluation.name}",
+    )
+    if source.run is not None:
+        trained = source.run["config"]
+        template, name = trained["model"]["prompt_template"], trained["model"]["name"]
+        config = replace(
+            config,
+            model=replace(model, prompt_template=template, name=name),
+            algorithm=Origin(trained["algorithm"]["name"], trained["algorithm"]["group_size"]),
+            dataset=TrainedOn(trained["dataset"]["name"], trained["dataset"]["num_prompts"]),
+            seed=trained["seed"],
+        )
+    return replace(config, output_dir=config.output_dir or f"runs/evaluate/{config.run_name}")
+
+
+def _of_run(folder: Path) -> Source:
+    run = _read_json(folder / "run.json")
+    if (folder / "final" / "config.json").is_file():
+        steps = [json.loads(line)["step"] for line in _lines(folder / "metrics.jsonl")]
+        return Source(folder.name, str(folder / "final"), run=run, step=max(steps, default=0))
+    checkpoints = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
+    if not checkpoints:
+        raise ConfigError(
+            f"checkpoint={folder} is a run without a checkpoint yet: let it train, or give another"
+        )
+    return _of_training_checkpoint(checkpoints[-1])
+
+
+def _of_training_checkpoint(folder: Path) -> Source:
+    run_folder = folder.parent.parent
+    if not (run_folder / "run.json").is_file():
+        raise ConfigError(
+            f"checkpoint={folder} lies outside its run's folder, whose run.json names the model: "
+            "give it where training wrote it"
+        )
+    run = _read_json(run_folder / "run.json")
+    return Source(
+        name=f"{run_folder.name}-{folder.name}",
+        model_path=run["config"]["model"]["path"],
+        tensors=folder / "tensors.safetensors",
+        run=run,
+        step=_read_json(folder / "state.json")["generation"],
+    )
+
+
+def _from_hub(hub_id: str, revision: str | None) -> str:
+    """The folder of the cache that holds the hub's model at this revision."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return str(
+            snapshot_download(
+                hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ConfigError(
+            f"checkpoint={hub_id} is no folder here and cannot be had from the hub "
+            f"({type(error).__name__}): give a folder, or a hub id that can be reached"
+        ) from error
+
+
+def _sha256(source: Source) -> str:
+    """Of the files of weights, in the order of their names."""
+    files = (
+        [source.tensors]
+        if source.tensors
+        else sorted(Path(source.model_path).glob("*.safetensors"))
+    )
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): restore it or train again") from error
+    return content
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.is_file() else []

@@ -1,0 +1,95 @@
+"""Evaluates one checkpoint as a run of its own, with a record that analysis reads like any other."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from twogrpo import checkpoint_source, metrics
+from twogrpo.checks import check_evaluation, check_hardware, one_of
+from twogrpo.checkpoint_source import Source
+from twogrpo.config import EvaluateConfig
+from twogrpo.data.datasets import benchmark_prompts
+from twogrpo.engines import build
+from twogrpo.engines.protocols import RolloutEngine, Sampling
+from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
+from twogrpo.evaluation_samples import SampleStore
+from twogrpo.progress import Progress
+from twogrpo.rewards.build import build_reward
+from twogrpo.tracking import RunRecord
+
+
+def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
+    """The row of results, also in the record at `output_dir`; continues an interrupted evaluation.
+
+    Raises:
+        ConfigError: a value is wrong, the checkpoint cannot be loaded, the folder is another run's.
+    """
+    _check(config)
+    torch.set_num_threads(config.hardware.num_threads)
+    source = checkpoint_source.find(config.checkpoint, config.model.revision)
+    config = checkpoint_source.describe(config, source)
+    tokenizer = build.load_tokenizer(config.model)
+    benchmarks = benchmark_prompts(
+        config.evaluation, tokenizer, template=config.model.prompt_template
+    )
+    exam = _exam(config, _rollout(config, source, tokenizer))
+    record = RunRecord(config)
+    if record.is_finished:
+        print(f"{record.folder} is finished: nothing to do", file=sys.stderr)
+        return record.rows()[-1]
+    row = _evaluate(config, benchmarks, exam, record)
+    record.rewind(0)
+    record.log({"step": config.step, **row})
+    record.finish(metrics.summary([row]))
+    return row
+
+
+def _check(config: EvaluateConfig) -> None:
+    check_evaluation(config.evaluation)
+    check_hardware(config.hardware)
+    one_of("resume", config.resume, ("auto", "never"))
+
+
+def _exam(config: EvaluateConfig, rollout: RolloutEngine) -> Exam:
+    evaluation = config.evaluation
+    return Exam(
+        rollout=rollout,
+        reward=build_reward(config.reward),
+        sampling=Sampling(
+            evaluation.temperature,
+            evaluation.top_p,
+            evaluation.top_k,
+            evaluation.max_response_tokens,
+        ),
+        num_samples=evaluation.num_samples,
+        seed=evaluation.seed,
+        rollouts_per_chunk=config.hardware.rollouts_per_call,
+        keep_text=evaluation.keep_text,
+    )
+
+
+def _rollout(config: EvaluateConfig, source: Source, tokenizer: Any) -> RolloutEngine:
+    rollout = build.build_rollout(config.rollout, config.model, config.hardware, tokenizer)
+    if source.tensors is not None:
+        model = build.load_model(config.model)
+        for name, tensor in source.weights():
+            model.get_parameter(name).data.copy_(tensor)
+        rollout.load(model.state_dict().items())
+    return rollout
+
+
+def _evaluate(
+    config: EvaluateConfig, benchmarks: Benchmarks, exam: Exam, record: RunRecord
+) -> dict[str, Any]:
+    store = SampleStore(record.folder / "evaluation", key=record.about["run_id"])
+    total = sum(len(prompts) for prompts in benchmarks.values())
+    with Progress(
+        config.run_name,
+        total=total,
+        done=total - num_missing(benchmarks, store),
+        every_seconds=config.tracking.progress_every_seconds,
+    ) as progress:
+        return evaluate_benchmarks(benchmarks, exam, store, progress)
