@@ -30,6 +30,9 @@ _NUMBER = re.compile(
     r"(?<![\w.\\])(?:[-−+])?(?:\d{1,3}(?:,\d{3})+|\d+(?:\s\d{3})*(?!\d))?(?:(?<=\d)[.,]?|\.)\d*"
     r"(?:\s*/\s*\d+(?:\.\d+)?|[eE][-+]?\d+)?\s*(?:\\?%)?"
 )
+_WRAPPED = re.compile(
+    r"\\(?:text\w*|mbox|math\w+|operatorname|left|right)\s*\{[^{}]*\}|\\(?:begin|end)\s*(?:\{[^{}]*\})+"
+)
 _LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or))?\s*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _BETWEEN = re.compile(r"\s*(?:,?\s*(?:and|or)\s|[,;])\s*")
@@ -144,7 +147,7 @@ def _bare(text: str) -> str:
     text = text.strip()
     if len(text) > _WINDOW_CHARS:
         text = text[-_WINDOW_CHARS:]
-    outside = _MATH.sub(" ", re.sub(r"\\(?:text|mbox|mathrm|operatorname)\s*\{[^{}]*\}", " ", text))
+    outside = _MATH.sub(" ", _WRAPPED.sub(" ", text))
     if len(_WORD.findall(outside)) < 3:
         return text
     formula = _last(_MATH, text)

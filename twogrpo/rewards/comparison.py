@@ -176,13 +176,13 @@ def _agree_at_points(
     for trial, point in enumerate(evaluation.points(names)):
         a, b = _at(mine, point, base), _at(theirs, point, base)
         if a is None or b is None:
-            if trial < 4 and (a is None) != (b is None):
+            if trial < evaluation.POSITIVE_POINTS and (a is None) != (b is None):
                 return False
             continue
         real = abs(mpmath.im(a)) < 1e-30 and abs(mpmath.im(b)) < 1e-30
         if evaluation.close(a, b, tolerance=tolerance):
             agreed += 1
-        elif trial < 4 or real:
+        elif trial < evaluation.POSITIVE_POINTS or real:
             return False
     return agreed >= 2
 
@@ -198,6 +198,8 @@ def _at(tree: Tree, point: evaluation.Point, base: float | None) -> evaluation.V
 
 
 def _same_listing(reference: Answer, answer: Answer) -> bool:
+    if not any(isinstance(side, Listing | Matrix) for side in (reference, answer)):
+        return False
     mine, theirs = _listing(reference), _listing(answer)
     if len(mine.items) != len(theirs.items):
         return False
@@ -244,20 +246,12 @@ def _matched(mine: tuple[Answer, ...], theirs: tuple[Answer, ...]) -> bool:
     left = list(theirs)
     if len(mine) != len(theirs):
         return False
-    first = _assigned_name(mine[0]) or (_assigned_name(left[0]) if left else None)
     for item in mine:
         partner = next((other for other in left if same(item, other)), None)
-        if partner is None and first:  # "x = 1 or 2"
-            partner = next((o for o in left if same(_last_side(item), _last_side(o))), None)
         if partner is None:
             return False
         left.remove(partner)
     return True
-
-
-def _last_side(item: Answer) -> Answer:
-    named = _assigned_name(item)
-    return item.sides[-1] if named and isinstance(item, Relation) else item
 
 
 def _same_rows(
@@ -304,8 +298,8 @@ def _claimed(relation: Relation, reference: Answer) -> Answer | None:
     last = _before_approximation(relation)
     if isinstance(last, Scalar) and last.tree == ("number", Fraction(0)):
         first = relation.sides[0]  # "x^2 - 9 = 0" does not claim the value 0
-        variable = isinstance(first, Scalar) and evaluation.symbols(first.tree)
-        return None if variable else last
+        constant = isinstance(first, Scalar) and not evaluation.symbols(first.tree)
+        return last if constant else None
     return last
 
 
@@ -393,6 +387,6 @@ def _is_set_notation(answer: Answer) -> bool:
 
 
 def _may_be_interval(answer: Answer) -> bool:
-    return (
-        isinstance(answer, Listing) and len(answer.items) == 2 and answer.brackets not in ("", "{}")
-    )
+    if not isinstance(answer, Listing) or not answer.brackets:
+        return False
+    return answer.brackets == "{}" or len(answer.items) == 2

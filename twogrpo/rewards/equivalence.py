@@ -127,9 +127,9 @@ def _is_list(text: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """What is left of a cleaned answer without spaces, braces and text wrapping."""
-    text = re.sub(r"\\text\s*(?=\{)", "", text)
-    return re.sub(r"[\s{}]|(?<=\d)\.0+(?!\d)", "", text)
+    """A cleaned answer without the spaces and the text wrapping that carry no meaning."""
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text.strip())
 
 
 def _same_choice(wanted: str, given: str) -> bool | None:

@@ -17,7 +17,10 @@ from twogrpo.rewards.expressions import Tree
 
 DIGITS = 50
 TOLERANCE = mpmath.mpf(10) ** -36
+_NOTHING = mpmath.mpf(10) ** -42  # what is left of an exact zero after cancellation
 _MAX_BITS = 20_000
+_SCALES = (2.7, 1.3, 9.0, 70.0, 23.0, 2.1, 3.3, 31.0, 5.0)
+POSITIVE_POINTS = 5
 _MAX_MAGNITUDE = 1e15
 
 Value = mpmath.mpf | mpmath.mpc
@@ -72,16 +75,20 @@ def value(tree: Tree, point: Point | None = None, *, log_base: float | None = No
 def close(a: Value, b: Value, *, tolerance: Value = TOLERANCE) -> bool:
     """Whether two values agree relatively (absolutely around zero)."""
     with mpmath.workdps(DIGITS):
-        return bool(abs(a - b) <= tolerance * max(abs(a), abs(b), mpmath.mpf(10) ** -6))
+        size = max(abs(a), abs(b))
+        return bool(abs(a - b) <= tolerance * size or size < _NOTHING)
 
 
 def points(names: frozenset[str]) -> list[Point]:
-    """Fixed pseudo-random points: four with all variables positive, then four of mixed sign."""
+    """Fixed pseudo-random points: POSITIVE_POINTS with all variables positive, then mixed signs.
+
+    Small and large ones, so that floors and cases of an absolute value are told apart too.
+    """
     found = []
-    for trial in range(8):
+    for trial, scale in enumerate(_SCALES):
         generator = random.Random(f"point {trial}")
-        draw = {name: mpmath.mpf(generator.uniform(0.3, 2.7)) for name in sorted(names)}
-        if trial >= 4:
+        draw = {name: mpmath.mpf(generator.uniform(0.1, 1) * scale) for name in sorted(names)}
+        if trial >= POSITIVE_POINTS:
             draw = {name: x * generator.choice((-1, 1, -1)) for name, x in draw.items()}
         found.append(draw)
     return found

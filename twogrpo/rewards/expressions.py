@@ -257,14 +257,7 @@ class _Parser:
         return Fraction(int(top[1]), int(bottom[1]))
 
     def in_base(self, digits: str) -> Tree:
-        kind, text = self.peek()
-        if kind == "sign" and text == "{":
-            self.index += 1
-            kind, text = self.peek()
-            self.index += 1
-            self.expect("}")
-        else:
-            self.index += 1
+        text = self.subscript()
         base = _BASE_WORDS.get(text.strip().lower(), text)
         if not base.isdigit():
             raise Unreadable(f"base {text!r}")
@@ -277,9 +270,18 @@ class _Parser:
     def symbol(self, name: str) -> Tree:
         if self.accept("_"):
             name += "_" + self.subscript()
+        if self.applied_to_zero():
+            return ("symbol", f"{name}(0)")
         if name == "e":
             return ("e",)
         return ("i",) if name == "i" else ("symbol", name)
+
+    def applied_to_zero(self) -> bool:
+        """Whether "(0)" follows: the value of a function at 0, for no one multiplies by 0."""
+        if [self.peek(i)[1] for i in range(3)] != ["(", "0", ")"]:
+            return False
+        self.index += 3
+        return True
 
     def subscript(self) -> str:
         if not self.accept("{"):

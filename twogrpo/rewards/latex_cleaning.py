@@ -214,6 +214,7 @@ def clean(text: str) -> str:
     text = _join_digits(text)
     text = _SPACE_COMMAND.sub(" ", text)
     text = _STYLED_WORD.sub(_word, text)
+    text = re.sub(r"_\s*\{\s*\\text\s*\{(\w+)\}\s*\}", r"_{\1}", text)
     text = _COMMAND.sub(_command, text)
     text = text.replace("**", "^").replace(r"\%", "%").replace(r"\$", "").replace("$", " ")
     text = text.replace("=<", "<=").replace("=>", ">=").replace("==", "=").replace("&=", "=")
@@ -318,8 +319,7 @@ def _strip_ends(text: str) -> str:
         text = text.strip().strip('"`').strip()
         if text.endswith((".", ",", ";", ":", "。")) and not text.endswith("..."):
             text = text[:-1]
-        if text.endswith("\\") and not text.endswith(r"\\"):
-            text = text[:-1]
+        text = text.rstrip("\\")
     return text
 
 

@@ -157,10 +157,12 @@ def _read_single(text: str) -> Answer:
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
     if len(parts) > 1:
         return Union(tuple(read(part) for part in parts))
+    bracketed = _read_brackets(text)
+    if bracketed is not None:
+        return bracketed
     if re.search(r"\\[pm][pm](?![a-z])", text):
         return _read_plus_minus(text)
-    bracketed = _read_brackets(text)
-    return bracketed if bracketed is not None else _read_scalar(text)
+    return _read_scalar(text)
 
 
 def _read_relation(sides: list[str], signs: list[str]) -> Relation:
@@ -199,6 +201,8 @@ def _read_brackets(text: str) -> Answer | None:
             inner = text[len(opening) : -len(closing)]
             if not _balanced(inner):
                 return None
+            if _ENVIRONMENT.match(inner.strip()):
+                return read(inner)
             pieces, separators = split(inner, _SEPARATORS)
             condition = split(inner, re.compile(r"\||:"))[0] if brackets == "{}" else []
             if len(condition) == 2 and _SIGNS.search(condition[1]):
@@ -208,9 +212,7 @@ def _read_brackets(text: str) -> Answer | None:
             if separators or (brackets in ("{}", "[]", "(]", "[)")):
                 items = [read(piece) for piece in pieces]
                 flat = _flattened(items) if brackets == "{}" else items
-                return flat[0] if len(flat) == 1 and brackets == "{}" else Listing(
-                    tuple(flat), brackets
-                )  # fmt: skip
+                return Listing(tuple(flat), brackets)
             return read(inner)
     return None
 

@@ -52,7 +52,10 @@ _ADJECTIVES = frozenset(
 )
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
-_TEXT_TAIL = re.compile(rf"(?:\s*(?:\\text\s*\{{[^{{}}]*\}}|/|\*){_POWER})+\s*$")
+_TEXT_TAIL = re.compile(
+    rf"(?:\s*(?:\\text\s*\{{[^{{}}]*\}}|/|\*"
+    rf"|\\frac\s*(?:\{{\s*\\text\s*\{{[^{{}}]*\}}{_POWER}\s*\}}){{2}}){_POWER})+\s*$"
+)
 _TEXT_HEAD = re.compile(r"^\s*\\text\s*\{[^{}]*\}\s*:?\s*(?=\S)")
 _WORD_TAIL = re.compile(
     rf"(?<=[\d)}}\]%.]|\bi)(?P<gap>\s*)(?P<unit>[A-Za-z]{{1,14}}\.?{_POWER}"
