@@ -1,4 +1,4 @@
-"""Evaluates one checkpoint: Mean@n of every benchmark, a record like a training run's, and its card.
+"""Evaluates one checkpoint: Mean@n of every benchmark, a record like a run's, and its card.
 
 python scripts/evaluate.py checkpoint=assets/tiny
 python scripts/evaluate.py checkpoint=runs/my-run evaluation=math_benchmarks reward=math_answer

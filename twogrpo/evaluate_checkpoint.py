@@ -1,15 +1,15 @@
-"""Evaluates one checkpoint as a run of its own, with a record that analysis reads like any other."""
+"""Evaluates one checkpoint as a run of its own, whose record analysis reads like any other."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from twogrpo import checkpoint_source, metrics
-from twogrpo.checks import check_evaluation, check_hardware, one_of
 from twogrpo.checkpoint_source import Source
+from twogrpo.checks import check_evaluation, check_hardware, one_of
 from twogrpo.config import EvaluateConfig
 from twogrpo.data.datasets import benchmark_prompts
 from twogrpo.engines import build
@@ -18,7 +18,7 @@ from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
 from twogrpo.rewards.build import build_reward
-from twogrpo.tracking import RunRecord
+from twogrpo.tracking import RunRecord, is_finished, read_rows
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
@@ -31,15 +31,14 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     torch.set_num_threads(config.hardware.num_threads)
     source = checkpoint_source.find(config.checkpoint, config.model.revision)
     config = checkpoint_source.describe(config, source)
+    if is_finished(config):
+        return read_rows(Path(config.output_dir))[-1]
     tokenizer = build.load_tokenizer(config.model)
     benchmarks = benchmark_prompts(
         config.evaluation, tokenizer, template=config.model.prompt_template
     )
     exam = _exam(config, _rollout(config, source, tokenizer))
     record = RunRecord(config)
-    if record.is_finished:
-        print(f"{record.folder} is finished: nothing to do", file=sys.stderr)
-        return record.rows()[-1]
     row = _evaluate(config, benchmarks, exam, record)
     record.rewind(0)
     record.log({"step": config.step, **row})
