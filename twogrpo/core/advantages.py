@@ -8,6 +8,7 @@ The functions differ in their baseline and scale only. On a mixed pair (G = 2, r
 | `standardised_sample`     | ±0.707            | verl, TRL, OpenRLHF                        |
 | `centred`                 | ±0.5              | Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) |
 | `leave_one_out`           | ±1                | RLOO (Ahmadian et al. 2024, arXiv 2402.14740) |
+| `leave_one_out_standardised` | ±1             | NeMo RL                                    |
 | `class_balanced`          | ±2                | CTR-GRPO (the paper, v2)                   |
 
 A group whose rewards are all equal has advantage exactly 0 under every name.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 AdvantageFunction = Callable[..., Tensor]
@@ -58,6 +60,27 @@ def leave_one_out(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
     return centred(rewards_PG) * (group_size / (group_size - 1))
 
 
+def leave_one_out_standardised(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+    """`leave_one_out` divided by (population std of the *other* rewards + ε) where that is not 0.
+
+    At G = 2 the other reward is alone, its deviation is 0 and nothing is divided. So it is for the
+    only correct rollout of a group: the others are all 0.
+
+    >>> import torch
+    >>> leave_one_out_standardised(torch.tensor([[1.0, 0.0]]), epsilon=1e-6)
+    tensor([[ 1., -1.]])
+    """
+    _check_groups(rewards_PG)
+    num_others = rewards_PG.shape[-1] - 1
+    means_PG = (rewards_PG.sum(dim=-1, keepdim=True) - rewards_PG) / num_others
+    differences_PGG = rewards_PG[:, None, :] - means_PG[:, :, None]
+    squares_PG = differences_PGG.square().sum(dim=-1) - (rewards_PG - means_PG).square()
+    # A residue of rounding is no deviation.
+    stds_PG = torch.where(squares_PG > 1e-6, squares_PG / num_others, 0.0).sqrt()
+    scales_PG = torch.where(stds_PG > 0, stds_PG + epsilon, 1.0)
+    return _zero_where_equal(rewards_PG, (rewards_PG - means_PG) / scales_PG)
+
+
 def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
     """A_i = 1/p̂ for a correct rollout and −1/(1−p̂) for a wrong one: CTR-GRPO (the paper, v2).
 
@@ -85,8 +108,17 @@ ADVANTAGES: dict[str, AdvantageFunction] = {
         standardised_sample,
         centred,
         leave_one_out,
+        leave_one_out_standardised,
         class_balanced,
     )
+}
+
+# What known trainers compute: the advantage and its ε. At G = 2 they differ by a constant only.
+PRESETS: dict[str, tuple[AdvantageFunction, float]] = {
+    "paper": (standardised_population, 0.0),  # the paper's ε is not given; 0 is its limit
+    "verl": (standardised_sample, 1e-6),
+    "trl": (standardised_sample, 1e-4),
+    "nemo": (leave_one_out_standardised, 1e-6),  # NeMo RL
 }
 
 

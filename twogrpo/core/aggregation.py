@@ -54,7 +54,22 @@ def sequence_mean_of_fixed_length(
     return (response_lengths_B > 0).float() / (num_rollouts * max_response_tokens)
 
 
+def sequence_mean_of_token_sums(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
+    """1 / B: mean over rollouts of the sum over tokens, as in DPO (2305.18290, Eq. 7).
+
+    >>> import torch
+    >>> sequence_mean_of_token_sums(torch.tensor([2, 6]), max_response_tokens=8)
+    tensor([0.5000, 0.5000])
+    """
+    return (response_lengths_B > 0).float() / len(response_lengths_B)
+
+
 AGGREGATIONS: dict[str, AggregationFunction] = {
     function.__name__: function
-    for function in (sequence_mean_of_token_means, token_mean, sequence_mean_of_fixed_length)
+    for function in (
+        sequence_mean_of_token_means,
+        token_mean,
+        sequence_mean_of_fixed_length,
+        sequence_mean_of_token_sums,
+    )
 }

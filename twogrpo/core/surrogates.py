@@ -53,8 +53,25 @@ def sequence_ratio_clipped(
     return objective_N1.expand_as(log_ratios_NT)
 
 
+def log_likelihood(
+    policy_logps_NT: Tensor,
+    old_logps_NT: Tensor,
+    *,
+    advantages_N: Tensor,
+    response_mask_NT: Tensor,
+    clip_low: float,
+    clip_high: float,
+) -> Tensor:
+    """A log π_θ of each token, [N, T]: REINFORCE (Williams 1992), no ratio and no clip.
+
+    With a preference advantage (twogrpo/core/preference.py) its gradient is DPO's.
+    """
+    return advantages_N[:, None] * _masked(policy_logps_NT, response_mask_NT)
+
+
 SURROGATES: dict[str, SurrogateFunction] = {
-    function.__name__: function for function in (token_ratio_clipped, sequence_ratio_clipped)
+    function.__name__: function
+    for function in (token_ratio_clipped, sequence_ratio_clipped, log_likelihood)
 }
 
 
