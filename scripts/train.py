@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from twogrpo import cli
 from twogrpo.config import Config, parse
+from twogrpo.tracking import is_finished
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -16,6 +17,8 @@ from twogrpo.config import Config, parse
 def main(cfg: DictConfig) -> None:
     """Composes, checks, trains."""
     config = parse(cfg, Config)
+    if is_finished(config):
+        return
     from twogrpo import assemble, train  # after parsing: torch takes seconds to import
 
     train.train(assemble.assemble(config))

@@ -32,6 +32,8 @@ def check(config: Config) -> None:
     at_least("dataset.max_response_tokens", config.dataset.max_response_tokens, 1)
     at_least("seed", config.seed, 0)
     at_least("dataset.seed", config.dataset.seed, 0)
+    if config.tracking.wandb_mode is not None:
+        one_of("tracking.wandb_mode", config.tracking.wandb_mode, ("offline", "online"))
     at_least("tracking.kl_rollouts", config.tracking.kl_rollouts, 0)
     one_of("resume", config.resume, ("auto", "never"))
     check_hardware(config.hardware)

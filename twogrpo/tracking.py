@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -40,18 +41,14 @@ class RunRecord:
         """Opens `config.output_dir`, made if need be.
 
         Raises:
-            ConfigError: the folder belongs to another config, or is used and `resume` is never.
+            ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
         """
         self.folder = Path(config.output_dir)
         self._run_file = self.folder / "run.json"
         self._metrics_file = self.folder / "metrics.jsonl"
         self.about = _about(config)
-        earlier = self._earlier(config)
-        self.is_finished = earlier.get("status") == "finished"
-        self.summary: dict[str, Any] = earlier.get("summary", {})
-        self._wandb: Any = None
-        if self.is_finished:
-            return
+        earlier_run(config)
+        self.summary: dict[str, Any] = {}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write_status("running")
@@ -64,9 +61,7 @@ class RunRecord:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows logged so far."""
-        if not self._metrics_file.exists():
-            return []
-        return [json.loads(line) for line in self._metrics_file.read_text().splitlines()]
+        return read_rows(self.folder)
 
     def rewind(self, step: int) -> None:
         """Drops the rows of `step` and later, and a half-written last line: they are done again."""
@@ -103,22 +98,62 @@ class RunRecord:
         content = {**self.about, "status": status, "summary": self.summary}
         write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
 
-    def _earlier(self, config: Recorded) -> dict[str, Any]:
-        if not self._run_file.exists():
-            return {}
-        earlier: dict[str, Any] = json.loads(self._run_file.read_text())
-        if earlier["identity"] != self.about["identity"]:
-            raise ConfigError(
-                f"output_dir={config.output_dir} belongs to another config "
-                f"({_first_difference(earlier['config'], self.about['config'])}): "
-                "give a new folder, output_dir=…, or delete this one"
-            )
-        if config.resume == "never":
-            raise ConfigError(
-                f"output_dir={config.output_dir} holds a run and resume=never: "
-                "use resume=auto or a new folder"
-            )
-        return earlier
+
+def earlier_run(config: Recorded) -> dict[str, Any]:
+    """What `run.json` in `config.output_dir` says of the same run; empty where there is none.
+
+    Raises:
+        ConfigError: the folder belongs to another config, to other code, or `resume` is never.
+    """
+    folder = config.output_dir
+    earlier = _read_run_file(Path(folder))
+    if not earlier:
+        return {}
+    if earlier["identity"] != config.identity():
+        difference = _first_difference(earlier["config"], asdict(config))
+        raise ConfigError(
+            f"output_dir={folder} belongs to another config ({difference}): "
+            "give a new folder, output_dir=…, or delete this one"
+        )
+    if earlier["code"] != code_hash():
+        raise ConfigError(
+            f"output_dir={folder} was made by other code ({earlier['code']} there, {code_hash()} "
+            "here), the two would not be one run: give a new folder, output_dir=…, or delete this"
+        )
+    if config.resume == "never":
+        raise ConfigError(
+            f"output_dir={folder} holds a run and resume=never: use resume=auto or a new folder"
+        )
+    return earlier
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's record."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_finished(config: Recorded) -> bool:
+    """Whether the very same run is done already, so that nothing is left to do; says so.
+
+    Raises:
+        ConfigError: as `earlier_run`.
+    """
+    done = earlier_run(config).get("status") == "finished"
+    if done:
+        sys.stderr.write(f"{config.output_dir} is finished, nothing to do\n")
+    return done
+
+
+def is_finished_folder(folder: Path) -> bool:
+    """Whether a folder holds a run finished by the code as it is now."""
+    earlier = _read_run_file(folder)
+    return earlier.get("status") == "finished" and earlier["code"] == code_hash()
+
+
+def _read_run_file(folder: Path) -> dict[str, Any]:
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def write_atomically(path: Path, content: str) -> None:
@@ -166,7 +201,7 @@ def _open_wandb(config: Recorded, about: Mapping[str, Any]) -> Any:
         id=about["run_id"],
         tags=[config.algorithm.name, f"G={config.algorithm.group_size}", f"seed={config.seed}"],
         config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
-        mode=config.tracking.wandb_mode,
+        mode=config.tracking.wandb_mode,  # type: ignore[arg-type]  # checked
         dir=config.output_dir,
         resume="allow",
         settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),

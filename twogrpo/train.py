@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
 from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_samples import SampleStore
+from twogrpo.planning import batch_table
 from twogrpo.progress import Progress
 from twogrpo.records import Group, Prompt
 from twogrpo.resampling import Counters, Resampling
@@ -46,7 +48,18 @@ class Run:
 
 def train(run: Run) -> None:
     """Trains from the last checkpoint to the end, then evaluates; every generation is one row."""
+    try:
+        _train(run)
+    except BaseException:
+        run.record.interrupt()
+        raise
+
+
+def _train(run: Run) -> None:
     first = resume(run)
+    sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
+    if first:
+        sys.stderr.write(f"  continues at generation {first}\n")
     with Progress(
         run.config.run_name,
         total=run.config.num_generations,

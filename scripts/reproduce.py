@@ -1,0 +1,27 @@
+"""Reproduces the paper's comparison at a scale, from training to tables and figures.
+
+python scripts/reproduce.py                        the embedded comparison, minutes on two cores
+python scripts/reproduce.py scale=cpu_full         twice the prompts, five seeds
+python scripts/reproduce.py scale=cpu --dry-run    the plan, and what of it is done
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from twogrpo import cli
+from twogrpo.config import parse
+from twogrpo.reproduce import ReproduceConfig, reproduce
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="reproduce")
+@cli.job
+def main(cfg: DictConfig) -> None:
+    """Composes, runs, analyses."""
+    reproduce(parse(cfg, ReproduceConfig))
+
+
+if __name__ == "__main__":
+    sys.argv = ["dry_run=true" if word == "--dry-run" else word for word in sys.argv]
+    cli.run(main)
