@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twogrpo.data import chain_arithmetic
 from twogrpo.data.chain_arithmetic import (
     BENCHMARKS,
     RECIPES,
+    Recipe,
     expressions,
     operate,
     owner,
@@ -112,7 +114,8 @@ def test_expressions_refuses_an_unknown_split():
 
 
 def test_problems_refuses_more_than_there_are(monkeypatch):
-    only_sums = RECIPES["in_distribution"].__class__(5, operands=(2, 2), operators="+")
-    monkeypatch.setitem(RECIPES, "in_distribution", only_sums)
+    monkeypatch.setattr(chain_arithmetic, "_MAX_REJECTED_DRAWS", 100)
+    sums = Recipe(owned_percent=5, operands=(2, 2), operators="+")  # 100 sums in all
+    monkeypatch.setitem(RECIPES, "in_distribution", sums)
     with pytest.raises(ValueError, match="count=101 exceeds the different problems"):
         problems("in_distribution", 101, 0)

@@ -37,7 +37,7 @@ class Recipe:
 
 # Every value here is ours: the paper has no such task.
 RECIPES: dict[str, Recipe] = {
-    "warm_start": Recipe(owned_percent=40, operands=(2, 6)),
+    "warm_start": Recipe(owned_percent=40, operands=(2, 6), parenthesised_fraction=0.5),
     "rl_pool": Recipe(owned_percent=25),
     "validation": Recipe(owned_percent=10),
     "in_distribution": Recipe(owned_percent=5),
@@ -50,7 +50,7 @@ BENCHMARKS = ("in_distribution", "longer", "parenthesised", "multiplication", "b
 
 # What binds tightest first; within a pattern the leftmost match is reduced.
 _REDEXES = tuple(map(re.compile, (r"\(\d[-+*]\d\)", r"\d\*\d", r"\d[-+]\d")))
-_MAX_REJECTED_DRAWS = 100_000
+_MAX_REJECTED_DRAWS = 10_000  # in a row, before the split counts as exhausted
 
 
 def problems(split: str, count: int, seed: int) -> list[Problem]:
@@ -102,16 +102,23 @@ def owner(expression: str) -> str:
 
 
 def operate(left: str, operator: str, right: str) -> str:
-    """``left operator right`` in Z/10, digits in and digit out: ``operate("3", "-", "5") == "8"``."""
+    """``left operator right`` in Z/10, digits in, digit out.
+
+    >>> operate("3", "-", "5")
+    '8'
+    """
     a, b = int(left), int(right)
     return str({"+": a + b, "-": a - b, "*": a * b}[operator] % MODULUS)
 
 
-def reduce_once(expression: str) -> str:
+def reduce_once(expression: str, *, operate: Callable[[str, str, str], str] = operate) -> str:
     """Carry out the operation that comes first: parentheses, then ``*``, then left to right.
 
     >>> reduce_once("4+5*7*9")
     '4+5*9'
+
+    Raises:
+        ValueError: where nothing is left to carry out.
     """
     for redex in _REDEXES:
         if match := redex.search(expression):
