@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+import torch
+
 from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware, Training
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
@@ -127,6 +129,8 @@ def _check_budget(algorithm: Algorithm) -> None:
 def check_hardware(hardware: Hardware) -> None:
     """Raises ConfigError."""
     one_of("hardware.device", hardware.device, ("cpu", "cuda"))
+    if hardware.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("hardware.device=cuda: no CUDA device is here, use hardware=cpu")
     one_of("hardware.dtype", hardware.dtype, ("float32", "bfloat16"))
     for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens"):
         at_least(f"hardware.{key}", getattr(hardware, key), 1)

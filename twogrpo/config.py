@@ -16,6 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
 
+# Where a run's record lies, how it is tracked, and what changes no number beyond rounding.
+NOT_IDENTIFYING = ("run_name", "output_dir", "resume", "tracking", "hardware")
+
 
 class ConfigError(ValueError):
     """A user's mistake, in one line that names key, value and remedy."""
@@ -211,7 +214,7 @@ class TrainedOn:
 
 @dataclass
 class EvaluateConfig:
-    """An evaluation of one checkpoint; `algorithm`, `dataset` and `seed` are those of its training."""
+    """An evaluation of a checkpoint; `algorithm`, `dataset` and `seed` are its training's."""
 
     checkpoint: str
     algorithm: Origin
@@ -236,10 +239,16 @@ class EvaluateConfig:
         return _identity(values)
 
 
+@dataclass
+class PrepareModelConfig:
+    """Which model to fetch or convert."""
+
+    model: Model
+
+
 def _identity(values: dict[str, Any]) -> str:
-    for key in ("run_name", "output_dir", "resume", "tracking", "hardware"):
-        del values[key]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    identifying = {key: value for key, value in values.items() if key not in NOT_IDENTIFYING}
+    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

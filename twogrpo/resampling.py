@@ -81,7 +81,7 @@ class NewPromptResampling:
     group_size: int
     budget_per_generation: int
     surplus: list[Group] = field(default_factory=list)
-    mixed_share: float = 0.5  # of the groups drawn last; sizes the next round
+    mixed_share: float = 0.5  # of the groups drawn in the last generation; sizes the first round
 
     def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
         """`wanted` groups, all mixed unless the budget is spent, in the order of their draws."""
@@ -91,13 +91,14 @@ class NewPromptResampling:
             affordable = (budget - counters.generated) // self.group_size
             if affordable == 0:
                 break
-            missing = self.wanted - len(mixed)
-            fresh = draw(min(affordable, math.ceil(missing / self.mixed_share)))
+            expected = math.ceil((self.wanted - len(mixed)) / self.mixed_share)
+            # No round is larger than the batch, so no surplus is: every generation draws afresh.
+            fresh = draw(min(expected, affordable, self.wanted))
             mixed += [group for group in fresh if group.is_mixed]
             dead += [group for group in fresh if not group.is_mixed]
-            self.mixed_share = max(
-                sum(group.is_mixed for group in fresh) / len(fresh), SMALLEST_SHARE
-            )
+            num_fresh_mixed = len(mixed) - len(self.surplus)
+            share = num_fresh_mixed / (num_fresh_mixed + len(dead))
+            self.mixed_share = max(share, SMALLEST_SHARE)
         batch, self.surplus = mixed[: self.wanted], mixed[self.wanted :]
         filling = dead[: self.wanted - len(batch)]
         counters.kept += num_rollouts(batch) + num_rollouts(filling)

@@ -27,7 +27,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config import Config, ConfigError, EvaluateConfig
+from twogrpo.config import NOT_IDENTIFYING, Config, ConfigError, EvaluateConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 Recorded = Config | EvaluateConfig
@@ -209,12 +209,12 @@ def _open_wandb(config: Recorded, about: Mapping[str, Any]) -> Any:
 
 
 def _first_difference(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    for key in now:
+    for key in (key for key in now if prefix or key not in NOT_IDENTIFYING):
         if isinstance(now[key], dict) and isinstance(earlier.get(key), dict):
             found = _first_difference(earlier[key], now[key], f"{prefix}{key}.")
             if found:
                 return found
-        elif earlier.get(key) != now[key] and prefix + key not in ("run_name", "output_dir"):
+        elif earlier.get(key) != now[key]:
             return f"{prefix}{key}={earlier.get(key)} there, {now[key]} here"
     return ""
 
