@@ -1,0 +1,128 @@
+"""What many tests share: a tiny random model, configurations as typed on the command line, runs.
+
+No test reaches a network: the hub is switched off and W&B writes nothing unless a test asks.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from twogrpo import assemble
+from twogrpo.config import Config, parse
+from twogrpo.data import tiny_tokenizer
+from twogrpo.records import Verdict
+from twogrpo.train import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+CONF = ROOT / "conf"
+
+torch.set_num_threads(1)
+transformers_logging.disable_progress_bar()
+
+
+def compose_config(*overrides: str, name: str = "train") -> DictConfig:
+    """What `python scripts/{name}.py {overrides}` composes."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def tiny_model(seed: int = 0) -> Qwen2ForCausalLM:
+    """A random Qwen2 over the 18 symbols of the task; weights large enough that tokens differ."""
+    config = Qwen2Config(
+        vocab_size=18,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        intermediate_size=128,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        initializer_range=0.15,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Qwen2ForCausalLM(config)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return tiny_tokenizer.build()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `model.path` wants it, with the tiny random model."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer.build().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def small(model_folder: Path, tmp_path: Path) -> list[str]:
+    """Overrides that make a run of seconds: 6 generations of 16 prompts, answers of 6 tokens."""
+    return [
+        f"model.path={model_folder}",
+        f"output_dir={tmp_path / 'run'}",
+        "tracking=local",
+        "dataset.num_prompts=24",
+        "dataset.max_response_tokens=6",
+        "training.epochs=4",
+        "training.prompts_per_generation=16",
+        "training.prompts_per_minibatch=1",
+        "training.learning_rate=1e-3",
+        "training.checkpoint_every=1",
+        "evaluation.problems_per_benchmark=3",
+        "evaluation.num_samples=4",
+        "evaluation.validation_problems=3",
+        "evaluation.validation_samples=2",
+    ]
+
+
+@pytest.fixture
+def make_config(small: list[str]) -> Callable[..., Config]:
+    """`make_config("algorithm=two_grpo", "seed=1")`: the small run with these overrides."""
+
+    def make(*overrides: str) -> Config:
+        return parse(compose_config(*small, *overrides), Config)
+
+    return make
+
+
+class EvenSum:
+    """A reward that a random model meets half the time: 1 where the token text's codes sum even."""
+
+    grades_truncated = True
+
+    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
+        even = [sum(map(ord, response)) % 2 == 0 for response in responses]
+        return [Verdict(float(is_even), "correct" if is_even else "wrong") for is_even in even]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def make_run(make_config: Callable[..., Config]) -> Callable[..., Run]:
+    """The small run, assembled as `scripts/train.py` does, with the reward `EvenSum`."""
+
+    def make(*overrides: str) -> Run:
+        run = assemble.assemble(make_config(*overrides))
+        run.reward = EvenSum()
+        return run
+
+    return make

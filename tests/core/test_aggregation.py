@@ -1,0 +1,75 @@
+"""Aggregation: the weights worked by hand, and that a split of the batch cannot change them."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twogrpo.core.aggregation import (
+    AGGREGATIONS,
+    sequence_mean_of_fixed_length,
+    sequence_mean_of_token_means,
+    token_mean,
+)
+
+LENGTHS = torch.tensor([1, 4, 5])
+
+
+def test_weights_worked_by_hand():
+    # B = 3 rollouts, 10 tokens, L = 8.
+    torch.testing.assert_close(
+        sequence_mean_of_token_means(LENGTHS, max_response_tokens=8),
+        torch.tensor([1 / 3, 1 / 12, 1 / 15]),
+    )
+    torch.testing.assert_close(
+        token_mean(LENGTHS, max_response_tokens=8), torch.tensor([0.1, 0.1, 0.1])
+    )
+    torch.testing.assert_close(
+        sequence_mean_of_fixed_length(LENGTHS, max_response_tokens=8), torch.full((3,), 1 / 24)
+    )
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.floats(-2, 2, width=32)), min_size=1, max_size=32))
+def test_weighted_sum_is_the_mean_of_means(rollouts):
+    """The identity that names the function, with a constant objective on each rollout's tokens."""
+    lengths, values = zip(*rollouts, strict=True)
+    weights = sequence_mean_of_token_means(torch.tensor(lengths), max_response_tokens=40)
+    weighted = sum(w * n * v for w, n, v in zip(weights.tolist(), lengths, values, strict=True))
+    assert weighted == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=32))
+def test_all_weights_sum_to_what_the_name_says(lengths):
+    lengths_B = torch.tensor(lengths)
+    total = {
+        name: (function(lengths_B, max_response_tokens=40) * lengths_B).sum().item()
+        for name, function in AGGREGATIONS.items()
+    }
+    assert total["sequence_mean_of_token_means"] == pytest.approx(1.0, abs=1e-5)
+    assert total["token_mean"] == pytest.approx(1.0, abs=1e-5)
+    mean_length = sum(lengths) / len(lengths)
+    assert total["sequence_mean_of_fixed_length"] == pytest.approx(mean_length / 40, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("function", "weight"),
+    [
+        (sequence_mean_of_token_means, 1 / 8),  # two rollouts, four tokens
+        (token_mean, 1 / 4),
+        (sequence_mean_of_fixed_length, 1 / 16),  # two rollouts, L = 8
+    ],
+)
+def test_an_empty_response_weighs_nothing_and_keeps_its_place(function, weight):
+    weights = function(torch.tensor([0, 4]), max_response_tokens=8)
+    assert weights.tolist() == pytest.approx([0, weight])
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+def test_no_tokens_at_all_is_no_weight_and_no_nan(name):
+    assert AGGREGATIONS[name](torch.tensor([0, 0]), max_response_tokens=8).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+def test_weights_are_float32_and_names_are_definitions(name):
+    assert AGGREGATIONS[name](LENGTHS, max_response_tokens=8).dtype == torch.float32
+    assert AGGREGATIONS[name].__name__ == name
