@@ -56,7 +56,11 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
     """Let a second `make` wait for the first one instead of installing over it."""
     lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for the one that is already running")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -100,14 +104,14 @@ def drop_half_installed(site: Path) -> None:
 
 
 def fill(venv: Path) -> None:
-    """Install the build tool, PyTorch and the locked packages; put the repository on the path."""
+    """Install the build tool, the locked packages and PyTorch; put the repository on the path."""
     locked = ["--no-deps", "--require-hashes", "--no-build-isolation", "--use-pep517", "-r"]
     unreachable = "is the package index reachable? then type it again"
     build, packages = map(str, LOCKS)
     run(*pip_install(venv, *locked, build), remedy=unreachable)
-    install_torch(venv)
     say("installing the locked packages (a minute or two)")
     run(*pip_install(venv, *locked, packages), remedy=unreachable)
+    install_torch(venv)  # last, so that it finds what it depends on at the locked versions
     # Relative to site-packages, so that a moved repository still finds itself.
     (site_packages(venv) / "twogrpo.pth").write_text("../../../..\n")
     run(python(venv), "-c", "import torch, transformers", remedy="make clean setup")
