@@ -70,7 +70,7 @@ def install(venv: Path) -> None:
     found = state.read_text().split() if state.exists() else []
     if found == ["ready", wanted] and (venv / "bin" / "python").exists():
         return
-    if venv.exists() and not found:
+    if venv.exists() and not state.exists() and any(venv.iterdir()):
         raise SetupError(f"{venv} was not made by `make setup`: move it away or delete it")
     if found != ["filling", wanted]:
         create(venv)
@@ -90,7 +90,11 @@ def fingerprint() -> str:
 def create(venv: Path) -> None:
     """Make an empty virtual environment, in place of an outdated one."""
     say("making .venv")
-    shutil.rmtree(venv, ignore_errors=True)
+    outdated = venv.with_name(".venv-outdated")
+    shutil.rmtree(outdated, ignore_errors=True)
+    if venv.exists():
+        venv.rename(outdated)  # at once, so that no kill leaves half of it without its state
+    shutil.rmtree(outdated, ignore_errors=True)
     venv.mkdir()
     (venv / "state").write_text("creating")
     run(sys.executable, "-m", "venv", str(venv), remedy="on Debian: apt install python3.11-venv")

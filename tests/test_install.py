@@ -70,6 +70,17 @@ def test_a_foreign_venv_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["pyvenv.cfg"]
 
 
+def test_outdated_venv_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(install, "run", lambda *_, remedy: None)
+    venv = tmp_path / "venv"
+    for folder in (venv, tmp_path / ".venv-outdated"):
+        folder.mkdir()
+        (folder / "old").touch()
+    install.create(venv)
+    assert [path.name for path in tmp_path.iterdir()] == ["venv"]
+    assert [path.name for path in venv.iterdir()] == ["state"]
+
+
 class Steps:
     """Stands in for what takes minutes, and may be killed over it."""
 
