@@ -1,0 +1,146 @@
+"""What every exhibit is: a frame, perhaps a figure and a table; and how it is written to files."""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.runs import Runs, load
+
+# A spreadsheet runs a cell that begins so as a formula; names in a record may be hostile.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
+LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+LATEX |= {"±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$", "–": "--", "²": r"$^2$", "≥": r"$\ge$"}
+LATEX |= {"≤": r"$\le$", "r̄": r"$\bar r$", "\n": " "}
+
+
+@dataclass
+class Exhibit:
+    """One table or figure: the frame behind it, and what is shown of it.
+
+    `table` is for people: text cells, column heads with units. `note` says what one must know.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    table: pd.DataFrame | None = None
+    figure: Figure | None = None
+    note: str = ""
+
+
+Build = Callable[[Runs], Exhibit]
+
+
+def write(exhibit: Exhibit, out: Path) -> None:
+    """`out/<name>.csv`, and .md and .tex of a table, .png and .pdf of a figure."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(exhibit.frame, out / f"{exhibit.name}.csv")
+    if exhibit.table is not None:
+        text = f"**{exhibit.title}**\n\n{markdown(exhibit.table)}\n{exhibit.note}\n"
+        (out / f"{exhibit.name}.md").write_text(text.rstrip() + "\n")
+        (out / f"{exhibit.name}.tex").write_text(latex(exhibit.table, exhibit.title))
+    if exhibit.figure is not None:
+        # No date and no program version inside, so that the same figure is the same file.
+        exhibit.figure.savefig(out / f"{exhibit.name}.png", metadata={"Software": None})
+        metadata = {"CreationDate": None, "Producer": None, "Creator": None}
+        exhibit.figure.savefig(out / f"{exhibit.name}.pdf", metadata=metadata)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Six significant digits, no index, text that no spreadsheet takes for a formula."""
+    safe = frame.copy()
+    for name in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[name]):
+            safe[name] = [defused(value) for value in safe[name]]
+    safe.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def defused(value: object) -> object:
+    """Text with a leading ' where a spreadsheet would run it; numbers as they are.
+
+    >>> defused("=1+1"), defused("2-GRPO"), defused(-1)
+    ("'=1+1", '2-GRPO', -1)
+    """
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table; numbers right-aligned by the reader's eye, cells as text, HTML made harmless."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows)
+
+
+def _markdown_cell(value: object) -> str:
+    text = html.escape(str(value), quote=False).replace("|", "\\|")
+    return " ".join(text.split())
+
+
+def latex(table: pd.DataFrame, caption: str) -> str:
+    """A booktabs table, every cell escaped."""
+    columns = "l" + "r" * (len(table.columns) - 1)
+    lines = [[_latex_cell(v) for v in row] for row in [table.columns, *table.to_numpy().tolist()]]
+    head, *body = [" & ".join(cells) + r" \\" for cells in lines]
+    return "\n".join(
+        [
+            r"\begin{table}\centering\small",
+            rf"\caption{{{_latex_cell(caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}\toprule",
+            *[head, r"\midrule", *body],
+            r"\bottomrule\end{tabular}\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_cell(value: object) -> str:
+    text = str(value).replace("r̄", "\0")
+    return "".join(LATEX.get(c, c) for c in text).replace("\0", LATEX["r̄"])
+
+
+def arguments(argv: list[str], **defaults: str) -> dict[str, str]:
+    """`key=value` words, as on Hydra's command lines.
+
+    Raises:
+        ValueError: a word is no key=value, or a key is unknown.
+    """
+    values = dict(defaults)
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if not equals or key not in defaults:
+            known = " ".join(f"{name}={default}" for name, default in defaults.items())
+            raise ValueError(f"{word}: give key=value with a key of: {known}")
+        values[key] = value
+    return values
+
+
+def truth(key: str, value: str) -> bool:
+    """Raises ValueError unless the value is true or false."""
+    if value.lower() not in ("true", "false"):
+        raise ValueError(f"{key}={value} is neither true nor false: use one of them")
+    return value.lower() == "true"
+
+
+def command(run: Callable[[Runs, Path], None]) -> None:
+    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake is one line and exit 2."""
+    try:
+        given = arguments(sys.argv[1:], runs="runs", out="results/cpu", allow_mixed="false")
+        mixed = truth("allow_mixed", given["allow_mixed"])
+        runs = load(given["runs"], allow_mixed=mixed)
+        run(runs, Path(given["out"]))
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def main(build: Build) -> None:
+    """The command of a module with one exhibit."""
+    command(lambda runs, out: write(build(runs), out))

@@ -1,0 +1,93 @@
+"""Figure 4: accuracy against the group size, at equal prompts a mini-batch and learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import published
+from analysis.arms import ABLATION, arm
+from analysis.comparison import Comparison, comparisons
+from analysis.exhibit import Exhibit, main
+from analysis.runs import Runs
+from analysis.statistics import interval
+from analysis.style import panels
+
+LINE = "#0072B2"
+GREY = "#9a9a9a"
+
+
+def build(runs: Runs) -> Exhibit:
+    """Two panels a setting: Mean@n and Pass@n; the bold line is the average of the benchmarks."""
+    settings = [c for c in comparisons(runs) if set(ABLATION) & set(c.evaluated)]
+    figure, axes = panels(max(len(settings), 1), 2, width=3.0)
+    rows: list[dict[str, Any]] = []
+    for pair, comparison in zip(axes, settings, strict=False):
+        for axis, (metric, k) in zip(
+            pair, (("Mean", None), ("Pass", comparison.num_samples)), strict=True
+        ):
+            of_panel = _rows(comparison, metric, k)
+            _draw(axis, comparison, pd.DataFrame(of_panel), metric)
+            rows += of_panel
+    return Exhibit(
+        name="figure_4",
+        title="Figure 4: accuracy against group size",
+        frame=pd.DataFrame(rows),
+        figure=figure,
+        note="Bars: 95 % bootstrap intervals over seeds and problems; grey: single benchmarks.",
+    )
+
+
+def _rows(comparison: Comparison, metric: str, k: int | None) -> list[dict[str, Any]]:
+    rows = []
+    for key in (key for key in ABLATION if key in comparison.evaluated):
+        draws = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
+        for benchmark, of_benchmark in draws.items():
+            estimate = interval(*of_benchmark)
+            there = published.scores(comparison.setting, key, f"{metric.lower()}32")
+            rows.append(
+                {
+                    "dataset": comparison.setting[0],
+                    "model": comparison.setting[1],
+                    "metric": f"{metric}@{comparison.num_samples}",
+                    "benchmark": benchmark,
+                    "group_size": int(key.removeprefix("grpo_g")),
+                    "value": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "published": there.get(benchmark, float("nan")),
+                }
+            )
+    return rows
+
+
+def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) -> None:
+    for benchmark, curve in frame.groupby("benchmark", sort=False):
+        if benchmark != "average":
+            axis.plot(curve["group_size"], curve["value"], color=GREY, linewidth=0.8)
+            name = published.BENCHMARKS.get(str(benchmark), str(benchmark).replace("_", " "))
+            end = (curve["group_size"].iloc[-1], curve["value"].iloc[-1])
+            axis.annotate(
+                name, end, (3, 0), textcoords="offset points", va="center", fontsize=6.5, color="#555555"
+            )
+    average = frame[frame["benchmark"] == "average"]
+    x, y = average["group_size"], average["value"]
+    axis.errorbar(
+        x, y, yerr=[y - average["low"], average["high"] - y], color=LINE, capsize=2, linewidth=1.8
+    )
+    for key in (key for key in ABLATION if key in comparison.evaluated):
+        size = int(key.removeprefix("grpo_g"))
+        axis.plot(size, y[x == size], arm(key).marker, color=arm(key).colour, zorder=3)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(list(x), [str(size) for size in x])
+    axis.minorticks_off()
+    axis.set_xlabel("group size G (rollouts a prompt)")
+    axis.set_ylabel(f"{metric}@{comparison.num_samples} (%)")
+    arms = [key for key in ABLATION if key in comparison.evaluated]
+    axis.set_title(f"{metric}@{comparison.num_samples}: {comparison.name}\n{comparison.counts(arms)}")
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,91 @@
+"""The paper's published numbers (arXiv 2510.00977), typed from its tables: `published/*.csv`.
+
+Names are those of conf/, so that a cell of ours finds its cell of the paper's. Percent and hours.
+`version` is the version of the paper that the row was read from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).parent / "published"
+BENCHMARKS = {
+    "math500": "MATH-500",
+    "amc23": "AMC 2023",
+    "minerva": "Minerva",
+    "aime25": "AIME 2025",
+    "olympiad": "Olympiad",
+}
+# 7.5k prompts × 10 epochs × G, in millions (v3's abstract and Table 1).
+ROLLOUTS_MILLION = {"grpo_g16": 1.2, "two_grpo": 0.15}
+# 7,500 × 10 / 512: generations of a run, of which Table 3 shows five.
+NUM_GENERATIONS = 146
+
+
+def table(number: int) -> pd.DataFrame:
+    """Table 1, 2, 3 or 4 as printed."""
+    return pd.read_csv(FOLDER / f"table_{number}.csv")
+
+
+def main_settings() -> pd.DataFrame:
+    """Table 1's four settings of v3: two models on two train sets, four arms each."""
+    rows = table(1)
+    return rows[rows["version"] == "v3"]
+
+
+def is_paper_setting(setting: tuple[str, str]) -> bool:
+    """Whether Table 1 has this (dataset, model)."""
+    rows = table(1)
+    return bool(((rows["dataset"] == setting[0]) & (rows["model"] == setting[1])).any())
+
+
+@dataclass(frozen=True)
+class Headline:
+    """An arm beside 16-GRPO, over the four settings of Table 1 (v3); shares of 1."""
+
+    retention: float  # ratio of the means of the settings' averages
+    time_share: float  # ratio of the summed hours
+
+
+def headline(arm: str) -> Headline:
+    """Of `two_grpo` or `two_grpo_rs`.
+
+    >>> round(headline("two_grpo").retention, 4), round(headline("two_grpo").time_share, 4)
+    (0.9763, 0.2096)
+    """
+    rows = main_settings()
+    ours, baseline = rows[rows["arm"] == arm], rows[rows["arm"] == "grpo_g16"]
+    return Headline(
+        retention=float(ours["average_mean32"].mean() / baseline["average_mean32"].mean()),
+        time_share=float(ours["hours"].sum() / baseline["hours"].sum()),
+    )
+
+
+def scores(setting: tuple[str, str], arm: str, metric: str = "mean32") -> dict[str, float]:
+    """Published percent by benchmark (and `average` where printed); empty if the paper has none.
+
+    Tables 1 and 4 hold different arms; where both have one, Table 1 counts.
+    """
+    for number in (1, 4):
+        rows = table(number)
+        chosen = rows[
+            (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == arm)
+        ]
+        if len(chosen):
+            row = chosen.iloc[0]
+            names = [*BENCHMARKS, "average"]
+            values = {name: row.get(f"{name}_{metric}") for name in names}
+            return {name: float(v) for name, v in values.items() if v is not None and pd.notna(v)}
+    return {}
+
+
+def hours(setting: tuple[str, str], arm: str) -> float | None:
+    """Table 1's training time, if it has one."""
+    rows = table(1)
+    chosen = rows[
+        (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == arm)
+    ]["hours"].dropna()
+    return float(chosen.iloc[0]) if len(chosen) else None

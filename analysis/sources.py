@@ -1,0 +1,187 @@
+"""Where runs are read from: run folders, offline W&B runs, the W&B API; each gives the same `Record`s.
+
+records:PATH              folders with run.json and metrics.jsonl (the truth)
+offline:PATH              folders that W&B wrote offline (*.wandb)
+wandb://entity/project    a project on a W&B server
+PATH                      run folders if there are any below it, else offline W&B runs
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
+BLOCK, HEADER = 32768, struct.Struct("<IHB")
+FULL, FIRST, LAST = 1, 2, 4
+
+
+@dataclass
+class Record:
+    """One run as it was logged: who it was, and its rows by step."""
+
+    about: dict[str, Any]
+    status: str
+    rows: dict[int, dict[str, Any]]
+    where: str
+    fault: str = ""  # why it cannot be read, if it cannot
+    history: list[str] = field(default_factory=list)  # further places that were joined into it
+
+    @property
+    def run_id(self) -> str:
+        """The id under which a resumed run goes on."""
+        return str(self.about.get("run_id", self.where))
+
+    @property
+    def dataset(self) -> str:
+        """The prompts' name."""
+        return str(self.about["config"]["dataset"]["name"])
+
+    @property
+    def model(self) -> str:
+        """The start model's name."""
+        return str(self.about["config"]["model"]["name"])
+
+
+def read(source: str) -> list[Record]:
+    """All runs of a source, finished or not, in the order of their names.
+
+    Raises:
+        ValueError: the source is no folder, or holds no run.
+    """
+    if source.startswith("wandb://"):
+        records = list(read_api(source.removeprefix("wandb://")))
+    else:
+        kind, _, path = source.partition(":") if ":" in source else ("", "", source)
+        if kind not in ("", "records", "offline"):
+            raise ValueError(
+                f"runs={source}: use records:PATH, offline:PATH, wandb://entity/project or a folder"
+            )
+        folder = Path(path)
+        if not folder.is_dir():
+            raise ValueError(
+                f"runs={source} is not a folder: train first, or name the runs' folder"
+            )
+        records = [] if kind == "offline" else list(read_folders(folder))
+        if kind == "offline" or (not kind and not records):
+            records = join(list(read_offline(folder)))
+    if not records:
+        raise ValueError(f"runs={source} holds no run: train first, or name the runs' folder")
+    return records
+
+
+def read_folders(folder: Path) -> Iterator[Record]:
+    """The runs' own records below `folder`."""
+    for file in sorted(folder.rglob("run.json")):
+        where = str(file.parent.relative_to(folder))
+        try:
+            about = json.loads(file.read_text())
+            rows = _json_lines(file.with_name("metrics.jsonl"))
+        except (json.JSONDecodeError, KeyError) as error:
+            yield Record({}, "unreadable", {}, where, fault=str(error))
+            continue
+        yield Record(about, str(about.get("status")), rows, where)
+
+
+def read_offline(folder: Path) -> Iterator[Record]:
+    """What W&B wrote below `folder`: a folder a process, so a resumed run has several."""
+    for file in sorted(folder.rglob("*.wandb"), key=lambda path: path.name):
+        if not file.is_symlink():
+            yield _offline_run(file, str(file.parent.relative_to(folder)))
+
+
+def join(parts: list[Record]) -> list[Record]:
+    """Parts of the same run in the order of their start; the last row of a step counts."""
+    runs: dict[str, Record] = {}
+    for part in sorted(parts, key=lambda part: str(part.about.get("started", ""))):
+        earlier = runs.get(part.run_id)
+        if earlier:
+            part.rows = earlier.rows | part.rows
+            part.history = [*earlier.history, earlier.where]
+        runs[part.run_id] = part
+    return [runs[run_id] for run_id in sorted(runs)]
+
+
+def read_api(path: str) -> Iterator[Record]:
+    """The runs of `entity/project` on the W&B server."""
+    import wandb  # slow to import, and only this source needs it
+
+    for run in wandb.Api().runs(path, order="+created_at"):
+        config = {key: value for key, value in run.config.items() if not key.startswith("_wandb")}
+        status = run.summary.get("status", run.state)
+        yield Record(_about(config), status, _by_step(run.scan_history()), f"{path}/{run.id}")
+
+
+def _json_lines(file: Path) -> dict[int, dict[str, Any]]:
+    if not file.exists():
+        return {}
+    # A killed process may leave half a line at the end; it belongs to a step that is done again.
+    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return {int(row["step"]): row for row in map(json.loads, lines)}
+
+
+def _offline_run(file: Path, where: str) -> Record:
+    from google.protobuf.message import DecodeError
+    from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
+
+    config: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for data in _log_entries(file.read_bytes()):
+        record = WandbRecord()
+        try:
+            record.ParseFromString(data)
+        except DecodeError as error:
+            return Record(_about(config), "unreadable", {}, where, fault=str(error))
+        if record.HasField("run"):
+            config |= _values(record.run.config.update)
+        elif record.HasField("config"):
+            config |= _values(record.config.update)
+        elif record.HasField("history"):
+            rows.append(_values(record.history.item) | {"_step": record.history.step.num})
+        elif record.HasField("summary"):
+            summary |= _values(record.summary.update)
+    return Record(_about(config), str(summary.get("status", "running")), _by_step(rows), where)
+
+
+def _log_entries(data: bytes) -> Iterator[bytes]:
+    """The log's entries; stops at the first incomplete one, where the process was killed."""
+    position, parts = 7, b""  # the file's own header: ":W&B", a magic number, a version
+    while position + HEADER.size <= len(data):
+        left = BLOCK - position % BLOCK
+        if left < HEADER.size:  # an entry never begins in a block's last bytes: they are padding
+            position += left
+            continue
+        _, length, kind = HEADER.unpack_from(data, position)
+        position += HEADER.size
+        if not kind or position + length > len(data):
+            return
+        chunk = data[position : position + length]
+        position += length
+        parts = chunk if kind in (FULL, FIRST) else parts + chunk
+        if kind in (FULL, LAST):
+            yield parts
+
+
+def _values(items: Any) -> dict[str, Any]:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def _about(config: dict[str, Any]) -> dict[str, Any]:
+    """`run.json`'s form from W&B's config, which holds ours and the rest under `_run`."""
+    ours = {key: value for key, value in config.items() if not key.startswith("_")}
+    return {**config.get("_run", {}), "config": ours}
+
+
+def _by_step(rows: Any) -> dict[int, dict[str, Any]]:
+    """Rows by step, without W&B's own keys and the gaps that its API fills with None."""
+    by_step: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        step = int(row["_step"])
+        values = {k: v for k, v in row.items() if not k.startswith("_") and v is not None}
+        by_step[step] = {"step": step, **values}
+    return by_step
