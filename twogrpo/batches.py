@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from twogrpo import records
 from twogrpo.config import Config
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
+from twogrpo.core.preference import PAIRINGS, preference_advantages
+from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
 from twogrpo.engines.protocols import Policy
+from twogrpo.preferences import pair_weights
 from twogrpo.records import Group
 
 
@@ -26,13 +30,15 @@ def minibatches(
     π_old of a rollout is the policy that sampled it. In the first mini-batch that is the policy
     itself, so nothing is computed; for the others one pass without gradient is made now, before the
     first update; for a group carried over from an earlier generation the sampler's own
-    log-probabilities, recorded then, are taken.
+    log-probabilities, recorded then, are taken. A surrogate without a ratio asks for none.
     """
     size = config.prompts_per_minibatch
     sequences = [
         weighted_sequences(groups[start : start + size], config, generation=generation)
         for start in range(0, len(groups), size)
     ]
+    if config.algorithm.surrogate not in SURROGATES_WITH_RATIO:
+        return sequences
     waiting = [
         sequence
         for minibatch in sequences[1:]
@@ -58,9 +64,7 @@ def weighted_sequences(
     """The sequences of one mini-batch; the weights count all B rollouts, dead groups included."""
     algorithm = config.algorithm
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
-    advantages_PG = ADVANTAGES[algorithm.advantage](
-        torch.tensor([group.rewards for group in groups]), epsilon=algorithm.advantage_epsilon
-    )
+    advantages_PG, pair_weights_B = _advantages(groups, config)
     token_weights_B = AGGREGATIONS[algorithm.aggregation](
         torch.tensor([len(rollout.token_ids) for _, rollout in rollouts]),
         max_response_tokens=config.dataset.max_response_tokens,
@@ -74,8 +78,32 @@ def weighted_sequences(
             old_logps=None
             if group.generation == generation
             else torch.tensor(rollout.sampler_logps),
+            pair_weights=tuple(pair_weights),
         )
-        for (group, rollout), advantage, token_weight in zip(
-            rollouts, advantages_PG.flatten().tolist(), token_weights_B.tolist(), strict=True
+        for (group, rollout), advantage, token_weight, pair_weights in zip(
+            rollouts,
+            advantages_PG.flatten().tolist(),
+            token_weights_B.tolist(),
+            pair_weights_B,
+            strict=True,
         )
     ]
+
+
+def _advantages(groups: Sequence[Group], config: Config) -> tuple[Tensor, list[list[float]]]:
+    """Advantages [P, G] and each rollout's pair weights (none where no pairs are formed).
+
+    A preference advantage is the one at π_θ = π_ref; twogrpo/preferences.py puts in its place, just
+    before the update, the one at the policy of that moment.
+    """
+    algorithm = config.algorithm
+    rewards_PG = torch.tensor([group.rewards for group in groups])
+    if algorithm.advantage not in PAIRINGS:
+        function = ADVANTAGES[algorithm.advantage]
+        advantages_PG = function(rewards_PG, epsilon=algorithm.advantage_epsilon)
+        return advantages_PG, [[]] * rewards_PG.numel()
+    weights_PGG = pair_weights(groups, pairing=algorithm.advantage, seed=config.seed)
+    advantages_PG = preference_advantages(
+        torch.zeros_like(rewards_PG), weights_PGG, beta=algorithm.preference_beta
+    )
+    return advantages_PG, weights_PGG.flatten(0, 1).tolist()

@@ -10,6 +10,7 @@ import torch
 from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware, Training
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
+from twogrpo.core.preference import PAIRINGS
 from twogrpo.core.surrogates import SURROGATES
 
 RESAMPLING = ("none", "new_prompt")
@@ -37,6 +38,7 @@ def check(config: Config) -> None:
     if config.tracking.wandb_mode is not None:
         one_of("tracking.wandb_mode", config.tracking.wandb_mode, ("offline", "online"))
     at_least("tracking.kl_rollouts", config.tracking.kl_rollouts, 0)
+    at_least("tracking.gradient_cosine_every", config.tracking.gradient_cosine_every, 0)
     one_of("resume", config.resume, ("auto", "never"))
     check_hardware(config.hardware)
     _check_microbatch(config)
@@ -48,7 +50,7 @@ def check_algorithm(algorithm: Algorithm) -> None:
         raise ConfigError(
             f"algorithm.group_size={algorithm.group_size} has no baseline: use 2 or more"
         )
-    one_of("algorithm.advantage", algorithm.advantage, ADVANTAGES)
+    one_of("algorithm.advantage", algorithm.advantage, (*ADVANTAGES, *PAIRINGS))
     one_of("algorithm.surrogate", algorithm.surrogate, SURROGATES)
     one_of("algorithm.aggregation", algorithm.aggregation, AGGREGATIONS)
     one_of("algorithm.resampling", algorithm.resampling, RESAMPLING)
@@ -58,6 +60,7 @@ def check_algorithm(algorithm: Algorithm) -> None:
     if not 0 < algorithm.clip_low <= 1:
         raise ConfigError(f"algorithm.clip_low={algorithm.clip_low}: use a value in (0, 1]")
     positive("algorithm.clip_high", algorithm.clip_high)
+    positive("algorithm.preference_beta", algorithm.preference_beta)
     if algorithm.resampling != "none":
         _check_budget(algorithm)
 

@@ -38,6 +38,7 @@ class Algorithm:
     surrogate: str
     clip_low: float
     clip_high: float
+    preference_beta: float
     aggregation: str
     resampling: str
     resampling_budget_group_size: int | None
@@ -141,6 +142,8 @@ class Tracking:
     wandb_group: str
     progress_every_seconds: float
     kl_rollouts: int
+    gradient_cosine_every: int
+    save_rollouts: bool
 
 
 @dataclass

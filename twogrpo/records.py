@@ -97,7 +97,9 @@ class Sequence:
 
     `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
     `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
-    policy itself (the first mini-batch after a generation).
+    policy itself (the first mini-batch after a generation). `pair_weights` says how much the
+    preference for this rollout over each of its group counts (twogrpo/core/preference.py); empty
+    where no pairs are formed.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -105,6 +107,7 @@ class Sequence:
     advantage: float
     token_weight: float
     old_logps: torch.Tensor | None = None
+    pair_weights: tuple[float, ...] = ()
 
     @property
     def num_tokens(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twogrpo import metrics
+from twogrpo import metrics, rollout_log
 from twogrpo.batches import minibatches
 from twogrpo.clock import Clock
 from twogrpo.config import Config
@@ -18,12 +18,14 @@ from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
 from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.planning import batch_table
+from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
 from twogrpo.records import Group, Prompt
 from twogrpo.resampling import Counters, Resampling
 from twogrpo.rewards.protocol import Reward
 from twogrpo.sampling import sample_groups, score
 from twogrpo.tracking import RunRecord
+from twogrpo.twins import cosine_row
 
 
 @dataclass
@@ -101,16 +103,27 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     groups = run.resampling.collect(draw, generation=generation, counters=run.counters)
     with clock.phase("old_logps"):
         batches = minibatches(groups, policy, config, generation=generation)  # 4  A_i, and π_old
+    with clock.phase("measure"):
+        row: dict[str, Any] = {"step": generation}
+        row |= cosine_row(groups, policy, run.start_policy, config, generation=generation)
     with clock.phase("update"):
-        updates = [policy.update(batch) for batch in batches]  # 5, 6  clipped surrogate, Adam
+        updates = []
+        for k, batch in enumerate(batches):  # 5
+            # DPO's advantages hang on the policy of this very update; others stay as they are.
+            batches[k] = reweigh(
+                batch, policy, run.start_policy, beta=config.algorithm.preference_beta
+            )
+            updates.append(policy.update(batches[k]))  # 6  surrogate, Adam
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
 
     run.counters.trained_on += sum(update.num_sequences for update in updates)
     with clock.phase("measure"):
-        row = {"step": generation, **metrics.sampling_row(drawn)}
+        row |= metrics.sampling_row(drawn)
         row |= metrics.update_row(batches, updates) | metrics.counters_row(run.counters)
         row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
+    if config.tracking.save_rollouts:
+        rollout_log.append(run.record.folder, generation, drawn)
     return row | clock.read()
 
 

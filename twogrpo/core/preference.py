@@ -61,7 +61,8 @@ PAIRINGS: dict[str, Pairing] = {
 def dpo_loss(log_ratios_PG: Tensor, pair_weights_PGG: Tensor, *, beta: float) -> Tensor:
     """−mean over prompts of Σ_pairs w log σ(r̂(o+) − r̂(o−)), r̂ = β log(π_θ/π_ref).
 
-    Rafailov et al. 2023 (2305.18290), Eq. 7. `log_ratios_PG` are the sums over tokens of log π_θ − log π_ref. Without a pair the loss is 0.
+    Rafailov et al. 2023 (2305.18290), Eq. 7. `log_ratios_PG` are the sums over tokens of
+    log π_θ − log π_ref. Without a pair the loss is 0.
     """
     margins_PGG = beta * (log_ratios_PG[:, :, None] - log_ratios_PG[:, None, :])
     return -(pair_weights_PGG * F.logsigmoid(margins_PGG)).sum(dim=(1, 2)).mean()

@@ -74,6 +74,9 @@ SURROGATES: dict[str, SurrogateFunction] = {
     for function in (token_ratio_clipped, sequence_ratio_clipped, log_likelihood)
 }
 
+# Those that weigh by π_θ/π_old: only for them π_old has to be computed.
+SURROGATES_WITH_RATIO = ("token_ratio_clipped", "sequence_ratio_clipped")
+
 
 def _pessimistic(
     ratios: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float

@@ -131,12 +131,10 @@ class TransformersPolicy:
         are left out the step is still taken, with gradient zero: Adam's moments decay.
         """
         alive = [sequence for sequence in sequences if sequence.advantage != 0]
-        # Zeroed, not None: Adam passes over parameters without a gradient.
-        for parameter in self.scoring.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+        self._zero_gradient()
         clipped_low = clipped_high = num_tokens = 0
         for _, batch in self.scoring.pack(alive):
-            low, high = self._accumulate(batch)
+            low, high = self._accumulate(batch, self.objective.surrogate)
             clipped_low, clipped_high = clipped_low + low, clipped_high + high
             num_tokens += int(batch.response_mask_NT.sum())
         gradient_norm, learning_rate = self._step()
@@ -149,7 +147,23 @@ class TransformersPolicy:
             num_tokens=num_tokens,
         )
 
-    def _accumulate(self, batch: records.MicroBatch) -> tuple[int, int]:
+    def gradient(
+        self, sequences: Sequence[records.Sequence], *, surrogate: SurrogateFunction
+    ) -> Tensor:
+        """Of the weighted sum of the surrogate over tokens, flat, on the CPU; no step is taken."""
+        self._zero_gradient()
+        for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
+            self._accumulate(batch, surrogate)
+        return torch.cat([-p.grad.flatten().cpu() for p in self.scoring.parameters()])
+
+    def _zero_gradient(self) -> None:
+        # Zeroed, not None: Adam passes over parameters without a gradient.
+        for parameter in self.scoring.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    def _accumulate(
+        self, batch: records.MicroBatch, surrogate: SurrogateFunction
+    ) -> tuple[int, int]:
         """Adds the micro-batch's gradient; the numbers of tokens clipped below and above."""
         mask_NT = batch.response_mask_NT
         policy_logps_NT = torch.zeros(mask_NT.shape, device=mask_NT.device)
@@ -158,7 +172,7 @@ class TransformersPolicy:
         old_logps_NT = batch.old_logps_NT.where(
             batch.old_logps_NT.isfinite(), policy_logps_NT.detach()
         )
-        surrogate_NT = self.objective.surrogate(
+        surrogate_NT = surrogate(
             policy_logps_NT,
             old_logps_NT,
             advantages_N=batch.advantages_N,
@@ -167,19 +181,12 @@ class TransformersPolicy:
             clip_high=self.objective.clip_high,
         )
         objective = (surrogate_NT * mask_NT * batch.token_weights_N[:, None]).sum()
+        is_cut_NT = _is_cut(surrogate_NT, policy_logps_NT) & mask_NT
         (-objective).backward()
-        return self._count_clipped(batch, policy_logps_NT.detach(), old_logps_NT)
-
-    def _count_clipped(
-        self, batch: records.MicroBatch, policy_logps_NT: Tensor, old_logps_NT: Tensor
-    ) -> tuple[int, int]:
-        """Tokens whose gradient the clip cuts: ratio low with A < 0, ratio high with A > 0."""
-        ratios_NT = torch.exp(policy_logps_NT - old_logps_NT)
         advantages_N1 = batch.advantages_N[:, None]
-        is_low_NT = (ratios_NT < 1 - self.objective.clip_low) & (advantages_N1 < 0)
-        is_high_NT = (ratios_NT > 1 + self.objective.clip_high) & (advantages_N1 > 0)
-        mask_NT = batch.response_mask_NT
-        return int((is_low_NT & mask_NT).sum()), int((is_high_NT & mask_NT).sum())
+        return int((is_cut_NT & (advantages_N1 < 0)).sum()), int(
+            (is_cut_NT & (advantages_N1 > 0)).sum()
+        )
 
     def _step(self) -> tuple[float, float]:
         bound = self.adam.gradient_clip_norm
@@ -225,3 +232,12 @@ class TransformersPolicy:
         """A folder of safetensors, config and tokenizer."""
         self.scoring.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def _is_cut(surrogate_NT: Tensor, policy_logps_NT: Tensor) -> Tensor:
+    """Tokens whose gradient the clip cuts, whatever the surrogate's ratio is of.
+
+    It is the ratio too low where A < 0 and the ratio too high where A > 0.
+    """
+    (gradient_NT,) = torch.autograd.grad(surrogate_NT.sum(), policy_logps_NT, retain_graph=True)
+    return gradient_NT == 0

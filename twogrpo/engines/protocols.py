@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from twogrpo import records
+from twogrpo.core.surrogates import SurrogateFunction
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Policy(Protocol):
 
     def update(self, sequences: Sequence[records.Sequence]) -> UpdateMetrics:
         """One optimiser step on the weighted sum of the surrogate over all response tokens."""
+        ...
+
+    def gradient(
+        self, sequences: Sequence[records.Sequence], *, surrogate: SurrogateFunction
+    ) -> torch.Tensor:
+        """Of the weighted sum of `surrogate` over all response tokens, flat; no step is taken."""
         ...
 
     def weights(self) -> Iterable[tuple[str, torch.Tensor]]:
