@@ -1,0 +1,353 @@
+"""The policy's update is exact: against autograd by hand, and whatever the knobs.
+
+The gradient is read after an update with learning rate zero and no clipping; what the update ought
+to have computed is worked out beside it, sequence by sequence, without packing, chunks or skipping.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.conftest import tiny_model
+from twogrpo.core.surrogates import token_ratio_clipped
+from twogrpo.data import tiny_tokenizer
+from twogrpo.engines.policy import Adam, Knobs, NonFiniteError, Objective, TransformersPolicy
+from twogrpo.engines.protocols import Sampling
+from twogrpo.engines.transformers_rollout import TransformersRollout
+from twogrpo.records import Prompt, Sequence
+
+TOKENIZER = tiny_tokenizer.build()
+KNOBS = Knobs("cpu", torch.float32, tokens_per_microbatch=64, logits_chunk_tokens=16)
+STILL = Adam(
+    learning_rate=0.0,
+    warmup_updates=0,
+    betas=(0.9, 0.999),
+    epsilon=1e-8,
+    gradient_clip_norm=None,
+)
+MOVING = replace(STILL, learning_rate=1e-3)
+
+
+def policy(
+    *, adam: Adam = STILL, knobs: Knobs = KNOBS, temperature: float = 1.0
+) -> TransformersPolicy:
+    objective = Objective(
+        token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=temperature
+    )
+    return TransformersPolicy(tiny_model(), TOKENIZER, objective=objective, adam=adam, knobs=knobs)
+
+
+def minibatch(*, off_policy: bool = False) -> list[Sequence]:
+    """Twelve sequences of different lengths, a third of them with advantage zero."""
+    generator = torch.Generator().manual_seed(0)
+    sequences = []
+    for i in range(12):
+        prompt, response = 2 + i % 5, 1 + (7 * i) % 9
+        tokens = torch.randint(2, 18, (prompt + response,), generator=generator).tolist()
+        sequences.append(
+            Sequence(
+                prompt_token_ids=tuple(tokens[:prompt]),
+                response_token_ids=tuple(tokens[prompt:]),
+                advantage=(1.0, -0.5, 0.0)[i % 3],
+                token_weight=1 / (12 * response),
+            )
+        )
+    if not off_policy:
+        return sequences
+    old_logps = policy().token_logps(sequences)
+    noise = [torch.randn(len(logps), generator=generator) * 0.3 for logps in old_logps]
+    return [
+        replace(sequence, old_logps=logps + shift)
+        for sequence, logps, shift in zip(sequences, old_logps, noise, strict=True)
+    ]
+
+
+def logps_by_hand(model: torch.nn.Module, sequence: Sequence, temperature: float = 1.0) -> Tensor:
+    tokens = torch.tensor([sequence.prompt_token_ids + sequence.response_token_ids])
+    logps = (model(tokens).logits[0, :-1] / temperature).log_softmax(-1)
+    targets = torch.tensor(sequence.response_token_ids)
+    return logps[len(sequence.prompt_token_ids) - 1 :].gather(-1, targets[:, None])[:, 0]
+
+
+def gradient_by_hand(sequences: list[Sequence], temperature: float = 1.0) -> dict[str, Tensor]:
+    """Σ weight · min(ρA, clip(ρ)A) over all tokens of *all* sequences, in float64; ascended."""
+    model = tiny_model().double()
+    objective = torch.zeros((), dtype=torch.float64)
+    for sequence in sequences:
+        logps = logps_by_hand(model, sequence, temperature)
+        old = logps.detach() if sequence.old_logps is None else sequence.old_logps.double()
+        ratios = (logps - old).exp()
+        bounded = ratios.clamp(0.8, 1.28)
+        terms = torch.minimum(ratios * sequence.advantage, bounded * sequence.advantage)
+        objective = objective + (sequence.token_weight * terms).sum()
+    (-objective).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def gradient(subject: TransformersPolicy) -> dict[str, Tensor]:
+    return {
+        name: parameter.grad
+        for name, parameter in subject.scoring.model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same_gradient(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    scale = max(float(grad.abs().max()) for grad in expected.values())
+    assert scale > 1e-3
+    for name in expected:
+        torch.testing.assert_close(
+            actual[name].double(), expected[name].double(), atol=2e-5 * scale, rtol=0, msg=name
+        )
+
+
+@pytest.mark.parametrize("off_policy", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_gradient_equals_autograd_by_hand_with_dead_sequences_computed(off_policy, temperature):
+    """By hand the sequences of advantage zero go through the model; the update skips them."""
+    sequences = minibatch(off_policy=off_policy)
+    subject = policy(temperature=temperature)
+    metrics = subject.update(sequences)
+    expected = gradient_by_hand(sequences, temperature)
+    assert_same_gradient(gradient(subject), expected)
+    norm = math.sqrt(sum(float(grad.square().sum()) for grad in expected.values()))
+    assert metrics.gradient_norm == pytest.approx(norm, rel=1e-4)
+    assert metrics.num_sequences == 8
+    alive = [s for s in sequences if s.advantage]
+    assert metrics.num_tokens == sum(len(s.response_token_ids) for s in alive)
+
+
+def test_skipping_saves_the_forward_pass(monkeypatch):
+    subject, seen = policy(), []
+    forward = subject.scoring.model.base_model.forward
+
+    def spy(token_ids, **kwargs):
+        seen.append(len(token_ids))
+        return forward(token_ids, **kwargs)
+
+    monkeypatch.setattr(subject.scoring.model.base_model, "forward", spy)
+    subject.update(minibatch())
+    assert sum(seen) == 8
+
+
+@pytest.mark.parametrize("off_policy", [False, True])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        replace(KNOBS, tokens_per_microbatch=14),
+        replace(KNOBS, tokens_per_microbatch=10_000),
+        replace(KNOBS, logits_chunk_tokens=1),
+        replace(KNOBS, logits_chunk_tokens=10_000),
+    ],
+)
+def test_knobs_do_not_change_the_gradient(knobs, off_policy):
+    sequences = minibatch(off_policy=off_policy)
+    subject = policy(knobs=knobs)
+    subject.update(sequences)
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
+def test_the_order_of_the_sequences_does_not_change_the_gradient():
+    sequences = minibatch(off_policy=True)
+    subject = policy()
+    subject.update(sequences[::-1])
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
+def test_padding_does_not_change_a_sequence_s_log_probabilities():
+    short, *others = sorted(minibatch(), key=lambda sequence: sequence.num_tokens)
+    [alone] = policy().token_logps([short])
+    [beside, *_] = policy().token_logps([short, *others])
+    torch.testing.assert_close(beside, alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_on_policy_is_the_same_as_the_explicit_log_probabilities(temperature):
+    """Without `old_logps` π_old is the policy itself: ratio 1, nothing clipped, the same step."""
+    sequences = minibatch()
+    implicit, explicit = policy(temperature=temperature), policy(temperature=temperature)
+    old_logps = explicit.token_logps(sequences)
+    metrics = explicit.update(
+        [replace(s, old_logps=old) for s, old in zip(sequences, old_logps, strict=True)]
+    )
+    implicit.update(sequences)
+    assert_same_gradient(gradient(implicit), gradient(explicit))
+    assert metrics.clip_fraction_low == metrics.clip_fraction_high == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_sampler_s_log_probabilities_are_the_policy_s(temperature):
+    """At T ≠ 1 too: a π_old at another temperature than the rollouts' is another policy."""
+    sampler = TransformersRollout(
+        tiny_model(), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+    )
+    prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
+    groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], Sampling(temperature, 1.0, 0, 12))
+    sequences = [
+        Sequence(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        for prompt, group in zip(prompts, groups, strict=True)
+        for rollout in group
+    ]
+    logps = policy(temperature=temperature).token_logps(sequences)
+    sampled = [logp for group in groups for rollout in group for logp in rollout.sampler_logps]
+    torch.testing.assert_close(torch.cat(logps), torch.tensor(sampled), atol=3e-5, rtol=0)
+
+
+def test_log_probabilities_come_in_the_order_asked_and_carry_no_gradient():
+    sequences = minibatch()
+    for sequence, logps in zip(sequences, policy().token_logps(sequences), strict=True):
+        by_hand = logps_by_hand(tiny_model(), sequence)
+        torch.testing.assert_close(logps, by_hand.detach(), atol=2e-5, rtol=0)
+        assert not logps.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "low", "high"),
+    [(1.5, 1.0, 0, 1), (1.5, -1.0, 0, 0), (0.5, -1.0, 1, 0), (0.5, 1.0, 0, 0), (1.25, 1.0, 0, 0)],
+)
+def test_clip_fractions_count_what_has_no_gradient(ratio, advantage, low, high):
+    subject = policy()
+    sequence = replace(minibatch()[3], advantage=advantage)
+    [logps] = subject.token_logps([sequence])
+    metrics = subject.update([replace(sequence, old_logps=logps - math.log(ratio))])
+    assert (metrics.clip_fraction_low, metrics.clip_fraction_high) == (low, high)
+    assert (metrics.gradient_norm == 0) == bool(low or high)
+
+
+def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate_uphill():
+    """Bias-corrected moments after one step are g and g²: the step is lr · g / (|g| + ε)."""
+    subject = policy(adam=MOVING)
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    subject.update(minibatch())
+    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+        grad = parameter.grad
+        assert grad is not None
+        step = -1e-3 * grad / (grad.abs() + 1e-8)
+        torch.testing.assert_close(parameter.detach() - old, step, atol=2e-7, rtol=0)
+
+
+def test_an_update_raises_the_objective():
+    """A rewarded response grows likelier, a punished one less likely; a flipped sign fails."""
+    subject = policy(adam=MOVING)
+    good, bad = minibatch()[0], minibatch()[1]
+    before = [logps.sum() for logps in subject.token_logps([good, bad])]
+    subject.update([good, bad])
+    after = [logps.sum() for logps in subject.token_logps([good, bad])]
+    assert after[0] > before[0]
+    assert after[1] < before[1]
+
+
+def test_a_minibatch_of_dead_groups_is_a_step_of_adam_with_gradient_zero():
+    """As without skipping: the moments decay and the weights drift on, by torch's own Adam."""
+    subject = policy(adam=MOVING)
+    model = tiny_model()
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    dead = [replace(sequence, advantage=0.0) for sequence in minibatch()]
+    subject.update(minibatch())
+    for parameter, same in zip(model.parameters(), subject.scoring.parameters(), strict=True):
+        assert same.grad is not None
+        parameter.grad = same.grad.clone()
+    adam.step()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    adam.step()
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    metrics = subject.update(dead)
+    assert (metrics.gradient_norm, metrics.num_sequences, metrics.num_tokens) == (0, 0, 0)
+    assert subject.num_updates == 2
+    for old, expected, actual in zip(
+        before, model.parameters(), subject.scoring.parameters(), strict=True
+    ):
+        assert not torch.equal(actual, old)
+        torch.testing.assert_close(actual, expected, atol=1e-7, rtol=0)
+
+
+def test_dead_sequences_change_no_step_beside_live_ones():
+    with_dead, without = policy(adam=MOVING), policy(adam=MOVING)
+    with_dead.update(minibatch())
+    without.update([sequence for sequence in minibatch() if sequence.advantage])
+    for one, other in zip(
+        with_dead.scoring.parameters(), without.scoring.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_warm_up_is_linear_to_a_constant():
+    subject = policy(adam=replace(MOVING, warmup_updates=4))
+    rates = [subject.update(minibatch()).learning_rate for _ in range(6)]
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
+    assert policy(adam=MOVING).update(minibatch()).learning_rate == 1e-3
+
+
+def test_the_gradient_is_clipped_only_if_asked_and_its_norm_is_told_unclipped():
+    free = policy()
+    norm = free.update(minibatch()).gradient_norm
+    bound = policy(adam=replace(STILL, gradient_clip_norm=norm / 10))
+    assert bound.update(minibatch()).gradient_norm == pytest.approx(norm)
+    tenth = {name: grad / 10 for name, grad in gradient(free).items()}
+    assert_same_gradient(gradient(bound), tenth)
+    loose = policy(adam=replace(STILL, gradient_clip_norm=norm * 10))
+    loose.update(minibatch())
+    assert_same_gradient(gradient(loose), gradient(free))
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_stops_before_the_step(broken):
+    subject = policy(adam=MOVING)
+    sequences = [replace(sequence, token_weight=broken) for sequence in minibatch()]
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    with pytest.raises(NonFiniteError, match="update 1"):
+        subject.update(sequences)
+    assert subject.num_updates == 0
+    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+        assert torch.equal(old, parameter)
+
+
+def test_a_policy_restored_from_its_state_goes_on_bit_for_bit():
+    adam = replace(MOVING, warmup_updates=3)
+    subject, restored = policy(adam=adam), policy(adam=adam)
+    for _ in range(2):
+        subject.update(minibatch())
+    tensors = {name: tensor.clone() for name, tensor in subject.state().items()}
+    restored.load_state(tensors, subject.num_updates)
+    for sequences in (minibatch(off_policy=True), minibatch()):
+        assert subject.update(sequences) == restored.update(sequences)
+    for name, tensor in subject.state().items():
+        assert torch.equal(tensor, restored.state()[name]), name
+
+
+def test_weights_have_the_names_a_sampler_loads():
+    subject = policy(adam=MOVING)
+    subject.update(minibatch())
+    other = tiny_model()
+    other.load_state_dict(dict(subject.weights()), strict=True)
+    sequence = minibatch()[0]
+    [expected] = subject.token_logps([sequence])
+    actual = logps_by_hand(other, sequence).detach()
+    torch.testing.assert_close(actual, expected, atol=2e-5, rtol=0)
+
+
+def test_the_export_is_loaded_by_transformers(tmp_path):
+    subject = policy(adam=MOVING)
+    subject.update(minibatch())
+    subject.export(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, use_safetensors=True)
+    for name, tensor in subject.weights():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer("3*8=")["input_ids"] == TOKENIZER("3*8=")["input_ids"]
+
+
+def test_bfloat16_passes_keep_the_master_weights_in_float32():
+    subject = policy(adam=MOVING, knobs=replace(KNOBS, dtype=torch.bfloat16))
+    subject.update(minibatch())
+    assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
+    exact = gradient_by_hand(minibatch())
+    for name, grad in gradient(subject).items():
+        cosine = torch.cosine_similarity(grad.flatten().double(), exact[name].flatten(), dim=0)
+        assert cosine > 0.98, name
