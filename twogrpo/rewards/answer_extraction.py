@@ -33,6 +33,7 @@ _NUMBER = re.compile(
 _WRAPPED = re.compile(
     r"\\(?:text\w*|mbox|math\w+|operatorname|left|right)\s*\{[^{}]*\}|\\(?:begin|end)\s*(?:\{[^{}]*\})+"
 )
+_INTRODUCTION = re.compile(r"\s*[A-Za-z]{2,}(?: [A-Za-z]+)?\s*:?\s*")
 _LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or))?\s*")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _BETWEEN = re.compile(r"\s*(?:,?\s*(?:and|or)\s|[,;])\s*")
@@ -148,9 +149,10 @@ def _bare(text: str) -> str:
     if len(text) > _WINDOW_CHARS:
         text = text[-_WINDOW_CHARS:]
     outside = _MATH.sub(" ", _WRAPPED.sub(" ", text))
-    if len(_WORD.findall(outside)) < 3:
-        return text
     formula = _last(_MATH, text)
+    if len(_WORD.findall(outside)) < 3:
+        introduced = formula and _INTRODUCTION.fullmatch(text, 0, formula.start())
+        return text[formula.start() :] if formula and introduced else text
     number = _last_number(text, formula.end() if formula else 0)
     if number:
         return number

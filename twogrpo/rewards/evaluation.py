@@ -167,6 +167,8 @@ def _value(tree: Tree, point: Point, log_base: float | None) -> Value:
         return point[tree[1]] if tree[1] in point else _missing(tree[1])
     if operation == "function":
         return _function(tree[1], [_value(part, point, log_base) for part in tree[2:]], log_base)
+    if operation == "^" and (power := _odd_root_power(tree, point, log_base)) is not None:
+        return power
     operands = [_value(part, point, log_base) for part in tree[1:]]
     result = _OPERATIONS[operation](*operands)
     if not mpmath.isfinite(result):
@@ -197,6 +199,18 @@ def _root(radicand: Value, degree: Value) -> Value:
     if odd and mpmath.im(radicand) == 0 and mpmath.re(radicand) < 0:
         return -mpmath.power(-radicand, 1 / degree)
     return _power(radicand, 1 / degree)
+
+
+def _odd_root_power(tree: Tree, point: Point, log_base: float | None) -> Value | None:
+    """x^(p/q) of a negative x and an odd q: the real value, as roots have it, else None."""
+    exponent = exact(tree[2])
+    if exponent is None or exponent.denominator % 2 == 0 or exponent.denominator == 1:
+        return None
+    base = _value(tree[1], point, log_base)
+    if mpmath.im(base) != 0 or mpmath.re(base) >= 0:
+        return None
+    size = _power(-base, mpmath.mpf(exponent.numerator) / exponent.denominator)
+    return -size if exponent.numerator % 2 else size
 
 
 def _factorial(n: Value) -> Value:

@@ -20,6 +20,8 @@ class MathAnswer:
         reward.close()
     """
 
+    grades_truncated = True
+
     def __init__(self, *, num_workers: int = 2, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._grader = Grader(num_workers=num_workers, deadline_seconds=deadline_seconds)
 

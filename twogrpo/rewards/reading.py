@@ -74,7 +74,7 @@ class Words:
 
 Answer = Scalar | Listing | Union | Matrix | Relation | Words
 
-_SIGNS = re.compile(r"<=|>=|!=|=|<|>|\\approx\b|\\equiv\b")
+_SIGNS = re.compile(r"<=|>=|!=|=|<|>|\\(?:approx|equiv)(?![A-Za-z])")
 _SEPARATORS = re.compile(
     r"\\text\s*\{\s*,?\s*(?:and|or|&)\s*,?\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[,;]|\\newline"
 )

@@ -1,0 +1,153 @@
+"""Runs one program with its limits on; a script of its own, started by `code_sandbox`.
+
+    python -I sandbox_launcher.py '{"method": "namespaces", "command": […], …}'
+
+It uses the standard library alone. In order: leave root, cut off network, processes and the file
+system (namespaces; bubblewrap does this itself), set the limits, start the program, pass its exit
+code on. When the launcher ends, so does everything it started: the kernel kills a process namespace
+with its first process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+from typing import Any, NoReturn
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_CLONE_ALL = _CLONE_NEWNS | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
+"""New mount, process, network, IPC and host name namespaces (linux/sched.h)."""
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 1 << 12, 1 << 14, 1 << 18
+_SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
+_MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = 1, 2
+
+
+def main() -> int:
+    """The program's exit code; 128 + n if signal n ended it."""
+    settings = json.loads(sys.argv[1])
+    _die_with_parent()
+    if settings["method"] == "namespaces":
+        return _in_namespaces(settings)
+    if os.getuid() == 0 and settings["method"] == "bubblewrap":
+        _check(_LIBC.unshare(_CLONE_NEWNS), "unshare")
+        _expose(settings["visible"])
+    return _become(settings)
+
+
+def _become(settings: dict[str, Any]) -> NoReturn:
+    """Turns this process into the program, or into bubblewrap, without root's rights."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(settings["user_id"])  # a user of its own: the bound on processes
+        os.setuid(settings["user_id"])  # holds per user, and not for root
+        _die_with_parent()  # the change of user cleared it
+    _check(_LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    for name, value in settings["limits"].items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, (value, value))
+    os.chdir(settings["folder"])
+    os.execve(settings["command"][0], settings["command"], settings["environment"])
+
+
+def _in_namespaces(settings: dict[str, Any]) -> int:
+    user, group = os.getuid(), os.getgid()
+    _check(_LIBC.unshare(_CLONE_ALL | (_CLONE_NEWUSER if user else 0)), "unshare")
+    if user:
+        for file, line in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
+            with open(f"/proc/self/{file}", "w") as stream:
+                stream.write(line)
+    first = os.fork()
+    if first == 0:
+        _die_with_parent()
+        _mount(settings, owner=user or settings["user_id"])
+        os._exit(_first_process(settings))
+    return _exit_code(os.waitpid(first, 0)[1])
+
+
+def _mount(settings: dict[str, Any], *, owner: int) -> None:
+    """Everything read-only but a fresh folder in memory, of bounded size."""
+    if os.getuid() == 0:
+        _expose(settings["visible"])
+    _check(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
+    attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    changed = _LIBC.syscall(
+        _SYS_MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, len(attributes)
+    )
+    _check(changed, "mount_setattr")
+    options = f"size={settings['disk_bytes']},mode=700,uid={owner}"
+    _mount_tmpfs(settings["folder"], options)
+    _LIBC.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV, None)  # refused in containers
+
+
+def _expose(paths: list[str]) -> None:
+    """Opens what a program needs (its interpreter) and lies in folders of root's alone (/root).
+
+    Such a folder is covered with an empty one in which only these paths reappear.
+    """
+    _check(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
+    handles = {path: os.open(path, os.O_PATH) for path in paths}
+    covered = {private for path in paths if (private := _private_ancestor(path))}
+    for folder in covered:
+        _mount_tmpfs(folder, "size=1m,mode=755")
+    for path, handle in handles.items():
+        if not os.path.isdir(path):
+            os.makedirs(path)
+            source = f"/proc/self/fd/{handle}".encode()
+            _check(_LIBC.mount(source, path.encode(), None, _MS_BIND | _MS_REC, None), "mount bind")
+        os.close(handle)
+
+
+def _private_ancestor(path: str) -> str | None:
+    """The first folder on the way to a path that other users may not enter."""
+    parts = path.strip("/").split("/")
+    for length in range(1, len(parts) + 1):
+        folder = "/" + "/".join(parts[:length])
+        if not os.stat(folder).st_mode & 0o001:
+            return folder
+    return None
+
+
+def _mount_tmpfs(folder: str, options: str) -> None:
+    flags = _MS_NOSUID | _MS_NODEV
+    _check(_LIBC.mount(b"tmpfs", folder.encode(), b"tmpfs", flags, options.encode()), "mount tmpfs")
+
+
+def _first_process(settings: dict[str, Any]) -> int:
+    """Process 1 of the namespace: starts the program and ends, with all others, after it."""
+    program = os.fork()
+    if program == 0:
+        _become(settings)
+    while True:
+        ended, status = os.wait()  # orphans come here too
+        if ended == program:
+            return _exit_code(status)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
