@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from twogrpo.config import ConfigError, EvaluateConfig, Origin, TrainedOn
+from twogrpo.engines import hub
 from twogrpo.engines.build import ROOT
 
 
@@ -43,7 +44,7 @@ def find(checkpoint: str, revision: str | None) -> Source:
     """Raises ConfigError where there is no such folder and no hub that has it."""
     folder = next((f for f in (Path(checkpoint), ROOT / checkpoint) if f.is_dir()), None)
     if folder is None:
-        return Source(checkpoint.replace("/", "--"), _from_hub(checkpoint, revision))
+        return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
     folder = folder.resolve()
     if (folder / "run.json").is_file():
         return _of_run(folder)
@@ -110,24 +111,6 @@ def _of_training_checkpoint(folder: Path) -> Source:
         run=run,
         step=_read_json(folder / "state.json")["generation"],
     )
-
-
-def _from_hub(hub_id: str, revision: str | None) -> str:
-    """The folder of the cache that holds the hub's model at this revision."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return str(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt"]
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(
-            f"checkpoint={hub_id} is no folder here and cannot be had from the hub "
-            f"({type(error).__name__}): give a folder, or a hub id that can be reached"
-        ) from error
 
 
 def _sha256(source: Source) -> str:

@@ -1,0 +1,21 @@
+"""Fetches or converts one model, once: `python scripts/prepare_model.py model=smollm2_135m`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from twogrpo import cli
+from twogrpo.config import PrepareModelConfig, parse
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_model")
+@cli.job
+def main(cfg: DictConfig) -> None:
+    """Composes, prepares, says where the model lies."""
+    config = parse(cfg, PrepareModelConfig)
+    from twogrpo.engines.prepare import prepare_model  # after parsing: torch takes seconds
+
+    print(prepare_model(config.model))
+
+
+if __name__ == "__main__":
+    cli.run(main)
