@@ -14,17 +14,20 @@ _LEFTMOST = re.compile(r"\d[-+*]\d")
 
 
 def careless_trace(expression: str, slip_probability: float, rng: random.Random) -> str:
-    """A reduction in which each step is a slip with ``slip_probability``, of either kind alike.
+    """A reduction in which each step is wrong with ``slip_probability``, by either slip alike.
 
-    A slip may hit the right result by chance; later steps go on from whatever was written.
+    Later steps go on from whatever was written. Where neither slip would be wrong (2*2 taken as
+    2+2) the step is right.
     """
     return trace(expression, step=partial(_step, slip_probability=slip_probability, rng=rng))
 
 
 def _step(expression: str, *, slip_probability: float, rng: random.Random) -> str:
+    right = reduce_once(expression)
     if rng.random() >= slip_probability:
-        return reduce_once(expression)
-    return rng.choice((forget_precedence, mistake_operation))(expression)
+        return right
+    slips = {forget_precedence(expression), mistake_operation(expression)} - {right}
+    return rng.choice(sorted(slips)) if slips else right
 
 
 def forget_precedence(expression: str) -> str:
