@@ -73,10 +73,25 @@ class Model:
 
 
 @dataclass
+class Hub:
+    """A split of a data set on the hub, at a revision."""
+
+    id: str
+    config: str | None
+    split: str
+    revision: str | None
+
+
+@dataclass
 class Dataset:
     """The prompts (conf/dataset/)."""
 
     name: str
+    source: str
+    path: str | None
+    hub: Hub | None
+    english_only: bool
+    ids: str | None
     num_prompts: int
     seed: int
     max_prompt_tokens: int
@@ -88,6 +103,8 @@ class Reward:
     """The verifier (conf/reward/)."""
 
     name: str
+    num_workers: int | None
+    deadline_seconds: float | None
 
 
 @dataclass
@@ -118,7 +135,10 @@ class Evaluation:
 
     name: str
     benchmarks: list[str]
-    problems_per_benchmark: int
+    source: str
+    folder: str | None
+    hub: dict[str, Hub]
+    problems_per_benchmark: int | None
     num_samples: int
     temperature: float
     top_p: float

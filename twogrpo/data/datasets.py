@@ -1,32 +1,55 @@
-"""From a dataset's name to prompts, and the endless, seekable stream in which a run draws them."""
+"""From a configuration to prompts, and the endless, seekable stream in which a run draws them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config import ConfigError, Dataset, Evaluation
+from twogrpo.config import ConfigError, Dataset, Evaluation, Hub
 from twogrpo.data import chain_arithmetic
+from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
+from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
 from twogrpo.data.templates import render
 from twogrpo.records import Prompt
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Draws the validation problems, apart from the training's.
+VALIDATION_SEED = -1
 
 
 def training_prompts(
     dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, template: str
 ) -> list[Prompt]:
     """The prompts of a dataset, the same for the same `dataset.seed` on every machine."""
-    problems = _problems(dataset.name, "rl_pool", dataset.num_prompts, dataset.seed)
-    return _prompts(problems, tokenizer, template=template)
+    return _prompts(
+        training_problems(dataset),
+        tokenizer,
+        template=template,
+        limit=dataset.max_prompt_tokens,
+        key="dataset.max_prompt_tokens",
+    )
 
 
 def validation_prompts(
     dataset: Dataset, evaluation: Evaluation, tokenizer: PreTrainedTokenizerBase, *, template: str
 ) -> list[Prompt]:
-    """The validation split, on which settings are chosen; never a benchmark."""
-    problems = _problems(dataset.name, "validation", evaluation.validation_problems, 0)
-    return _prompts(problems, tokenizer, template=template)
+    """The validation split, on which settings are chosen; never a benchmark.
+
+    Of a published dataset it is drawn from what training leaves over; empty where nobody looks.
+    """
+    if not evaluation.validation_every:
+        return []
+    return _prompts(
+        _validation_problems(dataset, evaluation.validation_problems),
+        tokenizer,
+        template=template,
+        limit=dataset.max_prompt_tokens,
+        key="dataset.max_prompt_tokens",
+    )
 
 
 def benchmark_prompts(
@@ -35,16 +58,87 @@ def benchmark_prompts(
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
     return {
         benchmark: _prompts(
-            _problems(evaluation.name, benchmark, evaluation.problems_per_benchmark, 0),
+            benchmark_problems(evaluation, benchmark),
             tokenizer,
             template=template,
+            limit=evaluation.max_prompt_tokens,
+            key="evaluation.max_prompt_tokens",
         )
         for benchmark in evaluation.benchmarks
     }
 
 
+def training_problems(dataset: Dataset) -> list[Problem]:
+    """`dataset.num_prompts` problems, drawn with `dataset.seed`.
+
+    Raises:
+        ConfigError: the source cannot be read, or has fewer usable problems.
+    """
+    if dataset.source == "generated":
+        return _generated(dataset.name, "rl_pool", dataset.num_prompts, dataset.seed)
+    problems = prepared_dataset(dataset).problems
+    if len(problems) < dataset.num_prompts:
+        raise ConfigError(
+            f"dataset.num_prompts={dataset.num_prompts} but only {len(problems)} usable problems: "
+            f"use dataset.num_prompts={len(problems)} or fewer"
+        )
+    return draw(problems, dataset.num_prompts, dataset.seed)
+
+
+def prepared_dataset(dataset: Dataset) -> Prepared:
+    """All usable problems of a published dataset, with what was dropped.
+
+    Raises:
+        ConfigError: the source cannot be read, or lacks ids that `dataset.ids` names.
+    """
+    origin, rows = _rows(dataset.source, _file(dataset.path), dataset.hub, key="dataset.path")
+    prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
+    if dataset.ids is None:
+        return prepared
+    wanted = read_ids(dataset.ids)
+    kept = [p for p in prepared.problems if content_id(p.text, p.images) in wanted]
+    if len(kept) < len(wanted):
+        raise ConfigError(
+            f"{origin} lacks {len(wanted) - len(kept)} of the {len(wanted)} problems of "
+            f"dataset.ids={dataset.ids}: give the whole data set, or dataset.ids=null"
+        )
+    return Prepared(kept, prepared.num_rows, prepared.dropped)
+
+
+def read_ids(path: str) -> set[str]:
+    """The content ids of a file, one a line; from the repository's root if relative.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    try:
+        return set((ROOT / path).read_text().split())
+    except OSError as error:
+        raise ConfigError(f"dataset.ids={path} cannot be read ({error.strerror})") from error
+
+
+def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
+    """A benchmark's problems, repeats and all: it is what it is, and its size is known.
+
+    Raises:
+        ConfigError: the source cannot be read.
+    """
+    count = evaluation.problems_per_benchmark
+    if evaluation.source == "generated":
+        if count is None:
+            raise ConfigError(
+                "evaluation.problems_per_benchmark=null: a generated benchmark has no end, say 100"
+            )
+        return _generated(evaluation.name, benchmark, count, 0)
+    path = _benchmark_file(evaluation.folder, benchmark)
+    origin, rows = _rows(
+        evaluation.source, path, evaluation.hub.get(benchmark), key="evaluation.folder"
+    )
+    return prepare(rows, origin=origin, drop=False).problems[:count]
+
+
 class PromptStream:
-    """All prompts in a new order each epoch, for ever. Its whole state is one number, `position`."""
+    """All prompts in a new order each epoch, for ever; its whole state is `position`."""
 
     def __init__(self, prompts: Sequence[Prompt], *, seed: int, position: int = 0) -> None:
         self._prompts = prompts
@@ -67,21 +161,69 @@ class PromptStream:
         return self._prompts[self._order[place]]
 
 
-def _problems(name: str, split: str, count: int, seed: int) -> list[chain_arithmetic.Problem]:
+def _generated(name: str, split: str, count: int, seed: int) -> list[Problem]:
     if name != "chain_arithmetic":
-        raise ConfigError(f"dataset.name={name} is unknown: use chain_arithmetic")
+        raise ConfigError(f"dataset.name={name} cannot be generated: use chain_arithmetic")
     try:
-        return chain_arithmetic.problems(split, count, seed)
+        problems = chain_arithmetic.problems(split, count, seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
+
+
+def _validation_problems(dataset: Dataset, count: int) -> list[Problem]:
+    if dataset.source == "generated":
+        return _generated(dataset.name, "validation", count, 0)
+    problems = prepared_dataset(dataset).problems
+    left = sorted(problems, key=lambda p: draw_key(p, dataset.seed))[dataset.num_prompts :]
+    if len(left) < count:
+        raise ConfigError(
+            f"evaluation.validation_problems={count} but dataset.num_prompts={dataset.num_prompts} "
+            f"leaves {len(left)} of {len(problems)} problems over: lower dataset.num_prompts, or "
+            "use evaluation.validation_every=0"
+        )
+    return draw(left, count, VALIDATION_SEED)
+
+
+def _rows(source: str, path: Path | None, hub: Hub | None, *, key: str):  # type: ignore[no-untyped-def]
+    """Where the rows come from, in words, and the rows."""
+    group = key.partition(".")[0]
+    if source not in ("auto", "hub", "path"):
+        raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")
+    if source == "path" or (source == "auto" and path is not None):
+        if path is None:
+            raise ConfigError(f"{group}.source=path but {key} is not set: {key}=…")
+        return str(path), from_path(path)
+    if hub is None:
+        raise ConfigError(f"{group}.source=hub but {group}.hub names no data set: set {key}=…")
+    return f"{hub.id} ({hub.split})", from_hub(hub)
+
+
+def _file(path: str | None) -> Path | None:
+    """A file, or the prompt set within a folder that prepare_data made."""
+    if path is None:
+        return None
+    found = Path(path) if Path(path).exists() else ROOT / path
+    return found / "prompts.parquet" if found.is_dir() else found
+
+
+def _benchmark_file(folder: str | None, benchmark: str) -> Path | None:
+    if folder is None:
+        return None
+    base = Path(folder) if Path(folder).is_dir() else ROOT / folder
+    files = [base / f"{benchmark}{suffix}" for suffix in SUFFIXES]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def _prompts(
-    problems: Sequence[chain_arithmetic.Problem],
+    problems: Sequence[Problem],
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
+    limit: int,
+    key: str,
 ) -> list[Prompt]:
+    """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
     prompts = [
         Prompt(
             prompt_id=problem.problem_id,
@@ -91,10 +233,23 @@ def _prompts(
         )
         for problem in problems
     ]
+    kept = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
+    if not kept:
+        raise ConfigError(f"{key}={limit}: every prompt is longer, raise it")
+    if len(kept) < len(prompts):
+        sys.stderr.write(
+            f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {key}={limit} "
+            "tokens: dropped\n"
+        )
+    if template == "plain":
+        _check_symbols(kept, tokenizer)
+    return kept
+
+
+def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
     for prompt in prompts:
         if tokenizer.decode(prompt.token_ids) != prompt.text:
             raise ConfigError(
                 f"the tokenizer of model.path does not know the symbols of {prompt.prompt_id}: "
                 "use the model's own tokenizer, or a model that knows the task"
             )
-    return prompts

@@ -1,22 +1,91 @@
-"""Prompt templates: a problem's text as the model is asked it."""
+r"""Prompt templates: a problem's text as the model is asked it. Verbatim from their sources.
+
+plain         the text as it is
+chat          the tokenizer's own chat template, one message of the user
+chat_boxed    the same with the request to reason and to box the answer after the problem
+qwen25_math   "qwen25-math-cot" of QwenLM/Qwen2.5-Math, evaluation/utils.py
+r1_distill    the tokenizer's own chat template of DeepSeek-R1-Distill, no system message, the
+              request within the user's message: deepseek-ai/DeepSeek-R1, "Usage Recommendations"
+think_boxed   the instruction of EasyR1 and verl for Geometry3K, after the problem
+code_r1       system message and request of Code-R1, examples/data_preprocess/coder1.py
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config import ConfigError
 
-TEMPLATES = ("plain",)
+BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
+THINK_BOXED = (
+    "You FIRST think about the reasoning process as an internal monologue and then provide the "
+    "final answer. The reasoning process MUST BE enclosed within <think> </think> tags. The final "
+    "answer MUST BE put in \\boxed{}."
+)
+CODE_R1 = (
+    "You are a helpful programming assistant. The user will ask you a question and you as the "
+    "assistant solve it. The assistant first thinks how to solve the task through reasoning and "
+    "then provides the user with the final answer. The reasoning process and answer are enclosed "
+    "within <think>...</think> and <answer>...</answer> tags, respectively."
+)
+QWEN25_MATH = (
+    f"<|im_start|>system\n{BOXED}<|im_end|>\n"
+    "<|im_start|>user\n{problem}<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+
+Messages = list[dict[str, str]]
+
+
+def _user(content: str) -> Messages:
+    return [{"role": "user", "content": content}]
+
+
+# Of those that go through the tokenizer's chat template: the problem as messages.
+CHAT: dict[str, Callable[[str], Messages]] = {
+    "chat": _user,
+    "chat_boxed": lambda problem: _user(f"{problem}\n{BOXED}"),
+    "r1_distill": lambda problem: _user(f"{problem}\n{BOXED}"),
+    "code_r1": lambda problem: [{"role": "system", "content": CODE_R1}, *_user(problem)],
+    "think_boxed": lambda problem: _user(f"{problem} {THINK_BOXED}"),
+}
+TEMPLATES = ("plain", "qwen25_math", *CHAT)
 
 
 def render(problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Token ids of the templated problem.
 
     Raises:
-        ConfigError: the template is unknown.
+        ConfigError: the template is unknown, or the tokenizer has no chat template.
     """
-    if template == "plain":
-        return list(tokenizer(problem, add_special_tokens=False)["input_ids"])
-    raise ConfigError(
-        f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
-    )
+    text = problem
+    if template == "qwen25_math":
+        # Not format(): a problem is full of braces.
+        text = QWEN25_MATH.replace("{problem}", problem)
+    elif template in CHAT:
+        text = _through_chat(CHAT[template](problem), template, tokenizer)
+    elif template != "plain":
+        raise ConfigError(
+            f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
+        )
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _through_chat(messages: Messages, name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    if tokenizer.chat_template is None:
+        raise ConfigError(
+            f"model.prompt_template={name} needs a tokenizer with a chat template: "
+            "use another model, or model.prompt_template=plain"
+        )
+    try:
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:
+        raise ConfigError(
+            f"model.prompt_template={name}: the tokenizer's chat template refuses ({error}): "
+            "use another template"
+        ) from error
+    assert isinstance(text, str)
+    return text

@@ -1,0 +1,86 @@
+"""Contamination: benchmark problems that a training set holds, word for word or nearly so."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from twogrpo.data.problems import Problem
+
+NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14165, appendix C)
+
+# Commands that say how a formula looks, not what it says.
+_LAYOUT = re.compile(
+    r"\\(?:left|right|displaystyle|textstyle|limits|quad|qquad|mathrm|mathbf|mathit|text|textbf"
+    r"|textit|emph|rm|operatorname)(?![a-z])|\\[,;!: ]"
+)
+_NOT_MEANT = re.compile(r"[^a-z0-9+\-*/^=<>()!|]+")
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Of one benchmark with a training set: benchmark ids, each with the training ids it meets.
+
+    `equal` is text equal but for white space, layout and punctuation; `similar` shares a run of 13
+    words and is not equal. Rewordings are in neither.
+    """
+
+    num_problems: int
+    equal: dict[str, list[str]]
+    similar: dict[str, list[str]]
+
+
+def overlap(training: Sequence[Problem], benchmark: Sequence[Problem]) -> Overlap:
+    """What of the benchmark the training set holds."""
+    by_text: dict[str, list[str]] = defaultdict(list)
+    by_ngram: dict[str, list[str]] = defaultdict(list)
+    wanted = {ngram for problem in benchmark for ngram in ngrams(problem.text)}
+    for problem in training:
+        by_text[normal_form(problem.text)].append(problem.problem_id)
+        for ngram in ngrams(problem.text) & wanted:
+            by_ngram[ngram].append(problem.problem_id)
+    equal, similar = {}, {}
+    for problem in benchmark:
+        found = by_text.get(normal_form(problem.text))
+        if found:
+            equal[problem.problem_id] = found
+            continue
+        near = {i for ngram in ngrams(problem.text) for i in by_ngram.get(ngram, ())}
+        if near:
+            similar[problem.problem_id] = sorted(near)
+    return Overlap(len(benchmark), equal, similar)
+
+
+def normal_form(text: str) -> str:
+    r"""The text without white space, layout commands, braces, dollars and punctuation, lower case.
+
+    Signs stay: `z^4+z^2+1` and `z^4-z^2+1` are different problems.
+
+    >>> normal_form(r"Find $\left(\dfrac{1}{2}\right)^2$.")
+    'find(frac12)^2'
+    """
+    text = _LAYOUT.sub("", text.lower())
+    return _NOT_MEANT.sub("", re.sub(r"\\[dt]frac", r"\\frac", text))
+
+
+def ngrams(text: str) -> set[str]:
+    """Every run of 13 words, a word being letters or a number; none in a shorter text."""
+    words = re.findall(r"[a-z]+|[0-9]+", _LAYOUT.sub(" ", text.lower()))
+    return {
+        " ".join(words[first : first + NGRAM_WORDS])
+        for first in range(len(words) - NGRAM_WORDS + 1)
+    }
+
+
+def report(overlaps: Mapping[str, Overlap]) -> str:
+    """A table for a person."""
+    width = max(len(name) for name in overlaps)
+    lines = [f"{'benchmark':<{width}}  problems  equal  13 words shared"]
+    for name, found in overlaps.items():
+        lines.append(
+            f"{name:<{width}}  {found.num_problems:>8}  {len(found.equal):>5}"
+            f"  {len(found.similar):>15}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,211 @@
+"""Problems from files and from the hub: one schema in here, whatever the columns are out there.
+
+Every row becomes a `Problem`. Known layouts: a plain question and answer (`problem` or `question`
+with `answer`), MATH (the answer is the last box of the `solution`), GSM8K (the answer follows
+`####`), verl's (`prompt` as messages, `reward_model.ground_truth`), with or without `images`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twogrpo.config import ConfigError, Hub
+
+Row = Mapping[str, Any]
+SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+# The wrapper of DAPO-Math-17k's original release, its only column of text.
+_DAPO_WRAPPER = re.compile(
+    r"^Solve the following math problem step by step\..*?\n\n(.*?)\n\n"
+    r"Remember to put your answer on its own line after \"Answer:\"\.?$",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its reference answer; `images` are the bytes of encoded pictures."""
+
+    problem_id: str
+    text: str
+    answer: str
+    images: tuple[bytes, ...] = ()
+
+
+def from_path(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL, JSONL.gz or parquet file.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read; names the line.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is no file: give one that ends in {', '.join(SUFFIXES)}")
+    if path.name.endswith(".parquet"):
+        return _parquet_rows(path)
+    if path.name.endswith((".jsonl", ".jsonl.gz")):
+        return _json_rows(path)
+    raise ConfigError(f"{path} is of no known kind: use one of {', '.join(SUFFIXES)}")
+
+
+def from_hub(hub: Hub) -> Iterator[Row]:
+    """The rows of a split on the hub at the pinned revision, images as encoded bytes.
+
+    Raises:
+        ConfigError: the hub cannot be reached or has no such data set.
+    """
+    import datasets  # heavy, and only needed here
+
+    try:
+        rows = datasets.load_dataset(hub.id, hub.config, split=hub.split, revision=hub.revision)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise ConfigError(
+            f"the data set {hub.id} cannot be had from the hub ({type(error).__name__}): "
+            "reach it once, or give a local copy with path=…"
+        ) from error
+    return iter(undecoded(rows))
+
+
+def undecoded(rows: Any) -> Any:
+    """A `datasets.Dataset` whose images stay bytes, undecoded until a processor needs them."""
+    import datasets
+
+    for name, feature in rows.features.items():
+        inner = getattr(feature, "feature", feature)
+        if isinstance(inner, datasets.Image):
+            plain = datasets.Image(decode=False)
+            as_list = inner is not feature
+            rows = rows.cast_column(name, datasets.List(plain) if as_list else plain)
+    return rows
+
+
+def to_problem(row: Row) -> Problem:
+    """One row in the schema of this house; without an id it is named by its content.
+
+    Raises:
+        ValueError: no known layout has these columns, or one holds another type than text.
+    """
+    text = _text(_question(row))
+    answer = _text(_answer(row))
+    images = tuple(_image_bytes(image) for image in row.get("images") or ())
+    name = row.get("id", row.get("unique_id", row.get("problem_id")))
+    problem_id = str(name) if name is not None else content_id(text, images)
+    return Problem(problem_id, text, answer, images)
+
+
+def content_id(text: str, images: Iterable[bytes] = ()) -> str:
+    """A name that does not depend on where a problem came from: a hash of its text, without space.
+
+    >>> content_id("What is $1 + 1$?") == content_id("What is $1+1$? ")
+    True
+    """
+    digest = hashlib.sha256("".join(text.split()).encode())
+    for image in images:
+        digest.update(hashlib.sha256(image).digest())
+    return digest.hexdigest()[:12]
+
+
+def last_box(solution: str) -> str:
+    r"""What the last `\boxed{…}` of a solution holds, braces balanced; empty where there is none.
+
+    >>> last_box(r"so \boxed{1} and then \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
+    start = max(solution.rfind("\\boxed{"), solution.rfind("\\fbox{"))
+    if start < 0:
+        return ""
+    first = solution.index("{", start) + 1
+    depth = 1
+    for place in range(first, len(solution)):
+        depth += {"{": 1, "}": -1}.get(solution[place], 0)
+        if depth == 0:
+            return solution[first:place].strip()
+    return ""
+
+
+def _question(row: Row) -> Any:
+    for key in ("problem", "question"):
+        if key in row:
+            return row[key]
+    if "prompt" in row:
+        messages = row["prompt"]
+        if isinstance(messages, str):
+            return messages
+        # A system message is the template's to give; the question is what the user says last.
+        return _unwrapped([m["content"] for m in messages if m["role"] == "user"][-1])
+    raise ValueError(f"no question among the columns {', '.join(map(str, row))}")
+
+
+def _unwrapped(text: str) -> str:
+    found = _DAPO_WRAPPER.match(text.strip())
+    return found[1] if found else text
+
+
+def _answer(row: Row) -> Any:
+    if "answer" in row:
+        answer = row["answer"]
+        # GSM8K keeps solution and answer in one column.
+        return answer.rpartition("####")[2].replace(",", "") if _is_gsm8k(answer) else answer
+    if "final_answer" in row:  # OlympiadBench
+        return ", ".join(row["final_answer"])
+    if "reward_model" in row:
+        return row["reward_model"]["ground_truth"]
+    if "solution" in row:
+        boxed = last_box(row["solution"])
+        return boxed if boxed or "\\boxed" in row["solution"] else row["solution"]
+    raise ValueError(f"no answer among the columns {', '.join(map(str, row))}")
+
+
+def _is_gsm8k(answer: Any) -> bool:
+    return isinstance(answer, str) and "\n####" in answer
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # AMC on the hub: 27.0
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"text was expected, not {type(value).__name__}")
+    return value.strip()
+
+
+def _image_bytes(image: Any) -> bytes:
+    content = image.get("bytes") if isinstance(image, Mapping) else image
+    if not isinstance(content, bytes):
+        raise ValueError("an image was expected as bytes of a PNG or JPEG file")
+    return content
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+        # Bytes are split on "\n" only: a problem may hold other line ends of Unicode.
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(
+                    f"{path} line {number} is no JSON in UTF-8 ({error}): repair or delete the line"
+                ) from error
+            if not isinstance(row, dict):
+                raise ConfigError(f"{path} line {number} is no JSON object: repair or delete it")
+            yield row
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"{path} is no parquet file that can be read: {error}") from error
