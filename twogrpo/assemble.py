@@ -15,7 +15,13 @@ from twogrpo.data.datasets import (
 )
 from twogrpo.engines import build
 from twogrpo.engines.protocols import Sampling
-from twogrpo.resampling import Counters, NewPromptResampling, NoResampling, Resampling
+from twogrpo.resampling import (
+    Counters,
+    NewPromptResampling,
+    NoResampling,
+    Resampling,
+    SamePromptResampling,
+)
 from twogrpo.rewards.build import build_reward
 from twogrpo.tracking import RunRecord
 from twogrpo.train import Run
@@ -63,6 +69,9 @@ def build_resampling(config: Config) -> Resampling:
     if algorithm.resampling == "none":
         return NoResampling(wanted)
     assert algorithm.resampling_budget_group_size is not None  # checked
+    if algorithm.resampling == "same_prompt":
+        num_draws = algorithm.resampling_budget_group_size // algorithm.group_size
+        return SamePromptResampling(wanted, num_draws=num_draws)
     return NewPromptResampling(
         wanted,
         group_size=algorithm.group_size,

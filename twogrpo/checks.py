@@ -13,7 +13,7 @@ from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.preference import PAIRINGS
 from twogrpo.core.surrogates import SURROGATES
 
-RESAMPLING = ("none", "new_prompt")
+RESAMPLING = ("none", "new_prompt", "same_prompt")
 ON_BUDGET_SPENT = ("fill_with_dead_groups",)
 
 

@@ -1,4 +1,4 @@
-"""Which groups make a training batch: as drawn, or (2-GRPO+RS) dead ones replaced by new prompts'.
+"""Which groups make a training batch: as drawn, or dead ones replaced (2-GRPO+RS).
 
 A group is dead when its rewards are all equal: its advantages, so its gradient, are zero.
 """
@@ -6,14 +6,23 @@ A group is dead when its rewards are all equal: its advantages, so its gradient,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from twogrpo.records import Group
+from twogrpo.records import Group, Prompt
 
-# Draws that many fresh prompts, samples and scores them.
-Draw = Callable[[int], list[Group]]
+# A later draw of the same prompt is numbered this much higher, so that it has seeds of its own.
+REDRAW = 1 << 40
+
+
+class Draw(Protocol):
+    """Samples and scores."""
+
+    def __call__(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        """Groups of `count` fresh prompts, or of the prompts of the `count` groups `again`."""
+        ...
+
 
 # Below it an estimated share of mixed groups would ask for rounds of absurd size.
 SMALLEST_SHARE = 0.05
@@ -114,6 +123,45 @@ class NewPromptResampling:
         """Continues from `state()`."""
         self.surplus = [Group.from_json(group) for group in state["surplus"]]
         self.mixed_share = state["mixed_share"]
+
+
+@dataclass
+class SamePromptResampling:
+    """Each prompt is sampled again, a whole group at a time, until its group is mixed.
+
+    At most `num_draws` groups a prompt, the last of which stays though it be dead; all are charged.
+    Given that it ends mixed, a prompt of success rate p weighs 1 / (1 − p^G − (1−p)^G) times what
+    it does without resampling: the mode moves weight to the prompts that are seldom mixed.
+    """
+
+    wanted: int
+    num_draws: int
+
+    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+        """`wanted` groups of as many prompts, in the order of the prompts."""
+        batch = draw(self.wanted)
+        counters.kept += num_rollouts(batch)
+        for _ in range(self.num_draws - 1):
+            dead = [place for place, group in enumerate(batch) if not group.is_mixed]
+            if not dead:
+                break
+            fresh = draw(len(dead), again=[batch[place] for place in dead])
+            counters.discarded += num_rollouts(fresh)  # as many as they replace
+            for place, group in zip(dead, fresh, strict=True):
+                batch[place] = group
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """Nothing is carried over."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing is carried over."""
+
+
+def redrawn(groups: Sequence[Group]) -> list[tuple[int, Prompt]]:
+    """The prompts of the groups, each with the number of its next draw."""
+    return [(group.draw + REDRAW, group.prompt) for group in groups]
 
 
 def num_rollouts(groups: list[Group]) -> int:

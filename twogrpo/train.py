@@ -21,7 +21,7 @@ from twogrpo.planning import batch_table
 from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
 from twogrpo.records import Group, Prompt
-from twogrpo.resampling import Counters, Resampling
+from twogrpo.resampling import Counters, Resampling, redrawn
 from twogrpo.rewards.protocol import Reward
 from twogrpo.sampling import sample_groups, score
 from twogrpo.tracking import RunRecord
@@ -82,8 +82,8 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     config, clock, policy = run.config, run.clock, run.policy
     drawn: list[Group] = []
 
-    def draw(count: int) -> list[Group]:
-        prompts = run.stream.next(count)  # 1  q ~ Q
+    def draw(count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        prompts = redrawn(again) or run.stream.next(count)  # 1  q ~ Q
         with clock.phase("generate"):
             groups = sample_groups(  # 2  o_1 … o_G ~ π_old
                 prompts,

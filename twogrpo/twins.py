@@ -19,12 +19,12 @@ from twogrpo.records import Group
 
 # Each is a row of the three choices. The second DPO differs from the first in its aggregation only,
 # so the two cosines tell apart what the sum over tokens does and what the sigmoid does.
-GRPO = {
+GRPO: dict[str, Any] = {
     "advantage": "standardised_population",
     "surrogate": "token_ratio_clipped",
     "aggregation": "sequence_mean_of_token_means",
 }
-DPO = {
+DPO: dict[str, Any] = {
     "advantage": "preference_over_all_pairs",
     "surrogate": "log_likelihood",
     "aggregation": "sequence_mean_of_token_sums",
@@ -50,7 +50,7 @@ def cosine_row(
     if not every or generation % every or not any(group.is_mixed for group in groups):
         return {}
 
-    def gradient(row: dict[str, str]) -> Tensor:
+    def gradient(row: dict[str, Any]) -> Tensor:
         twin = replace(config, algorithm=replace(config.algorithm, **row))
         sequences = weighted_sequences(groups, twin, generation=generation)
         beta = config.algorithm.preference_beta

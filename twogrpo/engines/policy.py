@@ -154,7 +154,8 @@ class TransformersPolicy:
         self._zero_gradient()
         for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
             self._accumulate(batch, surrogate)
-        return torch.cat([-p.grad.flatten().cpu() for p in self.scoring.parameters()])
+        gradients = [p.grad for p in self.scoring.parameters() if p.grad is not None]
+        return torch.cat([-gradient.flatten().cpu() for gradient in gradients])
 
     def _zero_gradient(self) -> None:
         # Zeroed, not None: Adam passes over parameters without a gradient.
