@@ -1,8 +1,10 @@
 # `make` lists the targets. Each sets itself up; what is done is not done again.
 PYTHON  ?= $(shell command -v python3.11 || command -v python3)
 PY      ?= .venv/bin/python
-RUNS    ?= runs
+SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
+RUNS    ?= runs/$(SCALE)
 WORKERS ?= 2
+SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
 
 # One thread a process: two threads beside a busy neighbour were up to 40 times slower than one.
 export OMP_NUM_THREADS := 1
@@ -36,10 +38,10 @@ golden: $(READY)  ## Compare one training step with its recorded numbers
 	$(PY) -m pytest tests/test_golden.py
 
 reproduce: $(READY)  ## Run the paper's comparison on this machine (FULL=1: more prompts and seeds)
-	$(PY) scripts/reproduce.py $(if $(filter-out 0,$(FULL)),full=true)
+	$(PY) scripts/reproduce.py scale=$(SCALE)
 
-figures: $(READY)  ## Rebuild tables and figures from the records (RUNS=folder)
-	$(PY) -m analysis.all runs=$(RUNS) out=results/cpu
+figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)
+	$(PY) -m analysis.all runs=$(RUNS) out=results/$(SCALE)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16
