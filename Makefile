@@ -4,7 +4,6 @@ PY      ?= .venv/bin/python
 SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
 RUNS    ?= runs/$(SCALE)
 WORKERS ?= 2
-SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
 
 # One thread a process: two threads beside a busy neighbour were up to 40 times slower than one.
 export OMP_NUM_THREADS := 1
