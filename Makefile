@@ -1,5 +1,5 @@
 # `make` lists the targets. Each sets itself up; what is done is not done again.
-PYTHON  ?= $(shell command -v python3.11 || command -v python3)
+PYTHON  ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 PY      ?= .venv/bin/python
 SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
 RUNS    ?= runs/$(SCALE)
