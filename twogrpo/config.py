@@ -240,6 +240,7 @@ class EvaluateConfig:
     """An evaluation of a checkpoint; `algorithm`, `dataset` and `seed` are its training's."""
 
     checkpoint: str
+    contamination: str | None
     algorithm: Origin
     model: Model
     dataset: TrainedOn
@@ -258,7 +259,7 @@ class EvaluateConfig:
     def identity(self) -> str:
         """Hash of the weights, wherever they lie, and of all that can change a number."""
         values = asdict(self)
-        del values["checkpoint"], values["model"]["path"]
+        del values["checkpoint"], values["contamination"], values["model"]["path"]
         return _identity(values)
 
 
@@ -267,6 +268,15 @@ class PrepareModelConfig:
     """Which model to fetch or convert."""
 
     model: Model
+
+
+@dataclass
+class PrepareDataConfig:
+    """Which training set to prepare, against which benchmarks."""
+
+    dataset: Dataset
+    evaluation: Evaluation
+    output_dir: str
 
 
 def _identity(values: dict[str, Any]) -> str:

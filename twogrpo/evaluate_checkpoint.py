@@ -11,10 +11,12 @@ from twogrpo import checkpoint_source, metrics
 from twogrpo.checkpoint_source import Source
 from twogrpo.checks import check_evaluation, check_hardware, one_of
 from twogrpo.config import EvaluateConfig
+from twogrpo.data import contamination
 from twogrpo.data.datasets import benchmark_prompts
 from twogrpo.engines import build
 from twogrpo.engines.protocols import RolloutEngine, Sampling
 from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
+from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
 from twogrpo.rewards.build import build_reward
@@ -42,6 +44,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     row = _evaluate(config, benchmarks, exam, record)
     record.rewind(0)
     record.log({"step": config.step, **row})
+    prepared = Path(config.contamination) if config.contamination else None
+    write_card(record.folder, contamination.known(prepared) if prepared else None)
     record.finish(metrics.summary([row]))
     return row
 

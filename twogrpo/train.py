@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from twogrpo import metrics, rollout_log
 from twogrpo.batches import minibatches
 from twogrpo.clock import Clock
 from twogrpo.config import Config
+from twogrpo.data import contamination
 from twogrpo.data.datasets import PromptStream
 from twogrpo.engines import checkpoint
 from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
 from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
+from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.planning import batch_table
 from twogrpo.preferences import reweigh
@@ -192,6 +195,8 @@ def finish(run: Run) -> None:
         ) as progress:
             row = evaluate_benchmarks(run.benchmarks, exam, store, progress)
         run.record.log({"step": config.num_generations, **row})
+        prepared = Path(config.dataset.path) if config.dataset.path else None
+        write_card(run.record.folder, contamination.known(prepared) if prepared else None)
     run.record.finish(metrics.summary(run.record.rows()))
 
 

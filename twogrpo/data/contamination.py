@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from twogrpo.config import ConfigError
 from twogrpo.data.problems import Problem
 
 NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14165, appendix C)
@@ -72,6 +75,22 @@ def ngrams(text: str) -> set[str]:
         " ".join(words[first : first + NGRAM_WORDS])
         for first in range(len(words) - NGRAM_WORDS + 1)
     }
+
+
+def known(folder: Path) -> dict[str, list[str]] | None:
+    """By benchmark, the ids that a prepared prompt set holds word for word; None if not recorded.
+
+    Raises:
+        ConfigError: the record is damaged.
+    """
+    file = folder / "contamination.json"
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return {name: sorted(found["equal"]) for name, found in content.items()}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{file} is damaged ({error}): prepare the data again") from error
 
 
 def report(overlaps: Mapping[str, Overlap]) -> str:

@@ -91,7 +91,7 @@ def prepared_dataset(dataset: Dataset) -> Prepared:
     Raises:
         ConfigError: the source cannot be read, or lacks ids that `dataset.ids` names.
     """
-    origin, rows = _rows(dataset.source, _file(dataset.path), dataset.hub, key="dataset.path")
+    origin, rows = _rows(dataset.source, dataset_file(dataset), dataset.hub, key="dataset.path")
     prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
     if dataset.ids is None:
         return prepared
@@ -102,7 +102,17 @@ def prepared_dataset(dataset: Dataset) -> Prepared:
             f"{origin} lacks {len(wanted) - len(kept)} of the {len(wanted)} problems of "
             f"dataset.ids={dataset.ids}: give the whole data set, or dataset.ids=null"
         )
-    return Prepared(kept, prepared.num_rows, prepared.dropped)
+    chosen = {problem.problem_id for problem in kept}
+    others = [p.problem_id for p in prepared.problems if p.problem_id not in chosen]
+    return Prepared(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
+
+
+def dataset_file(dataset: Dataset) -> Path | None:
+    """The file of `dataset.path`, in a folder its prompt set; None where the hub is the source."""
+    if dataset.path is None or dataset.source == "hub":
+        return None
+    found = Path(dataset.path) if Path(dataset.path).exists() else ROOT / dataset.path
+    return found / "prompts.parquet" if found.is_dir() else found
 
 
 def read_ids(path: str) -> set[str]:
@@ -197,14 +207,6 @@ def _rows(source: str, path: Path | None, hub: Hub | None, *, key: str):  # type
     if hub is None:
         raise ConfigError(f"{group}.source=hub but {group}.hub names no data set: set {key}=…")
     return f"{hub.id} ({hub.split})", from_hub(hub)
-
-
-def _file(path: str | None) -> Path | None:
-    """A file, or the prompt set within a folder that prepare_data made."""
-    if path is None:
-        return None
-    found = Path(path) if Path(path).exists() else ROOT / path
-    return found / "prompts.parquet" if found.is_dir() else found
 
 
 def _benchmark_file(folder: str | None, benchmark: str) -> Path | None:

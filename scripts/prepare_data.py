@@ -1,0 +1,24 @@
+"""Freezes a training set and says what was dropped and which benchmark problems it holds.
+
+python scripts/prepare_data.py dataset=math dataset.path=math_train.jsonl.gz evaluation.folder=data
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from twogrpo import cli
+from twogrpo.config import PrepareDataConfig, parse
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_data")
+@cli.job
+def main(cfg: DictConfig) -> None:
+    """Composes, prepares, reports."""
+    config = parse(cfg, PrepareDataConfig)
+    from twogrpo.data.prompt_set import prepare_data  # after parsing: it imports much
+
+    print(prepare_data(config))
+
+
+if __name__ == "__main__":
+    cli.run(main)

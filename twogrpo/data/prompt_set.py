@@ -1,0 +1,109 @@
+"""A frozen prompt set: the usable problems as parquet, beside the manifest that says what they are.
+
+prompts.parquet      id, problem, answer, images
+manifest.json        source, counts, what was dropped and why, sha256
+ids.txt              content ids, one a line: the set without its text
+contamination.json   benchmark problems that the set holds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from twogrpo.config import ConfigError, Dataset, PrepareDataConfig
+from twogrpo.data.contamination import overlap, report
+from twogrpo.data.datasets import benchmark_problems, dataset_file, prepared_dataset
+from twogrpo.data.preparation import Prepared
+from twogrpo.data.problems import Problem, content_id
+
+SCHEMA = pyarrow.schema(
+    {
+        "id": pyarrow.string(),
+        "problem": pyarrow.string(),
+        "answer": pyarrow.string(),
+        "images": pyarrow.list_(pyarrow.binary()),
+    }
+)
+
+
+def prepare_data(config: PrepareDataConfig) -> str:
+    """Writes the prompt set to `output_dir`, all or nothing; what is to be told about it.
+
+    Raises:
+        ConfigError: a source cannot be read, or nothing is to be prepared.
+    """
+    if config.dataset.source == "generated":
+        raise ConfigError(f"dataset={config.dataset.name} is generated: nothing to prepare")
+    prepared = prepared_dataset(config.dataset)
+    overlaps = {
+        benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
+        for benchmark in config.evaluation.benchmarks
+    }
+    folder = Path(config.output_dir)
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write_prompts(temporary / "prompts.parquet", prepared.problems)
+    names = [content_id(problem.text, problem.images) for problem in prepared.problems]
+    (temporary / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
+    _write_json(temporary / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
+    facts = manifest(config.dataset, prepared, names)
+    _write_json(temporary / "manifest.json", facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    return f"{_told(facts)}\n{report(overlaps)}\n{folder}"
+
+
+def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
+    """The problems as parquet."""
+    rows = [
+        {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
+        for p in problems
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), path)
+
+
+def manifest(dataset: Dataset, prepared: Prepared, names: Sequence[str]) -> dict[str, Any]:
+    """What the set is and where it came from.
+
+    `content_sha256` is of the sorted content ids with their answers: equal for equal sets, whatever
+    the file format, the order of rows and the ids upstream.
+    """
+    pairs = sorted(f"{n} {p.answer}" for n, p in zip(names, prepared.problems, strict=True))
+    file = dataset_file(dataset)
+    return {
+        "dataset": dataset.name,
+        "source": str(file) if file else asdict(dataset)["hub"],
+        "source_sha256": _file_sha256(file) if file else None,
+        "num_rows": prepared.num_rows,
+        "num_kept": len(prepared.problems),
+        "num_dropped": prepared.counts,
+        "content_sha256": hashlib.sha256("\n".join(pairs).encode()).hexdigest(),
+        "dropped": prepared.dropped,
+    }
+
+
+def _told(facts: dict[str, Any]) -> str:
+    dropped = ", ".join(f"{count} {reason}" for reason, count in facts["num_dropped"].items())
+    return (
+        f"{facts['dataset']}: {facts['num_rows']} rows, {facts['num_kept']} kept; "
+        f"dropped: {dropped or 'none'}"
+    )
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
