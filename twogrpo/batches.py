@@ -97,7 +97,7 @@ def _advantages(groups: Sequence[Group], config: Config) -> tuple[Tensor, list[l
     before the update, the one at the policy of that moment.
     """
     algorithm = config.algorithm
-    rewards_PG = torch.tensor([group.rewards for group in groups])
+    rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float32)
     if algorithm.advantage not in PAIRINGS:
         function = ADVANTAGES[algorithm.advantage]
         advantages_PG = function(rewards_PG, epsilon=algorithm.advantage_epsilon)

@@ -31,7 +31,7 @@ def pair_weights(groups: Sequence[Group], *, pairing: str, seed: int) -> Tensor:
     draw and the run's seed alone, so a resumed run forms the same.
     """
     uniforms_P = torch.tensor([_uniform(seed, group.draw) for group in groups])
-    rewards_PG = torch.tensor([group.rewards for group in groups])
+    rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float32)
     return PAIRINGS[pairing](rewards_PG, uniforms_P=uniforms_P)
 
 
