@@ -8,11 +8,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twogrpo.config import ConfigError
 from twogrpo.tracking import ROOT, is_finished_folder
+
+
+@dataclass
+class Cost:
+    """What a run took its authors."""
+
+    gpus: int
+    hours: float
 
 
 @dataclass
@@ -26,6 +34,7 @@ class Scale:
     checkpoints: list[str]
     processes: int
     launcher: str
+    published_costs: dict[str, Cost]
 
 
 @dataclass
@@ -46,6 +55,7 @@ class Job:
     name: str
     folder: Path
     command: list[str]
+    cost: Cost | None = None
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +77,7 @@ def reproduce(config: ReproduceConfig) -> None:
     _say(f"{len(planned)} runs, {len(planned) - len(waiting)} of them done, in {config.runs_dir}")
     if config.dry_run:
         for job in planned:
-            _say(f"{'done' if job.is_done else 'todo'}  {shlex.join(job.command)}")
+            _say(f"{'done' if job.is_done else 'todo'}  {_cost(job)}{shlex.join(job.command)}")
         return
     _run_all(waiting, processes=config.processes)
     analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
@@ -81,7 +91,8 @@ def jobs(config: ReproduceConfig) -> Iterator[Job]:
         for seed in scale.seeds:
             name = f"{Path(experiment).name}-seed{seed}"
             arguments = [f"experiment={experiment}", f"seed={seed}", *scale.overrides]
-            yield _job(name, runs, scale.launcher, "scripts/train.py", arguments)
+            job = _job(name, runs, scale.launcher, "scripts/train.py", arguments)
+            yield replace(job, cost=scale.published_costs.get(experiment))
     for checkpoint in scale.checkpoints:
         name = f"base-{Path(checkpoint).name}"
         yield _job(name, runs, "python", "scripts/evaluate.py", [f"checkpoint={checkpoint}"])
@@ -91,6 +102,12 @@ def _job(name: str, runs: Path, launcher: str, script: str, arguments: Sequence[
     start = [sys.executable] if launcher == "python" else shlex.split(launcher)
     command = [*start, script, *arguments, f"output_dir={runs / name}"]
     return Job(name, ROOT / runs / name, command)
+
+
+def _cost(job: Job) -> str:
+    if job.cost is None:
+        return ""
+    return f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h as published  "
 
 
 def _run_all(waiting: Sequence[Job], *, processes: int) -> None:
