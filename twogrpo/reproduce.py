@@ -32,6 +32,7 @@ class Scale:
     seeds: list[int]
     overrides: list[str]
     checkpoints: list[str]
+    checkpoint_overrides: list[str]
     processes: int
     launcher: str
     published_costs: dict[str, Cost]
@@ -95,7 +96,8 @@ def jobs(config: ReproduceConfig) -> Iterator[Job]:
             yield replace(job, cost=scale.published_costs.get(experiment))
     for checkpoint in scale.checkpoints:
         name = f"base-{Path(checkpoint).name}"
-        yield _job(name, runs, "python", "scripts/evaluate.py", [f"checkpoint={checkpoint}"])
+        arguments = [f"checkpoint={checkpoint}", *scale.checkpoint_overrides]
+        yield _job(name, runs, "python", "scripts/evaluate.py", arguments)
 
 
 def _job(name: str, runs: Path, launcher: str, script: str, arguments: Sequence[str]) -> Job:
