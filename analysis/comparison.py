@@ -32,6 +32,7 @@ class Comparison:
         self.arms = in_order(self.runs["arm"])
         self.evaluated = in_order(self.evaluations["arm"])
         self._bootstrap = Bootstrap(np.random.default_rng(seed))
+        self._scores: dict[tuple[str, int | None], Scores] = {}
         for arm in self.evaluated:
             self._bootstrap.average(self.scores(arm))
 
@@ -48,7 +49,9 @@ class Comparison:
     @property
     def benchmarks(self) -> list[str]:
         """In the order of the evaluation's config."""
-        order = [b for text in self.runs["config"] for b in json.loads(text)["evaluation"]["benchmarks"]]
+        order = [
+            b for text in self.runs["config"] for b in json.loads(text)["evaluation"]["benchmarks"]
+        ]
         found = set(self.evaluations["benchmark"])
         return [name for name in dict.fromkeys(order) if name in found]
 
@@ -67,7 +70,10 @@ class Comparison:
 
     def scores(self, arm: str, k: int | None = None) -> Scores:
         """The arm's scores by benchmark, seed and problem: Mean@n, or Pass@k."""
-        return scores(self.evaluations[self.evaluations["arm"] == arm], k)
+        if (arm, k) not in self._scores:
+            rows = self.evaluations[self.evaluations["arm"] == arm]
+            self._scores[arm, k] = scores(rows, k)
+        return self._scores[arm, k]
 
     def average(self, arm: str, k: int | None = None) -> Draws:
         """The unweighted mean over benchmarks, in percent, and its replicates."""
@@ -94,9 +100,13 @@ class Comparison:
         """Points of the average above the baseline."""
         return combine(np.subtract, [self.average(arm, k), self.average(baseline, k)])
 
+    def over_seeds(self, values_by_seed: dict[int, float]) -> Draws:
+        """The mean over seeds, and its replicates."""
+        return self._bootstrap.over_seeds(values_by_seed)
+
     def mean_of_seeds(self, values_by_seed: dict[int, float]) -> Estimate:
         """The mean and its interval over seeds alone."""
-        return interval(*self._bootstrap.over_seeds(values_by_seed))
+        return interval(*self.over_seeds(values_by_seed))
 
     def counts(self, arms: list[str]) -> str:
         """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""

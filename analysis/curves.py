@@ -14,7 +14,7 @@ def with_clocks(steps: pd.DataFrame) -> pd.DataFrame:
 
     Seconds are those of training: all phases but validation.
     """
-    phases = [n for n in steps if n.startswith("seconds/") and n != "seconds/validate"]
+    phases = [n for n in map(str, steps) if n.startswith("seconds/") and n != "seconds/validate"]
     steps = steps.sort_values(["run_id", "step"])
     seconds = steps[phases].sum(axis=1)
     return steps.assign(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -36,6 +37,11 @@ class Exhibit:
     note: str = ""
 
 
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows, by column name."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
 Build = Callable[[Runs], Exhibit]
 
 
@@ -59,7 +65,7 @@ def write_csv(frame: pd.DataFrame, path: Path) -> None:
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = [defused(value) for value in safe[name]]
+            safe[name] = pd.Series([defused(v) for v in safe[name]], index=safe.index, dtype=object)
     safe.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
@@ -74,7 +80,7 @@ def defused(value: object) -> object:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A pipe table; numbers right-aligned by the reader's eye, cells as text, HTML made harmless."""
+    """A pipe table; cells as text, HTML in them made harmless."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows)
 
@@ -87,7 +93,8 @@ def _markdown_cell(value: object) -> str:
 def latex(table: pd.DataFrame, caption: str) -> str:
     """A booktabs table, every cell escaped."""
     columns = "l" + "r" * (len(table.columns) - 1)
-    lines = [[_latex_cell(v) for v in row] for row in [table.columns, *table.to_numpy().tolist()]]
+    rows = [list(table.columns), *table.to_numpy().tolist()]
+    lines = [[_latex_cell(value) for value in row] for row in rows]
     head, *body = [" & ".join(cells) + r" \\" for cells in lines]
     return "\n".join(
         [
@@ -130,7 +137,7 @@ def truth(key: str, value: str) -> bool:
 
 
 def command(run: Callable[[Runs, Path], None]) -> None:
-    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake is one line and exit 2."""
+    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2."""
     try:
         given = arguments(sys.argv[1:], runs="runs", out="results/cpu", allow_mixed="false")
         mixed = truth("allow_mixed", given["allow_mixed"])

@@ -1,4 +1,4 @@
-"""Figure 1: average accuracy against training time, an arm a point, beside the paper's own points."""
+"""Figure 1: average accuracy against training time, an arm a point, beside the paper's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import published
-from analysis.arms import MAIN, arm
+from analysis.arms import MAIN
 from analysis.comparison import Comparison, comparisons
 from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
@@ -32,7 +32,7 @@ def build(runs: Runs) -> Exhibit:
         title="Figure 1: accuracy against training time",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note="Bars: 95 % bootstrap intervals; of accuracy over seeds and problems, of time over seeds.",
+        note="Bars: 95 % bootstrap, of accuracy over seeds and problems, of time over seeds.",
     )
 
 

@@ -86,7 +86,9 @@ def _draw(axis: Axes, benchmark: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _caption(settings: list[Comparison]) -> str:
-    return "; ".join(f"{c.name}, {c.counts([a for a in c.evaluated if a in MAIN])}" for c in settings)
+    return "; ".join(
+        f"{c.name}, {c.counts([a for a in c.evaluated if a in MAIN])}" for c in settings
+    )
 
 
 if __name__ == "__main__":

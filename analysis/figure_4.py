@@ -70,7 +70,13 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
             name = published.BENCHMARKS.get(str(benchmark), str(benchmark).replace("_", " "))
             end = (curve["group_size"].iloc[-1], curve["value"].iloc[-1])
             axis.annotate(
-                name, end, (3, 0), textcoords="offset points", va="center", fontsize=6.5, color="#555555"
+                name,
+                end,
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6.5,
+                color="#555555",
             )
     average = frame[frame["benchmark"] == "average"]
     x, y = average["group_size"], average["value"]
@@ -86,7 +92,9 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
     axis.set_xlabel("group size G (rollouts a prompt)")
     axis.set_ylabel(f"{metric}@{comparison.num_samples} (%)")
     arms = [key for key in ABLATION if key in comparison.evaluated]
-    axis.set_title(f"{metric}@{comparison.num_samples}: {comparison.name}\n{comparison.counts(arms)}")
+    axis.set_title(
+        f"{metric}@{comparison.num_samples}: {comparison.name}\n{comparison.counts(arms)}"
+    )
 
 
 if __name__ == "__main__":

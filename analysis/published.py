@@ -89,3 +89,31 @@ def hours(setting: tuple[str, str], arm: str) -> float | None:
         (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == arm)
     ]["hours"].dropna()
     return float(chosen.iloc[0]) if len(chosen) else None
+
+
+def gaps() -> dict[str, float]:
+    """What the paper's tables say of 2-GRPO and 16-GRPO beyond the headline, recomputed from v3.
+
+    mean_of_ratios: of the twenty cells (benchmark × setting) of Table 1, 2-GRPO / 16-GRPO.
+    difference, rs_difference, lift: points of the mean average, to 16-GRPO and of it to base.
+    pass_retention: ratio of means of Table 4's Pass@32 averages.
+    ablation_spread: mean over settings of the largest minus the smallest average, equal prompts.
+    """
+    by_arm = {
+        arm: rows.set_index(["dataset", "model"]) for arm, rows in main_settings().groupby("arm")
+    }
+    average = {arm: rows["average_mean32"].mean() for arm, rows in by_arm.items()}
+    cells = [f"{name}_mean32" for name in BENCHMARKS]
+    ablation = table(4)
+    passes = ablation.groupby("arm")["average_pass32"].mean()
+    equal_prompts = ablation[ablation["arm"].str.startswith("grpo_g")]
+    spread = equal_prompts.groupby(["dataset", "model"])["average_mean32"].agg(["max", "min"])
+    ratios = by_arm["two_grpo"][cells] / by_arm["grpo_g16"][cells]
+    return {
+        "mean_of_ratios": float(ratios.to_numpy().mean()),
+        "difference": float(average["two_grpo"] - average["grpo_g16"]),
+        "rs_difference": float(average["two_grpo_rs"] - average["grpo_g16"]),
+        "lift": float(average["grpo_g16"] - average["base"]),
+        "pass_retention": float(passes["two_grpo"] / passes["grpo_g16"]),
+        "ablation_spread": float((spread["max"] - spread["min"]).mean()),
+    }

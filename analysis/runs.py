@@ -127,7 +127,7 @@ def _total(rows: list[dict[str, Any]], name: str) -> float:
 
 
 def _is_step(row: dict[str, Any]) -> bool:
-    return "reward/mean" in row
+    return "rollouts/generated" in row
 
 
 def _step_rows(record: Record) -> list[dict[str, Any]]:

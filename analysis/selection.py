@@ -1,4 +1,4 @@
-"""Which runs are compared: the finished ones, once each, of one code, one data set, one evaluation."""
+"""Which runs are compared: the finished ones, once each, of one code, data set and evaluation."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _complete(record: Record, training: list[Record]) -> LeftOut:
     for run in training:
         if identity(run) != identity(record):
             continue
-        generations = sum("reward/mean" in row for row in run.rows.values())
+        generations = sum("rollouts/generated" in row for row in run.rows.values())
         if config.get("step") != generations:
             reason = f"evaluates generation {config.get('step')} of {run.where}, not its last"
         elif any(name.startswith("evaluation/") for row in run.rows.values() for name in row):

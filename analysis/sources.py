@@ -1,4 +1,4 @@
-"""Where runs are read from: run folders, offline W&B runs, the W&B API; each gives the same `Record`s.
+"""Where runs are read from: run folders, offline W&B runs, the W&B API; all give `Record`s.
 
 records:PATH              folders with run.json and metrics.jsonl (the truth)
 offline:PATH              folders that W&B wrote offline (*.wandb)

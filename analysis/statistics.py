@@ -119,7 +119,7 @@ class Bootstrap:
         )
 
     def over_seeds(self, per_seed: Mapping[int, float]) -> tuple[float, Array]:
-        """The mean of a number that each seed has one of (seconds, rollouts), and its replicates."""
+        """The mean of what each seed has one of (seconds, rollouts), and its replicates."""
         seeds = tuple(sorted(per_seed))
         values_S = np.array([per_seed[seed] for seed in seeds], dtype=float)
         return float(values_S.mean()), self.seed_weights_RS(seeds) @ values_S
@@ -155,7 +155,7 @@ def combine(
 def equivalence(
     arm: tuple[float, Array], baseline: tuple[float, Array], *, margin: float
 ) -> tuple[Estimate, bool]:
-    """Two one-sided tests at 5 %: equivalent if the 90 % interval of the difference lies in ±margin.
+    """Two one-sided tests at 5 %: equivalent if the difference's 90 % interval lies in ±margin.
 
     (Schuirmann 1987; the interval form of TOST.) Not being equivalent is no proof of a difference.
     """

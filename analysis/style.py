@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

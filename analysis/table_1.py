@@ -1,4 +1,4 @@
-"""Table 1: accuracy on every benchmark, time and rollouts of the arms, beside the paper's numbers."""
+"""Table 1: accuracy on every benchmark, time and rollouts of the arms, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import published
 from analysis.arms import MAIN, arm, in_order
 from analysis.comparison import BASELINE, Comparison, comparisons
-from analysis.exhibit import Exhibit, main
+from analysis.exhibit import Exhibit, main, records
 from analysis.runs import Runs
 from analysis.statistics import Estimate, combine, interval
 from analysis.style import time_unit
@@ -29,10 +29,10 @@ def build(runs: Runs) -> Exhibit:
         frame=frame,
         table=_table(frame),
         note=(
-            "Percent, with 95 % bootstrap intervals over seeds and problems; Δ in points and shares "
-            "relative to 16-GRPO. In parentheses what the paper published for the same cell, or for "
-            "the shares over its four settings (v3). Time is training alone; with the final "
-            "evaluation in the CSV."
+            "Percent, with 95 % bootstrap intervals over seeds and problems; Δ in points and "
+            "shares relative to 16-GRPO. In parentheses what the paper published for the same "
+            "cell, or for the shares over its four settings (v3). Time is training alone; with the "
+            "final evaluation in the CSV."
         ),
     )
 
@@ -85,12 +85,14 @@ def _published_shares(comparison: Comparison, key: str) -> dict[str, Any]:
     rollouts = published.ROLLOUTS_MILLION
     row = {"rollouts_generated_share_published": rollouts["two_grpo"] / rollouts[BASELINE]}
     values = published.headline(key)
-    cell = published.hours(comparison.setting, key), published.hours(comparison.setting, BASELINE)
+    hours = [published.hours(comparison.setting, a) for a in (key, BASELINE)]
     averages = [published.scores(comparison.setting, a).get("average") for a in (key, BASELINE)]
     retention = averages[0] / averages[1] if averages[0] and averages[1] else values.retention
     return {
         "retention_published": retention,
-        "seconds_training_share_published": cell[0] / cell[1] if all(cell) else values.time_share,
+        "seconds_training_share_published": hours[0] / hours[1]
+        if hours[0] and hours[1]
+        else values.time_share,
         **(row if key == "two_grpo" else {}),
     }
 
@@ -100,12 +102,12 @@ def _three(name: str, estimate: Estimate) -> dict[str, float]:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    benchmarks = [n.removesuffix("_mean") for n in frame if n.endswith("_mean")]
+    benchmarks = [n.removesuffix("_mean") for n in map(str, frame) if n.endswith("_mean")]
     n = int(frame["n_samples"].max())
     per_unit, unit = time_unit(frame["seconds_training"].max())
     settings = frame[["dataset", "model"]].drop_duplicates()
     rows = []
-    for row in frame.to_dict("records"):
+    for row in records(frame):
         cells = {"setting": f"{row['model']}, {row['dataset']}"} if len(settings) > 1 else {}
         cells |= {"arm": row["label"]}
         for benchmark in benchmarks:

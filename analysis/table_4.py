@@ -9,7 +9,7 @@ import pandas as pd
 from analysis import published
 from analysis.arms import ABLATION, arm
 from analysis.comparison import Comparison, comparisons
-from analysis.exhibit import Exhibit, main
+from analysis.exhibit import Exhibit, main, records
 from analysis.runs import Runs
 from analysis.statistics import Estimate, interval
 
@@ -59,7 +59,11 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
         for benchmark in [*comparison.benchmarks, "average"]:
             estimate = interval(*draws[benchmark])
             name = f"{benchmark}_{metric}"
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            row |= {
+                name: estimate.value,
+                f"{name}_low": estimate.low,
+                f"{name}_high": estimate.high,
+            }
         row[f"average_{metric}_published"] = printed.get(f"average_{metric}32", float("nan"))
     return row
 
@@ -73,11 +77,11 @@ def _printed(setting: tuple[str, str], key: str) -> dict[str, Any]:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    benchmarks = [name.removesuffix("_mean") for name in frame if name.endswith("_mean")]
+    benchmarks = [n.removesuffix("_mean") for n in map(str, frame) if n.endswith("_mean")]
     n = int(frame["n_samples"].max())
     several = len(frame[["dataset", "model"]].drop_duplicates()) > 1
     rows = []
-    for row in frame.to_dict("records"):
+    for row in records(frame):
         cells = {"setting": f"{row['model']}, {row['dataset']}"} if several else {}
         cells |= {"arm": arm(row["arm"]).label}
         is_base = row["arm"] == "base"

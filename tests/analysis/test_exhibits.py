@@ -1,0 +1,182 @@
+"""Every exhibit from recorded runs: its files, its numbers, the same bytes when repeated."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import all as everything
+from analysis import claims, exhibit, figure_2, figure_5, summary, table_1, table_3, table_4
+from analysis.arms import ARMS, arm, in_order
+from analysis.comparison import Comparison
+from analysis.runs import Runs, load
+from tests.analysis import recorded
+
+CLAIMS_COLUMNS = (
+    "claim,paper_version,published,measured,ci_low,ci_high,n_seeds,n_problems,verdict,scale"
+)
+
+
+@pytest.fixture(scope="session")
+def out(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    everything.main(runs, folder)
+    return folder
+
+
+def test_everything_is_there_in_every_format(out: Path) -> None:
+    names = {path.name for path in out.iterdir()}
+    for table in ("table_1", "table_3", "table_4", "claims"):
+        assert {f"{table}.csv", f"{table}.md", f"{table}.tex"} <= names
+    for figure in ("figure_1", "figure_2", "figure_4", "figure_5"):
+        assert {f"{figure}.csv", f"{figure}.png", f"{figure}.pdf"} <= names
+    assert all((out / name).stat().st_size for name in names - {"left_out.csv"})
+
+
+def test_repeated_from_the_records_every_file_has_the_same_bytes(
+    out: Path, folder: Path, tmp_path: Path
+) -> None:
+    everything.main(load(str(folder)), tmp_path)
+    assert {p.name for p in out.iterdir()} == {p.name for p in tmp_path.iterdir()}
+    for path in out.iterdir():
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
+
+
+def test_claims_file_has_exactly_its_columns_and_the_headline(out: Path) -> None:
+    assert (out / "claims.csv").read_text().splitlines()[0] == CLAIMS_COLUMNS
+    rows = pd.read_csv(out / "claims.csv").set_index("claim")
+    named = ["retention_avg", "rollout_share", "time_share", "time_share_cpu", "rs_retention_avg"]
+    assert {*named, "rs_time_share", "rs_rollout_share"} <= set(rows.index)
+    assert rows.loc["rollout_share", ["measured", "ci_low", "ci_high"]].tolist() == [0.125] * 3
+    # (0.1 + 0.2) s × 2 against × 16; resampling: 0.1 × 2 × 3 + 0.2 × 2 = 1.0 against 4.8.
+    assert rows.loc["time_share_cpu", "measured"] == pytest.approx(0.125)
+    assert rows.loc["rs_time_share_cpu", "measured"] == pytest.approx(1.0 / 4.8, rel=1e-5)
+    assert rows.loc["retention_avg", "published"] == pytest.approx(0.9763, abs=1e-4)
+    assert set(rows["scale"]) == {"toy"}
+    assert rows.loc["retention_avg", ["n_seeds", "n_problems"]].tolist() == [2, 12]
+
+
+def test_retention_is_the_ratio_of_the_tables_averages(runs: Runs) -> None:
+    frame = table_1.build(runs).frame.set_index("arm")
+    rows = {row["claim"]: row for row in claims.build(runs).frame.to_dict("records")}
+    ratio = frame.loc["two_grpo", "average_mean"] / frame.loc["grpo_g16", "average_mean"]
+    assert rows["retention_avg"]["measured"] == pytest.approx(ratio)
+    by_hand = runs.evaluations[runs.evaluations["arm"] == "two_grpo"]
+    by_hand = by_hand.groupby("benchmark")["num_correct"].mean().mean() / recorded.NUM_SAMPLES
+    assert frame.loc["two_grpo", "average_mean"] == pytest.approx(100 * by_hand)
+    assert frame.loc["two_grpo", "retention"] == rows["retention_avg"]["measured"]
+    assert frame.loc["two_grpo", "retention_low"] == rows["retention_avg"]["ci_low"]
+
+
+def test_claims_without_their_runs_are_not_run(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16", "two_grpo"], seeds=(0,))
+    rows = claims.build(load(str(tmp_path))).frame.set_index("claim")
+    assert rows.loc["rs_retention_avg", "verdict"] == "not run"
+    assert rows.loc["ablation_spread", "verdict"] == "not run"
+    assert rows.loc["rollout_share", "verdict"] == "reproduced"
+    assert rows.loc["time_share", "verdict"] == "inconclusive"  # one seed
+
+
+def test_another_scale_needs_no_other_code(tmp_path: Path) -> None:
+    """A cell of the paper's Table 1 on its benchmarks: published values of that cell beside it."""
+    for key in ("grpo_g16", "two_grpo"):
+        about = recorded.changed(
+            recorded.about(key, 0),
+            config__dataset__name="math",
+            config__model__name="qwen25_math_7b",
+            config__evaluation__benchmarks=["math500", "amc23"],
+        )
+        rows = [
+            {
+                name.replace("/easy/", "/math500/").replace("/hard/", "/amc23/"): value
+                for name, value in row.items()
+            }
+            for row in recorded.rows(key, 0)
+        ]
+        recorded.write(tmp_path / key, about, rows)
+    runs = load(str(tmp_path))
+    row = table_1.build(runs).frame.set_index("arm").loc["two_grpo"]
+    assert row["math500_mean_published"] == 75.23
+    assert row["retention_published"] == pytest.approx(40.43 / 39.94)
+    assert set(claims.build(runs).frame["scale"]) == {"paper", ""}
+    assert "Toy scale" not in summary.build(runs)
+    assert "MATH-500" in figure_2.build(runs).figure.axes[0].get_title(loc="left")
+
+
+def test_summary_says_what_failed_and_what_it_is(runs: Runs) -> None:
+    text = summary.build(runs)
+    assert "Toy scale: evidence about the code, not about the paper." in text
+    assert "with exactly 12.5 % of the rollouts: 12.5000%" in text
+    assert "commit 0123456789; code c0de" in text
+    assert len(text.split()) < 900  # two minutes
+
+
+def test_table_3_reads_measured_and_formula_rates(runs: Runs) -> None:
+    frame = table_3.build(runs).frame
+    assert frame["published_step"].tolist() == [10, 40, 70, 100, 130]
+    # The last row: step round(130/146 × 8) = 7, that is rows 3 … 6 of 0.5 + 0.02 i: 0.59.
+    assert frame["step"].tolist()[-1] == 7
+    assert frame["discard_rate"].tolist()[-1] == pytest.approx(0.59)
+    both = frame["discard_rate_of_mean"] + frame["kept_rate_of_mean"]
+    assert both.to_numpy() == pytest.approx(1)
+
+
+def test_table_4_has_the_large_batch_and_every_group_size(runs: Runs) -> None:
+    rows = table_4.build(runs).frame.set_index("arm")
+    assert rows.loc["two_grpo", "rollouts_per_minibatch"] == 128
+    assert rows.loc[["grpo_g2", "grpo_g16"], "rollouts_per_minibatch"].tolist() == [16, 128]
+    assert rows.loc["grpo_g4", "average_mean_published"] == 33.65
+
+
+def test_figure_5_is_a_moving_average_over_four(runs: Runs) -> None:
+    frame = figure_5.build(runs).frame
+    line = frame[(frame["arm"] == "grpo_g2") & (frame["metric"] == "reward/mean")]
+    of_arm = runs.steps[runs.steps["arm"] == "grpo_g2"]
+    by_step = of_arm.groupby("step")["reward/mean"].mean()
+    assert line["value"].iloc[0] == pytest.approx(by_step[0])
+    assert line["value"].iloc[7] == pytest.approx(by_step[4:8].mean())
+    assert line["x"].is_monotonic_increasing
+
+
+def test_pass_at_k_rises_and_ends_at_the_share_ever_solved(runs: Runs) -> None:
+    frame = figure_2.build(runs).frame
+    for _, line in frame.groupby(["arm", "benchmark"]):
+        assert line["k"].tolist() == [1, 2, 4]
+        assert line["pass_at_k"].is_monotonic_increasing
+    comparison = Comparison(runs, runs.settings[0])
+    solved = comparison.evaluations.assign(any=comparison.evaluations["num_correct"] > 0)
+    expected = solved.groupby(["arm", "benchmark"])["any"].mean()
+    last = frame[frame["k"] == 4].set_index(["arm", "benchmark"])["pass_at_k"] / 100
+    assert last.to_numpy() == pytest.approx(expected[last.index].to_numpy())
+
+
+def test_an_arm_looks_and_is_called_the_same_everywhere() -> None:
+    looks = {(a.colour, a.marker) for a in ARMS.values()}
+    assert len(looks) == len(ARMS) == len({a.marker for a in ARMS.values()})
+    assert arm("rloo_g4") == arm("rloo_g4") and arm("rloo_g4").label == "rloo_g4"
+    assert in_order(["zeta", "two_grpo", "base"]) == ["base", "two_grpo", "zeta"]
+
+
+def test_formulas_and_markup_are_made_harmless(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": ["=1+1", "@x", "a|b<i>", "100%_&"], "value": [-1.0, 2, 3, 4]})
+    exhibit.write(exhibit.Exhibit("t", "T", frame, table=frame.astype(str)), tmp_path)
+    csv = (tmp_path / "t.csv").read_text()
+    assert "'=1+1,-1" in csv and "'@x" in csv
+    assert "a\\|b&lt;i&gt;" in (tmp_path / "t.md").read_text()
+    assert r"100\%\_\&" in (tmp_path / "t.tex").read_text()
+
+
+def test_command_line_writes_and_refuses_in_one_line(folder: Path, tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "analysis.table_4", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run(f"runs={folder}", f"out={tmp_path / 'out'}").returncode == 0
+    assert (tmp_path / "out" / "table_4.csv").exists()
+    for wrong in (["banana=1"], ["runs=nowhere"], ["allow_mixed=maybe"]):
+        refused = run(*wrong, f"out={tmp_path / 'none'}")
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1 and wrong[0].split("=")[1] in refused.stderr
+    assert not (tmp_path / "none").exists()
