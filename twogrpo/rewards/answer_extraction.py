@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from twogrpo.rewards.latex_cleaning import restore_escapes
+
 MAX_ANSWER_CHARS = 1_000
 """Longer answers are none: the longest gold answer of the five benchmarks has 159 characters."""
 _WINDOW_CHARS = 2_000
@@ -61,7 +63,7 @@ def extract(response: str) -> Extracted | None:
     >>> extract(r"\boxed{}") is None
     True
     """
-    text = _after_thinking(response)
+    text = _after_thinking(restore_escapes(response))
     boxes = _boxes(text)
     if boxes:
         late = _last(_FINAL_AFTER_BOX, text, start=boxes[-1][1])

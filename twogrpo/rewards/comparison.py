@@ -133,24 +133,32 @@ def _fraction(value: evaluation.Value) -> Fraction:
 
 
 def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction) -> bool:
-    """Whether one side is a decimal that rounds, or cuts off, the other."""
-    for written, by, exact in (
-        (answer.decimals, reference.decimals, mine),
-        (reference.decimals, answer.decimals, theirs),
-    ):
-        if written and written.digits >= MIN_ROUNDED_DIGITS and exact.denominator != 1:
-            if by is None or by.last_place < written.last_place:
-                if _is_rounding(written, exact):
-                    return True
-    return False
+    """Whether the answer is a decimal that rounds or cuts off the reference, or is rounded by it."""
+    wanted, given = reference.decimals, answer.decimals
+    if given and _may_stand(given, wanted, mine) and _is_rounding(given, mine, cut=True):
+        return True
+    return bool(
+        wanted and _may_stand(wanted, given, theirs) and _is_rounding(wanted, theirs, cut=False)
+    )
 
 
-def _is_rounding(written: Decimal, exact: Fraction) -> bool:
+def _may_stand(written: Decimal, finer: Decimal | None, exact: Fraction) -> bool:
+    """Whether a decimal has the digits to stand for a value that is given with more precision."""
+    if written.digits < MIN_ROUNDED_DIGITS or exact.denominator == 1:
+        return False
+    return finer is None or finer.last_place < written.last_place
+
+
+def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
+    """Whether the difference is half a unit of the last place, or a whole one if cut off."""
     difference = abs(exact) - abs(written.value)
-    same_sign = (exact < 0) == (written.value < 0)
     noise = abs(exact) / 10**14  # the last digits of a double precision number
-    return same_sign and -max(written.last_place / 2, noise) <= difference < max(
-        written.last_place, noise
+    half = max(written.last_place / 2, noise)
+    same_sign = (exact < 0) == (written.value < 0)
+    return (
+        same_sign
+        and -half <= difference
+        and (difference < max(written.last_place, noise) if cut else difference <= half)
     )
 
 

@@ -143,20 +143,26 @@ def _same_choice(wanted: str, given: str) -> bool | None:
 
 
 def _math_verify(wanted: str, given: str, *, readable: bool) -> Judgement:
-    """Asks math-verify about notation beyond our reader (integrals, sums, products of matrices).
+    """Asks math-verify about notation beyond our reader: integrals, sums, products of matrices.
 
-    Texts are none of its business: it would take them for products of letters.
+    Nothing else goes there: of text it makes products of letters, and it overlooks subscripts.
     """
-    if r"\text" in wanted + given or "..." in wanted + given or r"\dots" in wanted + given:
+    if not _BEYOND.search(wanted + given) or _NOT_MATHEMATICS.search(wanted + given):
         return WRONG if readable else UNPARSED
     import math_verify.grader
     from math_verify.parser import parse_latex_cached
 
     math_verify.grader.TIMEOUT_WARNING_SHOWN = True  # the time is the worker pool's to watch
-
     try:
         mine, theirs = parse_latex_cached(wanted), parse_latex_cached(given)
         equal = math_verify.verify(mine, theirs, timeout_seconds=None)
     except Exception:  # noqa: BLE001 the parser raises whatever its grammar stumbles over
         return WRONG if readable else UNPARSED
     return CORRECT if equal else WRONG
+
+
+_BEYOND = re.compile(
+    r"\\(?:i*int|oint|sum|prod|lim|det|begin|cap|setminus|pmod|bmod|operatorname|partial)"
+    r"(?![A-Za-z])"
+)
+_NOT_MATHEMATICS = re.compile(r"\\text|\.\.\.|\\dots")

@@ -201,7 +201,8 @@ class _Parser:
         kind, text = self.peek()
         if kind == "sign":
             return text in "({[" or (text == "|" and self.closes_later())
-        if kind == "number" and self.peek(-1)[0] in ("number", "repeating"):
+        after_number = self.peek(-1)[0] in ("number", "repeating")
+        if kind == "number" and after_number and self.peek(-2) != ("sign", "^"):
             raise Unreadable("two numbers side by side")
         return kind not in ("end",) and not (kind == "command" and text in _NOT_FACTORS)
 

@@ -208,7 +208,7 @@ def clean(text: str) -> str:
     >>> clean(r"$\left(\dfrac12,\, 3\right)$.")
     '(\\frac{1}{2}, 3)'
     """
-    text = _repair(text)
+    text = _single_backslashes(restore_escapes(text))
     text = _unicode(text)
     text = _strip_delimiters(text)
     text = _join_digits(text)
@@ -225,9 +225,16 @@ def clean(text: str) -> str:
     return _strip_ends(text)
 
 
-def _repair(text: str) -> str:
+def restore_escapes(text: str) -> str:
+    r"""Gives a command its first letter back: a form feed before "rac" was ``\f``."""
+    if text.isprintable():
+        return text
     for pattern, command in _LOST_ESCAPES:
         text = pattern.sub(command, text)
+    return text
+
+
+def _single_backslashes(text: str) -> str:
     if r"\\begin" in text:  # everything is escaped once too often
         text = text.replace("\\\\", "\\")
     if r"\begin" not in text:
