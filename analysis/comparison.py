@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Comparison:
         self.evaluated = in_order(self.evaluations["arm"])
         self._bootstrap = Bootstrap(np.random.default_rng(seed))
         self._scores: dict[tuple[str, int | None], Scores] = {}
+        for arm in self.arms:
+            self._bootstrap.seed_weights_RS(tuple(self.seeds(arm)))
         for arm in self.evaluated:
             self._bootstrap.average(self.scores(arm))
 
@@ -118,7 +120,7 @@ class Comparison:
         return "n = " + ", ".join(spoken)
 
 
-def comparisons(runs: Runs) -> Iterator[Comparison]:
+@lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws
+def comparisons(runs: Runs) -> tuple[Comparison, ...]:
     """One for each setting."""
-    for setting in runs.settings:
-        yield Comparison(runs, setting)
+    return tuple(Comparison(runs, setting) for setting in runs.settings)

@@ -13,7 +13,7 @@ from analysis.comparison import Comparison, comparisons
 from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
 from analysis.statistics import Estimate, interval
-from analysis.style import legend, look, panels, time_unit
+from analysis.style import heading, legend, look, panels, time_unit
 
 PAPERS_OWN = ("math", "qwen25_math_1_5b")  # what the paper's figure shows
 
@@ -50,7 +50,7 @@ def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
             elinewidth=1,
             **(look(row["arm"]) | {"linestyle": "none"}),
         )
-    axis.set_title(f"Measured: {comparison.name}\n{comparison.counts(arms)}")
+    heading(axis, "Measured", comparison.name, comparison.counts(arms))
     axis.set_xlabel(f"training time ({unit})")
     axis.set_ylabel(f"average Mean@{comparison.num_samples} (%)")
     return rows
@@ -88,7 +88,7 @@ def _published(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
         axis.plot(hours, average, **(look(key) | {"linestyle": "none"}))
         names = {"source": "published", "dataset": setting[0], "model": setting[1], "arm": key}
         rows.append(names | {"seconds": 3600 * hours, "average": average})
-    axis.set_title(f"Published (v3): {setting[1]} on {setting[0]}\none seed, no intervals")
+    heading(axis, "Published (v3)", f"{setting[1]} on {setting[0]}", "one seed, no intervals")
     axis.set_xlabel("training time (h)")
     axis.set_ylabel("average Mean@32 (%)")
     return rows

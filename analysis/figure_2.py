@@ -20,7 +20,7 @@ def build(runs: Runs) -> Exhibit:
     """A row of panels a setting, a panel a benchmark."""
     settings = list(comparisons(runs))
     figure, axes = panels(
-        len(settings), max(len(c.benchmarks) for c in settings), width=1.9, height=2.1
+        len(settings), max(len(c.benchmarks) for c in settings), width=1.9, height=2.1, sharey="row"
     )
     rows: list[dict[str, Any]] = []
     for row_of_axes, comparison in zip(axes, settings, strict=True):

@@ -13,7 +13,7 @@ from analysis.comparison import Comparison, comparisons
 from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
 from analysis.statistics import interval
-from analysis.style import panels
+from analysis.style import heading, panels
 
 LINE = "#0072B2"
 GREY = "#9a9a9a"
@@ -67,17 +67,7 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
     for benchmark, curve in frame.groupby("benchmark", sort=False):
         if benchmark != "average":
             axis.plot(curve["group_size"], curve["value"], color=GREY, linewidth=0.8)
-            name = published.BENCHMARKS.get(str(benchmark), str(benchmark).replace("_", " "))
-            end = (curve["group_size"].iloc[-1], curve["value"].iloc[-1])
-            axis.annotate(
-                name,
-                end,
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6.5,
-                color="#555555",
-            )
+    label_ends(axis, frame[frame["benchmark"] != "average"])
     average = frame[frame["benchmark"] == "average"]
     x, y = average["group_size"], average["value"]
     axis.errorbar(
@@ -92,9 +82,21 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
     axis.set_xlabel("group size G (rollouts a prompt)")
     axis.set_ylabel(f"{metric}@{comparison.num_samples} (%)")
     arms = [key for key in ABLATION if key in comparison.evaluated]
-    axis.set_title(
-        f"{metric}@{comparison.num_samples}: {comparison.name}\n{comparison.counts(arms)}"
-    )
+    what = f"{metric}@{comparison.num_samples} by group size"
+    heading(axis, what, comparison.name, comparison.counts(arms))
+
+
+def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
+    """Names at the right ends of the lines, pushed apart where they would overlap."""
+    last = frame[frame["group_size"] == frame["group_size"].max()].sort_values("value")
+    gap = 0.06 * (frame["value"].max() - frame["value"].min())
+    lowest = -float("inf")
+    for benchmark, value in zip(last["benchmark"], last["value"], strict=True):
+        lowest = max(lowest + gap, value)
+        name = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
+        place = (frame["group_size"].max(), lowest)
+        text = axis.annotate(name, place, (5, 0), textcoords="offset points", va="center")
+        text.set(fontsize=6.5, color="#555555")
 
 
 if __name__ == "__main__":

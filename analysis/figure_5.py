@@ -9,11 +9,11 @@ from analysis.comparison import Comparison, comparisons
 from analysis.curves import WINDOW, curve
 from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
-from analysis.style import band, legend, panels, time_unit
+from analysis.style import band, heading, legend, panels, time_unit
 
 METRICS = {
-    "reward/mean": "training reward",
-    "validation/mean": "validation accuracy",
+    "reward/mean": "Training reward",
+    "validation/mean": "Validation accuracy",
 }
 
 
@@ -34,9 +34,9 @@ def curves_exhibit(runs: Runs, name: str, title: str, arms: tuple[str, ...]) -> 
         for axis, (metric, spoken) in zip(row_of_axes, METRICS.items(), strict=True):
             for key, line in data[data["metric"] == metric].groupby("arm", sort=False):
                 band(axis, str(key), line["x"] / factor, line["value"], line["low"], line["high"])
-            axis.set_title(f"{spoken}: {comparison.name}\nn = {_seeds(comparison, here)} seeds")
+            heading(axis, spoken, comparison.name, f"n = {_seeds(comparison, here)} seeds")
             axis.set_xlabel(f"training time ({unit})")
-            axis.set_ylabel(f"{spoken} (share of 1)")
+            axis.set_ylabel(f"{spoken.lower()} (share of 1)")
         frames.append(data)
     legend(figure, axes)
     note = f"Moving average over {WINDOW} logged values; bands: 95 % bootstrap over seeds."

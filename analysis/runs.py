@@ -15,7 +15,7 @@ WHO = ["run_id", "dataset", "model", "arm", "group_size", "seed"]
 COUNTERS = ("generated", "kept", "discarded", "trained_on")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Runs:
     """Finished runs as frames; every frame names its run by `WHO`.
 

@@ -31,7 +31,6 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 5,
     "savefig.dpi": 200,
-    "savefig.bbox": "tight",
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "twogrpo",
@@ -44,6 +43,21 @@ def panels(num_rows: int, num_columns: int, **size: Any) -> tuple[Figure, np.nda
     width, height = size.pop("width", COLUMN_INCHES), size.pop("height", 2.4)
     figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
     return figure, figure.subplots(num_rows, num_columns, squeeze=False, **size)
+
+
+def heading(axis: Axes, what: str, *where: str) -> None:
+    """What is seen, in bold; below it, smaller, of which model and data and how many."""
+    axis.set_title(what, pad=4 + 10 * len(where))
+    axis.annotate(
+        "\n".join(where),
+        (0, 1),
+        (0, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=7,
+        color="#555555",
+        va="bottom",
+    )
 
 
 def look(key: str) -> dict[str, Any]:
@@ -65,7 +79,7 @@ def legend(figure: Figure, axes: np.ndarray) -> None:
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
-    columns = min(len(found), 2 * axes.shape[1] + 1)
+    columns = min(len(found), max(2, round(figure.get_figwidth() / 1.5)))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 
 

@@ -16,7 +16,7 @@ from analysis.comparison import Comparison, comparisons
 from analysis.curves import WINDOW, smoothed
 from analysis.exhibit import Exhibit, main, records
 from analysis.runs import Runs
-from analysis.style import legend, panels
+from analysis.style import heading, legend, panels
 
 ARM = "two_grpo"
 RATES = {
@@ -105,9 +105,8 @@ def _figure(settings: list[Comparison]) -> Figure:
         printed = published.table(3)
         x = printed["step"] / published.NUM_GENERATIONS * last
         axis.plot(x, printed["discard_rate"], "kx", label="published, 7B on MATH")
-        axis.set_title(
-            f"2-GRPO's dead pairs: {comparison.name}\nn = {len(comparison.seeds(ARM))} seeds"
-        )
+        count = f"n = {len(comparison.seeds(ARM))} seeds"
+        heading(axis, "2-GRPO's pairs without a gradient", comparison.name, count)
         axis.set_xlabel(f"generation (published: step × {last}/{published.NUM_GENERATIONS})")
         axis.set_ylabel("share of groups")
     legend(figure, axes)

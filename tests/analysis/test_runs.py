@@ -90,8 +90,9 @@ def test_log_cut_short_is_read_up_to_the_cut(tmp_path: Path) -> None:
     about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
     log_to_wandb(tmp_path, about, rows)
     file = next(tmp_path.rglob("*.wandb"))
-    file.write_bytes(file.read_bytes()[:-4000])
-    with pytest.raises(ValueError, match=r"running after [1-8] rows"):
+    log = file.read_bytes()
+    file.write_bytes(log[: log.index(b"evaluation/easy") + 100])
+    with pytest.raises(ValueError, match="running after 8 rows"):
         load(f"offline:{tmp_path}")
 
 
