@@ -20,7 +20,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from twogrpo.config import ConfigError, Dataset, Evaluation
+from twogrpo.config import ConfigError, Evaluation
 from twogrpo.data import chain_arithmetic, datasets, tiny_tokenizer
 from twogrpo.data.careless_pupil import careless_trace
 from twogrpo.engines.protocols import Sampling
@@ -73,7 +73,6 @@ class Gate:
 class WarmStart:
     """The schema of conf/base.yaml, where each key is explained."""
 
-    dataset: Dataset
     evaluation: Evaluation
     seed: int
     output_dir: str
