@@ -1,0 +1,153 @@
+"""Rebuilds every figure of the theory: python -m analysis.theory out=results/theory …
+
+rollouts=  a run folder with cached groups of 16 or more, sampled by the start policy (step 0)
+runs=      a folder of training runs; those with cached rollouts show discard and exploration
+extra=     name:folder:model of further rollouts, as of a real model (analysis/theory/sums.py)
+dimensions= of the sketch of a gradient; 0: exact
+
+What is not given is left out; the exact statements need nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.exhibit import Exhibit, arguments, write
+from analysis.theory import (
+    covariance,
+    discard,
+    expected_advantage,
+    exploration,
+    gradient_cosine,
+    gradient_variance,
+    rollouts,
+    what_if,
+)
+from analysis.theory.logged import read_runs
+from analysis.theory.rollouts import CachedGroup, ScoreVectors
+
+SEED = 0
+DEFAULTS = {
+    "out": "results/theory",
+    "rollouts": "",
+    "model": "",
+    "runs": "",
+    "extra": "",
+    "num_prompts": "128",
+    "group_size": "16",
+    "dimensions": "16384",
+}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rewards [P, G] of cached groups and the gradient of every rollout [P, G, D]."""
+
+    name: str
+    rewards_PG: np.ndarray
+    vectors_PGD: Tensor
+
+
+def scored(name: str, groups: list[CachedGroup], model: str, *, dimensions: int) -> Scored:
+    """Groups with gradients; those of a dead group are left at 0, no sub-group of it is mixed."""
+    vectors = ScoreVectors(model, dimensions=dimensions)
+    size = dimensions or vectors.num_parameters
+    rewards_PG = rollouts.rewards_array(groups)
+    vectors_PGD = torch.zeros(*rewards_PG.shape, size)
+    for place, group in enumerate(groups):
+        if group.is_mixed:
+            vectors_PGD[place] = vectors.of(group)
+    return Scored(name, rewards_PG, vectors_PGD)
+
+
+def first_groups(path: str, *, num_prompts: int, group_size: int) -> list[CachedGroup]:
+    """Of step 0, sampled by the start policy; groups cut to `group_size` rollouts."""
+    groups = rollouts.read(path, step=0)[:num_prompts]
+    return [group.first(group_size) for group in groups]
+
+
+def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
+    """`scripts/whatif.py`: rollouts=… out=… gradients=true|false model=…"""
+    defaults = {"out": "results/what_if", "rollouts": "", "model": "", "gradients": "false"}
+    given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
+    groups = first_groups(
+        given["rollouts"], num_prompts=int(given["num_prompts"]), group_size=2**30
+    )
+    rewards_PG, vectors_PGD = rollouts.rewards_array(groups), None
+    if given["gradients"] == "true":
+        model = given["model"] or rollouts.start_model(given["rollouts"])
+        dimensions = int(given["dimensions"])
+        vectors_PGD = scored("", groups, model, dimensions=dimensions).vectors_PGD
+    exhibit = what_if.build(rewards_PG, vectors_PGD, np.random.default_rng(SEED))
+    write(exhibit, Path(given["out"]))
+    return exhibit, given["out"]
+
+
+def exhibits(given: dict[str, str]) -> list[Exhibit]:
+    """All that can be built from what is given."""
+    rng = np.random.default_rng(SEED)
+    runs, sources = read_runs(given["runs"]), _sources(given)
+    variance = [
+        row
+        for source in sources
+        for row in gradient_variance.measured_rows(
+            source.name, source.rewards_PG, source.vectors_PGD, rng
+        )
+    ]
+    built = [expected_advantage.build(), gradient_variance.build(variance, rng)]
+    if sources:
+        measured = [
+            row
+            for source in sources
+            for row in covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
+        ]
+        built.append(covariance.build(measured))
+        built.append(what_if.build(sources[0].rewards_PG, sources[0].vectors_PGD, rng))
+    base = rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
+    built.append(exploration.build(runs, base))
+    if any(run.groups() for run in runs):
+        built.append(discard.build(runs))
+    if runs:
+        built.append(gradient_cosine.build(runs))
+    return built
+
+
+def _sources(given: dict[str, str]) -> list[Scored]:
+    """The rollouts of the tiny model first, then those of `extra`."""
+    dimensions, found = int(given["dimensions"]), []
+    if given["rollouts"]:
+        groups = first_groups(
+            given["rollouts"],
+            num_prompts=int(given["num_prompts"]),
+            group_size=int(given["group_size"]),
+        )
+        model = given["model"] or rollouts.start_model(given["rollouts"])
+        found.append(scored("tiny model", groups, model, dimensions=dimensions))
+    if given["extra"]:
+        name, _, rest = given["extra"].partition(":")
+        path, _, model = rest.partition(":")
+        groups = first_groups(path, num_prompts=2**30, group_size=2**30)
+        found.append(scored(name, groups, model, dimensions=4 * dimensions))
+    return found
+
+
+def main(argv: list[str]) -> None:
+    """The command."""
+    given: dict[str, Any] = arguments(argv, **DEFAULTS)
+    for exhibit in exhibits(given):
+        write(exhibit, Path(given["out"]))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(2)

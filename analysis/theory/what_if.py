@@ -1,0 +1,155 @@
+"""What smaller groups would have done, from the cached rollouts of a run with larger ones.
+
+For every g below the cached G, on the same prompts: the share of dead groups; how near the expected
+gradient of g-groups is to that of all G rollouts (a difference that no number of prompts removes),
+and how near one draw of it is (noise included); what resampling would cost, and how far dropping
+dead groups bends the direction ("bias given informative").
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analysis.exhibit import Exhibit
+from analysis.style import panels
+from analysis.theory.subgroups import contrast_weight, contrasts, dead_share, disjoint_gradients
+
+NUM_DRAWS = 200
+
+
+def counts(rewards_PG: np.ndarray, *, sub_size: int) -> dict[str, float]:
+    """What rewards alone tell, exactly, in expectation over sub-groups.
+
+    `rollouts_a_mixed_group_new_prompt` is g / P(mixed) over the prompts' mixture;
+    `…_same_prompt` draws one prompt again until mixed, at most G // g groups.
+    """
+    num_prompts, group_size = rewards_PG.shape
+    num_correct = rewards_PG.sum(axis=1).astype(int).tolist()
+    dead = np.array([dead_share(k, group_size, sub_size=sub_size) for k in num_correct])
+    alive = 1 - float(dead.mean())
+    tries = group_size // sub_size
+    # Draws until mixed, capped: Σ_{j<tries} P(the first j are dead), as if draws were independent.
+    drawn = float(np.mean([sum(d**j for j in range(tries)) for d in dead.tolist()]))
+    mixed_at_end = float(np.mean(1 - dead**tries))
+    return {
+        "group_size": sub_size,
+        "num_prompts": num_prompts,
+        "mean_reward": float(rewards_PG.mean()),
+        "dead_share": float(dead.mean()),
+        "rollouts_a_mixed_group_new_prompt": sub_size / alive if alive else np.inf,
+        "rollouts_a_mixed_group_same_prompt": sub_size * drawn / mixed_at_end
+        if mixed_at_end
+        else np.inf,
+    }
+
+
+def directions(
+    rewards_PG: np.ndarray, vectors_PGD: Tensor, *, sub_size: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Cosines with the gradient of all G rollouts of the same prompts.
+
+    `cosine_expected`: the expected gradient of g-groups. `cosine_one_draw`: one g-group a prompt,
+    mean and 95 % range over draws. `cosine_given_mixed`: the expected gradient of g-groups that are
+    mixed (what resampling trains on) with the expected gradient of all g-groups.
+    """
+    group_size = rewards_PG.shape[1]
+    num_correct = rewards_PG.sum(axis=1).astype(int).tolist()
+    contrasts_PD = contrasts(rewards_PG, vectors_PGD)
+    full_D = _weighted(
+        contrasts_PD, [contrast_weight(k, group_size, sub_size=group_size) for k in num_correct]
+    )
+    weights = [contrast_weight(k, group_size, sub_size=sub_size) for k in num_correct]
+    expected_D = _weighted(contrasts_PD, weights)
+    alive = [1 - dead_share(k, group_size, sub_size=sub_size) for k in num_correct]
+    given_mixed = [w / a if a > 0 else 0.0 for w, a in zip(weights, alive, strict=True)]
+    draws = _draw_cosines(rewards_PG, vectors_PGD, full_D, sub_size=sub_size, rng=rng)
+    return {
+        "cosine_expected": _cosine(expected_D, full_D),
+        "cosine_one_draw": float(np.mean(draws)),
+        "cosine_one_draw_low": float(np.percentile(draws, 2.5)),
+        "cosine_one_draw_high": float(np.percentile(draws, 97.5)),
+        "cosine_given_mixed": _cosine(_weighted(contrasts_PD, given_mixed), expected_D),
+    }
+
+
+def table(
+    rewards_PG: np.ndarray, vectors_PGD: Tensor | None, rng: np.random.Generator
+) -> pd.DataFrame:
+    """A row a group size 2, 4, 8, … up to G; cosines only where there are gradients.
+
+    Raises:
+        ValueError: the rewards are not 0 or 1, or the groups are smaller than 4.
+    """
+    group_size = rewards_PG.shape[1]
+    if group_size < 4 or not np.isin(rewards_PG, (0, 1)).all():
+        raise ValueError(
+            f"rollouts in groups of {group_size} with rewards {np.unique(rewards_PG)[:3]}: "
+            "what-if needs groups of 4 or more and rewards that are 0 or 1"
+        )
+    sizes = [2**i for i in range(1, 12) if 2**i <= group_size]
+    rows: list[dict[str, Any]] = [counts(rewards_PG, sub_size=size) for size in sizes]
+    if vectors_PGD is not None:
+        for row, size in zip(rows, sizes, strict=True):
+            row |= directions(rewards_PG, vectors_PGD, sub_size=size, rng=rng)
+    return pd.DataFrame(rows)
+
+
+def build(rewards_PG: np.ndarray, vectors_PGD: Tensor | None, rng: np.random.Generator) -> Exhibit:
+    """Left dead groups, right directions."""
+    frame = table(rewards_PG, vectors_PGD, rng)
+    figure, axes = panels(1, 2)
+    for axis in axes[0]:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(frame["group_size"], [str(size) for size in frame["group_size"]])
+        axis.set_xlabel("group size taken from the cache")
+        axis.set_ylim(0, 1.05)
+    axes[0, 0].plot(frame["group_size"], frame["dead_share"], color="#D55E00", marker="s")
+    axes[0, 0].set(ylabel="share of dead groups", title="Groups without a gradient")
+    if vectors_PGD is not None:
+        _draw_directions(axes[0, 1], frame)
+    return Exhibit("what_if", "What if the groups were smaller?", frame, figure=figure)
+
+
+def _draw_directions(axis: Any, frame: pd.DataFrame) -> None:
+    sizes = frame["group_size"]
+    lines = (
+        ("cosine_expected", "expected gradient", "#0072B2", "o", "-"),
+        ("cosine_one_draw", "one group a prompt", "#D55E00", "s", "--"),
+        ("cosine_given_mixed", "mixed only, with all", "#009E73", "^", "-."),
+    )
+    for column, label, colour, marker, dashes in lines:
+        axis.plot(sizes, frame[column], color=colour, marker=marker, linestyle=dashes, label=label)
+    low, high = frame["cosine_one_draw_low"], frame["cosine_one_draw_high"]
+    axis.fill_between(sizes, low, high, color="#D55E00", alpha=0.15, linewidth=0)
+    axis.set(ylabel="cosine", title=f"… beside the gradient of all {sizes.iloc[-1]}")
+    axis.legend(loc="lower right")
+
+
+def _draw_cosines(
+    rewards_PG: np.ndarray,
+    vectors_PGD: Tensor,
+    full_D: Tensor,
+    *,
+    sub_size: int,
+    rng: np.random.Generator,
+) -> list[float]:
+    cosines: list[float] = []
+    while len(cosines) < NUM_DRAWS:
+        subs_PSD = disjoint_gradients(rewards_PG, vectors_PGD, sub_size=sub_size, rng=rng)
+        cosines += [_cosine(one_PD.sum(dim=0), full_D) for one_PD in subs_PSD.unbind(dim=1)]
+        if subs_PSD.shape[1] == 1:  # all G at once: every draw is the same
+            break
+    return cosines
+
+
+def _weighted(contrasts_PD: Tensor, weights: list[float]) -> Tensor:
+    return torch.tensor(weights, dtype=contrasts_PD.dtype) @ contrasts_PD
+
+
+def _cosine(left_D: Tensor, right_D: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(left_D, right_D, dim=0))
