@@ -13,7 +13,7 @@ from twogrpo.rewards.latex_cleaning import restore_escapes
 MAX_ANSWER_CHARS = 1_000
 """Longer answers are none: the longest gold answer of the five benchmarks has 159 characters."""
 _WINDOW_CHARS = 2_000
-"""How much of a text without a box is read: an answer stands at its end, and patterns stay cheap."""
+"""How much of a text without a box is read: its end, where answers stand (and no more: cost)."""
 _MAX_JOINED_BOXES = 20
 
 _BOX = re.compile(r"(?:\\|\x08|\b)(?:boxed|oxed|fbox)\s*|□\s*(?=\{)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twogrpo.config import ConfigError, Reward
 from twogrpo.rewards import protocol
 from twogrpo.rewards.code_tests import CodeTests
@@ -24,3 +26,19 @@ def build_reward(reward: Reward) -> protocol.Reward:
     if reward.deadline_seconds is None or not reward.deadline_seconds > 0:
         raise ConfigError(f"reward.deadline_seconds={reward.deadline_seconds}: use e.g. 5")
     return MathAnswer(num_workers=reward.num_workers, deadline_seconds=reward.deadline_seconds)
+
+
+def build_checked_reward(reward: Reward, references: Sequence[str]) -> protocol.Reward:
+    """The reward after its self-check on the training set's answers.
+
+    Raises:
+        ConfigError: as `build_reward`, or the verifier does not recognise enough of the answers.
+    """
+    built = build_reward(reward)
+    if isinstance(built, MathAnswer):
+        try:
+            built.self_check(references)
+        except ValueError as error:
+            built.close()
+            raise ConfigError(f"reward.name={reward.name}: {error}") from error
+    return built

@@ -77,7 +77,7 @@ class Sandbox:
         return _run(self.method, self.limits, files, stdin, bound)
 
 
-def _available(method: str | None, limits: Limits, *, allow_rlimits_only: bool) -> tuple[str, str]:
+def _available(method: str | None, limits: Limits, *, allow_rlimits_only: bool) -> str:
     """The first method that works on this machine."""
     if method is not None and method not in METHODS:
         raise ValueError(f"sandbox method={method} is unknown: use one of {', '.join(METHODS)}")

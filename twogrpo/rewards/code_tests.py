@@ -116,8 +116,9 @@ def parse_tests(reference: str) -> Tests:
         if isinstance(fields.get("functional"), str) and fields["functional"].strip():
             return Tests(assertions=fields["functional"])
         inputs, outputs = fields.get("inputs"), fields.get("outputs")
-        lists = isinstance(inputs, list) and isinstance(outputs, list)
-        if lists and inputs and len(inputs) == len(outputs):
+        if not (isinstance(inputs, list) and isinstance(outputs, list)):
+            inputs = outputs = []
+        if inputs and len(inputs) == len(outputs):
             return Tests("", tuple(map(_text, inputs)), tuple(map(_text, outputs)))
     raise ValueError(
         f"reference {reference[:60]!r} has no tests: give functional, or inputs and outputs"

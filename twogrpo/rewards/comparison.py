@@ -1,7 +1,7 @@
 """When two read answers are the same: value by value, list by list, relation by relation.
 
-Strict where a careful mathematician is: order counts in a tuple and not in a set, an open interval is
-not a closed one, a decimal stands for an exact value only as its rounding to four digits or more.
+Strict where a careful mathematician is: order counts in a tuple and not in a set, an open
+interval is not a closed one, an equation is its set of solutions up to a factor.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ from fractions import Fraction
 
 import mpmath
 
-from twogrpo.rewards import evaluation, units
-from twogrpo.rewards.evaluation import Undefined
-from twogrpo.rewards.expressions import Tree
-from twogrpo.rewards.reading import (
+from twogrpo.rewards import evaluation
+from twogrpo.rewards.answers import (
     Answer,
-    Decimal,
     Listing,
     Matrix,
     Relation,
@@ -24,18 +21,16 @@ from twogrpo.rewards.reading import (
     Union,
     Words,
 )
+from twogrpo.rewards.expressions import Tree
 from twogrpo.rewards.real_sets import real_set, same_real_set
+from twogrpo.rewards.scalars import same_scalar, value_at
 
-MIN_ROUNDED_DIGITS = 4
-"""A decimal of fewer digits is no approximation: 0.33 is not 1/3 (0.3333 is)."""
-
-_COMPOSITE_TOLERANCE = mpmath.mpf("2e-4")
-_LONG_DECIMAL = re.compile(r"\d*\.\d{3,}|\d{2,}\.\d{2,}|\d{3,}\.\d")
 _NAME = re.compile(
     r"\s*(?:[A-Za-z]'*(?:_(?:\{[^{}]*\}|\w))?'*|\\[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?"
     r"|\|?\\?[A-Z]{2,3}\|?|\\(?:overline|angle|triangle|bar)\s*\{?\s*[A-Z]+\s*\}?|m?\\angle\s*[A-Z]+"
     r"|[A-Za-z]\s*(?:\^\s*\{?-1\}?|'+)?\s*\([^()=]*\)|[A-Za-z]{3,}(?: [A-Za-z]+)*|\|[A-Za-z]+\|"
-    r"|(?:[A-Za-z ]|\\text\s*\{[^{}]*\})+(?:\([^()=]*\))?|\\(?:frac|sqrt)\s*\{[^{}]*[A-Za-z][^{}]*\}.*"
+    r"|(?:[A-Za-z ]|\\text\s*\{[^{}]*\})+(?:\([^()=]*\))?"
+    r"|\\(?:frac|sqrt)\s*\{[^{}]*[A-Za-z][^{}]*\}.*"
     r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\))\s*:?\s*"
 )
 
@@ -59,150 +54,6 @@ def same(reference: Answer, answer: Answer) -> bool:
     if isinstance(reference, Union) and isinstance(answer, Union):
         return _matched(reference.parts, answer.parts)
     return _same_listing(reference, answer)
-
-
-# -- values -------------------------------------------------------------------------------------
-
-
-def same_scalar(reference: Scalar, answer: Scalar) -> bool:
-    """Equal values; a percent sign or a degree sign on one side alone may be left out."""
-    if units.clash(reference.units, answer.units):
-        return False
-    for mine in _meanings(reference, answer):
-        for theirs in _meanings(answer, reference):
-            if _same_value(mine, theirs):
-                return True
-    return False
-
-
-def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
-    """What a value may mean beside another: 50% is 50 or 1/2, 90 degrees 90 or pi/2."""
-    meanings = [one]
-    if one.percent and not other.percent:
-        meanings.append(Scalar(("/", one.tree, ("number", Fraction(100))), one.text))
-    if one.degrees and not other.degrees:
-        meanings.append(Scalar(("degrees", one.tree), ""))
-    return meanings
-
-
-def _same_value(reference: Scalar, answer: Scalar) -> bool:
-    if reference.tree == answer.tree:
-        return True
-    mine, theirs = evaluation.exact(reference.tree), evaluation.exact(answer.tree)
-    if mine is not None and theirs is not None:
-        return mine == theirs or _rounds(reference, answer, mine, theirs)
-    names = evaluation.symbols(reference.tree) | evaluation.symbols(answer.tree)
-    if names:
-        return same_function(reference.tree, answer.tree, tolerance=_tolerance(reference, answer))
-    return _same_irrational(reference, answer)
-
-
-def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
-    bases = (None, 10) if _bare_log(reference.tree) or _bare_log(answer.tree) else (None,)
-    for base in bases:
-        try:
-            mine = evaluation.value(reference.tree, log_base=base)
-            theirs = evaluation.value(answer.tree, log_base=base)
-        except Undefined:
-            continue
-        if evaluation.close(mine, theirs, tolerance=_tolerance(reference, answer)):
-            return True
-        if _comparable(reference, answer, mine, theirs) and _rounds(
-            reference, answer, _fraction(mine), _fraction(theirs)
-        ):
-            return True
-    return False
-
-
-def _comparable(
-    reference: Scalar, answer: Scalar, mine: evaluation.Value, theirs: evaluation.Value
-) -> bool:
-    """Whether rounding is worth a look: real values of everyday size, one of them a decimal."""
-    real = mpmath.im(mine) == 0 == mpmath.im(theirs)
-    moderate = all(x == 0 or 1e-300 < abs(x) < 1e300 for x in (mine, theirs))
-    return bool(reference.decimals or answer.decimals) and real and moderate
-
-
-def _bare_log(tree: Tree) -> bool:
-    return evaluation.mentions(tree, "log")
-
-
-def _fraction(value: evaluation.Value) -> Fraction:
-    with mpmath.workdps(evaluation.DIGITS):
-        return Fraction(*mpmath.libmp.to_rational(mpmath.re(value)._mpf_))
-
-
-def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction) -> bool:
-    """Whether the answer is a decimal that rounds or cuts off the reference, or is rounded by it."""
-    wanted, given = reference.decimals, answer.decimals
-    if given and _may_stand(given, wanted, mine) and _is_rounding(given, mine, cut=True):
-        return True
-    return bool(
-        wanted and _may_stand(wanted, given, theirs) and _is_rounding(wanted, theirs, cut=False)
-    )
-
-
-def _may_stand(written: Decimal, finer: Decimal | None, exact: Fraction) -> bool:
-    """Whether a decimal has the digits to stand for a value that is given with more precision."""
-    if written.digits < MIN_ROUNDED_DIGITS or exact.denominator == 1:
-        return False
-    return finer is None or finer.last_place < written.last_place
-
-
-def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
-    """Whether the difference is half a unit of the last place, or a whole one if cut off."""
-    difference = abs(exact) - abs(written.value)
-    noise = abs(exact) / 10**14  # the last digits of a double precision number
-    half = max(written.last_place / 2, noise)
-    same_sign = (exact < 0) == (written.value < 0)
-    return (
-        same_sign
-        and -half <= difference
-        and (difference < max(written.last_place, noise) if cut else difference <= half)
-    )
-
-
-def _tolerance(reference: Scalar, answer: Scalar) -> evaluation.Value:
-    """Looser where exactly one side is an expression with rounded decimals in it (1.414x)."""
-    rounded = [
-        bool(_LONG_DECIMAL.search(side.text)) and side.decimals is None
-        for side in (reference, answer)
-    ]
-    return _COMPOSITE_TOLERANCE if rounded[0] != rounded[1] else evaluation.TOLERANCE
-
-
-def same_function(
-    mine: Tree, theirs: Tree, *, tolerance: evaluation.Value = evaluation.TOLERANCE
-) -> bool:
-    """Whether two expressions agree wherever both are real, at positive points everywhere."""
-    names = evaluation.symbols(mine) | evaluation.symbols(theirs)
-    bases = (None, 10) if _bare_log(mine) or _bare_log(theirs) else (None,)
-    return any(_agree_at_points(mine, theirs, names, tolerance, base) for base in bases)
-
-
-def _agree_at_points(
-    mine: Tree, theirs: Tree, names: frozenset[str], tolerance: evaluation.Value, base: float | None
-) -> bool:
-    agreed = 0
-    for trial, point in enumerate(evaluation.points(names)):
-        a, b = _at(mine, point, base), _at(theirs, point, base)
-        if a is None or b is None:
-            if trial < evaluation.POSITIVE_POINTS and (a is None) != (b is None):
-                return False
-            continue
-        real = abs(mpmath.im(a)) < 1e-30 and abs(mpmath.im(b)) < 1e-30
-        if evaluation.close(a, b, tolerance=tolerance):
-            agreed += 1
-        elif trial < evaluation.POSITIVE_POINTS or (real and tolerance == evaluation.TOLERANCE):
-            return False
-    return agreed >= 2
-
-
-def _at(tree: Tree, point: evaluation.Point, base: float | None) -> evaluation.Value | None:
-    try:
-        return evaluation.value(tree, point, log_base=base)
-    except Undefined:
-        return None
 
 
 # -- lists --------------------------------------------------------------------------------------
@@ -379,7 +230,7 @@ def _proportional(mine: Tree, theirs: Tree, *, positive: bool) -> bool:
         return False
     ratios = []
     for point in evaluation.points(names):
-        a, b = _at(mine, point, None), _at(theirs, point, None)
+        a, b = value_at(mine, point), value_at(theirs, point)
         if a is not None and b is not None and abs(a) > 1e-20 and abs(b) > 1e-20:
             ratios.append(a / b)
     if len(ratios) < 3 or any(not evaluation.close(ratios[0], r) for r in ratios[1:]):

@@ -11,9 +11,11 @@ import re
 from dataclasses import dataclass
 
 from twogrpo.rewards import answer_extraction
-from twogrpo.rewards.expressions import Unreadable, number_of
+from twogrpo.rewards.answers import Answer, Listing
+from twogrpo.rewards.expressions import Unreadable
 from twogrpo.rewards.latex_cleaning import clean
-from twogrpo.rewards.reading import Answer, Listing, read, thousands_joined
+from twogrpo.rewards.numerals import number_of
+from twogrpo.rewards.reading import read, thousands_joined
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ def _readings(text: str, other: str) -> list[Answer]:
     spellings = [thousands_joined(text), text]
     if _DECIMAL_COMMA.fullmatch(text) and "." in other:
         spellings.insert(0, text.replace(",", "."))
+    if "mod" in text and "mod" not in other:
+        spellings = [re.sub(r"\s*\(?\\pmod.*$", "", text)]
     answers: list[Answer] = []
     for spelling in dict.fromkeys(spellings):
         try:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import mpmath
 
 from twogrpo.rewards.expressions import Tree
+from twogrpo.rewards.latex_tables import FUNCTIONS
 
 DIGITS = 50
 TOLERANCE = mpmath.mpf(10) ** -36
@@ -23,8 +26,9 @@ _SCALES = (2.7, 1.3, 9.0, 70.0, 23.0, 2.1, 3.3, 31.0, 5.0)
 POSITIVE_POINTS = 5
 _MAX_MAGNITUDE = 1e15
 
-Value = mpmath.mpf | mpmath.mpc
-Point = dict[str, mpmath.mpf]
+Value: TypeAlias = Any
+"""An mpf or mpc of mpmath, which has no types."""
+Point = dict[str, Value]
 
 
 class Undefined(ValueError):
@@ -140,7 +144,7 @@ def _exact_binomial(n: Fraction, k: Fraction) -> Fraction:
     return Fraction(math.comb(int(n), int(k)))
 
 
-_EXACT = {
+_EXACT: dict[str, Callable[..., Fraction]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
@@ -263,24 +267,7 @@ _OPERATIONS = {
     "i": lambda: mpmath.mpc(0, 1),
     "infty": lambda: mpmath.inf,
 }
-_FUNCTIONS = {
-    **{
-        name: getattr(mpmath, name)
-        for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"]
-    },
-    **{
-        name: getattr(mpmath, name)
-        for name in ["coth", "sech", "csch", "exp", "ln", "log", "floor", "ceil"]
-    },
-    **{
-        f"arc{name}": getattr(mpmath, f"a{name}")
-        for name in ["sin", "cos", "tan", "cot", "sec", "csc"]
-    },
-    **{f"arc{name}": getattr(mpmath, f"a{name}") for name in ["sinh", "cosh", "tanh"]},
-    **{
-        f"a{name}": getattr(mpmath, f"a{name}")
-        for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]
-    },
+_FUNCTIONS: dict[str, Callable[..., Value]] = {
     "abs": abs,
     "sqrt": mpmath.sqrt,
     "cbrt": lambda x: _root(x, mpmath.mpf(3)),
@@ -290,7 +277,8 @@ _FUNCTIONS = {
     "sgn": mpmath.sign,
     "Re": mpmath.re,
     "Im": mpmath.im,
-    "arg": mpmath.arg,
     "gcd": lambda *xs: mpmath.mpf(math.gcd(*(int(x) for x in xs))),
     "lcm": lambda *xs: mpmath.mpf(math.lcm(*(int(x) for x in xs))),
 }
+for _name in FUNCTIONS - _FUNCTIONS.keys() - {"det"}:
+    _FUNCTIONS[_name] = getattr(mpmath, _name.replace("arc", "a"))

@@ -11,48 +11,12 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from twogrpo.rewards.latex_cleaning import FUNCTIONS
+from twogrpo.rewards.latex_tables import FUNCTIONS, GREEK
+from twogrpo.rewards.numerals import number_of, repeating_decimal
 
 Tree = tuple[Any, ...]
 MAX_DEPTH = 40
 
-_GREEK = [
-    "alpha",
-    "beta",
-    "gamma",
-    "delta",
-    "epsilon",
-    "zeta",
-    "eta",
-    "theta",
-    "iota",
-    "kappa",
-    "lambda",
-    "mu",
-    "nu",
-    "xi",
-    "rho",
-    "sigma",
-    "tau",
-    "upsilon",
-    "phi",
-    "chi",
-    "psi",
-    "omega",
-    "Gamma",
-    "Delta",
-    "Theta",
-    "Lambda",
-    "Xi",
-    "Sigma",
-    "Phi",
-    "Psi",
-    "Omega",
-    "ell",
-    "hbar",
-    "partial",
-    "nabla",
-]
 _PLAIN_NAMES = sorted([*FUNCTIONS, "pi", "theta", "alpha", "beta", "gamma", "infty"], key=len)[::-1]
 _TOKEN = re.compile(
     r"(?P<space>\s+)"
@@ -76,28 +40,6 @@ def parse(text: str) -> Tree:
     ('*', ('number', Fraction(2, 1)), ('^', ('symbol', 'x'), ('number', Fraction(3, 1))))
     """
     return _Parser(text).whole()
-
-
-def number_of(text: str) -> Fraction | None:
-    """The exact value of a plain decimal or fraction of integers ("-3/4", "1.5e3"), else None."""
-    match = _PLAIN_NUMBER.fullmatch(text)
-    if not match or len(text) > 400 or len(match["exponent"] or "") > 4:
-        return None
-    value = Fraction((match["value"] or "0").rstrip(".") if match["value"] != "." else "0")
-    if match["exponent"]:
-        value *= Fraction(10) ** int(match["exponent"])
-    if match["divisor"]:
-        divisor = Fraction(match["divisor"])
-        if not divisor:
-            return None
-        value /= divisor
-    return -value if match["sign"] == "-" else value
-
-
-_PLAIN_NUMBER = re.compile(
-    r"\s*(?P<sign>[-+])?\s*(?P<value>\d+\.?\d*|\.\d+)(?:[eE](?P<exponent>[-+]?\d+))?"
-    r"(?:\s*/\s*(?P<divisor>\d+(?:\.\d+)?))?\s*"
-)
 
 
 class _Parser:
@@ -207,7 +149,7 @@ class _Parser:
         return kind not in ("end",) and not (kind == "command" and text in _NOT_FACTORS)
 
     def closes_later(self) -> bool:
-        """Whether a bar opens an absolute value: an even number of bars is left, itself included."""
+        """Whether a bar opens an absolute value: an even number of bars is left with it."""
         bars = sum(token[:2] == ("sign", "|") for token in self.tokens[self.index :])
         return bars % 2 == 0
 
@@ -217,7 +159,7 @@ class _Parser:
         if kind == "number":
             return self.numeral(text)
         if kind == "repeating":
-            return ("number", _repeating(text))
+            return ("number", repeating_decimal(text))
         if kind == "letter":
             return self.symbol(text)
         if kind in ("name", "command"):
@@ -264,7 +206,7 @@ class _Parser:
             raise Unreadable(f"base {text!r}")
         if base == "10":
             return ("number", Fraction(digits))
-        if not all(digit in "0123456789"[: int(base)] for digit in digits):
+        if int(base) < 2 or not all(digit in "0123456789"[: int(base)] for digit in digits):
             raise Unreadable(f"{digits} in base {base}")
         return ("*", ("number", Fraction(digits)), ("symbol", f"base {base}"))
 
@@ -327,10 +269,10 @@ class _Parser:
             return (name[1:], tree)
         if name in ("pi", "infty"):
             return (name,)
-        if name in _GREEK:
+        if name in GREEK:
             return self.symbol(name)
-        if name in ("overline", "bar", "angle", "triangle"):
-            return ("symbol", f"{name} {self.subscript()}")
+        if name in ("overline", "bar", "angle", "triangle", "dot", "ddot", "tilde"):
+            return self.symbol(f"{name} {self.subscript()}")
         raise Unreadable(f"command {name!r}")
 
     def root(self) -> Tree:
@@ -381,24 +323,5 @@ class _Parser:
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "|": "|"}
 _NOT_FACTORS = frozenset({"rfloor", "rceil", "deg"})
-_BASE_WORDS = {
-    **dict(
-        zip(
-            ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"],
-            "2345678910",
-            strict=False,
-        )
-    ),
-    "ten": "10",
-    "twelve": "12",
-    "sixteen": "16",
-}
-
-
-def _repeating(text: str) -> Fraction:
-    r"""The value of a repeating decimal: ``0.1\overline{6}`` is 1/6."""
-    whole, _, rest = text.partition(".")
-    fixed, _, period = rest.partition(r"\overline")
-    period = re.sub(r"\D", "", period)
-    value = Fraction(int(whole + fixed or "0"), 10 ** len(fixed))
-    return value + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+_BASE_WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"}
+_BASE_WORDS |= {"eight": "8", "nine": "9", "ten": "10"}

@@ -8,85 +8,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_UNICODE = {
-    **dict(zip("−–—‐﹣－", "------", strict=True)),
-    **dict(zip("×∗⋅·∙•✕", "*******", strict=True)),
-    **dict(zip("“”‘’′＇", "\"\"''''", strict=True)),
-    "÷": "/",
-    "⁄": "/",
-    "∕": "/",
-    "√": r"\sqrt ",
-    "∛": r"\sqrt[3]",
-    "∞": r"\infty ",
-    "≤": "<=",
-    "⩽": "<=",
-    "≥": ">=",
-    "⩾": ">=",
-    "≠": "!=",
-    "≈": r"\approx ",
-    "≡": r"\equiv ",
-    "±": r"\pm ",
-    "∓": r"\mp ",
-    "∪": r"\cup ",
-    "∩": r"\cap ",
-    "∈": r"\in ",
-    "∅": r"\emptyset ",
-    "°": r"^\circ ",
-    "º": r"^\circ ",
-    "％": "%",
-    "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}",
-    "⟨": r"\langle ",
-    "⟩": r"\rangle ",
-    "⌊": r"\lfloor ",
-    "⌋": r"\rfloor ",
-    "⌈": r"\lceil ",
-    "⌉": r"\rceil ",
-    "，": ",",
-    "；": ";",
-    "：": ":",
-    "。": ".",
-    "、": ",",
-    "½": r"\frac{1}{2}",
-    "⅓": r"\frac{1}{3}",
-    "⅔": r"\frac{2}{3}",
-    "¼": r"\frac{1}{4}",
-    "¾": r"\frac{3}{4}",
-    "⅕": r"\frac{1}{5}",
-    "⅛": r"\frac{1}{8}",
-    "∠": r"\angle ",
-    **dict(
-        zip(
-            "αβγδεθλμπρστφωΔΣΩ",
-            (
-                f"\\{name} "
-                for name in [
-                    "alpha",
-                    "beta",
-                    "gamma",
-                    "delta",
-                    "epsilon",
-                    "theta",
-                    "lambda",
-                    "mu",
-                    "pi",
-                    "rho",
-                    "sigma",
-                    "tau",
-                    "phi",
-                    "omega",
-                    "Delta",
-                    "Sigma",
-                    "Omega",
-                ]
-            ),
-            strict=True,
-        )
-    ),
-}
-_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n", strict=True))
-_SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
-_TABLE = str.maketrans(_UNICODE)
+from twogrpo.rewards.latex_tables import (
+    FUNCTIONS,
+    LAYOUT,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYNONYMS,
+    UNICODE,
+)
+
+_TABLE = str.maketrans(UNICODE)
 
 # A LaTeX command typed in a string without raw quotes loses its first letter to an escape.
 _LOST_ESCAPES = (
@@ -96,102 +27,6 @@ _LOST_ESCAPES = (
     (re.compile(r"\r(?=ight|angle|ho\b|floor|ceil)"), r"\\r"),
     (re.compile(r"\x07(?=lpha|rc|ngle|pprox)"), r"\\a"),
     (re.compile(r"\x0b(?=ec|ert|arnothing)"), r"\\v"),
-)
-_SYNONYMS = {
-    **dict.fromkeys(["dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"], r"\frac"),
-    **dict.fromkeys(["dbinom", "tbinom", "choose"], r"\binom"),
-    **dict.fromkeys(["cdot", "times", "ast", "bullet"], "*"),
-    **dict.fromkeys(["le", "leq", "leqslant", "leqq"], "<="),
-    **dict.fromkeys(["ge", "geq", "geqslant", "geqq"], ">="),
-    **dict.fromkeys(["ne", "neq"], "!="),
-    **dict.fromkeys(
-        ["to", "rightarrow", "Rightarrow", "implies", "iff", "Leftrightarrow"], r"\to "
-    ),
-    **dict.fromkeys(["thickapprox", "approxeq", "simeq", "sim", "doteq"], r"\approx "),
-    **dict.fromkeys(["varnothing", "O"], r"\emptyset "),
-    **dict.fromkeys(["infin"], r"\infty "),
-    **dict.fromkeys(["lvert", "rvert", "vert", "mid", "lVert", "rVert", "Vert"], "|"),
-    **dict.fromkeys(["degree", "degrees", "textdegree"], r"^\circ "),
-    **dict.fromkeys(["dots", "ldots", "cdots", "dotsc", "dotsb"], r"\dots "),
-    **dict.fromkeys(["lbrack"], "["),
-    **dict.fromkeys(["rbrack"], "]"),
-    **dict.fromkeys(["lbrace"], r"\{"),
-    **dict.fromkeys(["rbrace"], r"\}"),
-    **dict.fromkeys(["land", "wedge"], r"\text{ and }"),
-    **dict.fromkeys(["lor", "vee"], r"\text{ or }"),
-    "div": "/",
-    "lt": "<",
-    "gt": ">",
-    "colon": ":",
-    "percent": "%",
-    "setminus": r"\setminus ",
-    "varepsilon": r"\epsilon ",
-    "varphi": r"\phi ",
-    "vartheta": r"\theta ",
-    "backslash": r"\setminus ",
-    "union": r"\cup ",
-    "bigcup": r"\cup ",
-    "upi": r"\pi ",
-}
-_LAYOUT = set(
-    [
-        "left",
-        "right",
-        "middle",
-        "big",
-        "Big",
-        "bigg",
-        "Bigg",
-        "bigl",
-        "bigr",
-        "Bigl",
-        "Bigr",
-        "biggl",
-        "biggr",
-        "Biggl",
-        "Biggr",
-        "displaystyle",
-        "textstyle",
-        "scriptstyle",
-        "limits",
-        "nolimits",
-        "quad",
-        "qquad",
-        "hfill",
-        "hspace",
-        "vspace",
-        "thinspace",
-        "enspace",
-        "space",
-        "rm",
-        "bf",
-        "it",
-        "mathrm",
-        "mathbf",
-        "mathit",
-        "mathsf",
-        "mathtt",
-        "mathcal",
-        "mathscr",
-        "boldsymbol",
-        "bm",
-        "ensuremath",
-        "overrightarrow",
-        "vec",
-        "hat",
-        "widehat",
-        "boxed",
-        "fbox",
-        "underline",
-        "emph",
-        "cancel",
-        "phantom",
-        "noindent",
-        "nonumber",
-        "text",
-        "operatorname",
-        "textnormal",
-    ]
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _STYLED_WORD = re.compile(
@@ -220,8 +55,10 @@ def clean(text: str) -> str:
     text = text.replace("=<", "<=").replace("=>", ">=").replace("==", "=").replace("&=", "=")
     text = _PACKAGE.sub("", text)
     text = re.sub(r"\^\s*\{\s*\^?\s*\\circ\s*\}|\^\s*\\circ|\\circ", r"\\deg ", text)
+    text = re.sub(r"\(?\\[pb]?mod\s*\{?\s*(\w+)\s*\}?\)?", r"\\pmod{\1}", text)
+    text = re.sub(r"\^\s*(?:\{\s*\\prime\s*\}|\\prime)", "'", text)
     text = _complete_arguments(text)
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+(?=[)\]])", "", re.sub(r"\s+", " ", text))
     return _strip_ends(text)
 
 
@@ -243,8 +80,8 @@ def _single_backslashes(text: str) -> str:
 
 
 def _unicode(text: str) -> str:
-    text = _scripts(text, _SUPERSCRIPTS, "^")
-    text = _scripts(text, _SUBSCRIPTS, "_")
+    text = _scripts(text, SUPERSCRIPTS, "^")
+    text = _scripts(text, SUBSCRIPTS, "_")
     if text.isascii():
         return text
     return unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
@@ -268,7 +105,7 @@ def _strip_delimiters(text: str) -> str:
 
 
 def _join_digits(text: str) -> str:
-    r"""Separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1\,234``, ``1 234 567``."""
+    r"""Drops separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1 234 567``."""
     text = re.sub(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\!\s*,)\s*(?=\d)", "", text)
     text = re.sub(r"(?<=\d)(?:\\[,!; ]|\\thinspace|~)\s*(?=\d{3}(?!\d))", "", text)
     return re.sub(r"(?<![\d.,/^_{])(\d{1,3})((?: \d{3})+)(?![\d/,]|\s*\\frac)", _unspaced, text)
@@ -298,9 +135,9 @@ def _command(match: re.Match[str]) -> str:
     name = match.group(1)
     if name == "text" and match.string[match.end() : match.end() + 1] == "{":
         return r"\text"
-    if name in _SYNONYMS:
-        return _SYNONYMS[name]
-    return " " if name in _LAYOUT else match.group()
+    if name in SYNONYMS:
+        return SYNONYMS[name]
+    return " " if name in LAYOUT else match.group()
 
 
 def _complete_arguments(text: str) -> str:
@@ -328,54 +165,3 @@ def _strip_ends(text: str) -> str:
             text = text[:-1]
         text = text.rstrip("\\")
     return text
-
-
-FUNCTIONS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arccot",
-        "arcsec",
-        "arccsc",
-        "sinh",
-        "cosh",
-        "tanh",
-        "coth",
-        "sech",
-        "csch",
-        "arcsinh",
-        "arccosh",
-        "arctanh",
-        "asin",
-        "acos",
-        "atan",
-        "asinh",
-        "acosh",
-        "atanh",
-        "ln",
-        "log",
-        "lg",
-        "exp",
-        "sqrt",
-        "cbrt",
-        "abs",
-        "floor",
-        "ceil",
-        "max",
-        "min",
-        "gcd",
-        "lcm",
-        "sgn",
-        "det",
-        "Re",
-        "Im",
-        "arg",
-    ]
-)

@@ -6,73 +6,20 @@ r"""What an answer is: a value, a list, a set, a tuple or interval, a matrix, re
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 from twogrpo.rewards import units
+from twogrpo.rewards.answers import (
+    Answer,
+    Decimal,
+    Listing,
+    Matrix,
+    Relation,
+    Scalar,
+    Union,
+    Words,
+)
 from twogrpo.rewards.expressions import Tree, Unreadable, parse
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """One value; `decimals` is set if it was written as a decimal number."""
-
-    tree: Tree
-    text: str
-    percent: bool = False
-    degrees: bool = False
-    units: frozenset[tuple[str, str]] = frozenset()
-    decimals: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class Decimal:
-    """A decimal number as written: its value, its last place and its significant digits."""
-
-    value: Fraction
-    last_place: Fraction
-    digits: int
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Several answers. Brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
-
-    items: tuple[Answer, ...]
-    brackets: str = ""
-
-
-@dataclass(frozen=True)
-class Union:
-    r"""Sets joined by ``\cup``."""
-
-    parts: tuple[Answer, ...]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Rows of answers."""
-
-    rows: tuple[tuple[Answer, ...], ...]
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A chain such as 1 < x <= 2 or x = 5 = 10/2: one more side than signs."""
-
-    sides: tuple[Answer, ...]
-    signs: tuple[str, ...]
-    texts: tuple[str, ...] = field(default=(), compare=False)
-
-
-@dataclass(frozen=True)
-class Words:
-    """A text answer in a canonical spelling."""
-
-    text: str
-
-
-Answer = Scalar | Listing | Union | Matrix | Relation | Words
 
 _SIGNS = re.compile(r"<=|>=|!=|=|<|>|\\(?:approx|equiv)(?![A-Za-z])")
 _SEPARATORS = re.compile(
@@ -98,6 +45,8 @@ _CANONICAL_WORDS = {
     **dict.fromkeys(("infinity", "inf", "infinite", "positive infinity", "oo"), r"\infty"),
     **dict.fromkeys(("negative infinity", "minus infinity", "-infinity", "-inf"), r"-\infty"),
 }  # fmt: skip
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MAX_ITEMS = 60
 
 
@@ -157,6 +106,8 @@ def _read_single(text: str) -> Answer:
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
     if len(parts) > 1:
         return Union(tuple(read(part) for part in parts))
+    if (proportion := _read_proportion(text)) is not None:
+        return proportion
     bracketed = _read_brackets(text)
     if bracketed is not None:
         return bracketed
@@ -260,6 +211,15 @@ def _read_scalar(text: str) -> Answer:
     )
 
 
+def _read_proportion(text: str) -> Answer | None:
+    """ "1:2:3" as the tuple of its ratios to the first number."""
+    parts = split(text, re.compile(":"))[0]
+    if len(parts) < 3 or _clock(text) is not None:
+        return None
+    trees = [parse(part) for part in parts]
+    return Listing(tuple(Scalar(("/", tree, trees[0]), "") for tree in trees), "()")
+
+
 def _ratio(text: str) -> Tree | None:
     """ "3:4" as three quarters."""
     parts = split(text, re.compile(":"))[0]
@@ -303,6 +263,24 @@ def _decimal(text: str) -> Decimal | None:
 
 def _special(text: str) -> Answer | None:
     """Words, letters of a choice and sets with a name of their own."""
+    if (wrapped := _TEXT.fullmatch(text)) is not None:
+        return _read_text(wrapped[1].strip())
+    return _named(text)
+
+
+def _read_text(content: str) -> Answer:
+    r"""The content of a ``\text{…}`` around the whole: formula, letter, list of words, or words."""
+    pieces = split(content, _SEPARATORS)[0]
+    if re.search(r"\d", content) and _clock(content) is None and not re.search("[a-z]{3}", content):
+        return read(content)
+    if len(pieces) > 1 and all(piece.strip() for piece in pieces):
+        return Listing(tuple(_read_text(piece.strip()) for piece in pieces))
+    if re.fullmatch("[A-Za-z]", content):
+        return _read_scalar(content)
+    return _named(content, wordy=True) or Words(_spelled(content))
+
+
+def _named(text: str, *, wordy: bool = False) -> Answer | None:
     letters = _letters(text)
     words = _CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
     if words in (r"\emptyset", "undefined", "yes", "no"):
@@ -311,17 +289,21 @@ def _special(text: str) -> Answer | None:
         return _read_scalar(words)
     if words == r"\mathbb{R}":
         return read(r"(-\infty,\infty)")
-    if re.fullmatch(r"\\text\s*\{[^{}]*\}|[A-Za-z][A-Za-z'’ .\-]*", text) and _is_wordy(text):
+    if wordy or (re.fullmatch(r"[A-Za-z][A-Za-z'’ .\-]*", text) and _is_wordy(text)):
         number = units.number_in_words(letters)
         if number is not None:
             return Scalar(("number", Fraction(number)), str(number))
-        return Words(re.sub(r"^(?:the|an?) (?=\w)", "", letters.lower()).strip(" ."))
+        return Words(_spelled(letters))
     return None
 
 
+def _spelled(words: str) -> str:
+    """Lower case without article and stop; days of the week in full."""
+    words = re.sub(r"^(?:the|an?) (?=\w)", "", words.lower()).strip(" .")
+    return next((day for day in _DAYS if words in (day[:3], day[:4])), words)
+
+
 def _is_wordy(text: str) -> bool:
-    if text.startswith(r"\text"):
-        return True
     if _SEPARATORS.search(text) or re.search(r"\b[a-z]\b(?! [a-z]{2})", text):
         return False
     runs = re.findall(r"[A-Za-z]+", text)
@@ -332,6 +314,8 @@ def _is_wordy(text: str) -> bool:
 
 def _is_product(run: str) -> bool:
     """Whether letters are rather a product of variables or functions than a word."""
+    if run.isupper() and len(run) > 2:
+        return False  # points or an order of things: BCD is not DCB
     run = re.sub("arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|sqrt|pi|theta|alpha|beta", "", run)
     return len(run) < 3 or not re.search("[aeiouy]", run.lower()) or set(run) <= set("abcxyz")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mpmath
 
 from twogrpo.rewards import evaluation
+from twogrpo.rewards.answers import Answer, Listing, Relation, Scalar, Union
 from twogrpo.rewards.evaluation import Undefined
-from twogrpo.rewards.reading import Answer, Listing, Relation, Scalar, Union
 
 Piece = tuple[mpmath.mpf, bool, mpmath.mpf, bool]
 """Lower end, whether it belongs to the set, upper end, whether it belongs."""

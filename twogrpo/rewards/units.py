@@ -20,8 +20,8 @@ _DIMENSIONS = {
     "speed": "mph,kph kmph kmh",
     "energy": "j joule,kj kilojoule,ev electronvolt,mev,kev,gev,erg,cal calorie,kcal",
     "temperature": "k kelvin,c celsius,f fahrenheit",
-    "other": "n newton,w watt,kw kilowatt,v volt,a amp ampere,ohm,hz hertz,khz,mhz,ghz,pa pascal,kpa,"
-    "mpa,atm,mol mole,unit,acre,hectare,point,pts,cc,dm,bit,byte,solar mass",
+    "other": "n newton,w watt,kw kilowatt,v volt,a amp ampere,ohm,hz hertz,khz,mhz,ghz,pa pascal,"
+    "kpa,mpa,atm,mol mole,unit,acre,hectare,point,pts,cc,dm,bit,byte,solar mass",
 }
 _KNOWN = {
     spelling + plural: (dimension, unit.split()[0])
@@ -31,25 +31,10 @@ _KNOWN = {
     for plural in ("", "s", "es")
     if not (plural and len(spelling) < 3)
 }
-_CASED = frozenset(["m", "g", "s", "h", "L", "l", "J", "N", "W", "V", "A", "K", "C", "F", "k"])
+_CASED = frozenset("mgshLlJNWVAKCFk")
 _MAGNITUDES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9}
 _MAGNITUDES |= {"trillion": 10**12, "dozen": 12}
-_ADJECTIVES = frozenset(
-    [
-        "square",
-        "squared",
-        "cubic",
-        "cubed",
-        "sq",
-        "cu",
-        "per",
-        "a",
-        "the",
-        "of",
-        "about",
-        "approximately",
-    ]
-)
+_ADJECTIVES = re.compile(r"square|squared|cubic|cubed|sq|cu|per|a|the|of|about|approximately")
 
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d))?"
 _TEXT_TAIL = re.compile(
@@ -104,12 +89,13 @@ def clash(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
 def number_in_words(text: str) -> int | None:
     """The value of "seven" or "twenty-one", None for other words."""
     parts = text.lower().replace("-", " ").split()
-    values = [_NUMBER_WORDS.get(part) for part in parts]
-    if len(values) == 1 and values[0] is not None:
+    values = [_NUMBER_WORDS[part] for part in parts if part in _NUMBER_WORDS]
+    if len(values) != len(parts):
+        return None
+    if len(values) == 1:
         return values[0]
-    if len(values) == 2 and None not in values and values[0] >= 20 and 0 < values[1] < 10:
-        return values[0] + values[1]
-    return None
+    tens_and_ones = len(values) == 2 and values[0] >= 20 and 0 < values[1] < 10
+    return sum(values) if tens_and_ones else None
 
 
 def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]], int]:
@@ -130,16 +116,16 @@ def _is_unit(words: str, spaced: bool, body: str) -> bool:
         return True
     numeric = not re.search(r"(?<!\\)\b[a-z]\b|\\(?!frac|sqrt|pi|deg|text)[A-Za-z]+", body)
     long = [name for name in names if len(name) > 2]
-    return numeric and bool(long) and spaced and not any(n in _MATH_WORDS for n in names)
+    return (
+        numeric and bool(long) and spaced and not any(_MATH_WORDS.fullmatch(name) for name in names)
+    )
 
 
-_MATH_WORDS = frozenset(
-    ["sin", "cos", "tan", "log", "exp", "sqrt", "cup", "cap", "pi", "and", "or", "mod"]
-)
+_MATH_WORDS = re.compile(r"sin|cos|tan|log|exp|sqrt|cup|cap|pi|and|or|mod")
 
 
 def _is_known(name: str) -> bool:
     if len(name) == 1:
         return name in _CASED
     low = name.lower()
-    return low in _KNOWN or low in _ADJECTIVES or low in _MAGNITUDES
+    return low in _KNOWN or low in _MAGNITUDES or bool(_ADJECTIVES.fullmatch(low))

@@ -6,6 +6,7 @@ module (and its torch), work inside threads and under torchrun, and need no sign
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -91,11 +92,9 @@ class WorkerPool:
     def _send(self, worker: _Worker, index: int, tasks: Sequence[Task]) -> None:
         worker.task, worker.sent = index, time.monotonic()
         assert worker.process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # it died: its closed output will say so
             worker.process.stdin.write(json.dumps(tasks[index]).encode() + b"\n")
             worker.process.stdin.flush()
-        except OSError:
-            pass  # it died: its closed output says so below
 
     def _collect(self, results: dict[int, Judgement]) -> None:
         """Waits for the next reply, death or deadline, and books it."""
@@ -154,10 +153,8 @@ class WorkerPool:
         self._selector.unregister(process.stdout)
         process.kill()
         process.stdout.close()
-        try:
+        with contextlib.suppress(OSError):  # unsent bytes of a pipe whose reader is gone
             process.stdin.close()
-        except OSError:
-            pass  # unsent bytes of a pipe whose reader is gone
         process.wait()
 
 
