@@ -1,0 +1,176 @@
+"""One generation of every algorithm, number by number, against what was recorded.
+
+Two mini-batches from a seeded random model, so that ratio and clipping matter in the second. The
+record holds, for each update, the gradient's norm and its dot product with a fixed direction: a
+flipped sign, a lost factor or another normaliser moves one of them by far more than the tolerance,
+which the mutations at the end prove.
+
+`python -m tests.test_golden` records anew; say in the commit why the numbers moved.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import CONF, compose_config, tiny_model
+from twogrpo import batches
+from twogrpo.batches import minibatches
+from twogrpo.config import Config, parse
+from twogrpo.core import advantages, surrogates
+from twogrpo.data import tiny_tokenizer
+from twogrpo.engines import build
+from twogrpo.records import Group, Prompt, Rollout, Verdict
+
+GOLDEN = Path(__file__).parent / "golden/one_generation.json"
+# On-policy rows: a preference advantage is put in place by the loop, with a reference model.
+ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml") if p.stem != "dpo")
+TOLERANCE = 1e-3  # relative; other processors and kernels differ by about 1e-5
+
+
+def small_config(algorithm: str, model_folder: Path) -> Config:
+    typed = [
+        f"algorithm={algorithm}",
+        "algorithm.group_size=4",
+        "algorithm.minibatch_scale=1",
+        "algorithm.learning_rate_scale=1",
+        "algorithm.clip_low=0.02",  # narrow, so that some tokens are clipped
+        "algorithm.clip_high=0.03",
+        "training.prompts_per_minibatch=3",
+        "training.prompts_per_generation=6",
+        "training.learning_rate=1e-3",
+        "training.warmup_updates=0",
+        "training.gradient_clip_norm=null",
+        f"model.path={model_folder}",
+        "dataset.max_response_tokens=8",
+    ]
+    return parse(compose_config(*typed), Config)
+
+
+def made_up_groups() -> list[Group]:
+    """Six groups of four with one to four right answers, tokens and lengths by a seed."""
+    generator = torch.Generator().manual_seed(7)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(2, 18, (count,), generator=generator).tolist())
+
+    return [
+        Group(
+            prompt=Prompt(str(draw), "", "", tokens(3 + draw)),
+            draw=draw,
+            generation=0,
+            rollouts=tuple(
+                Rollout(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
+            ),
+            verdicts=tuple(Verdict(float(i <= draw % 4), "") for i in range(4)),
+        )
+        for draw in range(6)
+    ]
+
+
+def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
+    """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
+    place along that direction in the end."""
+    config = small_config(algorithm, model_folder)
+    policy = build.build_policy(config, tiny_tokenizer.build())
+    generator = torch.Generator().manual_seed(11)
+    parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
+    direction = [torch.randn(p.shape, generator=generator) for p in parameters]
+
+    def along(tensors: list[Tensor]) -> float:
+        pairs = zip(tensors, direction, strict=True)
+        return sum(float((tensor.double() * way.double()).sum()) for tensor, way in pairs)
+
+    start = [parameter.detach().clone() for parameter in parameters]
+    found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
+    for batch in minibatches(made_up_groups(), policy, config, generation=0):
+        metrics = policy.update(batch)
+        found["norm"].append(metrics.gradient_norm)
+        found["along"].append(along([p.grad for p in parameters if p.grad is not None]))
+        found["clip_low"].append(metrics.clip_fraction_low)
+        found["clip_high"].append(metrics.clip_fraction_high)
+    moved = [p.detach() - before for p, before in zip(parameters, start, strict=True)]
+    return found | {"moved": [along(moved)]}
+
+
+def assert_golden(algorithm: str, model_folder: Path) -> None:
+    recorded = json.loads(GOLDEN.read_text())[algorithm]
+    actual = numbers(algorithm, model_folder)
+    assert actual.keys() == recorded.keys()
+    for name, values in recorded.items():
+        assert actual[name] == pytest.approx(values, rel=TOLERANCE, abs=1e-6), name
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_generation_is_as_recorded(algorithm, model_folder):
+    assert_golden(algorithm, model_folder)
+
+
+def test_the_second_update_is_off_policy_and_clips_on_both_sides():
+    recorded = json.loads(GOLDEN.read_text())["grpo"]
+    assert recorded["clip_low"][0] == recorded["clip_high"][0] == 0
+    assert recorded["clip_low"][1] > 0.05
+    assert recorded["clip_high"][1] > 0.05
+
+
+def mutate_advantage(change: Callable[[Tensor], Tensor]) -> dict:
+    """The table of advantages with `change` applied to the paper's."""
+
+    def mutated(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+        return change(advantages.standardised_population(rewards_PG, epsilon=epsilon))
+
+    return {**advantages.ADVANTAGES, "standardised_population": mutated}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: -a,  # a flipped sign
+        lambda a: a * 2,  # a lost or doubled factor
+        lambda a: a * (3 / 4) ** 0.5,  # the sample deviation in place of the population's
+        lambda a: a * 1.01,
+    ],
+    ids=["sign", "factor", "sample deviation", "one per cent"],
+)
+def test_a_changed_advantage_fails(change, model_folder, monkeypatch):
+    monkeypatch.setattr(batches, "ADVANTAGES", mutate_advantage(change))
+    with pytest.raises(AssertionError):
+        assert_golden("grpo", model_folder)
+
+
+def test_exchanged_clip_bounds_fail(model_folder, monkeypatch):
+    pessimistic = surrogates._pessimistic
+
+    def exchanged(ratios, advantage, *, clip_low, clip_high):
+        return pessimistic(ratios, advantage, clip_low=clip_high, clip_high=clip_low)
+
+    monkeypatch.setattr(surrogates, "_pessimistic", exchanged)
+    with pytest.raises(AssertionError):
+        assert_golden("grpo", model_folder)
+
+
+def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, monkeypatch):
+    table = batches.AGGREGATIONS
+    monkeypatch.setattr(
+        batches, "AGGREGATIONS", {**table, "sequence_mean_of_token_means": table["token_mean"]}
+    )
+    with pytest.raises(AssertionError):
+        assert_golden("grpo", model_folder)
+
+
+def record() -> None:
+    """Writes the golden file."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_model().save_pretrained(folder)
+        tiny_tokenizer.build().save_pretrained(folder)
+        found = {algorithm: numbers(algorithm, Path(folder)) for algorithm in ALGORITHMS}
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    record()

@@ -1,0 +1,76 @@
+"""2-GRPO and 16-GRPO solve a bandit with a known optimum, through the real loop.
+
+The bandit has an arm for each token: the first and only token of the response is the arm pulled,
+three of the 18 pay 1 and the others nothing, whatever the prompt. The optimum is reward 1; the
+start policy gets about 3/18. Same rollouts per mini-batch and the paper's learning rate rule.
+"""
+
+import pytest
+
+from twogrpo import train
+from twogrpo.records import Verdict
+from twogrpo.tracking import read_rows
+
+PAYING = ("3", "7", "+")
+BANDIT = [
+    "dataset.max_response_tokens=1",
+    "dataset.num_prompts=64",
+    "training.epochs=40",
+    "training.prompts_per_generation=64",
+    "training.prompts_per_minibatch=8",
+    "training.learning_rate=1e-4",
+    "training.checkpoint_every=1000",
+    "evaluation.at_end=false",
+    "evaluation.validation_every=0",
+    "tracking.kl_rollouts=0",
+]
+
+
+class Bandit:
+    grades_truncated = True
+
+    def grade(self, responses, references):
+        return [Verdict(float(response in PAYING), "pulled") for response in responses]
+
+    def close(self):
+        pass
+
+
+def learning_curve(make_run, folder, *overrides: str) -> list[float]:
+    run = make_run(*BANDIT, f"output_dir={folder}", *overrides)
+    run.reward = Bandit()
+    train.train(run)
+    return [row["reward/mean"] for row in read_rows(folder)]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "generations"),
+    [("grpo", 15), ("two_grpo", 40), ("two_grpo_rs", 30)],
+)
+def test_the_bandit_is_solved(algorithm, generations, make_run, tmp_path):
+    curve = learning_curve(
+        make_run,
+        tmp_path / "run",
+        f"algorithm={algorithm}",
+        f"training.epochs={generations}",
+    )
+    assert curve[0] < 0.4
+    assert sum(curve[-3:]) / 3 > 0.95
+
+
+def test_a_reward_that_says_nothing_teaches_nothing(make_run, tmp_path):
+    """The control: where every arm pays, all groups are dead and the policy stays what it is."""
+    run = make_run(*BANDIT, "algorithm=two_grpo", "training.epochs=3")
+
+    class Generous(Bandit):
+        def grade(self, responses, references):
+            return [Verdict(1.0, "pulled") for _ in responses]
+
+    run.reward = Generous()
+    start = [weight.clone() for _, weight in run.policy.weights()]
+    train.train(run)
+    assert run.counters.trained_on == 0
+    assert all(
+        (before == after).all()
+        for before, (_, after) in zip(start, run.policy.weights(), strict=True)
+    )
