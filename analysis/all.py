@@ -1,4 +1,8 @@
-"""Every table and figure from the records: `python -m analysis.all runs=runs out=results/cpu`."""
+"""Every table and figure from the records: `python -m analysis.all runs=runs out=results/cpu`.
+
+theory=          the folder of `python -m analysis.theory`: its covariance makes Table 2
+price_per_hour=  of a device: the ledger then has a cost
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,59 @@ from pathlib import Path
 
 from analysis import (
     claims,
+    dynamics,
     figure_1,
     figure_2,
+    figure_3,
     figure_4,
     figure_5,
+    iso,
+    ledger,
+    report,
+    resampling_cost,
     summary,
     table_1,
+    table_2,
     table_3,
     table_4,
+    time_split,
 )
-from analysis.exhibit import Build, command, write, write_csv
+from analysis.exhibit import Build, command, number, write, write_csv
 from analysis.runs import Runs
 
 EXHIBITS: tuple[Build, ...] = (
-    claims.build,
-    table_1.build,
     figure_1.build,
+    table_1.build,
+    claims.build,
     figure_2.build,
-    table_3.build,
-    table_4.build,
+    figure_3.build,
     figure_4.build,
+    table_4.build,
     figure_5.build,
+    table_3.build,
+    iso.build,
+    time_split.build,
+    resampling_cost.build,
+    dynamics.build,
 )
 
 
-def main(runs: Runs, out: Path) -> None:
-    """Writes all exhibits; a run folder is read once."""
-    for build in EXHIBITS:
-        write(build(runs), out)
+def main(
+    runs: Runs, out: Path, *, theory: str = "results/theory", price_per_hour: str = ""
+) -> None:
+    """Writes all exhibits, summary.md and the report; a run folder is read once."""
+    price = number("price_per_hour", price_per_hour) if price_per_hour else None
+    exhibits = [build(runs) for build in EXHIBITS]
+    exhibits.append(ledger.build(runs, price_per_hour=price))
+    covariance = table_2.read(Path(theory))
+    if covariance is not None:
+        exhibits.append(table_2.build(covariance))
+    for exhibit in exhibits:
+        write(exhibit, out)
     summary.write(runs, out)
+    report.write(runs, exhibits, out)
     write_csv(runs.left_out, out / "left_out.csv")
 
 
 if __name__ == "__main__":
-    command(main)
+    command(main, theory="results/theory", price_per_hour="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -112,12 +113,14 @@ class Comparison:
 
     def counts(self, arms: list[str]) -> str:
         """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""
-        seeds = sorted({len(self.seeds(arm)) for arm in arms})
         problems = sorted({self.num_problems(arm) for arm in arms if arm in self.evaluated})
-        spoken = [f"{'–'.join(map(str, seeds))} seed{'s' * (seeds != [1])}"]
-        if problems:
-            spoken.append(f"{'–'.join(map(str, problems))} problems")
-        return "n = " + ", ".join(spoken)
+        spoken = f", {'–'.join(map(str, problems))} problems" if problems else ""
+        return self.count_seeds(arms) + spoken
+
+    def count_seeds(self, arms: Iterable[str]) -> str:
+        """`n = 3 seeds` of the arms; a range where they differ."""
+        seeds = sorted({len(self.seeds(arm)) for arm in arms})
+        return f"n = {'–'.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
 
 
 @lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws

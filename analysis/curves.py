@@ -9,19 +9,21 @@ from analysis.comparison import Comparison
 WINDOW = 4  # of the moving average, as in the paper's Figure 5
 
 
-def with_clocks(steps: pd.DataFrame) -> pd.DataFrame:
-    """The steps with `spent/seconds`, `spent/tokens`, `spent/rollouts`, `spent/updates` so far.
+def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The steps with what was spent so far: `spent/` seconds, tokens, rollouts, updates, ….
 
     Seconds are those of training: all phases but validation.
     """
     phases = [n for n in map(str, steps) if n.startswith("seconds/") and n != "seconds/validate"]
     steps = steps.sort_values(["run_id", "step"])
+    updates = runs.set_index("run_id")["updates_per_generation"]
     seconds = steps[phases].sum(axis=1)
     return steps.assign(
         **{
             "spent/seconds": seconds.groupby(steps["run_id"]).cumsum(),
             "spent/tokens": steps["tokens/generated"].groupby(steps["run_id"]).cumsum(),
             "spent/rollouts": steps["rollouts/generated"],
+            "spent/updates": (steps["step"] + 1) * steps["run_id"].map(updates),
             "spent/generations": steps["step"] + 1.0,
         }
     )
@@ -40,7 +42,7 @@ def curve(comparison: Comparison, arm: str, metric: str, against: str, window: i
 
     Columns x, value, low, high, n_seeds; only steps that every seed logged.
     """
-    steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm])
+    steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm], comparison.runs)
     if metric not in steps:
         return pd.DataFrame(columns=["step", "x", "value", "low", "high", "n_seeds"])
     steps = steps.assign(value=smoothed(steps, metric, window)).dropna(subset=["value"])

@@ -136,13 +136,25 @@ def truth(key: str, value: str) -> bool:
     return value.lower() == "true"
 
 
-def command(run: Callable[[Runs, Path], None]) -> None:
-    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2."""
+def number(key: str, value: str) -> float:
+    """Raises ValueError unless the value is a number."""
     try:
-        given = arguments(sys.argv[1:], runs="runs", out="results/cpu", allow_mixed="false")
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{key}={value} is no number: give one, as {key}=2.5") from None
+
+
+def command(run: Callable[..., None], **further: str) -> None:
+    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2.
+
+    `further` are the defaults of further keys, which are handed to `run`.
+    """
+    try:
+        usual = {"runs": "runs", "out": "results/cpu", "allow_mixed": "false"}
+        given = arguments(sys.argv[1:], **usual, **further)
         mixed = truth("allow_mixed", given["allow_mixed"])
         runs = load(given["runs"], allow_mixed=mixed)
-        run(runs, Path(given["out"]))
+        run(runs, Path(given["out"]), **{key: given[key] for key in further})
     except ValueError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)

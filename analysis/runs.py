@@ -95,6 +95,10 @@ def _run_row(record: Record) -> dict[str, Any]:
         "versions": text(about.get("versions")),
         "config": text(config),
         "num_samples": int(config["evaluation"]["num_samples"]),
+        "updates_per_generation": float(
+            training.get("prompts_per_generation", 0)
+            // max(training.get("prompts_per_minibatch", 0) * scale, 1)
+        ),
         "prompts_per_minibatch": float(training.get("prompts_per_minibatch", 0) * scale),
         "learning_rate": float(training.get("learning_rate", 0) * lr_scale),
         **_totals(record),

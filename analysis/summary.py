@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,69 +14,77 @@ from analysis.exhibit import command, markdown
 from analysis.runs import Runs
 
 EMBEDDED = "chain_arithmetic"
+TOY_SCALE = (
+    "Toy scale: evidence about the code, not about the paper.",
+    "These models are thousands of times smaller than the paper's; agreement says that the "
+    "algorithms do what they should, and a disagreement is no disproof.",
+)
+EXPECTED = "What this experiment should show, and whether it did"
+READING = (
+    "Mean@n is the mean accuracy of n samples a problem, averaged over the benchmarks; retained is "
+    "its ratio to 16-GRPO's. In brackets: 95 % paired bootstrap over seeds and problems (few seeds "
+    "make it somewhat too narrow). In parentheses: what the paper published. Time is training "
+    "without any evaluation. Every number is in a CSV file beside this page."
+)
 
 
 def build(runs: Runs) -> str:
     """The page, as Markdown."""
-    settings = list(comparisons(runs))
+    settings = comparisons(runs)
     parts = [
-        f"# Results: {'; '.join(c.name for c in settings)}",
-        _scale(settings),
-        *[_headline(comparison) for comparison in settings],
-        markdown(_arms(runs)),
-        *[_expectations(c) for c in settings if c.setting[0] == EMBEDDED],
-        _verdicts(claims.build(runs).frame),
-        READING,
-        provenance(runs),
+        f"# {title(settings)}",
+        f"> **{TOY_SCALE[0]}** {TOY_SCALE[1]}" if is_toy(settings) else "",
+        *[f"**{headline(comparison)}**" for comparison in settings],
+        markdown(arms_table(runs)),
+        *[_expectations(comparison) for comparison in settings],
+        "## The paper's claims here (`claims.md`)",
+        listed(f"**{verdict}**: {names}" for verdict, names in verdicts(runs).items()),
+        f"## How to read it\n\n{READING}",
+        f"## Where it comes from\n\n{listed(provenance(runs))}",
     ]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-READING = """## How to read it
-
-Mean@n is the mean accuracy of n samples a problem, averaged over the benchmarks; retained is its
-ratio to 16-GRPO's. In brackets: 95 % paired bootstrap over seeds and problems (few seeds make it
-somewhat too narrow). In parentheses: what the paper published. Time is training without any
-evaluation. Every number is in a CSV file beside this page: `claims.csv`, `table_1.csv`, …"""
+def title(settings: Sequence[Comparison]) -> str:
+    """The page's name."""
+    return f"Results: {'; '.join(comparison.name for comparison in settings)}"
 
 
-def _scale(settings: Sequence[Comparison]) -> str:
-    if all(comparison.scale == "paper" for comparison in settings):
-        return ""
-    return (
-        "> **Toy scale: evidence about the code, not about the paper.** These models are thousands "
-        "of times smaller than the paper's; agreement says that the algorithms do what they "
-        "should, and a disagreement is no disproof."
-    )
+def is_toy(settings: Sequence[Comparison]) -> bool:
+    """Whether any setting is none of the paper's."""
+    return any(comparison.scale == "toy" for comparison in settings)
 
 
-def _headline(comparison: Comparison) -> str:
+def headline(comparison: Comparison) -> str:
+    """2-GRPO beside 16-GRPO in one sentence, and what the paper published."""
     if not {"two_grpo", BASELINE} <= set(comparison.evaluated):
-        return f"{comparison.name}: 2-GRPO and 16-GRPO are not both there, so there is no headline."
+        return f"{comparison.name}: without both 2-GRPO and 16-GRPO there is no headline."
     retained = comparison.retention("two_grpo")
     rollouts = comparison.share("two_grpo", "rollouts_generated")
     seconds = comparison.share("two_grpo", "seconds_training")
     there = published.headline("two_grpo")
     return (
-        f"**2-GRPO kept {retained.value:.1%} [{retained.low:.1%}, {retained.high:.1%}] of "
-        f"16-GRPO's average Mean@{comparison.num_samples} with {rollouts.value:.1%} of its "
-        f"rollouts and {seconds.value:.1%} of its training time** "
-        f"({comparison.name}, {comparison.counts(['two_grpo', BASELINE])}). "
+        f"2-GRPO kept {retained.value:.1%} [{retained.low:.1%}, {retained.high:.1%}] of 16-GRPO's "
+        f"average Mean@{comparison.num_samples} with {rollouts.value:.1%} of its rollouts and "
+        f"{seconds.value:.1%} of its training time ({comparison.name}, "
+        f"{comparison.counts(['two_grpo', BASELINE])}). "
         f"Published: {there.retention:.1%}, 12.5%, {there.time_share:.1%}."
     )
 
 
-def _arms(runs: Runs) -> pd.DataFrame:
+def arms_table(runs: Runs) -> pd.DataFrame:
+    """Table 1 without the single benchmarks."""
     table = table_1.build(runs).table
     assert table is not None
     wanted = ("setting", "arm", "average", "Δ", "retained", "time", "rollouts")
     return table[[name for name in table if str(name).startswith(wanted)]]
 
 
-def _expectations(comparison: Comparison) -> str:
-    """What the embedded experiment should show, and whether it did."""
-    if not {"base", BASELINE, "two_grpo", "two_grpo_rs"} <= set(comparison.evaluated):
-        return ""
+def expectations(comparison: Comparison) -> list[tuple[bool, str]]:
+    """What the embedded experiment should show, with what it did; empty for other experiments."""
+    needed = {"base", BASELINE, "two_grpo", "two_grpo_rs"}
+    if comparison.setting[0] != EMBEDDED or not needed <= set(comparison.evaluated):
+        return []
     first = comparison.benchmarks[0]
     lift = comparison.by_benchmark(BASELINE)[first][0] - comparison.by_benchmark("base")[first][0]
     rollouts = comparison.share("two_grpo", "rollouts_generated").value
@@ -84,30 +92,27 @@ def _expectations(comparison: Comparison) -> str:
     seconds = comparison.share("two_grpo", "seconds_training").value
     rs_rollouts = comparison.share("two_grpo_rs", "rollouts_generated").value
     gap = comparison.difference(BASELINE, baseline="two_grpo").value
-    closed = (
-        comparison.difference("two_grpo_rs", baseline="two_grpo").value / gap if gap > 0 else 1.0
-    )
-    found = [
+    gained = comparison.difference("two_grpo_rs", baseline="two_grpo").value
+    return [
         (lift >= 25, f"16-GRPO gains 25 points or more on {first}: {lift:+.1f}"),
         (retained >= 0.92, f"2-GRPO keeps 92 % or more: {retained:.1%}"),
         (rollouts == 0.125, f"with exactly 12.5 % of the rollouts: {rollouts:.4%}"),
         (seconds <= 0.15, f"and at most 15 % of the training time: {seconds:.1%}"),
-        (closed > 0.5, f"+RS closes most of the gap to 16-GRPO: {closed:.0%} of {gap:.1f} points"),
+        (gained > gap / 2, f"+RS closes most of the gap: {gained:.1f} of {gap:.1f} points"),
         (rs_rollouts <= 1, f"within 16-GRPO's budget of rollouts: {rs_rollouts:.1%}"),
     ]
-    lines = [f"- {'yes' if holds else '**no**'}: {text}" for holds, text in found]
-    return "## What this experiment should show, and whether it did\n\n" + "\n".join(lines)
 
 
-def _verdicts(frame: pd.DataFrame) -> str:
-    groups = [
-        f"- **{verdict}**: {', '.join(f'`{name}`' for name in rows['claim'])}"
+def verdicts(runs: Runs) -> dict[str, str]:
+    """The names of the claims by verdict."""
+    frame = claims.build(runs).frame
+    return {
+        str(verdict): ", ".join(f"`{name}`" for name in rows["claim"])
         for verdict, rows in frame.groupby("verdict", sort=False)
-    ]
-    return "## The paper's claims here (`claims.md`)\n\n" + "\n".join(groups)
+    }
 
 
-def provenance(runs: Runs) -> str:
+def provenance(runs: Runs) -> list[str]:
     """Commits, code, machines, versions, dates and what was left out."""
     frame = runs.runs.drop_duplicates("run_id")
     pairs = set(zip(frame["commit"].fillna(""), frame["commit_is_dirty"], strict=True))
@@ -118,25 +123,31 @@ def provenance(runs: Runs) -> str:
     machines = [json.loads(text) or {} for text in sorted(frame["hardware"].unique())]
     versions = [json.loads(text) or {} for text in sorted(frame["versions"].unique())]
     dates = sorted(str(started)[:10] for started in frame["started"])
-    lines = [
-        f"- {len(frame)} runs, started {dates[0]} to {dates[-1]}",
-        f"- commit {', '.join(commits)}; code {', '.join(map(str, frame['code'].unique()))}",
-        *[f"- machine: {_listed(machine)}" for machine in machines],
-        *[f"- versions: {_listed(version)}" for version in versions],
-        *[
-            f"- left out: {_plain(r.where)} ({_plain(r.reason)})"
-            for r in runs.left_out.itertuples()
-        ],
+    gone = zip(runs.left_out["where"], runs.left_out["reason"], strict=True)
+    return [
+        f"{len(frame)} runs, started {dates[0]} to {dates[-1]}",
+        f"commit {', '.join(commits)}; code {', '.join(sorted(map(str, frame['code'].unique())))}",
+        *[f"machine: {_spoken(machine)}" for machine in machines],
+        *[f"versions: {_spoken(version)}" for version in versions],
+        *[f"left out: {where} ({reason})" for where, reason in gone],
+        "made by: make figures RUNS=<folder>, that is python -m analysis.all runs=<folder>",
     ]
-    return "## Where it comes from\n\n" + "\n".join(lines)
 
 
-def _listed(values: dict[str, object]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """A Markdown list, a line an item, HTML in it made harmless."""
+    lines = [" ".join(item.replace("<", "&lt;").split()) for item in items]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _expectations(comparison: Comparison) -> str:
+    found = expectations(comparison)
+    lines = [f"{'yes' if holds else '**no**'}: {text}" for holds, text in found]
+    return f"## {EXPECTED}\n\n{listed(lines)}" if found else ""
+
+
+def _spoken(values: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
-
-
-def _plain(text: object) -> str:
-    return " ".join(str(text).replace("<", "&lt;").split())
 
 
 def write(runs: Runs, out: Path) -> None:

@@ -105,7 +105,7 @@ def _figure(settings: list[Comparison]) -> Figure:
         printed = published.table(3)
         x = printed["step"] / published.NUM_GENERATIONS * last
         axis.plot(x, printed["discard_rate"], "kx", label="published, 7B on MATH")
-        count = f"n = {len(comparison.seeds(ARM))} seeds"
+        count = comparison.count_seeds([ARM])
         heading(axis, "2-GRPO's pairs without a gradient", comparison.name, count)
         axis.set_xlabel(f"generation (published: step × {last}/{published.NUM_GENERATIONS})")
         axis.set_ylabel("share of groups")

@@ -44,7 +44,11 @@ def about(arm: str, seed: int) -> dict[str, Any]:
     }
     if arm != "base":
         config["algorithm"] |= {"minibatch_scale": scale, "learning_rate_scale": float(scale)}
-        config["training"] = {"prompts_per_minibatch": 8, "learning_rate": 5e-5}
+        config["training"] = {
+            "prompts_per_generation": 64,
+            "prompts_per_minibatch": 8,
+            "learning_rate": 5e-5,
+        }
         config["dataset"] |= {"num_prompts": 64, "seed": 0}
     return {
         "run_id": f"{arm}-seed{seed}-id",
