@@ -17,7 +17,7 @@ NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14
 # Commands that say how a formula looks, not what it says.
 _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|quad|qquad|mathrm|mathbf|mathit|text|textbf"
-    r"|textit|emph|rm|operatorname)(?![a-z])|\\[,;!: ]"
+    r"|textit|emph|rm|operatorname)(?![a-z])|\\[,;!: ()\[\]]"
 )
 _NOT_MEANT = re.compile(r"[^a-z0-9+\-*/^=<>()!|]+")
 

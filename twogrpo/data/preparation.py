@@ -38,7 +38,7 @@ def prepare(
     In this order: `no_question`, `no_answer` (empty); `not_english` (holds a Han character, if
     only English is wanted); `conflicting_answers` (the same text with different answers: all of
     them); `repeat` (the same text with the same answer: all but the first). Text is the same if
-    it is equal but for white space, and so are its images.
+    it is equal but for white space, and so are its images; answers also but for braces.
 
     Raises:
         ConfigError: a row has another schema, two rows share an id, or no row is left.
@@ -102,13 +102,18 @@ def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[
         by_content[content_id(problem.text, problem.images)].append(problem)
     kept = []
     for same in by_content.values():
-        if len({problem.answer for problem in same}) > 1:
+        if len({_spelling(problem.answer) for problem in same}) > 1:
             dropped["conflicting_answers"] += [problem.problem_id for problem in same]
         else:
             kept.append(same[0])
             for problem in same[1:]:
                 dropped["repeat"].append(problem.problem_id)
     return kept
+
+
+def _spelling(answer: str) -> str:
+    r"""The answer without what TeX does not need: `\frac{1}{3}` is `\frac13`."""
+    return re.sub(r"[\s{}$]", "", answer)
 
 
 def _check(problems: list[Problem], origin: str) -> None:

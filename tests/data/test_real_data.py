@@ -1,0 +1,80 @@
+"""The published data sets themselves: `TWOGRPO_DATA=<folder> pytest -m real_data`."""
+
+import os
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from twogrpo.data.contamination import Overlap, overlap
+from twogrpo.data.preparation import Prepared, draw, prepare
+from twogrpo.data.problems import content_id, from_path
+
+FOLDER = Path(os.environ.get("TWOGRPO_DATA", ""))
+SIZES = {"math500": 500, "amc23": 40, "minerva_math": 272, "aime25": 30, "olympiadbench": 675}
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif("TWOGRPO_DATA" not in os.environ, reason="TWOGRPO_DATA names no folder"),
+]
+
+
+def prepared(*files: str, english_only: bool = False) -> Prepared:
+    rows = chain.from_iterable(from_path(FOLDER / file) for file in files)
+    return prepare(rows, origin=files[0], english_only=english_only)
+
+
+@pytest.fixture(scope="module")
+def dapo() -> Prepared:
+    return prepared("dapo_math_17k.jsonl.gz", "dapo_math_17k_set_aside.jsonl", english_only=True)
+
+
+@pytest.fixture(scope="module")
+def overlaps(dapo: Prepared) -> dict[str, Overlap]:
+    return {name: overlap(dapo.problems, prepared(f"{name}.jsonl").problems) for name in SIZES}
+
+
+def test_dapo_has_its_published_repeats_and_chinese_rows(dapo: Prepared):
+    assert dapo.num_rows == 17_917
+    assert dapo.counts == {"not_english": 3_432, "repeat": 676, "conflicting_answers": 28}
+    assert len(dapo.problems) == 13_781
+
+
+def test_math_and_gsm8k():
+    math = prepared("math_train.jsonl.gz")
+    assert (math.num_rows, math.counts) == (7_500, {"repeat": 2})
+    gsm8k = prepared("gsm8k_train.jsonl.gz")
+    assert (gsm8k.num_rows, gsm8k.counts) == (7_473, {})
+
+
+def test_the_benchmarks_have_their_sizes_and_no_repeats():
+    for name, size in SIZES.items():
+        benchmark = prepared(f"{name}.jsonl")
+        assert (benchmark.num_rows, benchmark.counts) == (size, {})
+
+
+def test_dapo_holds_the_known_benchmark_problems(overlaps: dict[str, Overlap]):
+    equal = {name: len(found.equal) for name, found in overlaps.items()}
+    assert equal == {"math500": 7, "amc23": 8, "minerva_math": 0, "aime25": 0, "olympiadbench": 9}
+    rows = {name: sorted(chain(*found.equal.values())) for name, found in overlaps.items()}
+    amc = "14720 15263 15860 15868 15876 15885 15900 15901 16666 16683 16733"
+    assert rows["amc23"] == [f"dapo-{number}" for number in amc.split()]
+    math500 = "16667 4953 5742 5840 6090 6170 6216"
+    assert rows["math500"] == [f"dapo-{number}" for number in math500.split()]
+    olympiad = "11270 11273 11277 11278 11279 11280 127 4473 9706"
+    assert rows["olympiadbench"] == [f"dapo-{number}" for number in olympiad.split()]
+
+
+def test_math_holds_three_of_olympiadbench():
+    found = overlap(
+        prepared("math_train.jsonl.gz").problems, prepared("olympiadbench.jsonl").problems
+    )
+    numbers = sorted(int(Path(i).stem) for ids in found.equal.values() for i in ids)
+    assert numbers == [753, 815, 1087]
+
+
+def test_the_published_ids_are_the_draw(dapo: Prepared):
+    ids = (ROOT / "conf/dataset/dapo_math_sub_ids.txt").read_text().split()
+    drawn = draw(dapo.problems, 7_500, 0)
+    assert sorted(content_id(problem.text) for problem in drawn) == ids
