@@ -22,7 +22,7 @@ from twogrpo.resampling import (
     Resampling,
     SamePromptResampling,
 )
-from twogrpo.rewards.build import build_reward
+from twogrpo.rewards.build import build_checked_reward
 from twogrpo.tracking import RunRecord
 from twogrpo.train import Run
 
@@ -44,7 +44,7 @@ def assemble(config: Config) -> Run:
         config=config,
         stream=PromptStream(prompts, seed=config.seed),
         rollout=build.build_rollout(rollout, config.model, config.hardware, tokenizer),
-        reward=build_reward(config.reward),
+        reward=build_checked_reward(config.reward, [prompt.reference for prompt in prompts]),
         policy=build.build_policy(config, tokenizer),
         start_policy=build.build_start_policy(config),
         resampling=build_resampling(config),
@@ -57,7 +57,9 @@ def assemble(config: Config) -> Run:
             evaluation.max_response_tokens,
         ),
         validation=validation_prompts(config.dataset, evaluation, tokenizer, template=template),
-        benchmarks=benchmark_prompts(evaluation, tokenizer, template=template),
+        benchmarks=benchmark_prompts(evaluation, tokenizer, template=template)
+        if evaluation.at_end
+        else {},
         clock=Clock(),
         record=RunRecord(config),
     )
