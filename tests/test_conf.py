@@ -1,0 +1,197 @@
+"""Everything in conf/ composes, parses, says what it means, and differs by what it claims."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from tests.conftest import CONF, compose_config
+from twogrpo import checks, reproduce, warm_start
+from twogrpo.config import (
+    Config,
+    EvaluateConfig,
+    PrepareDataConfig,
+    PrepareModelConfig,
+    parse,
+)
+
+# The schema of every script's configuration, and what its user must type beside it.
+SCHEMAS = {
+    "train": (Config, []),
+    "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
+    "reproduce": (reproduce.ReproduceConfig, []),
+    "base": (warm_start.WarmStart, []),
+    "prepare_model": (PrepareModelConfig, ["model=tiny"]),
+    "prepare_data": (PrepareDataConfig, ["dataset=chain_arithmetic"]),
+}
+
+
+def options(group: Path) -> Iterator[str]:
+    """`group=option` for every file of a group, `experiment=table1/x` for one in a folder of it."""
+    for path in sorted(group.rglob("*.yaml")):
+        yield f"{group.name}={path.relative_to(group).with_suffix('').as_posix()}"
+
+
+def groups_of(name: str) -> list[Path]:
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    assert isinstance(config, DictConfig)
+    defaults = config.get("defaults", [])
+    named = [str(key) for entry in defaults if isinstance(entry, DictConfig) for key in entry]
+    return [CONF / key for key in named if (CONF / key).is_dir()]
+
+
+CHOICES = [
+    (name, option)
+    for name in sorted(path.stem for path in CONF.glob("*.yaml"))
+    for group in groups_of(name)
+    for option in options(group)
+]
+
+
+def compose_and_parse(name: str, *overrides: str):
+    schema, needed = SCHEMAS[name]
+    return parse(compose_config(*needed, *overrides, name=name), schema)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_script_s_configuration_parses(name):
+    compose_and_parse(name)
+
+
+def test_every_group_is_reached_by_a_script():
+    reached = {group.name for path in CONF.glob("*.yaml") for group in groups_of(path.stem)}
+    assert reached == {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"}
+
+
+@pytest.mark.parametrize(("name", "option"), CHOICES, ids=[" ".join(pair) for pair in CHOICES])
+def test_every_option_composes_and_parses(name, option, monkeypatch):
+    config = compose_and_parse(name, option)
+    if name == "train" and option.startswith(("algorithm", "training", "experiment", "evaluation")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        if option == "training=paper":  # wants more prompts than the embedded default
+            config.dataset.num_prompts = 7500
+        checks.check(config)
+
+
+def keys_and_comments(path: Path) -> Iterator[tuple[str, bool]]:
+    """Each key that the file sets, and whether a comment stands beside it, right above it, or at
+    the key that it belongs to."""
+    above, parents = False, list[tuple[int, bool]]()
+    for line in path.read_text().splitlines():
+        found = re.match(r"(\s*(?:- )?)(\w+):", line)
+        if found:
+            indent = len(found[1])
+            parents = [(depth, has) for depth, has in parents if depth < indent]
+            has_comment = "#" in line or above or any(has for _, has in parents)
+            parents.append((indent, has_comment))
+            yield found[2], has_comment
+        above = line.lstrip().startswith("#")
+
+
+# Names that hold their unit or can mean one thing only.
+OBVIOUS = re.compile(
+    r"(num_\w+|\w+_(seconds|tokens|prompts|samples|problems|rollouts|fraction|probability|size)"
+    r"|adam_\w+|wandb_\w+|checkpoints_kept|name|seed|seeds|steps|defaults|hydra|override|run|sweep|dir|subdir|job|chdir|output_subdir"
+    r"|job_logging|version|root|disable_existing_loggers|_self_)"
+)
+
+
+@pytest.mark.parametrize("group", sorted({p.parent for p in CONF.rglob("*.yaml")}), ids=str)
+def test_every_key_is_explained_in_its_group_or_by_its_name(group):
+    """One key has one meaning: a comment in one file of the group explains it in all of them."""
+    seen = [pair for path in group.glob("*.yaml") for pair in keys_and_comments(path)]
+    explained = {key for key, has_comment in seen if has_comment}
+    if "experiment" in group.parts or "scale" in group.parts:
+        others = [p for p in CONF.rglob("*.yaml") if "experiment" not in p.parts]
+        explained |= {key for p in others for key, has in keys_and_comments(p) if has}
+        explained |= {p.name for p in CONF.iterdir() if p.is_dir()}
+    bare = {key for key, _ in seen if not OBVIOUS.fullmatch(key)} - explained
+    assert not bare
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF))
+)
+def test_every_file_begins_by_saying_what_it_is(path):
+    lines = [line for line in path.read_text().splitlines() if "@package" not in line]
+    assert lines[0].startswith("# ")
+
+
+def test_the_paper_s_claim_is_the_diff_between_two_rows():
+    sixteen, two = (
+        asdict(compose_and_parse("train", f"algorithm={name}").algorithm)
+        for name in ("grpo", "two_grpo")
+    )
+    assert {key for key in sixteen if sixteen[key] != two[key]} == {
+        *("name", "group_size", "minibatch_scale", "learning_rate_scale")
+    }
+
+
+def test_resampling_changes_nothing_but_resampling():
+    two, rs = (
+        asdict(compose_and_parse("train", f"algorithm={name}").algorithm)
+        for name in ("two_grpo", "two_grpo_rs")
+    )
+    assert {key for key in two if two[key] != rs[key]} == {
+        *("name", "resampling", "resampling_budget_group_size", "on_budget_spent")
+    }
+
+
+def test_paper_scale_is_the_paper_s_table():
+    """Prompts a mini-batch, rollouts a mini-batch, learning rate, as the paper prints them."""
+    for algorithm, prompts, rate in (("grpo", 32, 1e-6), ("two_grpo", 256, 8e-6)):
+        config = compose_and_parse("train", "training=paper", f"algorithm={algorithm}")
+        assert config.prompts_per_minibatch == prompts
+        assert config.rollouts_per_minibatch == 512
+        assert config.learning_rate == pytest.approx(rate, rel=1e-12)
+        assert config.training.prompts_per_generation == 512
+        assert config.training.epochs == 10
+        assert config.training.warmup_updates == 10
+        assert (config.algorithm.clip_low, config.algorithm.clip_high) == (0.2, 0.28)
+        assert (config.rollout.temperature, config.rollout.top_p, config.rollout.top_k) == (1, 1, 0)
+        config.dataset.num_prompts = 7500
+        assert config.num_generations == 146
+
+
+@pytest.mark.parametrize("group_size", [2, 4, 8, 16])
+def test_the_ablation_keeps_prompts_and_rate_and_changes_the_rollouts(group_size):
+    config = compose_and_parse("train", "training=paper", f"algorithm.group_size={group_size}")
+    assert config.prompts_per_minibatch == 32
+    assert config.rollouts_per_minibatch == 32 * group_size
+    assert config.learning_rate == 1e-6
+
+
+def test_cpu_scale_keeps_the_paper_s_ratios():
+    paper, cpu = (
+        {
+            algorithm: compose_and_parse("train", f"training={scale}", f"algorithm={algorithm}")
+            for algorithm in ("grpo", "two_grpo", "two_grpo_rs")
+        }
+        for scale in ("paper", "cpu")
+    )
+    for scale in (paper, cpu):
+        assert len({config.rollouts_per_minibatch for config in scale.values()}) == 1
+        assert scale["two_grpo"].learning_rate == 8 * scale["grpo"].learning_rate
+        assert scale["grpo"].updates_per_generation == 16
+        assert scale["two_grpo"].updates_per_generation == 2
+        budget = scale["two_grpo_rs"].algorithm.resampling_budget_group_size
+        assert budget == scale["grpo"].algorithm.group_size
+    assert cpu["grpo"].training.epochs == paper["grpo"].training.epochs
+    assert cpu["grpo"].training.warmup_updates == paper["grpo"].training.warmup_updates
+
+
+def test_evaluation_samples_as_the_paper_does():
+    evaluation = compose_and_parse("train").evaluation
+    assert (evaluation.temperature, evaluation.top_p, evaluation.top_k) == (0.7, 0.8, 20)
+    assert evaluation.num_samples == 32
+    assert len(evaluation.benchmarks) == 5
+
+
+def test_each_value_stands_in_one_place_only():
+    """Tracking's options may repeat; elsewhere no default hides in the schema."""
+    source = (CONF.parent / "twogrpo/config.py").read_text()
+    assert not re.search(r"^    \w+: [^=\n(]+ = ", source, flags=re.MULTILINE)
