@@ -70,7 +70,8 @@ def _same_listing(reference: Answer, answer: Answer) -> bool:
         return _same_named(mine, theirs) or _matched(mine.items, theirs.items)
     if "{}" in kinds:
         return False
-    if len(mine.items) == 2 and "" not in kinds and "matrix" not in kinds and len(kinds) > 1:
+    pair = len(mine.items) == 2 and "" not in kinds and "matrix" not in kinds
+    if len(kinds) > 1 and (pair or kinds & {"[)", "(]"}):
         return False  # (1, 2] is not [1, 2)
     return all(same(a, b) for a, b in zip(mine.items, theirs.items, strict=True))
 

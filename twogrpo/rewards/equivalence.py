@@ -33,6 +33,7 @@ UNPARSED = Judgement(False, "verifier_unparsed")
 
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)?\s*[.:)]?")
 _LABELLED_CHOICE = re.compile(r"\(?([A-J])[).:]+\s+\S.*", re.DOTALL)
+_BRACKETED_PAIR = re.compile(r"\\?[(\[{][^,;]*,\S[^,;]*[)\]}]")
 _DECIMAL_COMMA = re.compile(r"-?\s*\d+,(?:\d{1,2}|\d{4,})|-?\s*0,\d+")
 
 
@@ -111,7 +112,9 @@ def _same_readings(wanted: str, given: str) -> Judgement:
 
 def _readings(text: str, other: str) -> list[Answer]:
     """What a text may mean; a comma between digits may group thousands, part items or decimals."""
-    spellings = [thousands_joined(text), text]
+    spellings = [text]
+    if not _BRACKETED_PAIR.fullmatch(text):
+        spellings.insert(0, thousands_joined(text))
     if _DECIMAL_COMMA.fullmatch(text) and "." in other:
         spellings.insert(0, text.replace(",", "."))
     if "mod" in text and "mod" not in other:

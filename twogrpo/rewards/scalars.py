@@ -15,6 +15,7 @@ from twogrpo.rewards.expressions import Tree
 MIN_ROUNDED_DIGITS = 4
 """A decimal of fewer digits is no approximation: 0.33 is not 1/3 (0.3333 is)."""
 
+_COARSER_TOLERANCE = Fraction(1, 100_000)
 _COMPOSITE_TOLERANCE = mpmath.mpf("2e-4")
 _LONG_DECIMAL = re.compile(r"\d*\.\d{3,}|\d{2,}\.\d{2,}|\d{3,}\.\d")
 
@@ -90,8 +91,11 @@ def _fraction(value: evaluation.Value) -> Fraction:
 def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction) -> bool:
     """Whether a decimal answer rounds or cuts off the reference, or a decimal reference rounds."""
     wanted, given = reference.decimals, answer.decimals
-    if given and _may_stand(given, wanted, mine) and _is_rounding(given, mine, cut=True):
-        return True
+    if given and _may_stand(given, wanted, mine):
+        # Of a reference that is a decimal itself, only its very last digits may be rounded away.
+        near = wanted is None or abs(mine - given.value) <= abs(mine) * _COARSER_TOLERANCE
+        if near and _is_rounding(given, mine, cut=wanted is None):
+            return True
     return bool(
         wanted and _may_stand(wanted, given, theirs) and _is_rounding(wanted, theirs, cut=False)
     )
