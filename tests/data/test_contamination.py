@@ -1,4 +1,4 @@
-"""Benchmark problems within a training set are found; different problems are not mistaken for them."""
+"""Benchmark problems within a training set are found; other problems are not."""
 
 import json
 

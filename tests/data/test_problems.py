@@ -74,7 +74,7 @@ def test_a_row_without_an_id_is_named_by_its_content():
     ],
 )
 def test_a_row_of_another_schema_is_refused(row):
-    with pytest.raises(ValueError, match="expected|columns"):
+    with pytest.raises(ValueError, match=r"expected|columns"):
         to_problem(row)
 
 
