@@ -129,9 +129,12 @@ def test_shipped_model_is_a_small_qwen2_that_vllm_could_serve(tmp_path):
     assert model.dtype == torch.float32
 
 
-def test_shipped_tokenizer_is_the_one_in_the_code():
-    shipped = AutoTokenizer.from_pretrained(SHIPPED)
-    assert shipped.get_vocab() == tiny_tokenizer.build().get_vocab()
+def test_shipped_tokenizer_is_the_one_in_the_code(tmp_path):
+    built, shipped = tiny_tokenizer.build(), AutoTokenizer.from_pretrained(SHIPPED)
+    built.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (SHIPPED / name).read_text() == (tmp_path / name).read_text()
+    assert shipped.get_vocab() == built.get_vocab()
     assert (shipped.pad_token, shipped.eos_token) == ("<pad>", "<eos>")
 
 

@@ -102,7 +102,7 @@ def make(config: WarmStart) -> None:
         "Mean@n %.1f %%, Pass@n %.1f %% on %s", 100 * mean, 100 * passed, config.gate.benchmark
     )
     check_gate(config.gate, mean=mean, passed=passed)
-    save(model, tokenizer, Path(config.output_dir), replace=config.replace)
+    save(model, Path(config.output_dir), replace=config.replace)
 
 
 def build_model(
@@ -209,16 +209,15 @@ def check_gate(gate: Gate, *, mean: float, passed: float) -> None:
         )
 
 
-def save(
-    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, *, replace: bool
-) -> None:
+def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
     """Write the checkpoint and its SHA256SUMS, unless the folder already pins other bytes.
 
     No generation_config.json: sampling comes from conf/ alone.
     """
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
+        # A new one: a tokenizer that has padded writes how it padded last into its file.
+        tiny_tokenizer.build().save_pretrained(scratch)
         made, pins = checksums(Path(scratch)), folder / CHECKSUMS
         if pins.exists() and pins.read_text() != made and not replace:
             raise ConfigError(
