@@ -105,6 +105,8 @@ class Reward:
     name: str
     num_workers: int | None
     deadline_seconds: float | None
+    format_weight: float
+    format_pattern: str
 
 
 @dataclass

@@ -41,7 +41,7 @@ class ProblemSamples:
             problem_id=group.prompt.prompt_id,
             num_tokens=[len(rollout.token_ids) for rollout in group.rollouts],
             finish_reasons=[rollout.finish_reason for rollout in group.rollouts],
-            is_correct=[reward == 1 for reward in group.rewards],
+            is_correct=[verdict.reason == "correct" for verdict in group.verdicts],
             reasons=[verdict.reason for verdict in group.verdicts],
             seconds=seconds,
             responses=[rollout.text for rollout in group.rollouts] if keep_text else None,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 
 from twogrpo.config import ConfigError, Reward
 from twogrpo.rewards import protocol
 from twogrpo.rewards.code_tests import CodeTests
 from twogrpo.rewards.exact_answer import ExactAnswer
+from twogrpo.rewards.format_bonus import FormatBonus
 from twogrpo.rewards.math_answer import MathAnswer
 
 REWARDS = ("exact_answer", "math_answer", "code_tests")
@@ -15,6 +18,20 @@ REWARDS = ("exact_answer", "math_answer", "code_tests")
 
 def build_reward(reward: Reward) -> protocol.Reward:
     """Raises ConfigError where the name is unknown or a value is missing."""
+    answer = _answer_reward(reward)
+    if not (reward.format_weight >= 0 and math.isfinite(reward.format_weight)):
+        raise ConfigError(f"reward.format_weight={reward.format_weight}: use 0 (none) or more")
+    if reward.format_weight == 0:
+        return answer
+    try:
+        return FormatBonus(answer, weight=reward.format_weight, pattern=reward.format_pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"reward.format_pattern={reward.format_pattern} is no regular expression ({error})"
+        ) from error
+
+
+def _answer_reward(reward: Reward) -> protocol.Reward:
     if reward.name not in REWARDS:
         raise ConfigError(f"reward.name={reward.name} is unknown: use one of {', '.join(REWARDS)}")
     if reward.name == "exact_answer":
@@ -35,9 +52,10 @@ def build_checked_reward(reward: Reward, references: Sequence[str]) -> protocol.
         ConfigError: as `build_reward`, or the verifier does not recognise enough of the answers.
     """
     built = build_reward(reward)
-    if isinstance(built, MathAnswer):
+    answer = built.answer if isinstance(built, FormatBonus) else built
+    if isinstance(answer, MathAnswer):
         try:
-            built.self_check(references)
+            answer.self_check(references)
         except ValueError as error:
             built.close()
             raise ConfigError(f"reward.name={reward.name}: {error}") from error
