@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 # `make test PY=python` uses an environment of your own (conda: environment.yml) and builds none.
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 
-.PHONY: help setup lint types test golden reproduce figures sweep base lock clean
+.PHONY: help setup lint types test golden reproduce figures theory sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,18 @@ reproduce: $(READY)  ## Run the paper's comparison on this machine (FULL=1: more
 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)
 	$(PY) -m analysis.all runs=$(RUNS) out=results/$(SCALE)
+
+# The same rollouts for each arm: 256 prompts × 16 × 6 = 256 × 2 × 48. The first run only samples the
+# start policy, 64 times a prompt.
+THEORY := .cache/theory
+TRAIN_THEORY = $(PY) scripts/train.py experiment=theory tracking=local output_dir=$(THEORY)
+theory: $(READY)  ## Check the paper's statements by number (under five minutes on two cores)
+	rm -rf $(THEORY)
+	$(TRAIN_THEORY)/base algorithm.group_size=64 training.epochs=1
+	$(TRAIN_THEORY)/runs/grpo training.epochs=6 & other=$$!; \
+	$(TRAIN_THEORY)/runs/two_grpo algorithm=two_grpo training.epochs=48 && wait $$other
+	$(TRAIN_THEORY)/runs/dpo algorithm=dpo training.epochs=48
+	$(PY) -m analysis.theory out=results/theory rollouts=$(THEORY)/base runs=$(THEORY)/runs
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16

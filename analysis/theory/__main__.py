@@ -2,7 +2,7 @@
 
 rollouts=  a run folder with cached groups of 16 or more, sampled by the start policy (step 0)
 runs=      a folder of training runs; those with cached rollouts show discard and exploration
-extra=     name:folder:model of further rollouts, as of a real model (analysis/theory/sums.py)
+real=      what was measured on real models (analysis/theory/real_model.py), if the file is there
 dimensions= of the sketch of a gradient; 0: exact
 
 What is not given is left out; the exact statements need nothing.
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.exhibit import Exhibit, arguments, write
+from analysis.exhibit import Exhibit, arguments, records, write
 from analysis.theory import (
     covariance,
     discard,
@@ -39,8 +40,8 @@ DEFAULTS = {
     "rollouts": "",
     "model": "",
     "runs": "",
-    "extra": "",
-    "num_prompts": "128",
+    "real": "results/theory/covariance_of_real_models.csv",
+    "num_prompts": "256",
     "group_size": "16",
     "dimensions": "16384",
 }
@@ -102,14 +103,14 @@ def exhibits(given: dict[str, str]) -> list[Exhibit]:
         )
     ]
     built = [expected_advantage.build(), gradient_variance.build(variance, rng)]
-    if sources:
-        measured = [
-            row
-            for source in sources
-            for row in covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
-        ]
-        built.append(covariance.build(measured))
-        built.append(what_if.build(sources[0].rewards_PG, sources[0].vectors_PGD, rng))
+    pairs = [
+        row
+        for source in sources
+        for row in covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
+    ]
+    pairs += _measured_earlier(Path(given["real"]))
+    built += [covariance.build(pairs)] if pairs else []
+    built += [what_if.build(s.rewards_PG, s.vectors_PGD, rng) for s in sources]
     base = rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
     built.append(exploration.build(runs, base))
     if any(run.groups() for run in runs):
@@ -120,22 +121,22 @@ def exhibits(given: dict[str, str]) -> list[Exhibit]:
 
 
 def _sources(given: dict[str, str]) -> list[Scored]:
-    """The rollouts of the tiny model first, then those of `extra`."""
-    dimensions, found = int(given["dimensions"]), []
-    if given["rollouts"]:
-        groups = first_groups(
-            given["rollouts"],
-            num_prompts=int(given["num_prompts"]),
-            group_size=int(given["group_size"]),
-        )
-        model = given["model"] or rollouts.start_model(given["rollouts"])
-        found.append(scored("tiny model", groups, model, dimensions=dimensions))
-    if given["extra"]:
-        name, _, rest = given["extra"].partition(":")
-        path, _, model = rest.partition(":")
-        groups = first_groups(path, num_prompts=2**30, group_size=2**30)
-        found.append(scored(name, groups, model, dimensions=4 * dimensions))
-    return found
+    """The rollouts with their gradients, if there are any."""
+    if not given["rollouts"]:
+        return []
+    groups = first_groups(
+        given["rollouts"],
+        num_prompts=int(given["num_prompts"]),
+        group_size=int(given["group_size"]),
+    )
+    model = given["model"] or rollouts.start_model(given["rollouts"])
+    return [scored("tiny model", groups, model, dimensions=int(given["dimensions"]))]
+
+
+def _measured_earlier(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return records(pd.read_csv(path).drop(columns=["measured", "machine"]))
 
 
 def main(argv: list[str]) -> None:

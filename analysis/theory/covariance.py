@@ -44,8 +44,8 @@ def grams(rewards_PG: np.ndarray, vectors_PGD: Tensor) -> Grams:
             f"only {is_mixed_P.sum()} prompts have correct and wrong responses: give rollouts of "
             "more prompts or of a stronger model"
         )
-    positive, negative = class_means(rewards_PG[is_mixed_P], vectors_PGD[is_mixed_P.tolist()])
-    positive, negative = positive.double().numpy(), negative.double().numpy()
+    positive_PD, negative_PD = class_means(rewards_PG[is_mixed_P], vectors_PGD[is_mixed_P.tolist()])
+    positive, negative = positive_PD.double().numpy(), negative_PD.double().numpy()
     return Grams(positive @ positive.T, negative @ negative.T, positive @ negative.T)
 
 
@@ -97,6 +97,8 @@ def build(measured: list[dict[str, Any]]) -> Exhibit:
     scale = np.sqrt(table["value"]["variance_positive"] * table["value"]["variance_negative"])
     figure, axes = panels(1, 1)
     axis = axes[0, 0]
+    table = table.loc[frame["source"].unique()]  # in the order given
+    scale = scale.loc[table.index]
     for offset, (statistic, label, colour, marker) in enumerate(
         (
             ("covariance", "same prompt", "#0072B2", "o"),

@@ -82,9 +82,9 @@ def build(runs: Sequence[Logged], base: Sequence[CachedGroup]) -> Exhibit:
         axes[0, 1].plot(rows["rollouts"], rows["share"], markevery=every, **look(str(key)))
     axes[0, 1].set_title(f"{count} prompts of base success < {HARD:.0%}")
     axes[0, 1].set(xlabel="rollouts spent by the run", ylabel="share solved at least once")
-    axes[0, 1].set_ylim(0, 1)
+    axes[0, 1].set_ylim(0, 1.05)
     if count:
-        axes[0, 1].legend()
+        axes[0, 1].legend(loc="lower right")
     return Exhibit("exploration", "Prop. C.4: exploration", frame, figure=figure)
 
 

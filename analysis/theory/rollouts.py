@@ -105,11 +105,27 @@ class ScoreVectors:
         """The vectors of a group's rollouts, [G, dimensions]."""
         return torch.stack([self._vector(group.prompt_tokens, tokens) for tokens in group.tokens])
 
+    def of_mean(self, prompt: tuple[int, ...], responses: Sequence[tuple[int, ...]]) -> Tensor:
+        """The mean of several responses' vectors in one pass; the forward pass in bfloat16."""
+        lengths = torch.tensor([len(response) for response in responses])
+        targets = torch.zeros(len(responses), int(lengths.max()), dtype=torch.long)
+        for row, response in enumerate(responses):
+            targets[row, : len(response)] = torch.tensor(response)
+        tokens = torch.cat([torch.tensor([prompt] * len(responses)), targets], dim=1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = self._model(tokens, use_cache=False).logits[:, len(prompt) - 1 : -1]
+        logps = logits.float().log_softmax(dim=-1).gather(-1, targets[..., None]).squeeze(-1)
+        mask = torch.arange(targets.shape[1]) < lengths[:, None]
+        return self._gradient(((logps * mask).sum(dim=1) / lengths).mean())
+
     def _vector(self, prompt: tuple[int, ...], response: tuple[int, ...]) -> Tensor:
         tokens = torch.tensor([prompt + response])
         logits = self._model(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1]
         logps = logits.log_softmax(dim=-1).gather(-1, torch.tensor(response)[:, None])
-        gradients = torch.autograd.grad(logps.mean(), self._parameters)
+        return self._gradient(logps.mean())
+
+    def _gradient(self, mean_logp: Tensor) -> Tensor:
+        gradients = torch.autograd.grad(mean_logp, self._parameters)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         return self._sketched(flat) if self._dimensions else flat
 
