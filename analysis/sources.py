@@ -131,6 +131,7 @@ def _offline_run(file: Path, where: str) -> Record:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
+    is_closed = False
     for data in _log_entries(file.read_bytes()):
         record = WandbRecord()
         try:
@@ -145,7 +146,11 @@ def _offline_run(file: Path, where: str) -> Record:
             rows.append(_values(record.history.item) | {"_step": record.history.step.num})
         elif record.HasField("summary"):
             summary |= _values(record.summary.update)
-    return Record(_about(config), str(summary.get("status", "running")), _by_step(rows), where)
+        elif record.HasField("exit"):
+            is_closed = True
+    # The last row is written after the summary: without the end of the log it may be missing.
+    status = str(summary.get("status", "running")) if is_closed else "running"
+    return Record(_about(config), status, _by_step(rows), where)
 
 
 def _log_entries(data: bytes) -> Iterator[bytes]:

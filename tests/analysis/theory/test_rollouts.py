@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analysis.theory import __main__ as command
-from analysis.theory import rollouts
+from analysis.theory import real_model, rollouts
 from analysis.theory.sums import is_right
 from tests.conftest import ROOT, tiny_model
 from twogrpo import train
@@ -121,3 +121,18 @@ def test_the_last_integer_is_the_answer() -> None:
     assert is_right("2 + 9 = 11", 11)
     assert not is_right("11 is 2 + 9", 11)
     assert not is_right("eleven", 11)
+
+
+def test_the_mean_of_responses_in_one_pass_is_the_mean_of_their_vectors(model_folder: Path) -> None:
+    vectors = rollouts.ScoreVectors(str(model_folder), dimensions=0)
+    one_by_one = vectors.of(GROUP).mean(dim=0)
+    in_one = vectors.of_mean(GROUP.prompt_tokens, GROUP.tokens)
+    # bfloat16 keeps 8 bits of a number.
+    assert (in_one - one_by_one).norm() < 0.05 * one_by_one.norm()
+
+
+def test_a_real_model_is_measured_with_date_and_machine(model_folder: Path, base: Path) -> None:
+    frame = real_model.measure(str(base), str(model_folder), name="random", dimensions=512)
+    assert set(frame["num_prompts"]) == {12}
+    assert {"covariance", "covariance_permuted"} < set(frame["statistic"])
+    assert frame["measured"].str.match(r"\d{4}-\d\d-\d\d").all()
