@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,9 +33,9 @@ def build(runs: Runs) -> str:
     """The page, as Markdown."""
     settings = comparisons(runs)
     parts = [
-        f"# {title(settings)}",
+        f"# {plain(title(settings))}",
         f"> **{TOY_SCALE[0]}** {TOY_SCALE[1]}" if is_toy(settings) else "",
-        *[f"**{headline(comparison)}**" for comparison in settings],
+        *[f"**{plain(headline(comparison))}**" for comparison in settings],
         markdown(arms_table(runs)),
         *[_expectations(comparison) for comparison in settings],
         "## The paper's claims here (`claims.md`)",
@@ -130,14 +131,18 @@ def provenance(runs: Runs) -> list[str]:
         *[f"machine: {_spoken(machine)}" for machine in machines],
         *[f"versions: {_spoken(version)}" for version in versions],
         *[f"left out: {where} ({reason})" for where, reason in gone],
-        "made by: make figures RUNS=<folder>, that is python -m analysis.all runs=<folder>",
+        "made by: make figures RUNS=FOLDER, that is python -m analysis.all runs=FOLDER",
     ]
 
 
 def listed(items: Iterable[str]) -> str:
-    """A Markdown list, a line an item, HTML in it made harmless."""
-    lines = [" ".join(item.replace("<", "&lt;").split()) for item in items]
-    return "\n".join(f"- {line}" for line in lines)
+    """A Markdown list, a line an item."""
+    return "\n".join(f"- {plain(item)}" for item in items)
+
+
+def plain(text: str) -> str:
+    """One line, with no HTML that a viewer could take for such."""
+    return " ".join(html.escape(text, quote=False).split())
 
 
 def _expectations(comparison: Comparison) -> str:
