@@ -10,6 +10,7 @@ from typing import Any
 from twogrpo.core.estimators import mean_at_k
 from twogrpo.engines.protocols import RolloutEngine, Sampling
 from twogrpo.evaluation_samples import ProblemSamples, SampleStore
+from twogrpo.lm_eval_log import write_lm_eval_log
 from twogrpo.progress import Progress
 from twogrpo.records import Prompt
 from twogrpo.rewards.protocol import Reward
@@ -132,6 +133,9 @@ def evaluate_benchmarks(
                     progress.update(progress_text(benchmark, of_benchmark + found), len(chunk))
             of_benchmark += found
         samples += of_benchmark
+        if exam.keep_text:
+            log = store.folder / f"samples_{benchmark}.jsonl"
+            write_lm_eval_log(log, prompts, of_benchmark)
         row |= BenchmarkResult.of(of_benchmark).row(benchmark)
     store.finish(samples)
     return row

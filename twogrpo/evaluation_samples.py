@@ -56,7 +56,7 @@ class SampleStore:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = key
         self._lines = folder / "samples.jsonl"
         self._found = self._read()
@@ -67,7 +67,7 @@ class SampleStore:
 
     def append(self, samples: Iterable[ProblemSamples]) -> None:
         """Adds a chunk and flushes it to disk."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with self._lines.open("a", encoding="utf-8") as file:
             if file.tell() == 0:
                 file.write(json.dumps({"key": self._key}) + "\n")
@@ -80,8 +80,8 @@ class SampleStore:
         import pyarrow  # not needed by a run that is never evaluated
         import pyarrow.parquet
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        final = self._folder / "samples.parquet"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / "samples.parquet"
         temporary = final.with_suffix(".tmp")
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(sample_rows(samples)), temporary)
         temporary.replace(final)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from tests.conftest import compose_config
@@ -114,6 +116,15 @@ def test_published_ids_choose_and_must_all_be_there(folder):
 def test_a_wrong_source_is_one_line(folder, override, message):
     with pytest.raises(ConfigError, match=message):
         prepared_dataset(config(folder, override).dataset)
+
+
+def test_pictures_are_not_silently_left_out(folder, tokenizer):
+    rows = [{"problem": "1+1=", "answer": "2", "images": [b"a picture"]}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
+    dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
+    dataset.num_prompts = 1
+    with pytest.raises(ConfigError, match="have pictures"):
+        training_prompts(dataset, tokenizer, template="plain")
 
 
 def test_a_path_that_is_not_given_is_asked_for(folder):

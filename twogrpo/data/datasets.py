@@ -226,6 +226,11 @@ def _prompts(
     key: str,
 ) -> list[Prompt]:
     """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
+    if any(problem.images for problem in problems):
+        raise ConfigError(
+            "the problems have pictures, which no policy here takes yet: use a data set of text, "
+            "or prepare it with scripts/prepare_data.py alone"
+        )
     prompts = [
         Prompt(
             prompt_id=problem.problem_id,

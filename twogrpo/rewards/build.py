@@ -39,7 +39,10 @@ def _answer_reward(reward: Reward) -> protocol.Reward:
     if reward.num_workers is None or reward.num_workers < 1:
         raise ConfigError(f"reward.num_workers={reward.num_workers}: use 1 or more")
     if reward.name == "code_tests":
-        return CodeTests(num_workers=reward.num_workers)
+        try:
+            return CodeTests(num_workers=reward.num_workers)
+        except ValueError as error:
+            raise ConfigError(f"reward.name=code_tests: {error}") from error
     if reward.deadline_seconds is None or not reward.deadline_seconds > 0:
         raise ConfigError(f"reward.deadline_seconds={reward.deadline_seconds}: use e.g. 5")
     return MathAnswer(num_workers=reward.num_workers, deadline_seconds=reward.deadline_seconds)
