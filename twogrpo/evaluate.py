@@ -16,6 +16,8 @@ from twogrpo.records import Prompt
 from twogrpo.rewards.protocol import Reward
 from twogrpo.sampling import sample_groups, score
 
+# A grading process that dies (of memory, say) is as good as one that hangs.
+TIMEOUTS = ("verifier_timeout", "verifier_died")
 Benchmarks = Mapping[str, Sequence[Prompt]]
 
 
@@ -87,7 +89,7 @@ class BenchmarkResult:
             num_correct=[sum(problem.is_correct) for problem in samples],
             tokens_mean=lengths / total,
             truncated_fraction=cut / total,
-            verifier_timeouts=sum(p.reasons.count("verifier_timeout") for p in samples),
+            verifier_timeouts=sum(r in TIMEOUTS for p in samples for r in p.reasons),
             verifier_unparsed=sum(p.reasons.count("verifier_unparsed") for p in samples),
             seconds=sum(problem.seconds for problem in samples),
         )
