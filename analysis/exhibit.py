@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,19 @@ class Exhibit:
     table: pd.DataFrame | None = None
     figure: Figure | None = None
     note: str = ""
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: figure, table, note."""
+        parts = [f"<h4>{html.escape(self.title)}</h4>"]
+        if self.figure is not None:
+            image = BytesIO()
+            self.figure.savefig(image, format="png", dpi=110)
+            data = base64.b64encode(image.getvalue()).decode()
+            alt = html.escape(self.title)
+            parts.append(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+        if self.table is not None:
+            parts.append(self.table.to_html(index=False, border=0))
+        return "\n".join([*parts, f"<p>{html.escape(self.note)}</p>"])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
