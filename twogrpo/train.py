@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from twogrpo import metrics, rollout_log
@@ -13,7 +12,7 @@ from twogrpo.batches import minibatches
 from twogrpo.clock import Clock
 from twogrpo.config import Config
 from twogrpo.data import contamination
-from twogrpo.data.datasets import PromptStream
+from twogrpo.data.datasets import PromptStream, dataset_file
 from twogrpo.engines import checkpoint
 from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
@@ -58,6 +57,9 @@ def train(run: Run) -> None:
     except BaseException:
         run.record.interrupt()
         raise
+    finally:
+        run.reward.close()
+        run.rollout.close()
 
 
 def _train(run: Run) -> None:
@@ -195,8 +197,8 @@ def finish(run: Run) -> None:
         ) as progress:
             row = evaluate_benchmarks(run.benchmarks, exam, store, progress)
         run.record.log({"step": config.num_generations, **row})
-        prepared = Path(config.dataset.path) if config.dataset.path else None
-        write_card(run.record.folder, contamination.known(prepared) if prepared else None)
+        file = dataset_file(config.dataset)
+        write_card(run.record.folder, contamination.known(file.parent) if file else None)
     run.record.finish(metrics.summary(run.record.rows()))
 
 
