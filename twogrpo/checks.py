@@ -91,6 +91,8 @@ def check_evaluation(evaluation: Evaluation) -> None:
     _check_sampling("evaluation", evaluation.temperature, evaluation.top_p, evaluation.top_k)
     if evaluation.problems_per_benchmark is not None:
         at_least("evaluation.problems_per_benchmark", evaluation.problems_per_benchmark, 1)
+    if not evaluation.benchmarks:
+        raise ConfigError("evaluation.benchmarks=[] evaluates nothing: give one or more")
     at_least("evaluation.num_samples", evaluation.num_samples, 1)
     at_least("evaluation.seed", evaluation.seed, 0)
     at_least("evaluation.max_prompt_tokens", evaluation.max_prompt_tokens, 1)

@@ -77,7 +77,10 @@ def _explain(error: HydraException) -> str:
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
     if unknown:
         return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], _keys())}"
-    return " ".join(str(error).split())
+    override = getattr(error, "override", None)
+    return (
+        f"{override}: {' '.join(str(error).split())}" if override else " ".join(str(error).split())
+    )
 
 
 def _suggest(name: str, options: Iterable[str]) -> str:

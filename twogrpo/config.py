@@ -305,6 +305,6 @@ def parse(cfg: DictConfig, schema: type[T]) -> T:
 def one_line(error: OmegaConfBaseException) -> str:
     """`key: what is wrong` from omegaconf's several lines."""
     message = str(error.msg or error).splitlines()[0]
-    if error.full_key is None or error.full_key in message:
-        return message
-    return f"{error.full_key}: {message}; see the comment beside the key in conf/"
+    if error.full_key is not None and error.full_key not in message:
+        message = f"{error.full_key}: {message}"
+    return f"{message}: see --cfg job for all keys, conf/ for what each means"

@@ -19,6 +19,7 @@ from twogrpo.records import Prompt
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Draws the validation problems, apart from the training's.
 VALIDATION_SEED = -1
+MOST_GENERATED = 100_000
 
 
 def training_prompts(
@@ -75,7 +76,8 @@ def training_problems(dataset: Dataset) -> list[Problem]:
         ConfigError: the source cannot be read, or has fewer usable problems.
     """
     if dataset.source == "generated":
-        return _generated(dataset.name, "rl_pool", dataset.num_prompts, dataset.seed)
+        _check_generator("dataset.name", dataset.name)
+        return _generated("rl_pool", dataset.num_prompts, dataset.seed, key="dataset.num_prompts")
     problems = prepared_dataset(dataset).problems
     if len(problems) < dataset.num_prompts:
         raise ConfigError(
@@ -139,7 +141,13 @@ def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
             raise ConfigError(
                 "evaluation.problems_per_benchmark=null: a generated benchmark has no end, say 100"
             )
-        return _generated(evaluation.name, benchmark, count, 0)
+        _check_generator("evaluation.name", evaluation.name)
+        if benchmark not in chain_arithmetic.BENCHMARKS:
+            raise ConfigError(
+                f"evaluation.benchmarks={benchmark} is no benchmark: "
+                f"use {', '.join(chain_arithmetic.BENCHMARKS)}"
+            )
+        return _generated(benchmark, count, 0, key="evaluation.problems_per_benchmark")
     path = _benchmark_file(evaluation.folder, benchmark)
     origin, rows = _rows(
         evaluation.source, path, evaluation.hub.get(benchmark), key="evaluation.folder"
@@ -171,19 +179,24 @@ class PromptStream:
         return self._prompts[self._order[place]]
 
 
-def _generated(name: str, split: str, count: int, seed: int) -> list[Problem]:
+def _check_generator(key: str, name: str) -> None:
     if name != "chain_arithmetic":
-        raise ConfigError(f"dataset.name={name} cannot be generated: use chain_arithmetic")
+        raise ConfigError(f"{key}={name} cannot be generated: use chain_arithmetic")
+
+
+def _generated(split: str, count: int, seed: int, *, key: str) -> list[Problem]:
+    if count > MOST_GENERATED:
+        raise ConfigError(f"{key}={count} would take minutes to draw: use {MOST_GENERATED} or less")
     try:
         problems = chain_arithmetic.problems(split, count, seed)
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{key}={count}: {error}") from error
     return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
 
 
 def _validation_problems(dataset: Dataset, count: int) -> list[Problem]:
     if dataset.source == "generated":
-        return _generated(dataset.name, "validation", count, 0)
+        return _generated("validation", count, 0, key="evaluation.validation_problems")
     problems = prepared_dataset(dataset).problems
     left = sorted(problems, key=lambda p: draw_key(p, dataset.seed))[dataset.num_prompts :]
     if len(left) < count:
