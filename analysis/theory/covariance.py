@@ -94,29 +94,37 @@ def build(measured: list[dict[str, Any]]) -> Exhibit:
     """Covariance in units of sqrt(Var(g+) Var(g−)), so that models of any size compare."""
     frame = pd.DataFrame(measured)
     table = frame.pivot(index="source", columns="statistic", values=["value", "low", "high"])
-    scale = np.sqrt(table["value"]["variance_positive"] * table["value"]["variance_negative"])
+    table = table.loc[frame["source"].unique()]  # in the order given
     figure, axes = panels(1, 1)
     axis = axes[0, 0]
-    table = table.loc[frame["source"].unique()]  # in the order given
-    scale = scale.loc[table.index]
-    for offset, (statistic, label, colour, marker) in enumerate(
-        (
-            ("covariance", "same prompt", "#0072B2", "o"),
-            ("covariance_permuted", "prompts permuted", "#D55E00", "s"),
-        )
-    ):
-        value, low, high = (table[part][statistic] / scale for part in ("value", "low", "high"))
-        places = np.arange(len(table)) + 0.12 * (2 * offset - 1)
-        errors = np.stack([value - low, high - value]).clip(min=0)
-        style = {"color": colour, "marker": marker, "linestyle": "none", "capsize": 3}
-        axis.errorbar(places, value, yerr=errors, label=label, **style)
+    _points(axis, table, "covariance", offset=-0.12, label="same prompt", colour="#0072B2")
+    _points(
+        axis, table, "covariance_permuted", offset=0.12, label="prompts permuted", colour="#D55E00"
+    )
     axis.axhline(0, color="#000000", linewidth=0.8)
     axis.set_xticks(range(len(table)), [str(source) for source in table.index])
     axis.set_xlim(-0.5, len(table) - 0.5)
-    axis.set_ylabel("correlation of g+ and g−")
+    axis.set_ylabel("Cov(g+, g−) / sqrt(Var g+ · Var g−)")
     axis.set_title("Table 2: positive and negative gradients")
     axis.legend()
     return Exhibit("covariance", "Table 2 and Prop. 4.1", frame, figure=figure)
+
+
+def _points(
+    axis: Any, table: pd.DataFrame, statistic: str, *, offset: float, label: str, colour: str
+) -> None:
+    scale = np.sqrt(table["value"]["variance_positive"] * table["value"]["variance_negative"])
+    value, low, high = (table[part][statistic] / scale for part in ("value", "low", "high"))
+    axis.errorbar(
+        np.arange(len(table)) + offset,
+        value,
+        yerr=np.stack([value - low, high - value]).clip(min=0),
+        label=label,
+        color=colour,
+        marker="o" if offset < 0 else "s",
+        linestyle="none",
+        capsize=3,
+    )
 
 
 def _trace(matrix_PP: np.ndarray) -> float:
