@@ -12,7 +12,7 @@ from twogrpo import assemble
 from twogrpo.checks import check
 from twogrpo.config import Config, ConfigError, parse
 
-REMEDY = re.compile(r"\b(use|give|make|set|lower|add|did you mean|must be|see|is here)\b")
+REMEDY = re.compile(r"\b(use|give|make|set|lower|add|name|did you mean|must be|see|is here)\b")
 RS = "algorithm=two_grpo_rs"
 
 

@@ -71,6 +71,7 @@ def test_extreme_uniforms_skip_tokens_that_were_cut_at_either_end():
     logits = torch.tensor([[-10.0, 1.0, 0.9, -10.0]])
     assert draw(0.0, logits, top_k=2) == 1
     assert draw(ALMOST_ONE, logits, top_k=2) == 2
+    assert draw(1.0, logits, top_k=2) == 2  # a number that was rounded up to 1
 
 
 def test_a_large_vocabulary_s_last_token_is_within_reach_and_never_overrun():
