@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,9 @@ from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.records import Group
 from twogrpo.resampling import Counters
 
+# Reasons for a reward of 0 that are the verifier's, not the response's: counted in every row.
+VERIFIER_FAILURES = ("verifier_timeout", "verifier_unparsed", "verifier_died")
+
 
 def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
     """About all groups drawn in a generation, those that resampling discards included.
@@ -31,6 +35,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
     rollouts = [rollout for group in drawn for rollout in group.rollouts]
     rewards = [reward for group in drawn for reward in group.rewards]
     num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+    reasons = Counter(verdict.reason for group in drawn for verdict in group.verdicts)
     mean_reward = sum(rewards) / len(rewards)
     dead = discard_rate(group.rewards for group in drawn)
     return {
@@ -44,6 +49,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
         "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts)
         / len(rollouts),
         "tokens/generated": num_tokens,
+        **{f"verdicts/{reason}": reasons[reason] for reason in VERIFIER_FAILURES},
     }
 
 

@@ -32,13 +32,14 @@ def sample_tokens(
 def truncated_logps(logits_NV: Tensor, *, temperature: float, top_p: float, top_k: int) -> Tensor:
     """Log-probabilities [N, V] in float32 after temperature, top-k and top-p; −inf where cut."""
     logits_NV = logits_NV.float() / temperature
-    if 0 < top_k < logits_NV.shape[-1]:
-        threshold_N1 = logits_NV.topk(top_k, dim=-1).values[:, -1:]
-        logits_NV = logits_NV.masked_fill(logits_NV < threshold_N1, -torch.inf)
-    logps_NV = logits_NV.log_softmax(dim=-1)
-    if top_p >= 1:
-        return logps_NV
-    sorted_NV, order_NV = logps_NV.sort(dim=-1, descending=True)
-    mass_before_NV = sorted_NV.exp().cumsum(dim=-1) - sorted_NV.exp()
-    is_cut_NV = (mass_before_NV >= top_p).scatter(-1, order_NV, mass_before_NV >= top_p)
-    return logps_NV.masked_fill(is_cut_NV, -torch.inf).log_softmax(dim=-1)
+    num_tokens = logits_NV.shape[-1]
+    num_kept = top_k if 0 < top_k < num_tokens else num_tokens
+    if num_kept == num_tokens and top_p >= 1:
+        return logits_NV.log_softmax(dim=-1)
+    # K likeliest tokens, in falling order: of a large vocabulary only these are sorted.
+    logits_NK, tokens_NK = logits_NV.topk(num_kept, dim=-1)
+    logps_NK = logits_NK.log_softmax(dim=-1)
+    if top_p < 1:
+        is_cut_NK = logps_NK.exp().cumsum(dim=-1) - logps_NK.exp() >= top_p
+        logps_NK = logps_NK.masked_fill(is_cut_NK, -torch.inf).log_softmax(dim=-1)
+    return torch.full_like(logits_NV, -torch.inf).scatter(-1, tokens_NK, logps_NK)
