@@ -1,6 +1,6 @@
 """Every table and figure from the records: `python -m analysis.all runs=runs out=results/cpu`.
 
-theory=          the folder of `python -m analysis.theory`: its covariance makes Table 2
+theory=          the folder of `python -m analysis.theory`: Table 2 and two claims come from it
 price_per_hour=  of a device: the ledger then has a cost
 """
 
@@ -33,7 +33,6 @@ from analysis.runs import Runs
 EXHIBITS: tuple[Build, ...] = (
     figure_1.build,
     table_1.build,
-    claims.build,
     figure_2.build,
     figure_3.build,
     figure_4.build,
@@ -47,22 +46,21 @@ EXHIBITS: tuple[Build, ...] = (
 )
 
 
-def main(
-    runs: Runs, out: Path, *, theory: str = "results/theory", price_per_hour: str = ""
-) -> None:
+def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, price_per_hour: str = "") -> None:
     """Writes all exhibits, summary.md and the report; a run folder is read once."""
     price = number("price_per_hour", price_per_hour) if price_per_hour else None
     exhibits = [build(runs) for build in EXHIBITS]
+    exhibits.insert(2, claims.build(runs, theory=theory))  # after the headline's figure and table
     exhibits.append(ledger.build(runs, price_per_hour=price))
     covariance = table_2.read(Path(theory))
     if covariance is not None:
         exhibits.append(table_2.build(covariance))
     for exhibit in exhibits:
         write(exhibit, out)
-    summary.write(runs, out)
-    report.write(runs, exhibits, out)
+    summary.write(runs, out, theory=theory)
+    report.write(runs, exhibits, out, theory=theory)
     write_csv(runs.left_out, out / "left_out.csv")
 
 
 if __name__ == "__main__":
-    command(main, theory="results/theory", price_per_hour="")
+    command(main, theory=claims.THEORY, price_per_hour="")

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from analysis import summary
+from analysis import claims, summary
 from analysis.comparison import comparisons
 from analysis.exhibit import Exhibit, markdown
 from analysis.exhibit import write as write_exhibit
@@ -22,13 +22,15 @@ from analysis.runs import Runs
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def write(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> None:
+def write(
+    runs: Runs, exhibits: Sequence[Exhibit], out: Path, *, theory: str = claims.THEORY
+) -> None:
     """`out/report.html` and `out/report.md`, of exhibits that are written there already."""
     listing = runs_exhibit(runs)
     write_exhibit(listing, out)
     shown = [*exhibits, listing]
     (out / "report.html").write_text(html(runs, shown, out))
-    (out / "report.md").write_text(as_markdown(runs, shown))
+    (out / "report.md").write_text(as_markdown(runs, shown, theory))
 
 
 def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
@@ -48,9 +50,9 @@ def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
     )
 
 
-def as_markdown(runs: Runs, exhibits: Sequence[Exhibit]) -> str:
+def as_markdown(runs: Runs, exhibits: Sequence[Exhibit], theory: str) -> str:
     """The summary, then a section an exhibit."""
-    parts = [summary.build(runs)]
+    parts = [summary.build(runs, theory=theory)]
     for exhibit in exhibits:
         figure = f"![{exhibit.title}]({exhibit.name}.png)" if exhibit.figure is not None else ""
         table = markdown(exhibit.table) if exhibit.table is not None else ""

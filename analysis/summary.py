@@ -29,7 +29,7 @@ READING = (
 )
 
 
-def build(runs: Runs) -> str:
+def build(runs: Runs, *, theory: str = claims.THEORY) -> str:
     """The page, as Markdown."""
     settings = comparisons(runs)
     parts = [
@@ -39,7 +39,7 @@ def build(runs: Runs) -> str:
         markdown(arms_table(runs)),
         *[_expectations(comparison) for comparison in settings],
         "## The paper's claims here (`claims.md`)",
-        listed(f"**{verdict}**: {names}" for verdict, names in verdicts(runs).items()),
+        listed(f"**{verdict}**: {names}" for verdict, names in verdicts(runs, theory).items()),
         f"## How to read it\n\n{READING}",
         f"## Where it comes from\n\n{listed(provenance(runs))}",
     ]
@@ -104,9 +104,9 @@ def expectations(comparison: Comparison) -> list[tuple[bool, str]]:
     ]
 
 
-def verdicts(runs: Runs) -> dict[str, str]:
+def verdicts(runs: Runs, theory: str) -> dict[str, str]:
     """The names of the claims by verdict."""
-    frame = claims.build(runs).frame
+    frame = claims.build(runs, theory=theory).frame
     return {
         str(verdict): ", ".join(f"`{name}`" for name in rows["claim"])
         for verdict, rows in frame.groupby("verdict", sort=False)
@@ -155,10 +155,10 @@ def _spoken(values: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
 
 
-def write(runs: Runs, out: Path) -> None:
+def write(runs: Runs, out: Path, *, theory: str = claims.THEORY) -> None:
     """`out/summary.md`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.md").write_text(build(runs))
+    (out / "summary.md").write_text(build(runs, theory=theory))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +34,7 @@ CLAIMS_COLUMNS = (
 @pytest.fixture(scope="session")
 def out(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    everything.main(runs, folder)
+    everything.main(runs, folder, theory="nowhere")
     return folder
 
 
@@ -52,12 +53,12 @@ def test_repeated_from_the_records_files_have_the_same_bytes(
     out: Path, folder: Path, tmp_path: Path
 ) -> None:
     again = load(str(folder))
-    for build in everything.EXHIBITS:
+    for build in (*everything.EXHIBITS, partial(claims.build, theory="nowhere")):
         one = build(again)
         if one.name != "figure_1":  # drawing them all once more would take half the suite's time
             one.figure = None
         exhibit.write(one, tmp_path)
-    summary.write(again, tmp_path)
+    summary.write(again, tmp_path, theory="nowhere")
     assert len(list(tmp_path.iterdir())) > 20
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes(), path.name
@@ -73,7 +74,7 @@ def test_claims_file_has_exactly_its_columns_and_the_headline(out: Path) -> None
     assert rows.loc["time_share_cpu", "measured"] == pytest.approx(0.125)
     assert rows.loc["rs_time_share_cpu", "measured"] == pytest.approx(1.0 / 4.8, rel=1e-5)
     assert rows.loc["retention_avg", "published"] == pytest.approx(0.9763, abs=1e-4)
-    assert set(rows["scale"]) == {"toy"}
+    assert set(rows["scale"].dropna()) == {"toy"}
     assert rows.loc["retention_avg", ["n_seeds", "n_problems"]].tolist() == [2, 12]
 
 
@@ -119,7 +120,7 @@ def test_another_scale_needs_no_other_code(tmp_path: Path) -> None:
     row = table_1.build(runs).frame.set_index("arm").loc["two_grpo"]
     assert row["math500_mean_published"] == 75.23
     assert row["retention_published"] == pytest.approx(40.43 / 39.94)
-    assert set(claims.build(runs).frame["scale"]) == {"paper", ""}
+    assert set(claims.build(runs, theory="nowhere").frame["scale"]) == {"paper", ""}
     assert "Toy scale" not in summary.build(runs)
     assert "MATH-500" in figure_2.build(runs).figure.axes[0].get_title(loc="left")
 
@@ -192,6 +193,23 @@ def test_table_2_reads_the_theorys_covariance(runs: Runs, tmp_path: Path) -> Non
     assert table is not None
     assert table["same prompt"].tolist() == ["0.5 [0.3, 0.7]", "0.08705"]
     assert table["p (permutation)"].tolist() == ["0.0005", "–"]
+
+
+def test_claims_about_gradients_come_from_the_theorys_files(runs: Runs, tmp_path: Path) -> None:
+    (tmp_path / "covariance.csv").write_text(
+        "source,num_prompts,statistic,value,low,high\ntiny,90,covariance,-2,-3,-1\n"
+    )
+    (tmp_path / "gradient_variance.csv").write_text(
+        "source,group_size,variance,variance_low,variance_high\n"
+        "exact,2,1,,\nexact,16,9,,\ntiny,2,1.1,0.9,1.2\ntiny,16,1.0,1,1\n"
+    )
+    rows = claims.build(runs, theory=str(tmp_path)).frame.set_index("claim")
+    assert rows.loc["gradient_covariance", "verdict"] == "not reproduced"
+    assert rows.loc["gradient_covariance", "n_problems"] == 90
+    assert rows.loc["minibatch_drives_variance", "measured"] == pytest.approx(1.1)
+    assert rows.loc["minibatch_drives_variance", "verdict"] == "reproduced"
+    without = claims.build(runs, theory="nowhere").frame.set_index("claim")
+    assert without.loc["gradient_covariance", "verdict"] == "not run"
 
 
 def test_an_arm_looks_and_is_called_the_same_everywhere() -> None:
