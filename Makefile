@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 # `make test PY=python` uses an environment of your own (conda: environment.yml) and builds none.
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 
-.PHONY: help setup lint types test golden reproduce figures theory sweep base lock clean
+.PHONY: help setup lint types test golden reproduce figures theory notebooks sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,11 @@ theory: $(READY)  ## Check the paper's statements by number (under five minutes 
 	$(TRAIN_THEORY)/runs/two_grpo algorithm=two_grpo training.epochs=48 && wait $$other
 	$(TRAIN_THEORY)/runs/dpo algorithm=dpo training.epochs=48
 	$(PY) -m analysis.theory out=results/theory rollouts=$(THEORY)/base runs=$(THEORY)/runs
+
+notebooks: $(READY)  ## Run the notebooks on the records, into results/notebooks (RUNS=folder)
+	mkdir -p results/notebooks
+	TWOGRPO_RUNS="$(abspath $(RUNS))" $(PY) -m jupyter execute analysis/*.ipynb \
+		--output="../results/notebooks/{notebook_name}"
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16

@@ -17,7 +17,7 @@ from twogrpo.tracking import ROOT, is_finished_folder
 
 @dataclass
 class Cost:
-    """What a run took its authors."""
+    """What a run is expected to take."""
 
     gpus: int
     hours: float
@@ -35,7 +35,7 @@ class Scale:
     checkpoint_overrides: list[str]
     processes: int
     launcher: str
-    published_costs: dict[str, Cost]
+    expected_costs: dict[str, Cost]
 
 
 @dataclass
@@ -93,7 +93,7 @@ def jobs(config: ReproduceConfig) -> Iterator[Job]:
             name = f"{Path(experiment).name}-seed{seed}"
             arguments = [f"experiment={experiment}", f"seed={seed}", *scale.overrides]
             job = _job(name, runs, scale.launcher, "scripts/train.py", arguments)
-            yield replace(job, cost=scale.published_costs.get(experiment))
+            yield replace(job, cost=scale.expected_costs.get(experiment))
     for checkpoint in scale.checkpoints:
         name = f"base-{Path(checkpoint).name}"
         arguments = [f"checkpoint={checkpoint}", *scale.checkpoint_overrides]
@@ -109,7 +109,7 @@ def _job(name: str, runs: Path, launcher: str, script: str, arguments: Sequence[
 def _cost(job: Job) -> str:
     if job.cost is None:
         return ""
-    return f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h as published  "
+    return f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h expected  "
 
 
 def _run_all(waiting: Sequence[Job], *, processes: int) -> None:

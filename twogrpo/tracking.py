@@ -184,7 +184,12 @@ def _about(config: Recorded) -> dict[str, Any]:
         "code": code_hash(),
         "versions": {name: _version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
-        "hardware": {"cpu": _cpu_name(), "num_cores": os.cpu_count(), "system": platform.system()},
+        "hardware": {
+            "cpu": _cpu_name(),
+            "num_cores": os.cpu_count(),
+            "num_gpus": int(config.hardware.device == "cuda"),
+            "system": platform.system(),
+        },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
