@@ -117,7 +117,9 @@ def test_summary_sums_phases_and_leaves_validation_out_of_training():
 
 
 def test_progress_says_reward_share_rollouts_and_speed():
-    row = metrics.sampling_row(GROUPS) | {"rollouts/generated": 1234, "seconds/generate": 0.5}
+    row = metrics.sampling_row(GROUPS) | {"rollouts/generated": 1234}
+    # 10 tokens were sampled: in 0.3 + 0.2 s that is 20 a second
+    row |= metrics.speed_row(row | {"seconds/generate": 0.3, "seconds/update": 0.2})
     text = metrics.progress_text(row)
     assert "reward 0.750" in text
     assert "50%" in text

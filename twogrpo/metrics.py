@@ -90,6 +90,12 @@ def kl_row(
     return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(start_logps)).item()}
 
 
+def speed_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Tokens sampled in a generation by its seconds, all phases but validation included."""
+    seconds = sum(value for name, value in row.items() if name.startswith("seconds/"))
+    return {"speed/tokens_per_second": row["tokens/generated"] / seconds}
+
+
 def counters_row(counters: Counters) -> dict[str, Any]:
     """Rollouts since the start of the run."""
     return {f"rollouts/{name}": value for name, value in asdict(counters).items()}
@@ -123,8 +129,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def progress_text(row: dict[str, Any]) -> str:
     """The row in one line for a person."""
-    seconds = sum(value for name, value in row.items() if name.startswith("seconds/"))
     return (
         f"reward {row['reward/mean']:.3f}  mixed {row['groups/contrastive_share']:.0%}  "
-        f"rollouts {row['rollouts/generated']:,}  {row['tokens/generated'] / seconds:,.0f} tok/s"
+        f"rollouts {row['rollouts/generated']:,}  {row['speed/tokens_per_second']:,.0f} tok/s"
     )

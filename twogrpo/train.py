@@ -129,7 +129,8 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
         row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
     if config.tracking.save_rollouts:
         rollout_log.append(run.record.folder, generation, drawn)
-    return row | clock.read()
+    row |= clock.read()
+    return row | metrics.speed_row(row)
 
 
 def validate(run: Run, generation: int) -> dict[str, Any]:
