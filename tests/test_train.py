@@ -23,7 +23,7 @@ BRIEF = ["evaluation.benchmarks=[longer]", "evaluation.validation_every=0"]
 
 
 def is_time(name: str) -> bool:
-    return name.split("/")[0] in ("seconds", "cpu_seconds") or name.endswith("/seconds")
+    return name.split("/")[0] in ("seconds", "cpu_seconds", "speed") or name.endswith("/seconds")
 
 
 def timeless(row: dict) -> dict:
