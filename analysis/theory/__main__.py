@@ -2,7 +2,7 @@
 
 rollouts=  a run folder with cached groups of 16 or more, sampled by the start policy (step 0)
 runs=      a folder of training runs; those with cached rollouts show discard and exploration
-real=      what was measured on real models (analysis/theory/real_model.py), if the file is there
+real=      the folder of what was measured on real models (analysis/theory/real_model.py), if any
 dimensions= of the sketch of a gradient; 0: exact
 
 What is not given is left out; the exact statements need nothing.
@@ -11,16 +11,12 @@ What is not given is left out; the exact statements need nothing.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
 
-from analysis.exhibit import Exhibit, arguments, records, write
+from analysis.exhibit import Exhibit, arguments, write
 from analysis.theory import (
     covariance,
     discard,
@@ -28,11 +24,12 @@ from analysis.theory import (
     exploration,
     gradient_cosine,
     gradient_variance,
+    real_model,
     rollouts,
     what_if,
 )
 from analysis.theory.logged import read_runs
-from analysis.theory.rollouts import CachedGroup, ScoreVectors
+from analysis.theory.rollouts import CachedGroup, Scored, scored
 
 SEED = 0
 DEFAULTS = {
@@ -40,32 +37,11 @@ DEFAULTS = {
     "rollouts": "",
     "model": "",
     "runs": "",
-    "real": "results/theory/covariance_of_real_models.csv",
+    "real": "results/theory",
     "num_prompts": "256",
     "group_size": "16",
     "dimensions": "16384",
 }
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Rewards [P, G] of cached groups and the gradient of every rollout [P, G, D]."""
-
-    name: str
-    rewards_PG: np.ndarray
-    vectors_PGD: Tensor
-
-
-def scored(name: str, groups: list[CachedGroup], model: str, *, dimensions: int) -> Scored:
-    """Groups with gradients; those of a dead group are left at 0, no sub-group of it is mixed."""
-    vectors = ScoreVectors(model, dimensions=dimensions)
-    size = dimensions or vectors.num_parameters
-    rewards_PG = rollouts.rewards_array(groups)
-    vectors_PGD = torch.zeros(*rewards_PG.shape, size)
-    for place, group in enumerate(groups):
-        if group.is_mixed:
-            vectors_PGD[place] = vectors.of(group)
-    return Scored(name, rewards_PG, vectors_PGD)
 
 
 def first_groups(path: str, *, num_prompts: int, group_size: int) -> list[CachedGroup]:
@@ -102,13 +78,14 @@ def exhibits(given: dict[str, str]) -> list[Exhibit]:
             source.name, source.rewards_PG, source.vectors_PGD, rng
         )
     ]
+    variance += real_model.measured_earlier(given["real"], "gradient_variance")
     built = [expected_advantage.build(), gradient_variance.build(variance, rng)]
     pairs = [
         row
         for source in sources
         for row in covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
     ]
-    pairs += _measured_earlier(Path(given["real"]))
+    pairs += real_model.measured_earlier(given["real"], "covariance")
     built += [covariance.build(pairs)] if pairs else []
     built += [what_if.build(s.rewards_PG, s.vectors_PGD, rng) for s in sources]
     base = rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
@@ -131,12 +108,6 @@ def _sources(given: dict[str, str]) -> list[Scored]:
     )
     model = given["model"] or rollouts.start_model(given["rollouts"])
     return [scored("tiny model", groups, model, dimensions=int(given["dimensions"]))]
-
-
-def _measured_earlier(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return records(pd.read_csv(path).drop(columns=["measured", "machine"]))
 
 
 def main(argv: list[str]) -> None:

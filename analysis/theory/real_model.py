@@ -1,10 +1,10 @@
-"""Table 2 on a real model, once, offline: its rows go into a CSV that the figure reads ever after.
+"""Table 2 and Lemma C.3 on a real model, measured once, offline: two CSV files for the figures.
 
     python -m analysis.theory.sums model=<folder> out=runs/sums
     python -m analysis.theory.real_model rollouts=runs/sums model=<folder> name=SmolLM2-135M
 
-Two backward passes a prompt, one over its correct and one over its wrong responses, in bfloat16
-with float32 gradients, sketched to `dimensions` numbers (analysis/theory/rollouts.py).
+One backward pass a rollout of every mixed group, in float32, sketched to `dimensions` numbers
+(analysis/theory/rollouts.py). Any group size up to the cached one is made of those vectors.
 """
 
 from __future__ import annotations
@@ -13,48 +13,61 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from analysis.exhibit import arguments
-from analysis.theory import covariance, rollouts
-from analysis.theory.rollouts import ScoreVectors
+from analysis.exhibit import arguments, records, write_csv
+from analysis.theory import covariance, gradient_variance
+from analysis.theory.rollouts import Scored, read, scored
 
-FILE = "covariance_of_real_models.csv"
+NUM_PARTITIONS = 16
+
+Rows = list[dict[str, Any]]
 
 
-def measure(path: str, model: str, *, name: str, dimensions: int) -> pd.DataFrame:
-    """The rows of `covariance.rows`, with when and where they were measured."""
-    groups = [group for group in rollouts.read(path) if group.is_mixed]
-    vectors = ScoreVectors(model, dimensions=dimensions)
-    means = []
-    for group in groups:
-        by_class = [
-            [tokens for tokens, r in zip(group.tokens, group.rewards, strict=True) if r == reward]
-            for reward in (1, 0)
-        ]
-        means.append(torch.stack([vectors.of_mean(group.prompt_tokens, c) for c in by_class]))
-    rewards_P2 = np.tile([1.0, 0.0], (len(groups), 1))
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(covariance.rows(name, rewards_P2, torch.stack(means), rng))
+def tables(source: Scored) -> dict[str, Rows]:
+    """The rows that each of the two figures shows of a source, by the figure's name."""
+    found = source.name, source.rewards_PG, source.vectors_PGD
+    return {
+        "covariance": covariance.rows(*found, np.random.default_rng(0)),
+        "gradient_variance": gradient_variance.measured_rows(
+            *found, np.random.default_rng(0), num_partitions=NUM_PARTITIONS
+        ),
+    }
+
+
+def save(tables: dict[str, Rows], folder: Path) -> None:
+    """`<figure>_of_real_models.csv`, with when and where it was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
     where = f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}"
-    return frame.assign(measured=time.strftime("%Y-%m-%d"), machine=where)
+    for name, rows in tables.items():
+        frame = pd.DataFrame(rows).assign(measured=time.strftime("%Y-%m-%d"), machine=where)
+        write_csv(frame, _file(folder, name))
+
+
+def measured_earlier(folder: Path | str, name: str) -> Rows:
+    """The rows saved for a figure; none where there is no file."""
+    file = _file(Path(folder), name)
+    if not file.is_file():
+        return []
+    return records(pd.read_csv(file).drop(columns=["measured", "machine"]))
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}_of_real_models.csv"
 
 
 def main() -> None:
     """The command."""
-    defaults = {"rollouts": "runs/sums", "model": "", "name": "", "dimensions": "65536"}
-    given = arguments(sys.argv[1:], out=f"results/theory/{FILE}", **defaults)
-    frame = measure(
-        given["rollouts"],
-        given["model"],
-        name=given["name"] or Path(given["model"]).name,
-        dimensions=int(given["dimensions"]),
-    )
-    Path(given["out"]).parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(given["out"], index=False, float_format="%.6g")
+    defaults = {"rollouts": "runs/sums", "model": "", "name": "", "dimensions": "65537"}
+    given = arguments(sys.argv[1:], out="results/theory", **defaults)
+    name = given["name"] or Path(given["model"]).name
+    groups = read(given["rollouts"])
+    source = scored(name, groups, given["model"], dimensions=int(given["dimensions"]))
+    save(tables(source), Path(given["out"]))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,9 @@ class ScoreVectors:
     With `dimensions` = 0 they are exact, [number of parameters]. Otherwise they are sketched: entry
     i is added with a random sign to place i mod `dimensions`. Inner products of sketches are
     unbiased for those of the vectors; the error of one has a standard deviation of at most about
-    |a| |b| sqrt(2/dimensions) (Charikar et al. 2002, "Finding frequent items in data streams").
+    |a| |b| sqrt(2/dimensions) (Charikar et al. 2002, "Finding frequent items in data streams") if
+    large entries seldom share a place. For a large model take a prime: its matrices' widths divide
+    by 64, and with a power of two a column of large entries falls on itself.
     """
 
     def __init__(self, model_folder: str, *, dimensions: int, seed: int = 0) -> None:
@@ -97,41 +99,54 @@ class ScoreVectors:
         self._dimensions = dimensions
         self.num_parameters = sum(p.numel() for p in self._parameters)
         generator = torch.Generator().manual_seed(seed)
-        padded = -(-self.num_parameters // max(dimensions, 1)) * dimensions
-        bits = torch.randint(0, 2, (padded,), dtype=torch.int8, generator=generator)
+        size = (self.num_parameters if dimensions else 0,)
+        bits = torch.randint(0, 2, size, dtype=torch.int8, generator=generator)
         self._signs = bits.mul_(2).sub_(1)
 
     def of(self, group: CachedGroup) -> Tensor:
         """The vectors of a group's rollouts, [G, dimensions]."""
         return torch.stack([self._vector(group.prompt_tokens, tokens) for tokens in group.tokens])
 
-    def of_mean(self, prompt: tuple[int, ...], responses: Sequence[tuple[int, ...]]) -> Tensor:
-        """The mean of several responses' vectors in one pass; the forward pass in bfloat16."""
-        lengths = torch.tensor([len(response) for response in responses])
-        targets = torch.zeros(len(responses), int(lengths.max()), dtype=torch.long)
-        for row, response in enumerate(responses):
-            targets[row, : len(response)] = torch.tensor(response)
-        tokens = torch.cat([torch.tensor([prompt] * len(responses)), targets], dim=1)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self._model(tokens, use_cache=False).logits[:, len(prompt) - 1 : -1]
-        logps = logits.float().log_softmax(dim=-1).gather(-1, targets[..., None]).squeeze(-1)
-        mask = torch.arange(targets.shape[1]) < lengths[:, None]
-        return self._gradient(((logps * mask).sum(dim=1) / lengths).mean())
-
     def _vector(self, prompt: tuple[int, ...], response: tuple[int, ...]) -> Tensor:
         tokens = torch.tensor([prompt + response])
-        logits = self._model(tokens, use_cache=False).logits[0, len(prompt) - 1 : -1]
+        # The token before the response predicts its first one; the prompt needs no logits.
+        kept = len(response) + 1
+        logits = self._model(tokens, use_cache=False, logits_to_keep=kept).logits[0, :-1]
         logps = logits.log_softmax(dim=-1).gather(-1, torch.tensor(response)[:, None])
-        return self._gradient(logps.mean())
+        gradients = torch.autograd.grad(logps.mean(), self._parameters)
+        flat = [gradient.flatten() for gradient in gradients]
+        return self._sketched(flat) if self._dimensions else torch.cat(flat)
 
-    def _gradient(self, mean_logp: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(mean_logp, self._parameters)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        return self._sketched(flat) if self._dimensions else flat
+    def _sketched(self, flat: list[Tensor]) -> Tensor:
+        """One parameter at a time: the whole vector of a large model is never built."""
+        sketch, start = torch.zeros(self._dimensions), 0
+        signs = self._signs.split([len(part) for part in flat])
+        for part, sign in zip(flat, signs, strict=True):
+            ends = start % self._dimensions, -(start + len(part)) % self._dimensions
+            padded = torch.nn.functional.pad(part * sign, ends)
+            sketch += padded.view(-1, self._dimensions).sum(dim=0)
+            start += len(part)
+        return sketch
 
-    def _sketched(self, flat: Tensor) -> Tensor:
-        padded = torch.nn.functional.pad(flat, (0, len(self._signs) - len(flat)))
-        return (padded * self._signs).view(-1, self._dimensions).sum(dim=0)
+
+@dataclass(frozen=True)
+class Scored:
+    """Rewards [P, G] of cached groups and the gradient of every rollout [P, G, D]."""
+
+    name: str
+    rewards_PG: np.ndarray
+    vectors_PGD: Tensor
+
+
+def scored(name: str, groups: list[CachedGroup], model: str, *, dimensions: int) -> Scored:
+    """Groups with gradients; those of a dead group are left at 0, no sub-group of it is mixed."""
+    vectors = ScoreVectors(model, dimensions=dimensions)
+    rewards_PG = rewards_array(groups)
+    vectors_PGD = torch.zeros(*rewards_PG.shape, dimensions or vectors.num_parameters)
+    for place, group in enumerate(groups):
+        if group.is_mixed:
+            vectors_PGD[place] = vectors.of(group)
+    return Scored(name, rewards_PG, vectors_PGD)
 
 
 def _group(line: dict[str, Any]) -> CachedGroup:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -123,16 +124,22 @@ def test_the_last_integer_is_the_answer() -> None:
     assert not is_right("eleven", 11)
 
 
-def test_the_mean_of_responses_in_one_pass_is_the_mean_of_their_vectors(model_folder: Path) -> None:
-    vectors = rollouts.ScoreVectors(str(model_folder), dimensions=0)
-    one_by_one = vectors.of(GROUP).mean(dim=0)
-    in_one = vectors.of_mean(GROUP.prompt_tokens, GROUP.tokens)
-    # bfloat16 keeps 8 bits of a number.
-    assert (in_one - one_by_one).norm() < 0.05 * one_by_one.norm()
+def test_a_real_model_is_measured_once_and_shown_ever_after(
+    model_folder: Path, base: Path, tmp_path: Path
+) -> None:
+    groups = [group.first(10) for group in rollouts.read(base)]
+    source = rollouts.scored("random", groups, str(model_folder), dimensions=512)
+    tables = real_model.tables(source)
+    real_model.save(tables, tmp_path)
+    saved = pd.read_csv(tmp_path / "gradient_variance_of_real_models.csv")
+    assert saved["group_size"].tolist() == [2, 4, 8]  # of ten responses
+    assert saved["measured"].str.match(r"\d{4}-\d\d-\d\d").all()
 
-
-def test_a_real_model_is_measured_with_date_and_machine(model_folder: Path, base: Path) -> None:
-    frame = real_model.measure(str(base), str(model_folder), name="random", dimensions=512)
-    assert set(frame["num_prompts"]) == {12}
-    assert {"covariance", "covariance_permuted"} < set(frame["statistic"])
-    assert frame["measured"].str.match(r"\d{4}-\d\d-\d\d").all()
+    earlier = real_model.measured_earlier(tmp_path, "gradient_variance")
+    expected = [row["variance"] for row in tables["gradient_variance"]]
+    assert [row["variance"] for row in earlier] == pytest.approx(expected, rel=1e-5)
+    given = command.DEFAULTS | {"real": str(tmp_path)}
+    frames = {exhibit.name: exhibit.frame for exhibit in command.exhibits(given)}
+    for name in ("gradient_variance", "covariance"):
+        assert "random" in set(frames[name]["source"])
+    assert real_model.measured_earlier(tmp_path / "nowhere", "covariance") == []
