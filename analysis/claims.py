@@ -151,7 +151,7 @@ def more_claims() -> list[Claim]:
             "above 0", measures.discard_rise,
         ),
         Claim(
-            "rs_update_share", "2-GRPO+RS optimises on as many rollouts as 2-GRPO",
+            "rs_update_share", "2-GRPO+RS's mini-batches have 2-GRPO's size (by construction)",
             "v3", "section on resampling", 1.0, 1 - EXACT, 1 + EXACT,
             "exactly 1", measures.share("two_grpo_rs", "rollouts_kept", "two_grpo"), is_count=True,
         ),

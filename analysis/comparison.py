@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis import published
-from analysis.arms import in_order
+from analysis.arms import MAIN, in_order
 from analysis.runs import Runs, at
 from analysis.statistics import Array, Bootstrap, Estimate, Scores, combine, interval, scores
 
@@ -38,6 +38,11 @@ class Comparison:
             self._bootstrap.seed_weights_RS(tuple(self.seeds(arm)))
         for arm in self.evaluated:
             self._bootstrap.average(self.scores(arm))
+
+    @property
+    def main_arms(self) -> list[str]:
+        """The evaluated arms of the paper's comparison; all arms of runs that have none of them."""
+        return [arm for arm in self.evaluated if arm in MAIN] or self.evaluated
 
     @property
     def name(self) -> str:

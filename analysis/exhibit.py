@@ -164,6 +164,12 @@ def command(run: Callable[..., None], **further: str) -> None:
 
     `further` are the defaults of further keys, which are handed to `run`.
     """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        keys = " ".join(
+            ["runs=runs out=results/cpu allow_mixed=false", *(f"{k}=" for k in further)]
+        )
+        print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
+        return
     try:
         usual = {"runs": "runs", "out": "results/cpu", "allow_mixed": "false"}
         given = arguments(sys.argv[1:], **usual, **further)

@@ -37,7 +37,7 @@ def build(runs: Runs) -> Exhibit:
 
 
 def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
-    arms = [key for key in comparison.evaluated if key in MAIN]
+    arms = comparison.main_arms
     rows = [_row(comparison, key) for key in arms]
     factor, unit = time_unit(max(row["seconds"] for row in rows))
     for row in rows:

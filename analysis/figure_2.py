@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import published
-from analysis.arms import MAIN
 from analysis.comparison import Comparison, comparisons
 from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
@@ -54,7 +53,7 @@ def powers_of_two(largest: int) -> list[int]:
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
-    for arm in (key for key in comparison.evaluated if key in MAIN):
+    for arm in comparison.main_arms:
         for k in powers_of_two(comparison.num_samples):
             for benchmark, draws in comparison.by_benchmark(arm, k).items():
                 estimate = interval(*draws)
@@ -86,9 +85,7 @@ def _draw(axis: Axes, benchmark: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _caption(settings: list[Comparison]) -> str:
-    return "; ".join(
-        f"{c.name}, {c.counts([a for a in c.evaluated if a in MAIN])}" for c in settings
-    )
+    return "; ".join(f"{c.name}, {c.counts(c.main_arms)}" for c in settings)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import published
-from analysis.arms import MAIN, arm, in_order
+from analysis.arms import arm, in_order
 from analysis.comparison import BASELINE, Comparison, comparisons
 from analysis.exhibit import Exhibit, main, records
 from analysis.runs import Runs
@@ -38,9 +38,8 @@ def build(runs: Runs) -> Exhibit:
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:
-    known = [arm for arm in comparison.evaluated if arm in MAIN]
     others = [arm for arm in comparison.evaluated if not arm.startswith("grpo_g")]
-    return [_row(comparison, key) for key in in_order([*known, *others])]
+    return [_row(comparison, key) for key in in_order([*comparison.main_arms, *others])]
 
 
 def _row(comparison: Comparison, key: str) -> dict[str, Any]:
@@ -102,6 +101,8 @@ def _three(name: str, estimate: Estimate) -> dict[str, float]:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
     benchmarks = [n.removesuffix("_mean") for n in map(str, frame) if n.endswith("_mean")]
     n = int(frame["n_samples"].max())
     per_unit, unit = time_unit(frame["seconds_training"].max())

@@ -77,6 +77,8 @@ def _printed(setting: tuple[str, str], key: str) -> dict[str, Any]:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
     benchmarks = [n.removesuffix("_mean") for n in map(str, frame) if n.endswith("_mean")]
     n = int(frame["n_samples"].max())
     several = len(frame[["dataset", "model"]].drop_duplicates()) > 1

@@ -26,7 +26,10 @@ _BATCH_LINES = 2_000
 
 def main() -> int:
     """The exit code: 0, or 2 if any line was bad."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.workers < 1 or not arguments.deadline > 0:
+        parser.error("--workers must be 1 or more and --deadline positive")
     grader = Grader(num_workers=arguments.workers, deadline_seconds=arguments.deadline)
     num_bad = 0
     try:

@@ -30,6 +30,11 @@ def check(config: Config) -> None:
             f"rollout.top_p={rollout.top_p} rollout.top_k={rollout.top_k}: training on a truncated "
             "distribution makes ratios against it wrong: use rollout.top_p=1 rollout.top_k=0"
         )
+    if config.algorithm.advantage == "class_balanced" and config.reward.format_weight:
+        raise ConfigError(
+            f"reward.format_weight={config.reward.format_weight}: algorithm.advantage="
+            "class_balanced needs rewards that are 0 or 1, use reward.format_weight=0"
+        )
     at_least("dataset.num_prompts", config.dataset.num_prompts, 1)
     at_least("dataset.max_prompt_tokens", config.dataset.max_prompt_tokens, 1)
     at_least("dataset.max_response_tokens", config.dataset.max_response_tokens, 1)
@@ -61,8 +66,21 @@ def check_algorithm(algorithm: Algorithm) -> None:
         raise ConfigError(f"algorithm.clip_low={algorithm.clip_low}: use a value in (0, 1]")
     positive("algorithm.clip_high", algorithm.clip_high)
     positive("algorithm.preference_beta", algorithm.preference_beta)
+    if algorithm.advantage in PAIRINGS:
+        _check_preference(algorithm)
     if algorithm.resampling != "none":
         _check_budget(algorithm)
+
+
+def _check_preference(algorithm: Algorithm) -> None:
+    """DPO is all three choices together; with another surrogate or aggregation it is nothing."""
+    wanted = {"surrogate": "log_likelihood", "aggregation": "sequence_mean_of_token_sums"}
+    for key, value in wanted.items():
+        if getattr(algorithm, key) != value:
+            raise ConfigError(
+                f"algorithm.{key}={getattr(algorithm, key)} beside algorithm.advantage="
+                f"{algorithm.advantage} is no DPO: use {value}, or algorithm=dpo for all of it"
+            )
 
 
 def check_training(training: Training) -> None:

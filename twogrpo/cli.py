@@ -47,7 +47,7 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     @functools.wraps(function)
     def guarded(cfg: DictConfig) -> None:
         try:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if _shares_its_process():
                 _run_in_own_process()
             else:
                 function(cfg)
@@ -61,6 +61,12 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     return guarded
 
 
+def _shares_its_process() -> bool:
+    """Whether this is a job of a sweep on this machine; submitit's have processes of their own."""
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and hydra.launcher._target_.endswith("BasicLauncher")
+
+
 def _run_in_own_process() -> None:
     command = [sys.executable, sys.argv[0], *HydraConfig.get().overrides.task]
     code = subprocess.run(command, check=False).returncode
@@ -71,21 +77,22 @@ def _run_in_own_process() -> None:
 def _explain(error: HydraException) -> str:
     """One line with the nearest name for what is misspelt."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        options = error.options or []
-        return f"{group}={name} is unknown: {_suggest(name, options)}"
+        group, _, name = str(error.missing_cfg_file).partition("/")
+        folder = CONF / group  # experiments lie a folder deeper, so Hydra's own list is not whole
+        options = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
+        return f"{group}={name} is unknown: {_suggest(name, options or error.options or [])}"
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
     if unknown:
         return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], _keys())}"
-    override = getattr(error, "override", None)
-    return (
-        f"{override}: {' '.join(str(error).split())}" if override else " ".join(str(error).split())
-    )
+    message, override = " ".join(str(error).split()), getattr(error, "override", None)
+    return f"{override}: {message}" if override else message
 
 
 def _suggest(name: str, options: Iterable[str]) -> str:
     options = list(options)
-    nearest = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    group = name.rpartition(".")[0]
+    same_group = [option for option in options if group and option.startswith(f"{group}.")]
+    nearest = difflib.get_close_matches(name, same_group or options, n=1, cutoff=0.5)
     if nearest:
         return f"did you mean {nearest[0]}?"
     if len(options) <= 20:

@@ -16,8 +16,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
 
-# Where a run's record lies, how it is tracked, and what changes no number beyond rounding.
-NOT_IDENTIFYING = ("run_name", "output_dir", "resume", "tracking", "hardware")
+# Beginnings of the keys that say where a run's record lies, how it is tracked and saved, and what
+# changes no number beyond rounding.
+NOT_IDENTIFYING = (
+    "run_name",
+    "output_dir",
+    "resume",
+    "tracking.",
+    "hardware.",
+    "training.checkpoint",
+    "evaluation.keep_text",
+)
 
 
 class ConfigError(ValueError):
@@ -216,7 +225,7 @@ class Config:
         """Hash of every value that can change a number beyond rounding.
 
         Two runs with the same identity and the same code are the same run; where its record lies,
-        how it is tracked and the hardware knobs are left out.
+        how it is tracked and saved, and the hardware knobs but the dtype, are left out.
         """
         return _identity(asdict(self))
 
@@ -281,9 +290,25 @@ class PrepareDataConfig:
     output_dir: str
 
 
+def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values that make a run what it is, by dotted key.
+
+    >>> identifying({"seed": 1, "hardware": {"dtype": "float32", "num_threads": 2}})
+    {'seed': 1, 'hardware.dtype': 'float32'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        key = prefix + name
+        if isinstance(value, dict):
+            flat |= identifying(value, f"{key}.")
+        elif key == "hardware.dtype" or not key.startswith(NOT_IDENTIFYING):
+            flat[key] = value
+    return flat
+
+
 def _identity(values: dict[str, Any]) -> str:
-    identifying = {key: value for key, value in values.items() if key not in NOT_IDENTIFYING}
-    return hashlib.sha256(json.dumps(identifying, sort_keys=True).encode()).hexdigest()[:16]
+    content = json.dumps(identifying(values), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

@@ -158,6 +158,6 @@ def progress_text(benchmark: str, samples: Sequence[ProblemSamples]) -> str:
     num_tokens = sum(sum(problem.num_tokens) for problem in samples)
     accuracy = BenchmarkResult.of(samples).mean
     return (
-        f"{benchmark} {accuracy:.1%}  {len(samples) / seconds:.2g} problems/s  "
+        f"{benchmark} {accuracy:.1%}  {len(samples) / seconds:,.1f} problems/s  "
         f"{num_tokens / seconds:,.0f} tok/s"
     )

@@ -27,7 +27,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config import NOT_IDENTIFYING, Config, ConfigError, EvaluateConfig
+from twogrpo.config import Config, ConfigError, EvaluateConfig, identifying
 
 ROOT = Path(__file__).resolve().parent.parent
 Recorded = Config | EvaluateConfig
@@ -90,7 +90,8 @@ class RunRecord:
             self._wandb.finish()
 
     def interrupt(self) -> None:
-        """Closes the mirror of a run that did not finish."""
+        """Says that the run stopped before its end, and closes the mirror."""
+        self._write_status("interrupted")
         if self._wandb:
             self._wandb.finish(exit_code=1)
 
@@ -213,15 +214,12 @@ def _open_wandb(config: Recorded, about: Mapping[str, Any]) -> Any:
     )
 
 
-def _first_difference(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    for key in (key for key in now if prefix or key not in NOT_IDENTIFYING):
-        if isinstance(now[key], dict) and isinstance(earlier.get(key), dict):
-            found = _first_difference(earlier[key], now[key], f"{prefix}{key}.")
-            if found:
-                return found
-        elif earlier.get(key) != now[key]:
-            return f"{prefix}{key}={earlier.get(key)} there, {now[key]} here"
-    return ""
+def _first_difference(earlier: dict[str, Any], now: dict[str, Any]) -> str:
+    there, here = identifying(earlier), identifying(now)
+    for key in here:
+        if there.get(key) != here[key]:
+            return f"{key}={there.get(key)} there, {here[key]} here"
+    return "a key is gone"
 
 
 def _git(*arguments: str) -> str:
