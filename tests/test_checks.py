@@ -22,6 +22,8 @@ WRONG_VALUES = [
     ("algorithm.group_size=0", "0"),
     ("algorithm.advantage=grpo", "grpo"),
     ("algorithm.surrogate=ppo", "ppo"),
+    # DPO is three choices together: the surrogate of GRPO stays beside this one.
+    ("algorithm.advantage=preference_over_all_pairs", "preference_over_all_pairs"),
     ("algorithm.aggregation=mean", "mean"),
     ("algorithm.resampling=always", "always"),
     ("algorithm.minibatch_scale=0", "0"),

@@ -45,6 +45,7 @@ def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]
         ("algorithm=two_gpro", ["algorithm=two_gpro", "did you mean two_grpo?"]),
         ("traning=cpu", ["traning", "did you mean training?"]),
         ("experiment=tabel1", ["experiment=tabel1"]),
+        ("experiment=cpu/two_gpro", ["experiment=cpu/two_gpro", "did you mean cpu/two_grpo"]),
         ("algorithm.group_szie=2", ["algorithm.group_szie", "did you mean algorithm.group_size?"]),
         ("+algorithm.banana=1", ["algorithm.banana"]),
         ("algorithm.group_size=two", ["algorithm.group_size", "two"]),
@@ -107,7 +108,7 @@ def test_ctrl_c_says_how_to_continue_and_the_same_command_does(shell, tmp_path, 
     assert code == 130
     assert "Traceback" not in output
     assert "the same command continues" in output
-    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "running"
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "interrupted"
     code, output = shell(*brief)
     assert code == 0, output
     steps = [row["step"] for row in tracking.read_rows(tmp_path / "run")]

@@ -251,7 +251,7 @@ def test_an_interruption_in_the_final_evaluation_continues(make_run, uninterrupt
     interrupt_at(run, "after the row", 6, Killed)
     with pytest.raises(Killed):
         train.train(run)
-    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "running"
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "interrupted"
     train.train(make_run(*ARMS["two_grpo"]))
     assert_bit_for_bit(outcome(tmp_path / "run"), expected)
 

@@ -296,7 +296,7 @@ def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> identifying({"seed": 1, "hardware": {"dtype": "float32", "num_threads": 2}})
     {'seed': 1, 'hardware.dtype': 'float32'}
     """
-    flat: dict[str, Any] = {}
+    flat = dict[str, Any]()
     for name, value in values.items():
         key = prefix + name
         if isinstance(value, dict):
