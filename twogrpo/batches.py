@@ -79,6 +79,7 @@ def weighted_sequences(
             if group.generation == generation
             else torch.tensor(rollout.sampler_logps),
             pair_weights=tuple(pair_weights),
+            images=group.prompt.images,
         )
         for (group, rollout), advantage, token_weight, pair_weights in zip(
             rollouts,

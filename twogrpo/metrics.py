@@ -82,7 +82,9 @@ def kl_row(
         return {}
     start_logps = start_policy.token_logps(
         [
-            records.Sequence(group.prompt.token_ids, rollout.token_ids, 0.0, 0.0)
+            records.Sequence(
+                group.prompt.token_ids, rollout.token_ids, 0.0, 0.0, images=group.prompt.images
+            )
             for group, rollout in pairs
         ]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,12 +11,17 @@ import torch
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question q with its reference answer; `token_ids` is the templated text."""
+    """A question q with its reference answer; `token_ids` is the templated text.
+
+    `images` are encoded pictures (PNG, JPEG); in `token_ids` each stands as a run of the model's
+    image token, one for each of the vectors that the model's vision tower makes of it.
+    """
 
     prompt_id: str
     text: str
     reference: str
     token_ids: tuple[int, ...]
+    images: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,21 @@ class Group:
         return len(set(self.rewards)) > 1
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, exact to the last bit of every float."""
-        return asdict(self)
+        """As plain JSON, exact to the last bit of every float; pictures in base64, if any."""
+        values = asdict(self)
+        images = [base64.b64encode(image).decode() for image in values["prompt"].pop("images")]
+        if images:
+            values["prompt"]["images"] = images
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Group:
         """The inverse of `to_json` after a round trip through JSON text."""
-        prompt = values["prompt"]
+        prompt = dict(values["prompt"])
+        prompt["token_ids"] = tuple(prompt["token_ids"])
+        prompt["images"] = tuple(base64.b64decode(image) for image in prompt.get("images", ()))
         return cls(
-            prompt=Prompt(**{**prompt, "token_ids": tuple(prompt["token_ids"])}),
+            prompt=Prompt(**prompt),
             draw=values["draw"],
             generation=values["generation"],
             rollouts=tuple(
@@ -99,7 +111,7 @@ class Sequence:
     `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
     policy itself (the first mini-batch after a generation). `pair_weights` says how much the
     preference for this rollout over each of its group counts (twogrpo/core/preference.py); empty
-    where no pairs are formed.
+    where no pairs are formed. `images` are its prompt's.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -108,6 +120,7 @@ class Sequence:
     token_weight: float
     old_logps: torch.Tensor | None = None
     pair_weights: tuple[float, ...] = ()
+    images: tuple[bytes, ...] = ()
 
     @property
     def num_tokens(self) -> int:
