@@ -7,13 +7,14 @@ from collections.abc import Collection
 
 import torch
 
-from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware, Training
+from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware, Rollout, Training
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.preference import PAIRINGS
 from twogrpo.core.surrogates import SURROGATES
 
 RESAMPLING = ("none", "new_prompt", "same_prompt")
+DTYPES = ("float32", "bfloat16")
 ON_BUDGET_SPENT = ("fill_with_dead_groups",)
 
 
@@ -43,7 +44,9 @@ def check(config: Config) -> None:
     if config.tracking.wandb_mode is not None:
         one_of("tracking.wandb_mode", config.tracking.wandb_mode, ("offline", "online"))
     at_least("tracking.kl_rollouts", config.tracking.kl_rollouts, 0)
+    at_least("tracking.mismatch_rollouts", config.tracking.mismatch_rollouts, 0)
     at_least("tracking.gradient_cosine_every", config.tracking.gradient_cosine_every, 0)
+    check_canary(config.rollout)
     one_of("resume", config.resume, ("auto", "never"))
     check_hardware(config.hardware)
     _check_microbatch(config)
@@ -66,6 +69,8 @@ def check_algorithm(algorithm: Algorithm) -> None:
         raise ConfigError(f"algorithm.clip_low={algorithm.clip_low}: use a value in (0, 1]")
     positive("algorithm.clip_high", algorithm.clip_high)
     positive("algorithm.preference_beta", algorithm.preference_beta)
+    if algorithm.importance_sampling_cap is not None:
+        positive("algorithm.importance_sampling_cap", algorithm.importance_sampling_cap)
     if algorithm.advantage in PAIRINGS:
         _check_preference(algorithm)
     if algorithm.resampling != "none":
@@ -155,9 +160,25 @@ def check_hardware(hardware: Hardware) -> None:
     one_of("hardware.device", hardware.device, ("cpu", "cuda"))
     if hardware.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("hardware.device=cuda: no CUDA device is here, use hardware=cpu")
-    one_of("hardware.dtype", hardware.dtype, ("float32", "bfloat16"))
-    for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens"):
+    one_of("hardware.dtype", hardware.dtype, DTYPES)
+    one_of("hardware.sampler_dtype", hardware.sampler_dtype, DTYPES)
+    for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens", "tensor_parallel_size"):
         at_least(f"hardware.{key}", getattr(hardware, key), 1)
+    positive("hardware.kv_cache_gib", hardware.kv_cache_gib)
+    if not 0 < hardware.gpu_memory_share < 1:
+        raise ConfigError(
+            f"hardware.gpu_memory_share={hardware.gpu_memory_share}: use a value in (0, 1)"
+        )
+    if hardware.sleep_level not in (0, 1, 2):
+        raise ConfigError(f"hardware.sleep_level={hardware.sleep_level}: use 0, 1 or 2")
+
+
+def check_canary(rollout: Rollout) -> None:
+    """Raises ConfigError."""
+    at_least("rollout.canary_prompts", rollout.canary_prompts, 0)
+    at_least("rollout.canary_tokens", rollout.canary_tokens, 1)
+    for dtype in DTYPES:
+        positive(f"rollout.canary_bounds.{dtype}", rollout.canary_bounds.get(dtype, math.nan))
 
 
 def _check_microbatch(config: Config) -> None:

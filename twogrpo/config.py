@@ -24,6 +24,7 @@ NOT_IDENTIFYING = (
     "resume",
     "tracking.",
     "hardware.",
+    "rollout.canary",
     "training.checkpoint",
     "evaluation.keep_text",
 )
@@ -52,6 +53,7 @@ class Algorithm:
     resampling: str
     resampling_budget_group_size: int | None
     on_budget_spent: str | None
+    importance_sampling_cap: float | None
 
 
 @dataclass
@@ -126,6 +128,9 @@ class Rollout:
     temperature: float
     top_p: float
     top_k: int
+    canary_prompts: int
+    canary_tokens: int
+    canary_bounds: dict[str, float]
 
 
 @dataclass
@@ -133,11 +138,20 @@ class Hardware:
     """Knobs that change no number beyond rounding (conf/hardware/)."""
 
     device: str
+    num_gpus: int
     num_threads: int
     dtype: str
+    sampler_dtype: str
     tokens_per_microbatch: int
-    rollouts_per_call: int
     logits_chunk_tokens: int
+    activation_checkpointing: bool
+    cpu_offload: bool
+    compile: bool
+    rollouts_per_call: int
+    kv_cache_gib: float
+    gpu_memory_share: float
+    tensor_parallel_size: int
+    sleep_level: int
 
 
 @dataclass
@@ -173,6 +187,7 @@ class Tracking:
     wandb_group: str
     progress_every_seconds: float
     kl_rollouts: int
+    mismatch_rollouts: int
     gradient_cosine_every: int
     save_rollouts: bool
 
@@ -301,7 +316,7 @@ def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         key = prefix + name
         if isinstance(value, dict):
             flat |= identifying(value, f"{key}.")
-        elif key == "hardware.dtype" or not key.startswith(NOT_IDENTIFYING):
+        elif key.endswith("dtype") or not key.startswith(NOT_IDENTIFYING):
             flat[key] = value
     return flat
 

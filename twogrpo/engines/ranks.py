@@ -1,0 +1,103 @@
+"""The processes of a run: one alone, or those that `torchrun` started.
+
+Every rank runs the same loop on the same prompts and groups. What is dear is shared out: each rank
+samples, grades and scores its share, the shares are gathered, and from then on all know all. So
+nothing above this floor asks for a rank, but for who writes the record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from twogrpo.config import ConfigError, Hardware
+
+T = TypeVar("T")
+# Longer than any phase in which one rank waits for another; a dead rank is noticed by torchrun.
+TIMEOUT = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all; `is_sharded` where `torchrun` started it, be it alone."""
+
+    rank: int
+    size: int
+    local_rank: int
+    is_sharded: bool = False
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes the run's record."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This rank's part: every `size`-th item."""
+        return list(items[self.rank :: self.size])
+
+    def gather(self, mine: Sequence[T]) -> list[T]:
+        """The items again, from the shares of all ranks, in the order that `share` found."""
+        shares = self.each(list(mine))
+        total = sum(map(len, shares))
+        return [shares[place % self.size][place // self.size] for place in range(total)]
+
+    def each(self, mine: T) -> list[T]:
+        """What every rank gave, by rank."""
+        if self.size == 1:
+            return [mine]
+        found: list[T] = [mine] * self.size
+        dist.all_gather_object(found, mine)
+        return found
+
+    def barrier(self) -> None:
+        """Waits for all."""
+        if self.size > 1:
+            dist.barrier()
+
+
+ALONE = Ranks(rank=0, size=1, local_rank=0)
+
+
+def join(hardware: Hardware) -> Ranks:
+    """Joins the process group that `torchrun` names in the environment; alone without one.
+
+    Raises:
+        ConfigError: more ranks than GPUs, or the ranks cannot find each other.
+    """
+    if "RANK" not in os.environ:
+        return ALONE
+    rank, size, local_rank = (
+        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    )
+    if hardware.device == "cuda":
+        num_gpus = torch.cuda.device_count()
+        if local_rank >= num_gpus:
+            raise ConfigError(
+                f"torchrun --nproc-per-node is more than the {num_gpus} GPUs of this machine: "
+                f"use --nproc-per-node {num_gpus} or hardware=cpu"
+            )
+        torch.cuda.set_device(local_rank)
+    if not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if hardware.device == "cuda" else "gloo"
+        try:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"the {size} ranks cannot find each other at {os.environ.get('MASTER_ADDR')}:"
+                f"{os.environ.get('MASTER_PORT')} ({reason}): give torchrun --standalone or a free "
+                "port, --master-port"
+            ) from error
+    return Ranks(rank, size, local_rank, is_sharded=True)
+
+
+def leave(ranks: Ranks) -> None:
+    """Ends what `join` began; an engine that was closed before may have done so already."""
+    if ranks.is_sharded and dist.is_initialized():
+        dist.destroy_process_group()
