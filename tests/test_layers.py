@@ -14,6 +14,7 @@ FLOORS = {
     "twogrpo.config": 1,
     "twogrpo.checks": 1,
     "twogrpo.clock": 1,
+    "twogrpo.faults": 1,
     "twogrpo.progress": 1,
     "twogrpo.records": 1,
     "twogrpo.tracking": 1,

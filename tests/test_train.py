@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from twogrpo import train
+from twogrpo.engines.checkpoint import shards
 from twogrpo.tracking import read_rows
 
 # 24 prompts × 4 epochs / 16 a generation: 6 generations. With pairs 2 mini-batches a generation.
@@ -36,7 +37,7 @@ def outcome(folder: Path) -> dict:
     return {
         "rows": [timeless(row) for row in read_rows(folder)],
         "weights": load_file(folder / "final/model.safetensors"),
-        "tensors": load_file(checkpoint / "tensors.safetensors"),
+        "tensors": {k: v for p in shards(checkpoint) for k, v in load_file(p).items()},
         "state": json.loads((checkpoint / "state.json").read_text()),
         "summary": timeless(json.loads((folder / "run.json").read_text())["summary"]),
     }

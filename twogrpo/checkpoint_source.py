@@ -8,36 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import Tensor
 
 from twogrpo.config import ConfigError, EvaluateConfig, Origin, TrainedOn
+from twogrpo.engines import checkpoint as checkpoints
 from twogrpo.engines import hub
 from twogrpo.engines.build import ROOT
 
 
 @dataclass(frozen=True)
 class Source:
-    """`tensors` is a training checkpoint's file, to be loaded over the model at `model_path`."""
+    """`training` is a training checkpoint, to be loaded over the model at `model_path`."""
 
     name: str
     model_path: str
-    tensors: Path | None = None
+    training: Path | None = None
     run: dict[str, Any] | None = None
     step: int = 0
 
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
+    def weights(self) -> dict[str, Tensor]:
         """A training checkpoint's parameters by their names."""
-        assert self.tensors is not None
-        with safe_open(self.tensors, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - not a dict
-                if name.startswith("weight/"):
-                    yield name.removeprefix("weight/"), file.get_tensor(name)
+        assert self.training is not None
+        return checkpoints.read_weights(self.training)
 
 
 def find(checkpoint: str, revision: str | None) -> Source:
@@ -88,12 +84,12 @@ def _of_run(folder: Path) -> Source:
     if (folder / "final" / "config.json").is_file():
         steps = [json.loads(line)["step"] for line in _lines(folder / "metrics.jsonl")]
         return Source(folder.name, str(folder / "final"), run=run, step=max(steps, default=0))
-    checkpoints = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
-    if not checkpoints:
+    saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
+    if not saved:
         raise ConfigError(
             f"checkpoint={folder} is a run without a checkpoint yet: let it train, or give another"
         )
-    return _of_training_checkpoint(checkpoints[-1])
+    return _of_training_checkpoint(saved[-1])
 
 
 def _of_training_checkpoint(folder: Path) -> Source:
@@ -107,7 +103,7 @@ def _of_training_checkpoint(folder: Path) -> Source:
     return Source(
         name=f"{run_folder.name}-{folder.name}",
         model_path=run["config"]["model"]["path"],
-        tensors=folder / "tensors.safetensors",
+        training=folder,
         run=run,
         step=_read_json(folder / "state.json")["generation"],
     )
@@ -115,13 +111,8 @@ def _of_training_checkpoint(folder: Path) -> Source:
 
 def _sha256(source: Source) -> str:
     """Of the files of weights, in the order of their names."""
-    files = (
-        [source.tensors]
-        if source.tensors
-        else sorted(Path(source.model_path).glob("*.safetensors"))
-    )
     digest = hashlib.sha256()
-    for path in files:
+    for path in sorted((source.training or Path(source.model_path)).glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config import ConfigError, one_line
+from twogrpo.faults import Fault
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 EXIT_USAGE = 2
@@ -38,7 +39,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Decorates what `@hydra.main` decorates: a ConfigError exits with 2, Ctrl-C with 130.
+    """Decorates what `@hydra.main` decorates: a ConfigError exits with 2, Ctrl-C with 130, a Fault
+    with the code that twogrpo/faults.py says.
 
     In a multirun each job becomes a process of its own: threads, random state and process groups
     of one cannot leak into the next.
@@ -55,6 +57,8 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             _fail(str(error), EXIT_USAGE)
         except OmegaConfBaseException as error:
             _fail(one_line(error), EXIT_USAGE)
+        except Fault as fault:
+            _fail(str(fault), fault.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
 

@@ -76,9 +76,9 @@ def _exam(config: EvaluateConfig, rollout: RolloutEngine) -> Exam:
 
 def _rollout(config: EvaluateConfig, source: Source, tokenizer: Any) -> RolloutEngine:
     rollout = build.build_rollout(config.rollout, config.model, config.hardware, tokenizer)
-    if source.tensors is not None:
+    if source.training is not None:
         model = build.load_model(config.model)
-        for name, tensor in source.weights():
+        for name, tensor in source.weights().items():
             model.get_parameter(name).data.copy_(tensor)
         rollout.load(model.state_dict().items())
     return rollout

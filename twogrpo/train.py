@@ -145,12 +145,12 @@ def validate(run: Run, generation: int) -> dict[str, Any]:
 
 
 def resume(run: Run) -> int:
-    """Loads the newest checkpoint, if any; the generation to go on with."""
-    found = checkpoint.load_latest(run.record.folder / "checkpoints")
-    if found is None:
+    """Loads the newest checkpoint that is whole, if any; the generation to go on with."""
+    tensors = run.policy.state()
+    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors)
+    if state is None:
         run.record.rewind(0)
         return 0
-    tensors, state = found
     run.policy.load_state(tensors, state["num_updates"])
     run.rollout.load(run.policy.weights())
     run.stream.position = state["stream_position"]

@@ -1,59 +1,109 @@
-"""Checkpoints: whole or not there, the newest wins, nothing is a pickle."""
+"""Checkpoints: whole or not there, the newest whole one wins, on any number of ranks, no pickle."""
 
+import errno
 import json
+import os
+import pickle
+import resource
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from twogrpo.engines import checkpoint
+from tests.conftest import ROOT
+from tests.engines.checkpoint_program_tensors import tensors as odd_tensors
+from twogrpo.engines import checkpoint, manifest
+from twogrpo.faults import CheckpointFault
+
+SHARD = "shard-00001-model-00001-of-00001.safetensors"
+
+
+def tensors(value: float = 0.0) -> dict[str, torch.Tensor]:
+    return {"weight": torch.full((3,), value), "moment": torch.full((2, 3), value).T}
 
 
 def save(folder: Path, generation: int, kept: int = 2) -> None:
     checkpoint.save(
         folder,
         generation=generation,
-        tensors={"weight": torch.full((3,), float(generation)), "moment": torch.ones(2, 2).T},
+        tensors=tensors(float(generation)),
         state={"generation": generation, "exact": 0.1 + generation},
         kept=kept,
     )
+
+
+def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict | None]:
+    into = tensors()
+    return into, checkpoint.load_latest(folder, into=into)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def flip_a_bit(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_is_saved_is_loaded_in_place(tmp_path):
     save(tmp_path, 3)
-    found = checkpoint.load_latest(tmp_path)
-    assert found is not None
-    tensors, state = found
-    assert torch.equal(tensors["weight"], torch.tensor([3.0, 3.0, 3.0]))
-    assert torch.equal(tensors["moment"], torch.ones(2, 2))
+    into, state = load(tmp_path)
+    assert torch.equal(into["weight"], torch.tensor([3.0, 3.0, 3.0]))
+    assert torch.equal(into["moment"], torch.full((3, 2), 3.0))
     assert state == {"generation": 3, "exact": 3.1}
 
 
 def test_nothing_saved_is_none(tmp_path):
-    assert checkpoint.load_latest(tmp_path) is None
-    assert checkpoint.load_latest(tmp_path / "absent") is None
+    assert load(tmp_path)[1] is None
+    assert load(tmp_path / "absent")[1] is None
 
 
 def test_the_newest_are_kept_and_loaded_by_number_not_by_spelling(tmp_path):
     for generation in (5, 9, 10, 100):
         save(tmp_path, generation)
     assert names(tmp_path) == ["000010", "000100"]
-    found = checkpoint.load_latest(tmp_path)
-    assert found is not None
-    assert found[1]["generation"] == 100
+    _, state = load(tmp_path)
+    assert state is not None
+    assert state["generation"] == 100
 
 
 def test_no_file_is_a_pickle(tmp_path):
     save(tmp_path, 1)
-    assert names(tmp_path / "000001") == ["state.json", "tensors.safetensors"]
-    json.loads((tmp_path / "000001/state.json").read_text())
+    assert names(tmp_path / "000001") == ["manifest.json", SHARD, "state.json"]
+    for name in ("manifest.json", "state.json"):
+        json.loads((tmp_path / "000001" / name).read_text())
+    assert load_file(tmp_path / "000001" / SHARD)["weight"].tolist() == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("broken_at", ["save_file", "_flush_to_disk"])
+def test_the_manifest_lists_every_file_s_size_and_sha256(tmp_path):
+    """The sums are coreutils'."""
+    save(tmp_path, 1)
+    files = json.loads((tmp_path / "000001/manifest.json").read_text())["files"]
+    assert sorted(files) == [SHARD, "state.json"]
+    for name, expected in files.items():
+        path = tmp_path / "000001" / name
+        said = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True)
+        assert expected == {"bytes": path.stat().st_size, "sha256": said.stdout.split()[0]}
+
+
+def test_large_tensors_are_spread_over_shards_of_a_bounded_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SHARD_BYTES", 20)  # of 12 and 24 bytes each fits alone
+    save(tmp_path, 1)
+    assert [path.name for path in checkpoint.shards(tmp_path / "000001")] == [
+        f"shard-00001-model-0000{k}-of-00002.safetensors" for k in (1, 2)
+    ]
+    into, _ = load(tmp_path)
+    assert into["moment"].eq(1).all()
+    assert into["weight"].eq(1).all()
+
+
+@pytest.mark.parametrize("broken_at", ["_write_shards", "manifest.publish", "manifest.flush"])
 def test_an_interrupted_save_leaves_the_earlier_one(tmp_path, monkeypatch, broken_at):
     save(tmp_path, 1)
 
@@ -61,17 +111,202 @@ def test_an_interrupted_save_leaves_the_earlier_one(tmp_path, monkeypatch, broke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, broken_at, interrupt)
+        patch.setattr(f"twogrpo.engines.checkpoint.{broken_at}", interrupt)
         with pytest.raises(KeyboardInterrupt):
             save(tmp_path, 2)
-    found = checkpoint.load_latest(tmp_path)
-    assert found is not None
-    assert found[1]["generation"] == 1
-    save(tmp_path, 2)  # over what was left behind
-    assert names(tmp_path) == ["000001", "000002"]
+    assert names(tmp_path) == [".000002.tmp", "000001"]
+    _, state = load(tmp_path)
+    assert state is not None
+    assert state["generation"] == 1
+    save(tmp_path, 3)  # what was left behind goes
+    assert names(tmp_path) == ["000001", "000003"]
+
+
+def test_an_interruption_within_the_writer_is_raised_as_what_it_is(tmp_path, monkeypatch):
+    """torch wraps whatever happens there, Ctrl-C included, into an exception of its own."""
+
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 1)
 
 
 def test_a_checkpoint_is_saved_again_over_itself(tmp_path):
     save(tmp_path, 1)
     save(tmp_path, 1)
     assert names(tmp_path) == ["000001"]
+
+
+@pytest.mark.parametrize("file", [SHARD, "state.json", "manifest.json"])
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "gone", "emptied"])
+def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(
+    file, harm, tmp_path, capsys
+):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "000002" / file
+    if harm == "truncated":
+        os.truncate(path, path.stat().st_size - 7)
+    elif harm == "flipped":
+        flip_a_bit(path, path.stat().st_size // 2)
+    elif harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    into, state = load(tmp_path)
+    assert state == {"generation": 1, "exact": 1.1}
+    assert into["weight"].eq(1).all()
+    assert into["moment"].eq(1).all()
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"WARNING: {tmp_path / '000002'} is damaged: ")
+    assert "damaged-000002" in second
+    assert names(tmp_path) == ["000001", "damaged-000002"]
+    save(tmp_path, 2, kept=1)  # the damaged one is not counted among those kept
+    assert names(tmp_path) == ["000002", "damaged-000002"]
+    assert load(tmp_path)[1] == {"generation": 2, "exact": 2.1}
+
+
+def test_every_bit_counts(tmp_path):
+    """A flip anywhere in the file of weights is found: header, padding, data."""
+    save(tmp_path, 1)
+    path = tmp_path / "000001" / SHARD
+    sums = manifest.listed(tmp_path / "000001")
+    assert manifest.damage(tmp_path / "000001", sums) == []
+    for at in range(path.stat().st_size):
+        flip_a_bit(path, at)
+        [reason] = manifest.damage(tmp_path / "000001", sums)
+        assert reason.startswith(SHARD)
+        flip_a_bit(path, at)
+
+
+def test_none_whole_is_an_error_with_folder_and_remedy(tmp_path):
+    for generation in (1, 2):
+        save(tmp_path, generation)
+        (tmp_path / f"{generation:06d}" / SHARD).unlink()
+    with pytest.raises(CheckpointFault, match=r"2 checkpoints and none is whole.*delete the") as e:
+        load(tmp_path)
+    assert str(tmp_path) in str(e.value)
+    assert e.value.exit_code == 74
+    assert names(tmp_path) == ["000001", "000002"]  # what can be restored by hand still lies there
+
+
+def test_a_file_too_many_is_not_read(tmp_path):
+    """A shard laid beside the others could put its own rows into a weight."""
+    save(tmp_path, 1)
+    (tmp_path / "000001/shard-00009-model-00001-of-00001.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointFault):
+        load(tmp_path)
+
+
+def test_a_checkpoint_crafted_to_run_code_runs_none(tmp_path, monkeypatch):
+    """A pickle in the place of each file, under sums that are right: refused, not opened."""
+    monkeypatch.chdir(tmp_path)
+
+    class Bomb:
+        def __reduce__(self):
+            return os.system, ("touch ran",)
+
+    for name in (SHARD, "state.json", "manifest.json"):
+        save(tmp_path / "c", 1)
+        folder = tmp_path / "c/000001"
+        (folder / name).write_bytes(pickle.dumps(Bomb()))
+        if name != "manifest.json":
+            sums = manifest.sums_of(folder / n for n in (SHARD, "state.json"))
+            (folder / "manifest.json").write_text(json.dumps({"files": sums}))
+        with pytest.raises((CheckpointFault, ValueError)):
+            load(tmp_path / "c")
+        assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Bomb()))
+    assert (tmp_path / "ran").exists(), "the bomb is a dud: the test proves nothing"
+
+
+def test_a_header_that_lies_about_its_length_is_an_error(tmp_path):
+    save(tmp_path, 1)
+    folder = tmp_path / "000001"
+    (folder / SHARD).write_bytes(struct.pack("<Q", 2**60) + b"{}")
+    sums = manifest.sums_of(folder / n for n in (SHARD, "state.json"))
+    (folder / "manifest.json").write_text(json.dumps({"files": sums}))
+    with pytest.raises(ValueError, match=r"holds no safetensors .*header too large"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("into", "named"),
+    [
+        ({"weight": torch.zeros(3)}, "moment"),  # the checkpoint has more
+        (tensors() | {"extra": torch.zeros(1)}, "extra"),
+        (tensors() | {"weight": torch.zeros(4)}, "weight"),
+        (tensors() | {"weight": torch.zeros(3, dtype=torch.bfloat16)}, "weight"),
+    ],
+)
+def test_a_checkpoint_of_other_tensors_is_not_loaded_in_part(into, named, tmp_path):
+    save(tmp_path, 1)
+    with pytest.raises(ValueError, match=rf"another model: {named} is"):
+        checkpoint.load_latest(tmp_path, into=into)
+    assert all(tensor.eq(0).all() for tensor in into.values())
+
+
+@pytest.mark.parametrize("place", ["write_shards", "publish"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_refuses_leaves_the_earlier_one(place, number, tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def refuse(*_args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    where = "_write_shards" if place == "write_shards" else "manifest.publish"
+    with monkeypatch.context() as patch:
+        patch.setattr(f"twogrpo.engines.checkpoint.{where}", refuse)
+        with pytest.raises(CheckpointFault, match=r"000002 was not written .*the earlier ones"):
+            save(tmp_path, 2)
+    assert names(tmp_path) == ["000001"]  # the half-written one frees its room
+    assert load(tmp_path)[1] == {"generation": 1, "exact": 1.1}
+
+
+def test_a_file_that_may_grow_no_further_is_a_full_disk(tmp_path):
+    """The kernel's own refusal, in the midst of the shard."""
+    save(tmp_path, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(CheckpointFault, match=r"the disk is full.*make room"):
+            save(tmp_path, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == ["000001"]
+    assert load(tmp_path)[1] == {"generation": 1, "exact": 1.1}
+
+
+def test_weights_are_read_whole_for_an_evaluation(tmp_path):
+    checkpoint.save(tmp_path, generation=1, tensors=odd_tensors(), state={}, kept=1)
+    weights = checkpoint.read_weights(tmp_path / "000001")
+    assert sorted(weights) == ["even", "half", "odd", "one"]
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, odd_tensors()[f"weight/{name}"])
+    flip_a_bit(tmp_path / "000001" / SHARD, 900)
+    with pytest.raises(CheckpointFault, match="is damaged"):
+        checkpoint.read_weights(tmp_path / "000001")
+
+
+def on_ranks(count: int, *arguments: object) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    program = ["-m", "tests.engines.checkpoint_program", *map(str, arguments)]
+    subprocess.run([sys.executable, *launch, *program], cwd=ROOT, check=True, timeout=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saving", "loading"), [(1, 2), (2, 1)])
+def test_any_number_of_ranks_loads_what_another_number_saved(saving, loading, tmp_path):
+    on_ranks(saving, "save", tmp_path)
+    assert len(checkpoint.shards(tmp_path / "000002")) == saving
+    # Also the path where the newest is damaged, found by one rank and heeded by all.
+    os.truncate(checkpoint.shards(tmp_path / "000002")[-1], 9)
+    on_ranks(loading, "load", tmp_path)
+    for rank in range(loading):
+        found = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        assert found == {"same": True, "state": {"generation": 1}, "size": loading}
+    into = {name: torch.zeros_like(tensor) for name, tensor in odd_tensors().items()}
+    assert checkpoint.load_latest(tmp_path, into=into) == {"generation": 1}  # and a plain process
+    assert all(torch.equal(into[name], tensor) for name, tensor in odd_tensors().items())

@@ -1,58 +1,226 @@
-"""Checkpoints: tensors as safetensors, all else as JSON; written beside, flushed, renamed, pruned.
+"""Checkpoints: tensors in shards of safetensors, all else as JSON, with sums of every file.
 
-A folder `checkpoints/000020` holds the state after 20 generations. Nothing here is a pickle.
+A folder `checkpoints/000020` holds the state after 20 generations. `torch.distributed.checkpoint`
+writes one or more shards a rank and reads them back for any other number of ranks; its safetensors
+storage is used because its own keeps an index that is a pickle, and nothing here is one.
+
+A checkpoint is written beside, hashed, flushed, renamed: a kill, a full disk or a lost rank leaves
+the earlier ones as they were.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+
+from twogrpo.engines import manifest
+from twogrpo.engines.ranks import ALONE, Ranks
+from twogrpo.faults import CheckpointFault
+
+STATE = "state.json"
+# A shard is held in memory a second time while it is written.
+SHARD_BYTES = 2 * 2**30
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save(
-    folder: Path, *, generation: int, tensors: dict[str, Tensor], state: dict[str, Any], kept: int
+    folder: Path,
+    *,
+    generation: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    kept: int,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Writes `folder/{generation:06d}` and removes all but the newest `kept` checkpoints."""
+    """Writes `folder/{generation:06d}` and removes all but the newest `kept` checkpoints.
+
+    Every rank calls it, with its part of the same tensors (DTensors) and the same state.
+
+    Raises:
+        CheckpointFault: the disk is full or not writable; the earlier checkpoints are as they were.
+    """
     final = folder / f"{generation:06d}"
     temporary = folder / f".{generation:06d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary / "tensors.safetensors")
-    (temporary / "state.json").write_text(json.dumps(state))
-    for path in [*temporary.iterdir(), temporary]:
-        _flush_to_disk(path)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.replace(final)
-    _flush_to_disk(folder)
-    for old in _checkpoints(folder)[:-kept]:
-        shutil.rmtree(old)
+    try:
+        if ranks.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            (temporary / STATE).write_text(json.dumps(state))
+        ranks.barrier()
+        _write_shards(temporary, tensors, ranks)
+        mine = [STATE] * ranks.is_first + _shards(temporary, ranks)
+        sums = ranks.each(manifest.sums_of(temporary / name for name in mine))
+        if ranks.is_first:
+            manifest.publish(temporary, final, {k: v for part in sums for k, v in part.items()})
+            _prune(folder, kept)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointFault(_disk_message(final, error)) from error
+    ranks.barrier()
 
 
-def load_latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and state of the newest checkpoint; None where there is none."""
-    checkpoints = _checkpoints(folder)
-    if not checkpoints:
-        return None
-    newest = checkpoints[-1]
-    return load_file(newest / "tensors.safetensors"), json.loads(
-        (newest / "state.json").read_text()
-    )
+def load_latest(
+    folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = ALONE
+) -> dict[str, Any] | None:
+    """Fills the tensors `into` from the newest checkpoint that is whole; its state.
+
+    A damaged one is said aloud, set aside as `damaged-…` and the one before it is used. None where
+    there is no checkpoint. Every rank calls it, with its part of the tensors, however many ranks
+    saved.
+
+    Raises:
+        CheckpointFault: there are checkpoints and none is whole.
+        ValueError: the checkpoint is of other tensors than these.
+    """
+    damaged: list[Path] = []
+    for checkpoint in reversed(_checkpoints(folder)):
+        reasons = _damage(checkpoint, ranks)
+        if not reasons:
+            _read_shards(checkpoint, into, ranks)
+            _set_aside(damaged, ranks)
+            state: dict[str, Any] = json.loads((checkpoint / STATE).read_bytes())
+            return state
+        damaged.append(checkpoint)
+        if ranks.is_first:
+            sys.stderr.write(f"WARNING: {checkpoint} is damaged: {'; '.join(reasons)}\n")
+    if damaged:
+        raise CheckpointFault(
+            f"{folder} holds {len(damaged)} checkpoints and none is whole: restore one from a "
+            "backup, or delete the folder to begin the run again"
+        )
+    return None
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of one checkpoint, whole tensors by parameter name, in this process alone.
+
+    Raises:
+        CheckpointFault: it is damaged.
+    """
+    reasons = _damage(checkpoint, ALONE)
+    if reasons:
+        raise CheckpointFault(f"{checkpoint} is damaged ({reasons[0]}): give another")
+    tensors = {
+        name: torch.empty(stored.size, dtype=stored.properties.dtype)
+        for name, stored in _stored(checkpoint).items()
+        if name.startswith("weight/")
+    }
+    with _explained(ALONE):
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
+    return {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()}
+
+
+def shards(checkpoint: Path) -> list[Path]:
+    """The files of its tensors."""
+    return sorted(checkpoint.glob("shard-*.safetensors"))
+
+
+def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
+    file_of, filled, file = {}, 0, 1
+    for name, tensor in tensors.items():
+        num_bytes = tensor.numel() * tensor.element_size() // ranks.size
+        if filled and filled + num_bytes > SHARD_BYTES:
+            filled, file = 0, file + 1
+        filled += num_bytes
+        file_of[name] = file
+    writer = HuggingFaceStorageWriter(str(folder), file_of, save_distributed=True)
+    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with _explained(ranks):
+        dcp.save(packed, storage_writer=writer, no_dist=ranks.size == 1)
+
+
+def _shards(folder: Path, ranks: Ranks) -> list[str]:
+    """Names of the shards that this rank wrote; the writer counts ranks from 1."""
+    return sorted(path.name for path in folder.glob(f"shard-{ranks.rank + 1:05d}-*"))
+
+
+def _read_shards(folder: Path, into: Mapping[str, Tensor], ranks: Ranks) -> None:
+    stored = _stored(folder)
+    there = {name: (tuple(s.size), s.properties.dtype) for name, s in stored.items()}
+    here = {name: (tuple(t.shape), t.dtype) for name, t in into.items()}
+    if there != here:
+        odd = min(name for name in {*there, *here} if there.get(name) != here.get(name))
+        raise ValueError(
+            f"{folder} is of another model: {odd} is {there.get(odd)} there, {here.get(odd)} here"
+        )
+    reader = HuggingFaceStorageReader(str(folder))
+    with _explained(ranks):
+        dcp.load(dict(into), storage_reader=reader, no_dist=ranks.size == 1)
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Size and dtype of every tensor, by name."""
+    try:
+        return HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    except SafetensorError as error:  # its sums are right: it was written so, by something else
+        raise ValueError(f"{folder} holds no safetensors ({error}): delete it") from error
+
+
+@contextmanager
+def _explained(ranks: Ranks) -> Iterator[None]:
+    """Raises what went wrong on a rank, where DCP raises a BaseException that wraps it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as failure:
+        errors = failure.failures
+        error, _ = errors.get(ranks.rank) or next(iter(errors.values()))
+        raise error from failure
+
+
+def _damage(checkpoint: Path, ranks: Ranks) -> list[str]:
+    """What is wrong with a checkpoint; the ranks hash a part of its files each."""
+    try:
+        sums = manifest.listed(checkpoint)
+    except ValueError as error:
+        mine = [str(error)] * ranks.is_first
+    else:
+        names = ranks.share(sorted(sums))
+        mine = manifest.damage(checkpoint, {name: sums[name] for name in names})
+    return [reason for part in ranks.each(mine) for reason in part]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Oldest first; unfinished ones begin with a dot and are passed over."""
+    """Oldest first; unfinished and damaged ones begin otherwise and are passed over."""
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 
 
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _set_aside(damaged: list[Path], ranks: Ranks) -> None:
+    """Out of the way of those to come, and of the count of those that are kept."""
+    ranks.barrier()  # all have looked
+    for checkpoint in damaged if ranks.is_first else []:
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.replace(aside)
+        sys.stderr.write(f"WARNING: it is now {aside}; the run continues at an earlier one\n")
+
+
+def _prune(folder: Path, kept: int) -> None:
+    for old in [*_checkpoints(folder)[:-kept], *folder.glob(".*.tmp")]:
+        shutil.rmtree(old)
+
+
+def _disk_message(final: Path, error: OSError) -> str:
+    if error.errno in DISK_IS_FULL:
+        reason, remedy = "the disk is full", "make room"
+    else:
+        reason, remedy = str(error.strerror), "make the folder writable"
+    return (
+        f"checkpoint {final} was not written ({reason}); the earlier ones are whole: {remedy}, "
+        "and the same command continues there"
+    )
