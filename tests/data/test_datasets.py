@@ -7,7 +7,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from tests import tiny_vision
 from tests.conftest import compose_config
+from tests.tiny_vision import picture
 from twogrpo.config import Config, ConfigError, parse
 from twogrpo.data.datasets import (
     benchmark_prompts,
@@ -16,6 +18,7 @@ from twogrpo.data.datasets import (
     training_prompts,
     validation_prompts,
 )
+from twogrpo.data.pictures import Pictures
 from twogrpo.data.problems import content_id
 
 
@@ -119,7 +122,7 @@ def test_a_wrong_source_is_one_line(folder, override, message):
 
 
 def test_pictures_are_not_silently_left_out(folder, tokenizer):
-    rows = [{"problem": "1+1=", "answer": "2", "images": [b"a picture"]}]
+    rows = [{"problem": "1+1=", "answer": "2", "images": [picture("red")]}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
     dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
     dataset.num_prompts = 1
@@ -131,3 +134,24 @@ def test_a_path_that_is_not_given_is_asked_for(folder):
     dataset = config(folder, "dataset.source=path", "dataset.path=null").dataset
     with pytest.raises(ConfigError, match=r"dataset.path is not set: dataset.path="):
         prepared_dataset(dataset)
+
+
+def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, capsys):
+    rows = [
+        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [picture("red")]},
+        {"id": "odd", "problem": "<image><image>2?", "answer": "2", "images": [picture("red")]},
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
+    dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
+    dataset.num_prompts, dataset.max_prompt_tokens = 2, 100
+    (prompt,) = training_prompts(
+        dataset,
+        tiny_vision.tokenizer(),
+        template="chat",
+        pictures=Pictures(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
+    )
+    assert prompt.prompt_id == "good"
+    assert prompt.images == (picture("red"),)
+    assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1
+    said = "1 of 2 prompts cannot be shown (odd: 1 pictures but 2 places for them): dropped"
+    assert said in capsys.readouterr().err

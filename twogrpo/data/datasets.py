@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config import ConfigError, Dataset, Evaluation, Hub
 from twogrpo.data import chain_arithmetic
+from twogrpo.data.pictures import Pictures
 from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
 from twogrpo.data.templates import render
@@ -23,20 +24,33 @@ MOST_GENERATED = 100_000
 
 
 def training_prompts(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, *, template: str
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
 ) -> list[Prompt]:
-    """The prompts of a dataset, the same for the same `dataset.seed` on every machine."""
+    """The prompts of a dataset, the same for the same `dataset.seed` on every machine.
+
+    `pictures` is how the model takes them; None where it takes none.
+    """
     return _prompts(
         training_problems(dataset),
         tokenizer,
         template=template,
+        pictures=pictures,
         limit=dataset.max_prompt_tokens,
         key="dataset.max_prompt_tokens",
     )
 
 
 def validation_prompts(
-    dataset: Dataset, evaluation: Evaluation, tokenizer: PreTrainedTokenizerBase, *, template: str
+    dataset: Dataset,
+    evaluation: Evaluation,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
 ) -> list[Prompt]:
     """The validation split, on which settings are chosen; never a benchmark.
 
@@ -48,13 +62,18 @@ def validation_prompts(
         _validation_problems(dataset, evaluation.validation_problems),
         tokenizer,
         template=template,
+        pictures=pictures,
         limit=dataset.max_prompt_tokens,
         key="dataset.max_prompt_tokens",
     )
 
 
 def benchmark_prompts(
-    evaluation: Evaluation, tokenizer: PreTrainedTokenizerBase, *, template: str
+    evaluation: Evaluation,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
 ) -> dict[str, list[Prompt]]:
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
     return {
@@ -62,6 +81,7 @@ def benchmark_prompts(
             benchmark_problems(evaluation, benchmark),
             tokenizer,
             template=template,
+            pictures=pictures,
             limit=evaluation.max_prompt_tokens,
             key="evaluation.max_prompt_tokens",
         )
@@ -235,35 +255,52 @@ def _prompts(
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
+    pictures: Pictures | None,
     limit: int,
     key: str,
 ) -> list[Prompt]:
     """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
-    if any(problem.images for problem in problems):
+    if pictures is None and any(problem.images for problem in problems):
         raise ConfigError(
-            "the problems have pictures, which no policy here takes yet: use a data set of text, "
-            "or prepare it with scripts/prepare_data.py alone"
+            "the problems have pictures, which model.path takes none of: use a vision-language "
+            "model (model=qwen25_vl_7b) or a data set of text"
         )
-    prompts = [
-        Prompt(
-            prompt_id=problem.problem_id,
-            text=problem.text,
-            reference=problem.answer,
-            token_ids=tuple(render(problem.text, template=template, tokenizer=tokenizer)),
-        )
-        for problem in problems
-    ]
+    prompts, unusable = list[Prompt](), list[str]()
+    for problem in problems:
+        try:
+            prompts.append(_prompt(problem, tokenizer, template=template, pictures=pictures))
+        except ValueError as error:
+            unusable.append(f"{problem.problem_id}: {error}")
+    _tell_dropped(len(unusable), len(problems), f"cannot be shown ({', '.join(unusable[:1])})")
     kept = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
     if not kept:
         raise ConfigError(f"{key}={limit}: every prompt is longer, raise it")
-    if len(kept) < len(prompts):
-        sys.stderr.write(
-            f"{len(prompts) - len(kept)} of {len(prompts)} prompts are longer than {key}={limit} "
-            "tokens: dropped\n"
-        )
+    num_longer = len(prompts) - len(kept)
+    _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
     if template == "plain":
         _check_symbols(kept, tokenizer)
     return kept
+
+
+def _prompt(
+    problem: Problem,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None,
+) -> Prompt:
+    """Raises ValueError where the text's places are not as many as its pictures."""
+    images = problem.images
+    token_ids = render(problem.text, template=template, tokenizer=tokenizer, num_images=len(images))
+    if images:
+        assert pictures is not None  # checked
+        token_ids = pictures.expanded(token_ids, images)
+    return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
+
+
+def _tell_dropped(count: int, total: int, why: str) -> None:
+    if count:
+        sys.stderr.write(f"{count} of {total} prompts {why}: dropped\n")
 
 
 def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:

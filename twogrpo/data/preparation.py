@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from twogrpo.config import ConfigError
+from twogrpo.data.pictures import open_picture
 from twogrpo.data.problems import Problem, Row, content_id, to_problem
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
@@ -36,9 +37,10 @@ def prepare(
     """Reads rows into problems and, if told to `drop`, leaves out what cannot be trained on.
 
     In this order: `no_question`, `no_answer` (empty); `not_english` (holds a Han character, if
-    only English is wanted); `conflicting_answers` (the same text with different answers: all of
-    them); `repeat` (the same text with the same answer: all but the first). Text is the same if
-    it is equal but for white space, and so are its images; answers also but for braces.
+    only English is wanted); `broken_picture` (cannot be opened, or is huge);
+    `conflicting_answers` (the same text with different answers: all of them); `repeat` (the same
+    text with the same answer: all but the first). Text is the same if it is equal but for white
+    space, and so are its images; answers also but for braces.
 
     Raises:
         ConfigError: a row has another schema, two rows share an id, or no row is left.
@@ -92,7 +94,15 @@ def _unusable(problem: Problem, *, english_only: bool) -> str | None:
         return "no_answer"
     if english_only and _HAN.search(problem.text):
         return "not_english"
-    return None
+    return "broken_picture" if any(map(_is_broken, problem.images)) else None
+
+
+def _is_broken(image: bytes) -> bool:
+    try:
+        open_picture(image)
+    except ValueError:
+        return True
+    return False
 
 
 def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[Problem]:

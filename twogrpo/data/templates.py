@@ -13,6 +13,7 @@ code_r1       system message and request of Code-R1, examples/data_preprocess/co
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -53,20 +54,32 @@ CHAT: dict[str, Callable[[str], Messages]] = {
     "think_boxed": lambda problem: _user(f"{problem} {THINK_BOXED}"),
 }
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
+# Where a problem's text has a picture, as EasyR1 publishes Geometry3K.
+PICTURE = "<image>"
 
 
-def render(problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Token ids of the templated problem.
+def render(
+    problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase, num_images: int = 0
+) -> list[int]:
+    """Token ids of the templated problem; each picture is one image token.
+
+    A picture stands where the problem says `<image>`; where it never does, all stand before it.
 
     Raises:
         ConfigError: the template is unknown, or the tokenizer has no chat template.
+        ValueError: the problem says `<image>` more or less often than it has pictures.
     """
     text = problem
+    if num_images and template not in CHAT:
+        raise ConfigError(
+            f"model.prompt_template={template} has no place for pictures: use think_boxed"
+        )
     if template == "qwen25_math":
         # Not format(): a problem is full of braces.
         text = QWEN25_MATH.replace("{problem}", problem)
     elif template in CHAT:
-        text = _through_chat(CHAT[template](problem), template, tokenizer)
+        messages = CHAT[template](problem)
+        text = _through_chat(_illustrated(messages, num_images), template, tokenizer)
     elif template != "plain":
         raise ConfigError(
             f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
@@ -74,7 +87,26 @@ def render(problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase) -
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _through_chat(messages: Messages, name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+def _illustrated(messages: Messages, num_images: int) -> list[dict[str, Any]]:
+    """The messages with the user's text cut where its pictures stand; as they are without any."""
+    if not num_images:
+        return list(messages)
+    *before, question = messages
+    content = question["content"]
+    if PICTURE not in content:
+        content = PICTURE * num_images + content
+    first, *others = content.split(PICTURE)
+    if len(others) != num_images:
+        raise ValueError(f"{num_images} pictures but {len(others)} places for them")
+    parts: list[dict[str, str]] = [{"type": "text", "text": first}]
+    for text in others:
+        parts += [{"type": "image"}, {"type": "text", "text": text}]
+    return [*before, {**question, "content": [part for part in parts if part.get("text") != ""]}]
+
+
+def _through_chat(
+    messages: list[dict[str, Any]], name: str, tokenizer: PreTrainedTokenizerBase
+) -> str:
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.prompt_template={name} needs a tokenizer with a chat template: "
