@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config import ConfigError, Dataset, Evaluation, Hub
-from twogrpo.data import chain_arithmetic
+from twogrpo.data import chain_arithmetic, digit_arithmetic
 from twogrpo.data.pictures import Pictures
 from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
@@ -21,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Draws the validation problems, apart from the training's.
 VALIDATION_SEED = -1
 MOST_GENERATED = 100_000
+# The tasks that need no files; each has BENCHMARKS and problems(split, count, seed).
+GENERATORS = {"chain_arithmetic": chain_arithmetic, "digit_arithmetic": digit_arithmetic}
 
 
 def training_prompts(
@@ -96,8 +99,9 @@ def training_problems(dataset: Dataset) -> list[Problem]:
         ConfigError: the source cannot be read, or has fewer usable problems.
     """
     if dataset.source == "generated":
-        _check_generator("dataset.name", dataset.name)
-        return _generated("rl_pool", dataset.num_prompts, dataset.seed, key="dataset.num_prompts")
+        task = _generator("dataset.name", dataset.name)
+        key = "dataset.num_prompts"
+        return _generated(task, "rl_pool", dataset.num_prompts, dataset.seed, key=key)
     problems = prepared_dataset(dataset).problems
     if len(problems) < dataset.num_prompts:
         raise ConfigError(
@@ -161,13 +165,13 @@ def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
             raise ConfigError(
                 "evaluation.problems_per_benchmark=null: a generated benchmark has no end, say 100"
             )
-        _check_generator("evaluation.name", evaluation.name)
-        if benchmark not in chain_arithmetic.BENCHMARKS:
+        task = _generator("evaluation.name", evaluation.name)
+        if benchmark not in task.BENCHMARKS:
             raise ConfigError(
                 f"evaluation.benchmarks={benchmark} is no benchmark: "
-                f"use {', '.join(chain_arithmetic.BENCHMARKS)}"
+                f"use {', '.join(task.BENCHMARKS)}"
             )
-        return _generated(benchmark, count, 0, key="evaluation.problems_per_benchmark")
+        return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
     path = _benchmark_file(evaluation.folder, benchmark)
     origin, rows = _rows(
         evaluation.source, path, evaluation.hub.get(benchmark), key="evaluation.folder"
@@ -199,16 +203,17 @@ class PromptStream:
         return self._prompts[self._order[place]]
 
 
-def _check_generator(key: str, name: str) -> None:
-    if name != "chain_arithmetic":
-        raise ConfigError(f"{key}={name} cannot be generated: use chain_arithmetic")
+def _generator(key: str, name: str) -> ModuleType:
+    if name not in GENERATORS:
+        raise ConfigError(f"{key}={name} cannot be generated: use one of {', '.join(GENERATORS)}")
+    return GENERATORS[name]
 
 
-def _generated(split: str, count: int, seed: int, *, key: str) -> list[Problem]:
+def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str) -> list[Problem]:
     if count > MOST_GENERATED:
         raise ConfigError(f"{key}={count} would take minutes to draw: use {MOST_GENERATED} or less")
     try:
-        problems = chain_arithmetic.problems(split, count, seed)
+        problems = task.problems(split, count, seed)
     except ValueError as error:
         raise ConfigError(f"{key}={count}: {error}") from error
     return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
@@ -216,7 +221,8 @@ def _generated(split: str, count: int, seed: int, *, key: str) -> list[Problem]:
 
 def _validation_problems(dataset: Dataset, count: int) -> list[Problem]:
     if dataset.source == "generated":
-        return _generated("validation", count, 0, key="evaluation.validation_problems")
+        task = _generator("dataset.name", dataset.name)
+        return _generated(task, "validation", count, 0, key="evaluation.validation_problems")
     problems = prepared_dataset(dataset).problems
     left = sorted(problems, key=lambda p: draw_key(p, dataset.seed))[dataset.num_prompts :]
     if len(left) < count:

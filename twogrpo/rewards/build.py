@@ -11,9 +11,10 @@ from twogrpo.rewards import protocol
 from twogrpo.rewards.code_tests import CodeTests
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rewards.format_bonus import FormatBonus
+from twogrpo.rewards.last_number import LastNumber
 from twogrpo.rewards.math_answer import MathAnswer
 
-REWARDS = ("exact_answer", "math_answer", "code_tests")
+REWARDS = ("exact_answer", "last_number", "math_answer", "code_tests")
 
 
 def build_reward(reward: Reward) -> protocol.Reward:
@@ -36,6 +37,8 @@ def _answer_reward(reward: Reward) -> protocol.Reward:
         raise ConfigError(f"reward.name={reward.name} is unknown: use one of {', '.join(REWARDS)}")
     if reward.name == "exact_answer":
         return ExactAnswer()
+    if reward.name == "last_number":
+        return LastNumber()
     if reward.num_workers is None or reward.num_workers < 1:
         raise ConfigError(f"reward.num_workers={reward.num_workers}: use 1 or more")
     if reward.name == "code_tests":

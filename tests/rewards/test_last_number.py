@@ -1,0 +1,63 @@
+"""The reward of short arithmetic in words: one guess a response, the last number in it."""
+
+import re
+
+import pytest
+
+from twogrpo.data.digit_arithmetic import SPLITS, problems
+from twogrpo.records import Verdict
+from twogrpo.rewards.last_number import LastNumber
+
+CORRECT, WRONG, NONE = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(0.0, "no_answer")
+
+
+@pytest.mark.parametrize(
+    ("response", "verdict"),
+    [
+        ("12", CORRECT),
+        (" 12.", CORRECT),
+        ("12.0", CORRECT),
+        ("7 + 5 = 12.\n", CORRECT),
+        ("The answer is **12** apples!", CORRECT),
+        ("$12", CORRECT),
+        ("7+5=12", CORRECT),
+        ("7 + 5", WRONG),  # the question again
+        ("12 or 13", WRONG),
+        ("10, 11, 12, 13", WRONG),  # a list is its last number
+        ("12 = 7 + 5", WRONG),
+        ("-12", WRONG),
+        ("1.12", WRONG),
+        ("112", WRONG),
+        ("1,012", WRONG),
+        ("12/2", WRONG),
+        ("twelve", NONE),
+        ("", NONE),
+    ],
+)
+def test_verdicts_worked_by_hand(response, verdict):
+    assert LastNumber().grade([response], ["12"]) == [verdict]
+
+
+def test_signs_thousands_and_long_numbers():
+    responses = ["3-7", "so -7", "1,012", "9" * 400, "1012"]
+    references = ["7", "-7", "1012", "9", "1012"]
+    rewards = [verdict.reward for verdict in LastNumber().grade(responses, references)]
+    assert rewards == [1, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_reference_is_correct_and_no_question_answers_itself(split):
+    found = problems(split, 60, 0)
+    references = [problem.answer for problem in found]
+    gold = LastNumber().grade(references, references)
+    assert all(verdict.reward for verdict in gold)
+    echo = LastNumber().grade([problem.text for problem in found], references)
+    # 0 + 3 ends in its answer; such sums with 0 are all that an echo can win.
+    for problem, verdict in zip(found, echo, strict=True):
+        assert not verdict.reward or re.search(r"\b0\b|zero", problem.text)
+
+
+def test_a_cut_response_is_not_graded_and_one_without_a_reference_is_our_mistake():
+    assert not LastNumber.grades_truncated
+    with pytest.raises(ValueError):
+        LastNumber().grade(["1", "2"], ["1"])

@@ -1,0 +1,137 @@
+"""The embedded task for a real language model: single-digit sums and products, asked in words.
+
+A prompt is ``What is 7 + 5? Answer with the number only.``, the reference ``12``. Every fact, a
+pair of digits with ``+`` or ``*``, belongs to one part: training, validation or test, and 7 + 5 to
+the same as 5 + 7. The five benchmarks ask the test facts as in training, in words and inside of
+stories, and sums of three digits. All values are ours: the paper has no such task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from twogrpo.data.problems import Problem
+
+BENCHMARKS = ("sums", "products", "three_operands", "number_words", "word_problems")
+SPLITS = ("rl_pool", "validation", *BENCHMARKS)
+
+Operator = Literal["+", "*"]
+# Zero times and one times something are no arithmetic, so products begin at 2 × 2.
+DIGITS: dict[Operator, range] = {"+": range(10), "*": range(2, 10)}
+# Percent of each operator's facts: the first 60 are training's, 10 validation's, the rest test's.
+LAST_PERCENT = {"rl_pool": 60, "validation": 70, "test": 100}
+
+PHRASINGS = (
+    "What is {}? Answer with the number only.",
+    "Compute {}. Answer with the number only.",
+    "Calculate {} and answer with the number only.",
+    "How much is {}? Answer with the number only.",
+)
+NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+OPERATOR_WORDS: dict[Operator, str] = {"+": "plus", "*": "times"}
+STORIES: dict[Operator, tuple[str, ...]] = {
+    "+": (
+        "Anna has {} apples and buys {} more. How many apples does she have?",
+        "A bus carries {} people and {} more get on. How many people are on the bus?",
+        "Ben reads {} pages today and {} pages tomorrow. How many pages does he read?",
+    ),
+    "*": (
+        "There are {} boxes with {} pens each. How many pens are there?",
+        "Each of {} children eats {} grapes. How many grapes do they eat?",
+        "A ticket costs {} dollars. How many dollars do {} tickets cost?",
+    ),
+}
+
+
+class Fact(NamedTuple):
+    """One thing to know, its digits in the order in which they are asked."""
+
+    operator: Operator
+    digits: tuple[int, ...]
+
+    @property
+    def answer(self) -> int:
+        """
+        >>> Fact("*", (7, 5)).answer
+        35
+        """
+        return sum(self.digits) if self.operator == "+" else math.prod(self.digits)
+
+    @property
+    def expression(self) -> str:
+        """
+        >>> Fact("+", (7, 5, 1)).expression
+        '7 + 5 + 1'
+        """
+        return f" {self.operator} ".join(map(str, self.digits))
+
+
+def problems(split: str, count: int, seed: int) -> list[Problem]:
+    """The first ``count`` problems of a split in this seed's order.
+
+    The same on every machine, and a prefix of what a larger ``count`` gives. Splits share no
+    problem, and a fact of `rl_pool` is in no other split, whatever the phrasing.
+
+    Raises:
+        ValueError: for an unknown split, or one with fewer problems.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split} is unknown: use one of {', '.join(SPLITS)}")
+    found = [Problem(f"{split}/{text}", text, str(fact.answer)) for text, fact in _questions(split)]
+    if count > len(found):
+        raise ValueError(
+            f"count={count} exceeds the different problems of split={split}: "
+            f"use {len(found)} or fewer"
+        )
+    random.Random(f"{split}/{seed}").shuffle(found)  # a string seed is hashed by SHA-512
+    return found[:count]
+
+
+def part(fact: Fact) -> str:
+    """`rl_pool`, `validation` or `test`: who may ask this fact of two digits, in either order.
+
+    The facts of an operator are ranked by a hash and cut at `LAST_PERCENT`, so every part has its
+    share of each operator, and none depends on what is drawn.
+    """
+    pairs = itertools.combinations_with_replacement(DIGITS[fact.operator], 2)
+    ranked = sorted((Fact(fact.operator, pair) for pair in pairs), key=_hash)
+    place = ranked.index(Fact(fact.operator, tuple(sorted(fact.digits))))
+    percent = 100 * place / len(ranked)
+    return next(name for name, last in LAST_PERCENT.items() if percent < last)
+
+
+def _questions(split: str) -> Iterator[tuple[str, Fact]]:
+    """Every question of a split with the fact that it asks for."""
+    facts = _facts(split)
+    if split == "number_words":
+        return ((phrasing.format(_in_words(f)), f) for f in facts for phrasing in PHRASINGS)
+    if split == "word_problems":
+        return ((story.format(*f.digits), f) for f in facts for story in STORIES[f.operator])
+    return ((phrasing.format(f.expression), f) for f in facts for phrasing in PHRASINGS)
+
+
+def _facts(split: str) -> Iterator[Fact]:
+    """The facts that a split may ask, in every order of their digits."""
+    if split == "three_operands":
+        return (Fact("+", digits) for digits in itertools.product(range(1, 10), repeat=3))
+    operators: dict[str, tuple[Operator, ...]] = {"sums": ("+",), "products": ("*",)}
+    wanted = "test" if split in BENCHMARKS else split
+    facts = (
+        Fact(operator, digits)
+        for operator in operators.get(split, ("+", "*"))
+        for digits in itertools.product(DIGITS[operator], repeat=2)
+    )
+    return (fact for fact in facts if part(fact) == wanted)
+
+
+def _in_words(fact: Fact) -> str:
+    return f" {OPERATOR_WORDS[fact.operator]} ".join(NUMBER_WORDS[digit] for digit in fact.digits)
+
+
+def _hash(fact: Fact) -> bytes:
+    return hashlib.sha256(fact.expression.encode()).digest()
