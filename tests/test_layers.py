@@ -18,6 +18,7 @@ FLOORS = {
     "twogrpo.progress": 1,
     "twogrpo.records": 1,
     "twogrpo.tracking": 1,
+    "twogrpo.wandb_mirror": 1,
     "twogrpo.data": 2,
     "twogrpo.rewards": 2,
     "twogrpo.engines": 3,

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config import ConfigError, one_line
-from twogrpo.faults import Fault
+from twogrpo.faults import DISK_IS_FULL, EXIT_DISK, Fault
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 EXIT_USAGE = 2
@@ -59,6 +59,14 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             _fail(one_line(error), EXIT_USAGE)
         except Fault as fault:
             _fail(str(fault), fault.exit_code)
+        except OSError as error:
+            if error.errno not in DISK_IS_FULL:
+                raise
+            _fail(
+                f"the disk is full ({error.filename or error.strerror}): make room, and the same "
+                "command continues at the last checkpoint",
+                EXIT_DISK,
+            )
         except KeyboardInterrupt:
             _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
 

@@ -14,6 +14,11 @@ After 75, 130, 143 and a kill the same command continues the run, with the same 
 
 from __future__ import annotations
 
+import errno
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+EXIT_DISK = 74
+
 
 class Fault(RuntimeError):
     """Ends a run with one line for a person and a code for a script."""
@@ -30,7 +35,7 @@ class NotFiniteFault(Fault):
 class CheckpointFault(Fault):
     """A checkpoint cannot be written, or none is left that is whole."""
 
-    exit_code = 74
+    exit_code = EXIT_DISK
 
 
 class Preempted(Fault):

@@ -22,12 +22,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from twogrpo.config import Config, ConfigError, EvaluateConfig, identifying
+from twogrpo.wandb_mirror import Mirror
 
 ROOT = Path(__file__).resolve().parent.parent
 Recorded = Config | EvaluateConfig
@@ -57,7 +59,7 @@ class RunRecord:
                 f"output_dir={config.output_dir} cannot be written ({error.strerror}): "
                 "give a folder that can, output_dir=…"
             ) from error
-        self._wandb = _open_wandb(config, self.about)
+        self._mirror = Mirror(config, self.about) if config.tracking.wandb_mode else None
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows logged so far."""
@@ -78,26 +80,50 @@ class RunRecord:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        if self._wandb:
-            self._wandb.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+        if self._mirror:
+            self._mirror.log(row)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Marks the run as finished, with the numbers that are about the whole of it."""
         self.summary = dict(summary)
         self._write_status("finished")
-        if self._wandb:
-            self._wandb.summary.update({**self.summary, "status": "finished"})
-            self._wandb.finish()
+        if self._mirror:
+            self._mirror.finish(self.summary)
 
     def interrupt(self) -> None:
-        """Says that the run stopped before its end, and closes the mirror."""
-        self._write_status("interrupted")
-        if self._wandb:
-            self._wandb.finish(exit_code=1)
+        """Says that the run stopped before its end, and closes the mirror.
+
+        Where even that cannot be written, a full disk being why it stopped, it stays "running".
+        """
+        with suppress(OSError):
+            self._write_status("interrupted")
+        if self._mirror:
+            self._mirror.interrupt()
 
     def _write_status(self, status: str) -> None:
         content = {**self.about, "status": status, "summary": self.summary}
         write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
+
+
+class FollowedRecord(RunRecord):
+    """The record as all ranks but the first have it: of the same folder, written by another."""
+
+    def __init__(self, config: Recorded) -> None:
+        """Touches nothing."""
+        self.folder = Path(config.output_dir)
+        self.about = _about(config)
+
+    def rewind(self, step: int) -> None:
+        """The first rank does."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """The first rank does."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The first rank does."""
+
+    def interrupt(self) -> None:
+        """The first rank does."""
 
 
 def earlier_run(config: Recorded) -> dict[str, Any]:
@@ -193,25 +219,6 @@ def _about(config: Recorded) -> dict[str, Any]:
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-
-
-def _open_wandb(config: Recorded, about: Mapping[str, Any]) -> Any:
-    if config.tracking.wandb_mode is None:
-        return None
-    import wandb  # not needed by a local run
-
-    return wandb.init(
-        project=config.tracking.wandb_project,
-        group=config.tracking.wandb_group,
-        name=config.run_name,
-        id=about["run_id"],
-        tags=[config.algorithm.name, f"G={config.algorithm.group_size}", f"seed={config.seed}"],
-        config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
-        mode=config.tracking.wandb_mode,  # type: ignore[arg-type]  # checked
-        dir=config.output_dir,
-        resume="allow",
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
-    )
 
 
 def _first_difference(earlier: dict[str, Any], now: dict[str, Any]) -> str:

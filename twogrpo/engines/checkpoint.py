@@ -10,7 +10,6 @@ the earlier ones as they were.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import sys
@@ -29,12 +28,11 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from twogrpo.engines import manifest
 from twogrpo.engines.ranks import ALONE, Ranks
-from twogrpo.faults import CheckpointFault
+from twogrpo.faults import DISK_IS_FULL, CheckpointFault
 
 STATE = "state.json"
 # A shard is held in memory a second time while it is written.
 SHARD_BYTES = 2 * 2**30
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save(

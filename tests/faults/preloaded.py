@@ -1,0 +1,15 @@
+"""Imported once by the process from which the runs of these tests are forked: all that is slow."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+import wandb
+
+from twogrpo import assemble, train
+
+torch.set_num_threads(1)
+transformers.utils.logging.disable_progress_bar()
+assert assemble and train and wandb  # imported for their sake

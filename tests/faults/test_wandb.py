@@ -1,0 +1,61 @@
+"""The real W&B, killed or barred amid a run: the run ends as ever, its record is complete."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scripted import Script, finished
+from twogrpo.tracking import read_rows
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
+
+BRIEF = ["algorithm=two_grpo", "evaluation.at_end=false", "evaluation.validation_every=0"]
+LOST = "WARNING: W&B is lost"
+
+
+def children(parent: int | None) -> list[int]:
+    """Of that process, by /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def assert_whole(folder: Path, said: str) -> None:
+    assert [row["step"] for row in read_rows(folder)] == list(range(16))
+    assert said.count(LOST) == 1
+    assert "Traceback" not in said
+
+
+def test_its_process_killed_amid_a_run(tmp_path):
+    folder = tmp_path / "run"
+    script = Script(folder, *BRIEF, "tracking=wandb_offline")
+    assert script.when(lambda: len(read_rows(folder)) >= 3 if folder.exists() else False)
+    killed = children(script.process.pid)
+    assert killed, "W&B has no process: the test proves nothing"
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    assert script.wait() == 0
+    assert_whole(folder, script.words())
+
+
+def test_no_network_no_account(tmp_path, monkeypatch):
+    """Online with no key: refused at once, without a network too; it goes on offline."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    said = finished(tmp_path / "run", *BRIEF, "tracking=wandb_online")
+    assert_whole(tmp_path / "run", said)
+    assert list((tmp_path / "run/wandb").glob("offline-run-*"))
+
+
+def test_its_folder_barred(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/wandb").write_text("")
+    said = finished(tmp_path / "run", *BRIEF, "tracking=wandb_offline")
+    assert_whole(tmp_path / "run", said)
