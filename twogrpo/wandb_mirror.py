@@ -67,7 +67,7 @@ class Mirror:
             id=about["run_id"],
             tags=[config.algorithm.name, f"G={config.algorithm.group_size}", f"seed={config.seed}"],
             config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]  # checked
             dir=config.output_dir,
             resume="allow",
             settings=self._wandb.Settings(
@@ -98,7 +98,7 @@ class Mirror:
             else "tracking=local does without W&B"
         )
         sys.stderr.write(
-            f"WARNING: W&B is lost ({reason}). The run goes on and {folder}/metrics.jsonl has every "
+            f"WARNING: W&B is lost ({reason}). The run goes on, {folder}/metrics.jsonl has every "
             f"row; {instead}\n"
         )
         # Else it complains again, at length, when the process ends.

@@ -1,4 +1,4 @@
-"""A disk that is full amid a run: it stops with a code that says so, and goes on once there is room."""
+"""A disk that is full amid a run: it stops with a code that says so; with room it goes on."""
 
 import json
 import resource
