@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test golden reproduce figures theory notebooks sweep base lock clean
+.PHONY: help setup setup-vllm lint types test golden reproduce preflight figures theory notebooks sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; 
 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)
 	$(PY) -m analysis.all runs=$(RUNS) out=results/$(SCALE)
+
+preflight: $(READY)  ## Plan a run: memory, hours, conflicts (EXPERIMENT=name, ARGS="key=value …")
+	@$(PY) scripts/preflight.py $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(ARGS) || [ $$? -eq 1 ]  # warnings
 
 # The same rollouts for each arm: 256 prompts × 16 × 6 = 256 × 2 × 48. The first run only samples the
 # start policy, 64 times a prompt.

@@ -18,10 +18,12 @@ from twogrpo.config import (
     PrepareModelConfig,
     parse,
 )
+from twogrpo.preflight.overview import PreflightConfig
 
 # The schema of every script's configuration, and what its user must type beside it.
 SCHEMAS = {
     "train": (Config, []),
+    "preflight": (PreflightConfig, []),
     "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
     "reproduce": (reproduce.ReproduceConfig, []),
     "base": (warm_start.WarmStart, []),

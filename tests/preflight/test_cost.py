@@ -1,0 +1,148 @@
+"""The roofline: a value by hand, what it scales with, and that calibration is its inverse."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from twogrpo.config import ConfigError
+from twogrpo.preflight.architectures import PUBLISHED
+from twogrpo.preflight.cost import (
+    LENGTH_VARIATION,
+    Placement,
+    Workload,
+    concurrency,
+    cost,
+    efficiencies,
+    generation_seconds,
+    survival,
+    update_seconds,
+)
+from twogrpo.preflight.devices import Calibration, load_device, read_calibration
+
+MODEL = PUBLISHED["qwen25_math_7b"]
+H200 = load_device("h200_141")
+WORK = Workload(512, 16, 146, 16, 150.0, 800.0, 4096)
+PLACE = Placement(8, 1, 2, 2, True, 16_384, 1024, 50e9)
+
+
+def test_survival_is_the_log_normal_s():
+    random = np.random.default_rng(0)
+    sigma = np.sqrt(np.log(1 + LENGTH_VARIATION**2))
+    lengths = random.lognormal(np.log(800) - sigma**2 / 2, sigma, size=200_000)
+    assert lengths.mean() == pytest.approx(800, rel=0.01)
+    assert lengths.std() / lengths.mean() == pytest.approx(LENGTH_VARIATION, rel=0.02)
+    for tokens in (100, 800, 4096):
+        assert survival(tokens, 800) == pytest.approx((lengths > tokens).mean(), abs=0.003)
+    assert survival(0, 800) == 1
+
+
+def test_concurrency_by_hand():
+    """50e9 bytes / 57,344 a token = 871,931 tokens; a sequence holds 150 + 400 of them."""
+    assert concurrency(MODEL, WORK, replace(PLACE, rollouts_per_call=10**6)) == pytest.approx(
+        50e9 / 57_344 / 550
+    )
+    assert concurrency(MODEL, WORK, PLACE) == 1024
+
+
+def test_decoding_one_sequence_is_reading_the_weights():
+    """7.07e9 parameters of 2 bytes at half of 4.8 TB/s are 5.9 ms a step; 100 steps on the mean.
+
+    The cache of a sequence, some 57 kB a token, is small beside them; there is no overhead here.
+    """
+    device = replace(H200, decode_step_seconds=1e-12)
+    work = Workload(1, 1, 1, 1, 1e-6, 100.0, 10_000)
+    seconds = generation_seconds(MODEL, device, work, replace(PLACE, devices=1))
+    assert seconds == pytest.approx(100 * 2 * MODEL.active_parameters / 2.4e12, rel=0.01)
+
+
+def test_a_mixture_is_read_as_far_as_its_tokens_reach():
+    """37 B a token, 671 B at most; a dense model is read whole by one token."""
+    mixture = PUBLISHED["deepseek_v3_671b"]
+    assert mixture.parameters_read(2) == 74e9
+    assert mixture.parameters_read(100) == 671e9
+    assert MODEL.parameters_read(1) == MODEL.parameters_read(100) == MODEL.active_parameters
+
+
+def test_update_by_hand():
+    """8,192 rollouts of 950 tokens over 8 GPUs: 4 · 2 · 7.07e9 FLOPs a token and attention, at 35 %
+    of 989 TFLOP/s; 16 steps of Adam reading 28 bytes a parameter, and 0.1 s each."""
+    tokens = 8192 * 950 / 8
+    flops = 4 * tokens * (2 * MODEL.active_parameters + 4 * 28 * 3584 * 475)
+    adam = 16 * (28 * MODEL.parameters / 8 / 4.8e12 + 0.1)
+    expected = flops / (989e12 * 0.35) + adam
+    assert update_seconds(MODEL, H200, WORK, PLACE) == pytest.approx(expected)
+
+
+def test_skipped_rows_cost_nothing():
+    half = replace(WORK, trained_share=0.5)
+    full, less = (cost(MODEL, H200, work, PLACE) for work in (WORK, half))
+    assert less.generate == full.generate
+    assert less.old_logps == pytest.approx(full.old_logps / 2)
+    steps = update_seconds(MODEL, H200, replace(WORK, trained_share=0.0), PLACE)
+    # Without a token the weights are gathered all the same, behind nothing.
+    assert less.update < full.update
+    assert steps < less.update
+
+
+def test_a_pair_s_saving_in_sampling_is_bounded_by_the_longest_response():
+    """An eighth of the rollouts takes more than an eighth of the time, for the tail is as long."""
+    pairs = replace(WORK, group_size=2)
+    sixteen, two = (generation_seconds(MODEL, H200, work, PLACE) for work in (WORK, pairs))
+    assert 1 / 8 < two / sixteen < 1
+    floor = H200.decode_step_seconds * 0.9 * WORK.longest_tokens
+    assert two > floor
+
+
+def test_time_is_proportional_to_rounds_and_falls_with_devices():
+    drawn = replace(WORK, draws=3.0)
+    assert generation_seconds(MODEL, H200, drawn, PLACE) == pytest.approx(
+        3 * generation_seconds(MODEL, H200, WORK, PLACE)
+    )
+    seconds = [
+        cost(MODEL, H200, WORK, replace(PLACE, devices=n)).step_seconds for n in (1, 2, 4, 8)
+    ]
+    assert seconds == sorted(seconds, reverse=True)
+
+
+def test_hours():
+    found = cost(MODEL, H200, WORK, PLACE)
+    parts = found.generate + found.old_logps + found.update + found.sync
+    assert found.hours == pytest.approx(146 * parts / 3600)
+
+
+def test_calibration_finds_the_efficiencies_again():
+    true = replace(H200, generation_efficiency=0.3, update_efficiency=0.5)
+    seconds = cost(MODEL, true, WORK, PLACE)
+    found = efficiencies(
+        MODEL,
+        H200,
+        WORK,
+        PLACE,
+        generate_seconds=seconds.generate,
+        train_seconds=seconds.old_logps + seconds.update,
+    )
+    assert found == pytest.approx((0.3, 0.5), rel=1e-6)
+
+
+CALIBRATION = Calibration("mine", "tiny", "2026-11-22", 1e14, 1e12, 0.4, 0.3, 1e-3, 1e-2)
+
+
+def test_calibration_is_written_read_and_applied(tmp_path):
+    CALIBRATION.write(tmp_path / "mine.json")
+    found = read_calibration(tmp_path / "mine.json")
+    assert found == CALIBRATION
+    device = found.apply(H200)
+    assert (device.matmul_flops, device.generation_efficiency) == (1e14, 0.4)
+    assert (device.name, device.memory_gib) == (H200.name, H200.memory_gib)
+
+
+@pytest.mark.parametrize("broken", ["{", '{"device": "x"}', None])
+def test_a_bad_calibration_is_named(broken, tmp_path):
+    file = tmp_path / "bad.json"
+    if broken is None:
+        replace(CALIBRATION, update_efficiency=0.0).write(file)
+    else:
+        file.write_text(broken)
+    with pytest.raises(ConfigError, match=r"calibration=.*bad\.json"):
+        read_calibration(file)

@@ -1,0 +1,157 @@
+"""The preflight as a person and a program meet it."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from tests.conftest import ROOT, compose_config
+from twogrpo.config import ConfigError, parse
+from twogrpo.planning import paper_column, safety_rows
+from twogrpo.preflight.overview import Preflight, PreflightConfig, preflight
+from twogrpo.preflight.report import as_json, report
+
+PAPER = ("experiment=table1/math_qwen25_math_7b_two_grpo", "rollout=vllm", "hardware=eight_gpus")
+
+
+def look(*overrides: str) -> Preflight:
+    return preflight(parse(compose_config(*overrides, name="preflight"), PreflightConfig))
+
+
+def line(text: str, beginning: str) -> str:
+    (found,) = [line for line in text.splitlines() if line.strip().startswith(beginning)]
+    return " ".join(found.split())
+
+
+def test_the_paper_s_row_stands_beside_the_run_s():
+    text = report(look(*PAPER))
+    assert line(text, "prompts a mini-batch") == "prompts a mini-batch 256 256"
+    assert line(text, "rollouts in all") == "rollouts in all 149,504 149,504"
+    assert line(text, "learning rate") == "learning rate 8e-06 8e-06"
+
+
+def test_the_paper_s_row_of_every_arm():
+    """16 · 512 rollouts, 32 prompts, 16 updates; the ablation's G = 2 is not 2-GRPO."""
+
+    def paper(*overrides: str) -> list[str]:
+        return paper_column(parse(compose_config(*overrides, name="preflight"), PreflightConfig))
+
+    assert paper("algorithm=grpo")[:5] == ["512", "8,192", "32", "512", "16"]
+    assert paper("algorithm.group_size=2")[2:] == [
+        "32",
+        "64",
+        "16",
+        "146",
+        "2,336",
+        "149,504",
+        "1e-06",
+    ]
+    assert paper("algorithm.group_size=3") == ["–"] * 9
+
+
+def test_small_groups():
+    def marks(*overrides: str) -> dict[str, str]:
+        config = parse(compose_config(*overrides, name="preflight"), PreflightConfig)
+        return {name: mark for mark, name, _ in safety_rows(config)}
+
+    assert set(marks("algorithm=two_grpo").values()) == {"✓"}
+    sample = marks("algorithm.advantage=standardised_sample")
+    assert (sample["a mixed pair"], sample["an equal pair"]) == ("!", "✓")
+    assert marks("algorithm.importance_sampling_cap=2")["corrections"] == "!"
+    assert marks("hardware=four_gpus", "training.prompts_per_generation=130")["ranks"] == "!"
+
+
+def test_memory_decides_the_exit_code():
+    assert look(*PAPER).exit_code == 1  # the context of 4,096
+    alone = look(*PAPER, "hardware=one_gpu", "device=a100_80")
+    assert alone.exit_code == 2
+    assert "✗ memory: does not fit" in report(alone)
+
+
+def test_a_device_of_one_s_own():
+    small = look(*PAPER, "device.memory_gib=30", "device.name=mine")
+    assert line(report(small), "✗  mine").startswith("✗ mine does not fit")
+
+
+def test_price_is_shown_where_it_is_known():
+    assert "price" not in report(look(*PAPER))
+    found = look(*PAPER, "price_per_gpu_hour=2")
+    data = as_json(found)["arms"]["two_grpo"]
+    assert data["price"] == pytest.approx(2 * 8 * data["hours"])
+    assert line(report(found), "2-GRPO ←").endswith(f"{data['price']:.2f}")
+
+
+def test_a_probe_replaces_the_assumption(tmp_path):
+    probe = tmp_path / "probe.json"
+    probe.write_text(json.dumps({"a": [4, 8], "b": [8, 8]}))
+    found = look(*PAPER, f"probe={probe}")
+    assert found.arms["two_grpo"][0].trained_share == pytest.approx(2 / 7)
+    assert "28.6% ± 28.6%" in line(report(found), "2 ←")
+    # 3.5 draws a kept group, all of them trained on; 16-GRPO through the fit.
+    work = found.arms["two_grpo_rs"][0]
+    assert (work.draws, work.trained_share) == (pytest.approx(3.5), pytest.approx(1))
+
+
+def test_resampling_stops_at_its_budget(tmp_path):
+    probe = tmp_path / "probe.json"
+    probe.write_text(json.dumps({str(i): [8 - (i == 0), 8] for i in range(10)}))
+    work = look(*PAPER, f"probe={probe}").arms["two_grpo_rs"][0]
+    assert work.draws == 8  # 16 rollouts a prompt, in pairs
+    assert work.trained_share == pytest.approx(8 * 0.025)  # 7 of 28 pairs of one prompt in ten
+
+
+def test_the_embedded_run_is_planned_for_the_cpu():
+    found = look("algorithm=two_grpo")
+    assert found.device.name == "cpu"
+    assert found.exit_code == 0
+    assert [name for name, _ in found.arms.items()] == ["two_grpo", "grpo", "two_grpo_rs"]
+
+
+def test_bad_values_are_named():
+    with pytest.raises(ConfigError, match=r"device\.memory_gib=0"):
+        look(*PAPER, "device.memory_gib=0")
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str]]:
+    """`shell("json=true")` runs the script in this process: its exit code and output."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*typed: str) -> tuple[int, str]:
+        script = str(ROOT / "scripts/preflight.py")
+        monkeypatch.setattr(sys, "argv", [script, *typed])
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(script, run_name="__main__")
+        GlobalHydra.instance().clear()
+        return int(stopped.value.code or 0), "".join(capsys.readouterr())
+
+    return run
+
+
+def test_the_script_prints_and_writes_nothing(shell, tmp_path):
+    code, output = shell(*PAPER)
+    assert code == 1
+    assert output.splitlines()[0].startswith("Preflight of math-qwen25_math_7b")
+    assert output.rstrip().endswith("(exit code 1)")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_prints_one_line_of_json(shell):
+    code, output = shell(*PAPER, "json=true")
+    (only,) = output.strip().splitlines()
+    data = json.loads(only)
+    assert data["exit_code"] == code == 1
+    assert data["batches"]["updates in all"] == "292"
+    assert data["memory"]["devices"]["h200_141"] == "fits"
+
+
+def test_the_script_s_bad_input_is_one_line(shell):
+    code, output = shell("device=h300")
+    assert code == 2
+    assert "device=h300 is unknown" in output
+    code, output = shell("probe=nowhere.json")
+    assert (code, len(output.strip().splitlines())) == (2, 1)

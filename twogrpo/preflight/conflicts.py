@@ -1,0 +1,184 @@
+"""What in a configuration does not go together, found before a run is paid for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import torch
+from omegaconf import OmegaConf
+
+from twogrpo import checks
+from twogrpo.cli import CONF
+from twogrpo.config import Config, ConfigError
+from twogrpo.data.contamination import known
+from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.text import gib
+from twogrpo.rewards.build import build_reward
+
+Level = Literal["ok", "warning", "failure"]
+WANDB_TIMEOUT_SECONDS = 2.0
+# A right and a wrong answer for each verifier, with the reference they are held against.
+KNOWN_ANSWERS = {
+    "exact_answer": ("3*2=6", "3*2=5", "6"),
+    "math_answer": (r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, what was found and, unless it is well, what to do."""
+
+    level: Level
+    name: str
+    text: str
+
+
+def conflicts(config: Config, model: Architecture) -> list[Finding]:
+    """Every check, in a fixed order; none writes a file, W&B alone is looked up in the network."""
+    return [
+        _values(config),
+        _context(config, model),
+        *_template(config),
+        *_contamination(config),
+        _verifier(config),
+        _disk(config, model),
+        *_wandb(config),
+    ]
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """0 all is well, 1 there are warnings, 2 the run will fail."""
+    levels = {finding.level for finding in findings}
+    return 2 if "failure" in levels else 1 if "warning" in levels else 0
+
+
+def _values(config: Config) -> Finding:
+    """What a run's own first check says; whether this machine has a GPU does not matter here."""
+    elsewhere = replace(config, hardware=replace(config.hardware, device="cpu"))
+    try:
+        checks.check(elsewhere)
+    except ConfigError as error:
+        return Finding("failure", "values", str(error))
+    return Finding("ok", "values", "batch sizes divide, names and ranges are right")
+
+
+def _context(config: Config, model: Architecture) -> Finding:
+    prompt, response = config.dataset.max_prompt_tokens, config.dataset.max_response_tokens
+    positions = model.positions
+    if prompt + response <= positions:
+        return Finding("ok", "context", f"{prompt} + {response} tokens in {positions:,} positions")
+    text = (
+        f"prompt {prompt} + response {response} = {prompt + response} tokens, but the model has "
+        f"{positions:,} positions. The paper trained Qwen2.5-Math so all the same; choose: "
+        f"dataset.max_response_tokens={positions - prompt} (all within), or as the paper and "
+        "accept that a response is cut, or lies beyond the trained positions, past "
+        f"{positions:,} tokens"
+    )
+    if positions <= prompt:
+        return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
+    return Finding("warning", "context", text)
+
+
+def _template(config: Config) -> Iterator[Finding]:
+    """The template of the model's own file, an answer that the verifier can find, pictures."""
+    template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
+    own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
+    asks_code = config.reward.name == "code_tests"
+    if template != own:
+        text = f"model.prompt_template={template}, but {config.model.name} is asked with {own}"
+        yield Finding("warning", "template", text)
+    elif asks_code != (template == "code_r1") or (
+        config.reward.name == "math_answer" and template == "plain"
+    ):
+        text = f"model.prompt_template={template} does not ask for what reward.name="
+        yield Finding("warning", "template", f"{text}{config.reward.name} looks for")
+    else:
+        yield Finding("ok", "template", template)
+    if config.dataset.name == "geometry3k" and "vl" not in config.model.name.split("_"):
+        text = f"dataset={config.dataset.name} has pictures, model={config.model.name} cannot see"
+        yield Finding("failure", "pictures", f"{text}: use model=qwen25_vl_7b")
+
+
+def _contamination(config: Config) -> Iterator[Finding]:
+    """Of the benchmarks by the training set, where `prepare_data` has recorded it."""
+    if config.dataset.source == "generated":
+        yield Finding("ok", "contamination", "generated; benchmarks and training set are disjoint")
+        return
+    path = config.dataset.path
+    found = known(Path(path)) if path else None
+    if found is None:
+        seen = "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
+        text = "not looked up: run scripts/prepare_data.py and give its folder as dataset.path"
+        is_dapo = config.dataset.name.startswith("dapo")
+        yield Finding("warning", "contamination", text + (seen if is_dapo else ""))
+        return
+    held = {name: len(ids) for name, ids in found.items() if ids}
+    told = ", ".join(f"{count} of {name}" for name, count in held.items())
+    text = f"the training set holds {told}: report also without them (contamination=…)"
+    yield Finding("warning" if held else "ok", "contamination", text if held else "none, by text")
+
+
+def _verifier(config: Config) -> Finding:
+    """A known right and a known wrong answer, graded as in training."""
+    name = config.reward.name
+    try:
+        reward = build_reward(config.reward)
+    except ConfigError as error:
+        return Finding("warning", "verifier", f"not here: {error}")
+    try:
+        if name not in KNOWN_ANSWERS:
+            return Finding("ok", "verifier", f"{name} can be started")
+        right, wrong, reference = KNOWN_ANSWERS[name]
+        verdicts = reward.grade([right, wrong], [reference, reference])
+    finally:
+        reward.close()
+    if [verdict.reason == "correct" for verdict in verdicts] != [True, False]:
+        reasons = ", ".join(verdict.reason for verdict in verdicts)
+        return Finding("failure", "verifier", f"{name} grades right and wrong as {reasons}")
+    return Finding("ok", "verifier", f"{name} tells a right answer from a wrong one")
+
+
+def checkpoint_bytes(config: Config, model: Architecture) -> int:
+    """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
+    and the final model in float32."""
+    kept = min(
+        config.training.checkpoints_kept,
+        config.num_generations // config.training.checkpoint_every,
+    )
+    return 12 * model.parameters * (kept + 1) + 4 * model.parameters
+
+
+def _disk(config: Config, model: Architecture) -> Finding:
+    folder = Path(config.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, checkpoint_bytes(config, model)
+    text = f"{gib(needed)} for checkpoints and the final model, {gib(free)} free here"
+    if free >= needed:
+        return Finding("ok", "disk", text)
+    # A plan for GPUs is often made on another machine than it is carried out on.
+    runs_here = config.hardware.device == "cpu" or torch.cuda.is_available()
+    remedy = ": make room, or output_dir=… elsewhere, or lower training.checkpoints_kept"
+    return Finding("failure" if runs_here else "warning", "disk", text + remedy)
+
+
+def _wandb(config: Config) -> Iterator[Finding]:
+    if config.tracking.wandb_mode != "online":
+        yield Finding("ok", "W&B", f"{config.tracking.wandb_mode or 'off'}: needs no network")
+        return
+    url = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+    try:
+        socket.create_connection((host, port), timeout=WANDB_TIMEOUT_SECONDS).close()
+    except OSError as error:
+        text = f"{host}:{port} cannot be reached ({error}): use tracking=wandb_offline, then sync"
+        yield Finding("failure", "W&B", text)
+        return
+    yield Finding("ok", "W&B", f"{host}:{port} answers")

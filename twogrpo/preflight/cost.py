@@ -1,0 +1,247 @@
+"""What a run costs: a roofline of decoding and of updates, in seconds, tokens and device-hours.
+
+Decoding reads all weights and the key-value cache of every active sequence at each step, or
+computes, whichever takes longer, and goes on until the *longest* response of the batch has ended:
+that tail, not the number of rollouts, is what bounds 2-GRPO's saving. An update computes; its cost
+is that of its tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.devices import Device
+
+# Response lengths are taken as log-normal with this standard deviation over mean (ours: nothing
+# about the shape is published), cut off at the longest allowed.
+LENGTH_VARIATION = 0.8
+SLICES = 256  # of the longest response, over which decoding is summed
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One generation of the loop, in rollouts and tokens; means over the whole run.
+
+    `draws`: rollouts drawn for each one kept (resampling). `trained_share`: of the rollouts kept,
+    those that pass through the policy (the rest have advantage zero and are skipped).
+    `old_logps_share`: of those, the share whose π_old is another than the policy.
+    """
+
+    prompts: int
+    group_size: int
+    generations: int
+    updates: int
+    prompt_tokens: float
+    response_tokens: float
+    longest_tokens: int
+    trained_share: float = 1.0
+    old_logps_share: float = 1.0
+    draws: float = 1.0
+
+    @property
+    def rollouts(self) -> float:
+        """Kept in one generation."""
+        return self.prompts * self.group_size
+
+    @property
+    def trained_rollouts(self) -> float:
+        """That pass through the policy, in one generation."""
+        return self.rollouts * self.trained_share
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the work lies on devices. Bytes are per value; `cache_bytes` is each device's."""
+
+    devices: int
+    tensor_parallel: int
+    policy_bytes: int
+    sampler_bytes: int
+    recomputes: bool
+    tokens_per_microbatch: int
+    rollouts_per_call: int
+    cache_bytes: float
+    sleeps: bool = False
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the sampler."""
+        return max(self.devices // self.tensor_parallel, 1)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one generation of the loop by phase, and how often there is one."""
+
+    generate: float
+    old_logps: float
+    update: float
+    sync: float
+    generations: int
+
+    @property
+    def step_seconds(self) -> float:
+        """Of one generation with its updates."""
+        return self.generate + self.old_logps + self.update + self.sync
+
+    @property
+    def hours(self) -> float:
+        """Of the whole run."""
+        return self.generations * self.step_seconds / 3600
+
+
+def cost(model: Architecture, device: Device, work: Workload, place: Placement) -> Cost:
+    """Of a run without validation and evaluation."""
+    return Cost(
+        generate=generation_seconds(model, device, work, place),
+        old_logps=_old_logps_seconds(model, device, work, place),
+        update=update_seconds(model, device, work, place),
+        sync=_sync_seconds(model, device, place),
+        generations=work.generations,
+    )
+
+
+def survival(tokens: float, mean: float) -> float:
+    """Share of responses longer than `tokens`: log-normal, of that mean and LENGTH_VARIATION."""
+    if tokens <= 0:
+        return 1.0
+    variance = math.log(1 + LENGTH_VARIATION**2)
+    z = (math.log(tokens / mean) + variance / 2) / math.sqrt(variance)
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def concurrency(model: Architecture, work: Workload, place: Placement) -> float:
+    """Sequences that one copy of the sampler decodes at a time: the cache's or the engine's bound.
+
+    A sequence holds its prompt and, over its life, half of its response on the mean.
+    """
+    footprint = work.prompt_tokens + work.response_tokens / 2
+    tokens = (
+        place.cache_bytes * place.tensor_parallel / model.cache_bytes_per_token(place.sampler_bytes)
+    )
+    return max(1.0, min(place.rollouts_per_call, tokens / footprint))
+
+
+def generation_seconds(
+    model: Architecture, device: Device, work: Workload, place: Placement
+) -> float:
+    """Of drawing one generation's rollouts, `draws` rounds of them one after another."""
+    waiting = work.rollouts / place.replicas
+    active = min(waiting, concurrency(model, work, place))
+    middle = work.prompt_tokens + work.response_tokens / 2
+    full_steps = (waiting - active) * work.response_tokens / active
+    seconds = full_steps * _step_seconds(model, device, place, active, middle)
+    stride = work.longest_tokens / SLICES
+    for slice_ in range(SLICES):
+        tokens = (slice_ + 0.5) * stride
+        share = survival(tokens, work.response_tokens)
+        # All ranks wait for the longest response of all, so a step is taken while any is active.
+        any_active = -math.expm1(active * place.replicas * math.log1p(-min(share, 1 - 1e-12)))
+        step = _step_seconds(
+            model, device, place, max(active * share, 1.0), work.prompt_tokens + tokens
+        )
+        seconds += stride * any_active * step
+    prompts = work.prompts / place.replicas * work.prompt_tokens
+    prefill = model.forward_flops(prompts, work.prompt_tokens / 2)
+    rate = device.matmul_flops * device.update_efficiency * place.tensor_parallel
+    return work.draws * (seconds + prefill / rate)
+
+
+def _step_seconds(
+    model: Architecture, device: Device, place: Placement, active: float, context: float
+) -> float:
+    cache = active * context * model.cache_bytes_per_token(place.sampler_bytes)
+    num_bytes = model.parameters_read(active) * place.sampler_bytes + cache
+    reading = num_bytes / device.copy_bytes_per_second
+    computing = model.forward_flops(active, context) / device.matmul_flops
+    roofline = max(reading, computing) / device.generation_efficiency / place.tensor_parallel
+    return device.decode_step_seconds + roofline
+
+
+def _trained_flops(model: Architecture, work: Workload) -> float:
+    """Of one forward pass over the trained rollouts of a generation."""
+    length = work.prompt_tokens + work.response_tokens
+    return model.forward_flops(work.trained_rollouts * length, length / 2)
+
+
+def _old_logps_seconds(
+    model: Architecture, device: Device, work: Workload, place: Placement
+) -> float:
+    flops = _trained_flops(model, work) * work.old_logps_share
+    return flops / place.devices / device.matmul_flops / device.update_efficiency
+
+
+def update_seconds(model: Architecture, device: Device, work: Workload, place: Placement) -> float:
+    """Of all optimiser steps of one generation.
+
+    Forward once, backward twice, recomputation of activations once more; gathering weights and
+    scattering gradients (FSDP2) go on meanwhile and count where they take longer. Adam reads and
+    writes weight, gradient and two moments in float32 (28 bytes a parameter).
+    """
+    flops = _trained_flops(model, work) * (4 if place.recomputes else 3) / place.devices
+    computing = flops / device.matmul_flops / device.update_efficiency
+    adam = 28 * model.parameters / place.devices / device.copy_bytes_per_second
+    steps = work.updates * (adam + device.update_seconds)
+    return max(computing, _communication_seconds(model, device, work, place)) + steps
+
+
+def _communication_seconds(
+    model: Architecture, device: Device, work: Workload, place: Placement
+) -> float:
+    """Each micro-batch gathers the weights for both passes and scatters float32 gradients."""
+    if place.devices == 1:
+        return 0.0
+    tokens = work.trained_rollouts * (work.prompt_tokens + work.response_tokens) / place.devices
+    passes = max(work.updates, tokens / place.tokens_per_microbatch)
+    num_bytes = passes * model.parameters * (2 * place.policy_bytes + 4)
+    is_one_node = place.devices <= device.devices_per_node
+    rate = device.link_bytes_per_second if is_one_node else device.network_bytes_per_second
+    return num_bytes / rate
+
+
+def _sync_seconds(model: Architecture, device: Device, place: Placement) -> float:
+    """New weights to every copy of the sampler; to the CPU and back where it sleeps."""
+    num_bytes = model.parameters * place.sampler_bytes / place.tensor_parallel
+    return num_bytes / device.link_bytes_per_second + (
+        2 * num_bytes / device.host_bytes_per_second if place.sleeps else 0.0
+    )
+
+
+def efficiencies(
+    model: Architecture,
+    device: Device,
+    work: Workload,
+    place: Placement,
+    *,
+    generate_seconds: float,
+    train_seconds: float,
+) -> tuple[float, float]:
+    """`generation_efficiency` and `update_efficiency` at which the phases take what they took.
+
+    Seconds are of one generation; `train_seconds` is of old log-probabilities and updates. Found by
+    bisection: more efficiency never takes longer. Held to [1e-6, 10].
+    """
+
+    def training(efficiency: float) -> float:
+        at = replace(device, update_efficiency=efficiency)
+        update = update_seconds(model, at, work, place)
+        return update + _old_logps_seconds(model, at, work, place)
+
+    update = _bisect(training, train_seconds)
+
+    def generating(efficiency: float) -> float:
+        at = replace(device, generation_efficiency=efficiency, update_efficiency=update)
+        return generation_seconds(model, at, work, place)
+
+    return _bisect(generating, generate_seconds), update
+
+
+def _bisect(seconds_at: Callable[[float], float], wanted: float) -> float:
+    low, high = 1e-6, 10.0
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if seconds_at(middle) > wanted else (low, middle)
+    return middle

@@ -1,0 +1,127 @@
+"""The preflight of one run: everything that is found out about it, and an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from twogrpo.config import Config, ConfigError
+from twogrpo.planning import safety_rows
+from twogrpo.preflight.architectures import Architecture, architecture_of
+from twogrpo.preflight.conflicts import Finding, conflicts, exit_code
+from twogrpo.preflight.cost import Cost, Placement, Workload
+from twogrpo.preflight.devices import Device, load_device, read_calibration
+from twogrpo.preflight.forecast import ASSUMED, Beta, Counts, read_probe
+from twogrpo.preflight.memory import Memory, memory, verdict
+from twogrpo.preflight.plan import Lengths, arm_costs, evaluation_cost, lengths_of, placement
+from twogrpo.preflight.text import MARKS, gib
+
+VERDICT_LEVELS = {"fits": "ok", "tight": "warning", "does not fit": "failure"}
+
+
+@dataclass
+class PreflightConfig(Config):
+    """conf/preflight.yaml: a training run, and what is planned about it."""
+
+    device: Device
+    calibration: str | None
+    price_per_gpu_hour: float | None
+    mean_prompt_tokens: float | None
+    mean_response_tokens: float | None
+    probe: str | None
+    check: str | None
+    published: str
+    measured: str
+    json: bool
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """All that is found out about a run."""
+
+    config: PreflightConfig
+    model: Architecture
+    device: Device
+    success: Counts | Beta
+    lengths: Lengths
+    needed: Memory
+    place: Placement
+    arms: dict[str, tuple[Workload, Cost]]
+    evaluation_hours: float | None
+    findings: list[Finding]
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is well, 1 there are warnings, 2 the run will fail."""
+        return exit_code(self.findings)
+
+
+def preflight(config: PreflightConfig) -> Preflight:
+    """Looks at a run from all sides.
+
+    Raises:
+        ConfigError: the model's sizes are not known, or a given file cannot be read.
+    """
+    model, device = architecture_of(config.model), device_of(config)
+    success: Counts | Beta = read_probe(Path(config.probe)) if config.probe else ASSUMED
+    lengths = lengths_of(
+        config, prompt=config.mean_prompt_tokens, response=config.mean_response_tokens
+    )
+    needed = memory(config, model, device)
+    place = placement(config, needed)
+    return Preflight(
+        config=config,
+        model=model,
+        device=device,
+        success=success,
+        lengths=lengths,
+        needed=needed,
+        place=place,
+        arms=arm_costs(config, model, device, lengths, success, place),
+        evaluation_hours=evaluation_cost(config, model, device, lengths, place),
+        findings=[
+            *_safety_findings(config),
+            *conflicts(config, model),
+            _memory_finding(needed, device),
+        ],
+    )
+
+
+def device_of(config: PreflightConfig) -> Device:
+    """The device planned for: conf/device/cpu.yaml for hardware=cpu, else `device`; calibrated.
+
+    Raises:
+        ConfigError: the calibration cannot be read, or a value of the device is not positive.
+    """
+    device = config.device
+    if config.hardware.device == "cpu" and device.name != "cpu":
+        device = load_device("cpu")
+    for name, value in asdict(device).items():
+        if name != "name" and not value > 0:
+            raise ConfigError(f"device.{name}={value} must be over 0")
+    if config.calibration:
+        return read_calibration(Path(config.calibration)).apply(device)
+    return device
+
+
+def _safety_findings(config: Config) -> list[Finding]:
+    levels = {mark: level for level, mark in MARKS.items()}
+    return [
+        Finding(levels[mark], f"small groups: {name}", text)  # type: ignore[arg-type]
+        for mark, name, text in safety_rows(config)
+        if mark != "✓"
+    ]
+
+
+def _memory_finding(needed: Memory, device: Device) -> Finding:
+    text = f"{gib(needed.peak)} of {device.memory_gib:g} GiB on {device.name}"
+    outcome = verdict(needed, device)
+    if outcome == "fits":
+        return Finding("ok", "memory", text)
+    remedy = "more GPUs, hardware.cpu_offload=true, hardware.activation_checkpointing=true"
+    if needed.cache <= 0:
+        remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
+    elif needed.sampling_peak > needed.update_peak:
+        remedy = "lower hardware.gpu_memory_share"
+    level = VERDICT_LEVELS[outcome]
+    return Finding(level, "memory", f"{outcome}: {text}: {remedy}")  # type: ignore[arg-type]

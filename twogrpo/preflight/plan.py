@@ -1,0 +1,143 @@
+"""From a run's configuration to the work that it is and how that lies on devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from omegaconf import DictConfig, OmegaConf
+
+from twogrpo.cli import CONF
+from twogrpo.config import Algorithm, Config
+from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.cost import Cost, Placement, Workload, cost
+from twogrpo.preflight.devices import Device
+from twogrpo.preflight.forecast import Beta, Counts, forecast
+from twogrpo.preflight.memory import BYTES, Memory
+
+ARMS = ("grpo", "two_grpo", "two_grpo_rs")
+# Of the paper's benchmarks, problems in all; what an evaluation at the end draws 32 times each.
+BENCHMARK_PROBLEMS = {
+    "math500": 500,
+    "amc23": 40,
+    "minerva_math": 272,
+    "aime25": 30,
+    "olympiadbench": 675,
+    "geometry3k_test": 601,
+    "gsm8k_test": 1319,
+}
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a prompt and of a response over the whole run."""
+
+    prompt: float
+    response: float
+
+
+def lengths_of(config: Config, *, prompt: float | None, response: float | None) -> Lengths:
+    """As given; else assumed (ours): 150 or half of the longest prompt, a fifth of the longest
+    response."""
+    limits = config.dataset
+    return Lengths(
+        prompt=min(150.0, limits.max_prompt_tokens / 2) if prompt is None else prompt,
+        response=limits.max_response_tokens / 5 if response is None else response,
+    )
+
+
+def workload(
+    config: Config, lengths: Lengths, success: Counts | Beta, *, skips_dead: bool = True
+) -> Workload:
+    """One generation of the run; `skips_dead`: rows of advantage zero pass through nothing (ours).
+
+    With resampling every group kept is contrastive while the budget lasts.
+    """
+    algorithm, updates = config.algorithm, config.updates_per_generation
+    (expected,) = forecast(success, [algorithm.group_size])
+    draws, trained = 1.0, expected.contrastive_share
+    if algorithm.resampling != "none":
+        budget = (algorithm.resampling_budget_group_size or 0) / algorithm.group_size
+        draws = min(expected.draws_per_kept, budget)
+        trained = min(1.0, draws * expected.contrastive_share)
+    return Workload(
+        prompts=config.training.prompts_per_generation,
+        group_size=algorithm.group_size,
+        generations=config.num_generations,
+        updates=updates,
+        prompt_tokens=lengths.prompt,
+        response_tokens=lengths.response,
+        longest_tokens=config.dataset.max_response_tokens,
+        trained_share=trained if skips_dead else 1.0,
+        old_logps_share=(updates - 1) / updates if skips_dead else 1.0,
+        draws=draws,
+    )
+
+
+def placement(config: Config, needed: Memory) -> Placement:
+    """On the devices of `config.hardware`."""
+    hardware, is_vllm = config.hardware, config.rollout.engine == "vllm"
+    return Placement(
+        devices=max(hardware.num_gpus, 1),
+        tensor_parallel=hardware.tensor_parallel_size,
+        policy_bytes=BYTES[hardware.dtype],
+        sampler_bytes=BYTES[hardware.sampler_dtype],
+        recomputes=hardware.activation_checkpointing,
+        tokens_per_microbatch=hardware.tokens_per_microbatch,
+        rollouts_per_call=hardware.rollouts_per_call,
+        cache_bytes=max(needed.cache, 1.0) if is_vllm else float("inf"),
+        sleeps=is_vllm and hardware.device != "cpu" and hardware.sleep_level > 0,
+    )
+
+
+def evaluation_cost(
+    config: Config, model: Architecture, device: Device, lengths: Lengths, place: Placement
+) -> float | None:
+    """Hours of the evaluation at the end; None where the number of problems is not known here."""
+    evaluation = config.evaluation
+    if not evaluation.at_end:
+        return 0.0
+    counts = [
+        evaluation.problems_per_benchmark or BENCHMARK_PROBLEMS.get(name)
+        for name in evaluation.benchmarks
+    ]
+    if None in counts:
+        return None
+    work = Workload(
+        prompts=sum(count for count in counts if count),
+        group_size=evaluation.num_samples,
+        generations=1,
+        updates=1,
+        prompt_tokens=lengths.prompt,
+        response_tokens=lengths.response,
+        longest_tokens=evaluation.max_response_tokens,
+    )
+    return cost(model, device, work, place).generate / 3600
+
+
+def with_algorithm(config: Config, name: str) -> Config:
+    """The same run with another arm of conf/algorithm/."""
+    return replace(config, algorithm=_algorithm(name))
+
+
+def _algorithm(name: str) -> Algorithm:
+    values = OmegaConf.load(CONF / f"algorithm/{name}.yaml")
+    assert isinstance(values, DictConfig)
+    for parent in values.pop("defaults", []):
+        values = OmegaConf.merge(OmegaConf.structured(_algorithm(parent)), values)
+    return Algorithm(**OmegaConf.to_container(values))  # type: ignore[arg-type]
+
+
+def arm_costs(
+    config: Config,
+    model: Architecture,
+    device: Device,
+    lengths: Lengths,
+    success: Counts | Beta,
+    place: Placement,
+) -> dict[str, tuple[Workload, Cost]]:
+    """Of this run and, on the same data and devices, of the paper's arms, by algorithm name."""
+    runs = {config.algorithm.name: config}
+    for name in ARMS:
+        runs.setdefault(name, with_algorithm(config, name))
+    works = {name: workload(run, lengths, success) for name, run in runs.items()}
+    return {name: (work, cost(model, device, work, place)) for name, work in works.items()}

@@ -1,0 +1,272 @@
+"""A preflight as a report for a person, and as data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from twogrpo.config import Config
+from twogrpo.planning import batch_rows, paper_column, safety_rows
+from twogrpo.preflight.cost import Workload, concurrency
+from twogrpo.preflight.devices import Device, named_gpus
+from twogrpo.preflight.forecast import Beta, Forecast, forecast
+from twogrpo.preflight.memory import memory, verdict
+from twogrpo.preflight.overview import VERDICT_LEVELS, Preflight, PreflightConfig
+from twogrpo.preflight.plan import placement
+from twogrpo.preflight.text import MARKS, duration, gib, note, section, table
+
+GROUP_SIZES = (2, 4, 8, 16)
+NAMES = {"grpo": "16-GRPO", "two_grpo": "2-GRPO", "two_grpo_rs": "2-GRPO+RS"}
+
+
+def report(found: Preflight) -> str:
+    """For a person."""
+    config = found.config
+    title = f"{config.run_name}: {config.algorithm.name} on {config.dataset.name}"
+    return "\n".join(
+        [
+            section(f"Preflight of {title}", note(_summary(found))),
+            section("Batches", _batches(config)),
+            section("Small groups", _safety(config)),
+            section("Memory of one device", _memory(found)),
+            section("Time and cost", _time(found)),
+            section("Dead groups", _forecast(found)),
+            section("Conflicts", _findings(found)),
+            _last_line(found),
+        ]
+    )
+
+
+def as_json(found: Preflight) -> dict[str, Any]:
+    """The same as data; hours, bytes, tokens."""
+    config = found.config
+    gpus = found.place.devices
+    return {
+        "run_name": config.run_name,
+        "exit_code": found.exit_code,
+        "model": {"parameters": found.model.parameters, "source": found.model.source},
+        "device": asdict(found.device),
+        "num_devices": gpus,
+        "batches": dict(batch_rows(config)),
+        "memory": {
+            **asdict(found.needed),
+            "update_peak": found.needed.update_peak,
+            "sampling_peak": found.needed.sampling_peak,
+            "verdict": verdict(found.needed, found.device),
+            "devices": {d.name: verdict(memory(config, found.model, d), d) for d in named_gpus()},
+        },
+        "lengths": asdict(found.lengths),
+        "arms": {
+            name: {
+                **asdict(cost),
+                "hours": cost.hours,
+                "device_hours": cost.hours * gpus,
+                "tokens_generated": _tokens(work),
+                "price": _price(config, cost.hours * gpus),
+            }
+            for name, (work, cost) in found.arms.items()
+        },
+        "evaluation_hours": found.evaluation_hours,
+        "dead_groups": [_finite(asdict(row)) for row in _rows(found)],
+        "findings": [asdict(finding) for finding in found.findings],
+    }
+
+
+def _summary(found: Preflight) -> str:
+    own, (_, cost) = found.config, found.arms[found.config.algorithm.name]
+    devices = f"{found.place.devices} × {found.device.name}"
+    return (
+        f"{own.model.name} ({found.model.parameters / 1e9:.3g} B parameters) on {devices}: "
+        f"{verdict(found.needed, found.device)}, about {duration(cost.hours)} of training. "
+        f"{own.rollout.engine} samples. Estimates; assumptions below."
+    )
+
+
+def _batches(config: Config) -> str:
+    rows = [
+        [name, value, paper]
+        for (name, value), paper in zip(batch_rows(config), paper_column(config), strict=True)
+    ]
+    return table(["", "this run", "paper"], rows, left=2)
+
+
+def _safety(config: Config) -> str:
+    return table(["", "", ""], [list(row) for row in safety_rows(config)], left=3)
+
+
+def _memory(found: Preflight) -> str:
+    needed, hardware = found.needed, found.config.hardware
+    sampler = "asleep" if not needed.is_awake_in_updates else gib(needed.sampler)
+    rows = [
+        ["weights, float32", gib(needed.weights), gib(needed.weights)],
+        ["gradients, float32", gib(needed.gradients), gib(needed.gradients)],
+        ["Adam's two moments", gib(needed.optimiser), gib(needed.optimiser)],
+        [f"layers gathered, {hardware.dtype}", gib(needed.gathered), ""],
+        [f"activations of {hardware.tokens_per_microbatch:,} tokens", gib(needed.activations), ""],
+        [f"logits of {hardware.logits_chunk_tokens:,} tokens", gib(needed.logits), ""],
+        [f"sampler's weights, {hardware.sampler_dtype}", sampler, gib(needed.sampler_weights)],
+        ["sampler's key-value cache", "", gib(needed.cache)],
+        ["beside these (ours, a guess)", gib(needed.overhead), gib(
+            needed.overhead + needed.sampler_overhead)],
+        ["together", gib(needed.update_peak), gib(needed.sampling_peak)],
+    ]  # fmt: skip
+    checkpointing = "on" if hardware.activation_checkpointing else "off"
+    per_token = found.model.cache_bytes_per_token(found.place.sampler_bytes)
+    return "\n".join(
+        [
+            table(["", "updating", "sampling"], rows),
+            note(
+                f"The float32 state is divided over {found.place.devices} rank(s); activation "
+                f"checkpointing {checkpointing}; a token in the cache takes "
+                f"{per_token / 1024:.3g} KiB. From sizes alone: no peak was measured on a GPU yet."
+            ),
+            "",
+            table(["", "", ""], [_fit(found, device) for device in _devices(found)], left=3),
+        ]
+    )
+
+
+def _fit(found: Preflight, device: Device) -> list[str]:
+    """Mark, device, and how full it gets with how many sequences at a time."""
+    needed = memory(found.config, found.model, device)
+    outcome = verdict(needed, device)
+    peak = f"{outcome}: {gib(needed.peak)} of {device.memory_gib:g}"
+    if needed.cache <= 0:
+        return [MARKS["failure"], device.name, f"{outcome}: no room for the sampler's cache"]
+    work, _ = found.arms[found.config.algorithm.name]
+    together = concurrency(found.model, work, placement(found.config, needed))
+    full = work.longest_tokens + found.config.dataset.max_prompt_tokens
+    longest = together * (work.prompt_tokens + work.response_tokens / 2) / full
+    return [
+        MARKS[VERDICT_LEVELS[outcome]],
+        device.name,
+        f"{peak}; decodes {together:,.0f} sequences of mean length at a time, {longest:,.0f} of "
+        "the longest",
+    ]
+
+
+def _devices(found: Preflight) -> list[Device]:
+    """The device planned for first, then the named ones."""
+    if found.config.hardware.device == "cpu":
+        return [found.device]
+    return [found.device, *(d for d in named_gpus() if d.name != found.device.name)]
+
+
+def _time(found: Preflight) -> str:
+    config, gpus = found.config, found.place.devices
+    base = found.arms["grpo"][1].hours
+    priced = config.price_per_gpu_hour is not None
+    header = ["arm", "sample s", "π_old s", "update s", "sync s", "M tokens", "hours"]
+    header += ["GPU-hours", "of 16-GRPO", *(["price"] if priced else [])]
+    rows = [
+        [
+            NAMES.get(name, name) + (" ←" if name == config.algorithm.name else ""),
+            *(f"{x:,.3g}" for x in (cost.generate, cost.old_logps, cost.update, cost.sync)),
+            f"{_tokens(work) / 1e6:,.4g}",
+            duration(cost.hours),
+            f"{cost.hours * gpus:,.3g}",
+            f"{cost.hours / base:.1%}",
+            *([f"{_price(config, cost.hours * gpus):,.2f}"] if priced else []),
+        ]
+        for name, (work, cost) in found.arms.items()
+    ]
+    hours = found.evaluation_hours
+    evaluation = "not estimated" if hours is None else duration(hours)
+    return "\n".join(
+        [
+            table(header, rows),
+            note(f"Seconds are of one generation. Evaluation at the end, extra: {evaluation}."),
+            note(_assumptions(found)),
+        ]
+    )
+
+
+def _assumptions(found: Preflight) -> str:
+    config, lengths = found.config, found.lengths
+    given = "given" if config.mean_response_tokens is not None else "assumed"
+    source = f"calibrated by {config.calibration}" if config.calibration else "not calibrated"
+    return (
+        f"Assumptions: responses of {lengths.response:,.0f} tokens on the mean ({given}; "
+        f"mean_response_tokens=…), prompts of {lengths.prompt:,.0f}; "
+        f"{found.device.update_efficiency:.3g} of the device's matrix ceiling in updates and "
+        f"{found.device.generation_efficiency:.3g} of its ceilings in decoding ({source}); shares "
+        "of dead groups as below; the longest response holds up each generation; verifier, "
+        "validation and start-up cost nothing."
+    )
+
+
+def _rows(found: Preflight) -> list[Forecast]:
+    sizes = sorted({*GROUP_SIZES, found.config.algorithm.group_size})
+    baseline = (16, found.config.training.prompts_per_minibatch)
+    return forecast(found.success, sizes, reference=baseline)
+
+
+def _forecast(found: Preflight) -> str:
+    own, minibatch = found.config.algorithm.group_size, found.config.rollouts_per_minibatch
+    rows = [
+        [
+            f"{row.group_size}{' ←' if row.group_size == own else ''}",
+            f"{1 - row.contrastive_share:.1%}",
+            f"{row.contrastive_share:.1%}{_plus_minus(row.error)}",
+            f"{row.contrastive_share * minibatch:,.0f} of {minibatch:,}",
+            f"{row.draws_per_kept:.3g}",
+            f"{row.prompts_per_minibatch:,.0f}",
+        ]
+        for row in _rows(found)
+    ]
+    header = ["G", "dead", "contrastive", "effective rollouts", "draws a kept", "prompts wanted"]
+    probe = (
+        f"From {found.config.probe}: {len(found.success)} prompts; ± one standard error of the "
+        "prompts; larger G than samples through a beta distribution."
+        if not isinstance(found.success, Beta)
+        else "No probe: success rates assumed Beta(2, 0.5), mean 0.8. Better: evaluate the start "
+        "model with evaluation.num_samples=8 on 100 problems and give probe=…/samples.parquet."
+    )
+    return "\n".join(
+        [
+            table(header, rows),
+            note(
+                "Effective: rollouts of a mini-batch of this run's size that carry a gradient. "
+                "Prompts wanted: in a mini-batch, for as many of them as 16-GRPO's mini-batch has."
+            ),
+            note(probe),
+        ]
+    )
+
+
+def _plus_minus(error: float) -> str:
+    return "" if math.isnan(error) else f" ± {error:.1%}"
+
+
+def _findings(found: Preflight) -> str:
+    lines = []
+    for finding in found.findings:
+        first, *rest = note(finding.text).splitlines()
+        lines.append(f"  {MARKS[finding.level]} {finding.name}: {first.strip()}")
+        lines += [f"    {line.strip()}" for line in rest]
+    return "\n".join(lines)
+
+
+def _last_line(found: Preflight) -> str:
+    count = {
+        level: sum(f.level == level for f in found.findings) for level in ("warning", "failure")
+    }
+    meaning = ("all is well", "look at the warnings", "the run will fail")[found.exit_code]
+    return (
+        f"{count['failure']} failures, {count['warning']} warnings: {meaning} "
+        f"(exit code {found.exit_code})"
+    )
+
+
+def _tokens(work: Workload) -> float:
+    return work.generations * work.rollouts * work.draws * work.response_tokens
+
+
+def _price(config: PreflightConfig, device_hours: float) -> float | None:
+    price = config.price_per_gpu_hour
+    return None if price is None else price * device_hours
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
