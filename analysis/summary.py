@@ -14,10 +14,10 @@ from analysis.comparison import BASELINE, Comparison, comparisons
 from analysis.exhibit import command, markdown
 from analysis.runs import Runs
 
-EMBEDDED = "chain_arithmetic"
+EMBEDDED = ("chain_arithmetic", "digit_arithmetic")
 TOY_SCALE = (
     "Toy scale: evidence about the code, not about the paper.",
-    "These models are thousands of times smaller than the paper's; agreement says that the "
+    "These models are many times smaller than the paper's; agreement says that the "
     "algorithms do what they should, and a disagreement is no disproof.",
 )
 EXPECTED = "What this experiment should show, and whether it did"
@@ -82,9 +82,9 @@ def arms_table(runs: Runs) -> pd.DataFrame:
 
 
 def expectations(comparison: Comparison) -> list[tuple[bool, str]]:
-    """What the embedded experiment should show, with what it did; empty for other experiments."""
+    """What an embedded experiment should show, with what it did; empty for other experiments."""
     needed = {"base", BASELINE, "two_grpo", "two_grpo_rs"}
-    if comparison.setting[0] != EMBEDDED or not needed <= set(comparison.evaluated):
+    if comparison.setting[0] not in EMBEDDED or not needed <= set(comparison.evaluated):
         return []
     first = comparison.benchmarks[0]
     lift = comparison.by_benchmark(BASELINE)[first][0] - comparison.by_benchmark("base")[first][0]
