@@ -187,6 +187,36 @@ def test_cpu_scale_keeps_the_paper_s_ratios():
     assert cpu["grpo"].training.warmup_updates == paper["grpo"].training.warmup_updates
 
 
+def test_smollm2_s_arms_differ_in_the_algorithm_alone():
+    grpo, two, rs = (
+        asdict(compose_and_parse("train", f"experiment=smollm2/{name}"))
+        for name in ("grpo", "two_grpo", "two_grpo_rs")
+    )
+    for arm in (two, rs):
+        differing = {key for key in grpo if grpo[key] != arm[key]}
+        assert differing == {"algorithm", "run_name", "output_dir"}
+    assert two["algorithm"]["minibatch_scale"] == two["algorithm"]["learning_rate_scale"] == 8
+    assert grpo["rollout"]["engine"] == "vllm"
+
+
+def test_smollm2_s_base_is_evaluated_as_its_arms_are():
+    scale = compose_and_parse("reproduce", "scale=smollm2").scale
+    base = compose_and_parse("evaluate", *scale.checkpoint_overrides)
+    arm = compose_and_parse("train", "experiment=smollm2/grpo")
+    for group in ("evaluation", "reward", "rollout", "hardware"):
+        assert getattr(base, group) == getattr(arm, group)
+    assert base.model.prompt_template == arm.model.prompt_template
+    assert scale.checkpoints == [arm.model.path]
+
+
+def test_the_smoke_run_takes_two_steps_on_one_rank_or_two():
+    config = compose_and_parse("train", "experiment=smoke/smollm2_two_steps")
+    assert config.num_generations == 2
+    assert config.training.prompts_per_generation % 2 == 0
+    assert config.model.name == "smollm2_135m" and config.rollout.engine == "vllm"
+    assert not config.evaluation.at_end
+
+
 def test_evaluation_samples_as_the_paper_does():
     evaluation = compose_and_parse("train").evaluation
     assert (evaluation.temperature, evaluation.top_p, evaluation.top_k) == (0.7, 0.8, 20)
