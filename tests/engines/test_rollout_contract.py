@@ -5,8 +5,12 @@ and what they say the next token's logits are. Mark the row where it needs an in
 (`pytest.param("vllm", marks=pytest.mark.vllm)`).
 """
 
+import importlib.util
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +21,8 @@ from tests.engines.fake_rollout import FakeRollout
 from twogrpo.data import tiny_tokenizer
 from twogrpo.engines.protocols import RolloutEngine, Sampling
 from twogrpo.engines.transformers_rollout import TransformersRollout
+from twogrpo.engines.vllm_rollout import LOWEST_TEMPERATURE, VllmRollout
+from twogrpo.engines.vllm_start import Settings
 from twogrpo.records import Prompt, Rollout
 
 TOKENIZER = tiny_tokenizer.build()
@@ -40,18 +46,52 @@ class Subject:
     engine: RolloutEngine
     weights: Callable[[int], Iterable[tuple[str, Tensor]]]
     next_logits: Callable[[int, tuple[int, ...]], Tensor]
+    coldest: float = 1e-4  # temperature that it draws at
+
+
+@torch.no_grad()
+def next_logits(seed: int, token_ids: tuple[int, ...]) -> Tensor:
+    """Without a cache, a mask or a batch: nothing that the engine could have got wrong."""
+    return tiny_model(seed)(torch.tensor([token_ids])).logits[0, -1]
+
+
+def tiny_weights(seed: int) -> Iterable[tuple[str, Tensor]]:
+    return tiny_model(seed).state_dict().items()
 
 
 def transformers_subject() -> Subject:
-    @torch.no_grad()
-    def next_logits(seed: int, token_ids: tuple[int, ...]) -> Tensor:
-        # Without a cache, a mask or a batch: nothing that the engine could have got wrong.
-        return tiny_model(seed)(torch.tensor([token_ids])).logits[0, -1]
-
     engine = TransformersRollout(
         tiny_model(0), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
     )
-    return Subject(engine, lambda seed: tiny_model(seed).state_dict().items(), next_logits)
+    return Subject(engine, tiny_weights, next_logits)
+
+
+def vllm_subject() -> Subject:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed: make setup-vllm")
+    engine = vllm_engine()
+    if engine.llm is None:  # a test has closed it
+        vllm_engine.cache_clear()
+        engine = vllm_engine()
+    engine.load(tiny_weights(0))
+    return Subject(engine, tiny_weights, next_logits, coldest=LOWEST_TEMPERATURE)
+
+
+@cache
+def vllm_engine() -> VllmRollout:
+    """One a process: it takes ten seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = tiny_model(2)  # not the weights that any test asks for
+        model.config.max_position_embeddings = 512  # more than two blocks of its cache
+        model.save_pretrained(folder)
+        TOKENIZER.save_pretrained(folder)
+        # What such a file says must not matter.
+        (Path(folder) / "generation_config.json").write_text(
+            '{"temperature": 0.2, "top_k": 2, "repetition_penalty": 3.0, "eos_token_id": [1, 5, 7]}'
+        )
+        return VllmRollout(
+            TOKENIZER, Settings(folder, kv_cache_gib=0.25, context_tokens=512, rollouts_per_call=64)
+        )
 
 
 def fake_subject() -> Subject:
@@ -65,10 +105,10 @@ def fake_subject() -> Subject:
     )
 
 
-ENGINES = {"fake": fake_subject, "transformers": transformers_subject}
+ENGINES = {"fake": fake_subject, "transformers": transformers_subject, "vllm": vllm_subject}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["fake", "transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
 def subject(request: pytest.FixtureRequest) -> Subject:
     return ENGINES[request.param]()
 
@@ -200,7 +240,7 @@ def test_frequencies_are_the_probabilities(subject, sampling):
 
 
 def test_near_temperature_zero_all_responses_are_the_greedy_one(subject):
-    groups = sample(subject, replace(PLAIN, temperature=1e-4))
+    groups = sample(subject, replace(PLAIN, temperature=subject.coldest))
     for one_prompt, group in zip(PROMPTS, groups, strict=True):
         assert len({rollout.token_ids for rollout in group}) == 1
         greedy = subject.next_logits(0, one_prompt.token_ids).argmax().item()

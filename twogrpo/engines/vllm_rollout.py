@@ -49,7 +49,7 @@ class VllmRollout:
         self.pictures = pictures
         self.llm = start(settings)
         self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
-        self._needed_names, self._tied_names = weight_names(settings)
+        self._names = weight_names(settings)
         self._is_asleep = False
 
     def sample(
@@ -81,7 +81,7 @@ class VllmRollout:
         """
         self._wake("weights")  # not yet the cache: both copies of the weights may be there now
         unknown: list[str] = []
-        missing = set(self._needed_names)
+        missing = set(self._names)
         wanted = self._wanted(weights, missing, unknown)
         with undisturbed(self.settings.device):
             # Collected first and refused last: a load that is broken off leaves no model at all.
@@ -174,11 +174,12 @@ class VllmRollout:
     def _wanted(
         self, weights: Iterable[tuple[str, Tensor]], missing: set[str], unknown: list[str]
     ) -> Iterator[tuple[str, Tensor]]:
+        tied = {name for names in self._names.values() for name in names}
         for name, tensor in weights:
-            if name in self._needed_names:
+            if name in self._names:
                 missing.discard(name)
-                yield name, tensor
-            elif name not in self._tied_names:
+                yield from ((alias, tensor) for alias in (name, *self._names[name]))
+            elif name not in tied:
                 unknown.append(name)
 
     def _reload(self, weights: Iterator[tuple[str, Tensor]]) -> None:

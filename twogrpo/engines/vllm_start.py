@@ -174,9 +174,12 @@ def arguments(settings: Settings) -> dict[str, Any]:
     }
 
 
-def weight_names(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
-    """Hugging Face names of the model's weights: those that are needed, and the other names of
-    tied ones. vLLM itself takes an incomplete set without a word."""
+def weight_names(settings: Settings) -> dict[str, list[str]]:
+    """Hugging Face names of the model's weights, each with the other names of the same tensor.
+
+    vLLM itself takes an incomplete set without a word. Tied weights it must be given under each
+    name: on a CPU its output layer keeps a copy of its own, in another layout.
+    """
     config = load_config(settings)
     architecture = getattr(transformers, (config.architectures or ["none"])[0], None)
     if architecture is None:
@@ -186,8 +189,11 @@ def weight_names(settings: Settings) -> tuple[frozenset[str], frozenset[str]]:
         )
     with torch.device("meta"):
         model = architecture(config)
-    names, tied = frozenset(model.state_dict()), frozenset(model.all_tied_weights_keys)
-    return names - tied, tied
+    tied = model.all_tied_weights_keys
+    names: dict[str, list[str]] = {name: [] for name in model.state_dict() if name not in tied}
+    for name, source in tied.items():
+        names[source].append(name)
+    return names
 
 
 @contextmanager
