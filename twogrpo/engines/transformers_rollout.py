@@ -15,7 +15,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from twogrpo import records
 from twogrpo.core.sampling import sample_tokens
+from twogrpo.data.pictures import Pictures
 from twogrpo.engines.protocols import Sampling
+from twogrpo.engines.vision import padded_inputs
 
 
 @dataclass
@@ -26,11 +28,25 @@ class _Draft:
     logps: list[float]
 
 
+@dataclass
+class _Running:
+    """What the model remembers of the rows that go on; `positions_N` are their next tokens'."""
+
+    cache: DynamicCache
+    attention_NT: Tensor
+    positions_N: Tensor
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps or repeats rows."""
+        self.cache.batch_select_indices(rows)
+        self.attention_NT, self.positions_N = self.attention_NT[rows], self.positions_N[rows]
+
+
 class TransformersRollout:
     """See `twogrpo.engines.protocols.RolloutEngine`.
 
-    Each prompt goes through the model once and its cache is shared by the group; rows that are
-    finished leave the batch.
+    Each prompt goes through the model once, its pictures too where `pictures` says how, and its
+    cache is shared by the group; rows that are finished leave the batch.
     """
 
     def __init__(
@@ -41,7 +57,9 @@ class TransformersRollout:
         device: str,
         dtype: torch.dtype,
         rollouts_per_call: int,
+        pictures: Pictures | None = None,
     ) -> None:
+        self.pictures = pictures
         self.model = model.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
         self.device = device
@@ -107,7 +125,7 @@ class TransformersRollout:
         uniforms_NT: Tensor,
         sampling: Sampling,
     ) -> list[_Draft]:
-        logits_NV, cache, attention_NT = self._prefill(prompts, group_sizes)
+        logits_NV, state = self._prefill(prompts, group_sizes)
         drafts = [_Draft([], []) for _ in range(len(uniforms_NT))]
         running = torch.arange(len(drafts))
         for position in range(sampling.max_response_tokens):
@@ -129,46 +147,49 @@ class TransformersRollout:
             if not goes_on_N.all():
                 kept = goes_on_N.nonzero().squeeze(-1)
                 running, tokens_N = running[kept], tokens_N[kept]
-                kept = kept.to(self.device)
-                attention_NT = attention_NT[kept]
-                cache.batch_select_indices(kept)
-            logits_NV, attention_NT = self._advance(tokens_N, attention_NT, cache)
+                state.select(kept.to(self.device))
+            logits_NV = self._advance(tokens_N, state)
         return drafts
 
     def _prefill(
         self, prompts: Sequence[records.Prompt], group_sizes: Tensor
-    ) -> tuple[Tensor, DynamicCache, Tensor]:
+    ) -> tuple[Tensor, _Running]:
         """The prompts, padded on the left, once each; then one row a rollout."""
-        width = max(len(prompt.token_ids) for prompt in prompts)
-        token_ids_PT = torch.zeros(len(prompts), width, dtype=torch.long)
-        attention_PT = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            token_ids_PT[row, width - len(prompt.token_ids) :] = torch.tensor(prompt.token_ids)
-            attention_PT[row, width - len(prompt.token_ids) :] = 1
-        attention_PT = attention_PT.to(self.device)
-        cache = DynamicCache(config=self.model.config)
+        lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        width = int(lengths_P.max())
+        attention_PT = (torch.arange(width) >= width - lengths_P[:, None]).long().to(self.device)
+        inputs = self._inputs(prompts, attention_PT)
+        # Of a row of text or, with pictures, of its three kinds of position.
+        last_P = inputs["position_ids"].movedim(-2, 0).flatten(1).amax(dim=1)
+        state = _Running(DynamicCache(config=self.model.config), attention_PT, last_P + 1)
         logits_PV = self.model(
-            input_ids=token_ids_PT.to(self.device),
-            attention_mask=attention_PT,
-            position_ids=(attention_PT.cumsum(dim=-1) - 1).clamp_min(0),
-            past_key_values=cache,
-            logits_to_keep=1,
+            **inputs, attention_mask=attention_PT, past_key_values=state.cache, logits_to_keep=1
         ).logits[:, -1]
         rows = torch.arange(len(prompts)).repeat_interleave(group_sizes).to(self.device)
-        cache.batch_select_indices(rows)
-        return logits_PV[rows], cache, attention_PT[rows]
+        state.select(rows)
+        return logits_PV[rows], state
 
-    def _advance(
-        self, tokens_N: Tensor, attention_NT: Tensor, cache: DynamicCache
-    ) -> tuple[Tensor, Tensor]:
-        attention_NT = torch.cat([attention_NT, torch.ones_like(attention_NT[:, :1])], dim=-1)
-        logits_NV = self.model(
+    def _inputs(self, prompts: Sequence[records.Prompt], attention_PT: Tensor) -> dict[str, Tensor]:
+        width = attention_PT.shape[1]
+        if self.pictures is not None:
+            return padded_inputs(self.model, prompts, width, self.pictures)
+        rows = [[0] * (width - len(p.token_ids)) + list(p.token_ids) for p in prompts]
+        return {
+            "input_ids": torch.tensor(rows).to(self.device),
+            "position_ids": (attention_PT.cumsum(dim=-1) - 1).clamp_min(0),
+        }
+
+    def _advance(self, tokens_N: Tensor, state: _Running) -> Tensor:
+        ones_N1 = torch.ones_like(state.attention_NT[:, :1])
+        state.attention_NT = torch.cat([state.attention_NT, ones_N1], dim=-1)
+        logits_NV: Tensor = self.model(
             input_ids=tokens_N[:, None].to(self.device),
-            attention_mask=attention_NT,
-            position_ids=attention_NT.sum(dim=-1, keepdim=True) - 1,
-            past_key_values=cache,
+            attention_mask=state.attention_NT,
+            position_ids=state.positions_N[:, None],
+            past_key_values=state.cache,
         ).logits[:, -1]
-        return logits_NV, attention_NT
+        state.positions_N = state.positions_N + 1
+        return logits_NV
 
 
 def _uniforms(seeds: Sequence[int], sampling: Sampling) -> Tensor:

@@ -1,0 +1,101 @@
+"""Pictures into a vision-language model of `transformers`: what stands in for token ids.
+
+The pictures' vectors are put among the embeddings here and not by the model's own forward pass,
+which would take an image token that the policy *sampled* for one more picture.
+P prompts, N sequences, T tokens (of a padded row, or of all sequences), D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twogrpo import records
+from twogrpo.data.pictures import Pictures, open_picture
+
+
+def padded_inputs(
+    model: PreTrainedModel, prompts: Sequence[records.Prompt], width: int, pictures: Pictures
+) -> dict[str, Tensor]:
+    """Embeddings [P, T, D] and positions [3, P, T] of prompts padded on the left to `width`."""
+    token_ids_PT = torch.zeros(len(prompts), width, dtype=torch.long)
+    places_PT = torch.zeros(len(prompts), width, dtype=torch.bool)
+    positions_3PT = torch.zeros(3, len(prompts), width, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        start = width - len(prompt.token_ids)
+        places_L = pictures.places(prompt.token_ids, prompt.images)
+        token_ids_PT[row, start:] = torch.tensor(prompt.token_ids)
+        places_PT[row, start:] = places_L
+        positions_3PT[:, row, start:] = pictures.positions(places_L, prompt.images)
+    images = [prompt.images for prompt in prompts]
+    return {
+        "inputs_embeds": embed(model, token_ids_PT, places_PT, images, pictures),
+        "position_ids": positions_3PT.to(model.device),
+    }
+
+
+def packed_inputs(
+    model: PreTrainedModel, batch: records.MicroBatch, pictures: Pictures
+) -> dict[str, Tensor]:
+    """Embeddings [1, T, D] and positions [3, 1, T] of sequences that lie one after another."""
+    responses_N = batch.response_mask_NL.sum(dim=1).tolist()
+    tokens = batch.token_ids_T.cpu().split(batch.lengths_N.tolist())
+    places, positions = [], []
+    for token_ids_L, num_response, images in zip(tokens, responses_N, batch.images_N, strict=True):
+        places_L = pictures.places(token_ids_L.tolist(), images)
+        places_L[len(token_ids_L) - num_response :] = False
+        places.append(places_L)
+        positions.append(pictures.positions(places_L, images))
+    places_T = torch.cat(places)
+    device = batch.token_ids_T.device
+    return {
+        "inputs_embeds": embed(model, batch.token_ids_T, places_T, batch.images_N, pictures)[None],
+        "position_ids": torch.cat(positions, dim=1)[:, None].to(device),
+    }
+
+
+def embed(
+    model: PreTrainedModel,
+    token_ids: Tensor,
+    places: Tensor,
+    images_N: Sequence[tuple[bytes, ...]],
+    pictures: Pictures,
+) -> Tensor:
+    """The tokens' embeddings [..., D], at `places` those of the pictures, in order.
+
+    A prompt's pictures go through the vision tower once, however many of its rollouts are here. It
+    runs, on a blank that counts nothing, even where there is no picture: a sharded model is run by
+    all ranks together.
+    """
+    # In the embedding's own precision: under autocast the tower's may be another.
+    embeddings = model.get_input_embeddings()(token_ids.to(model.device))
+    distinct = list(dict.fromkeys(images for images in images_N if images))
+    found = [pictures.patches(images) for images in distinct] or [pictures.blank()]
+    grids = torch.cat([grid for _, grid in found])
+    features = model.base_model.get_image_features(
+        torch.cat([patches for patches, _ in found]).to(model.device), grids.to(model.device)
+    ).pooler_output
+    if not distinct:
+        return embeddings + 0 * features[0].sum().to(embeddings.dtype)
+    of_prompt = dict(zip(distinct, _by_prompt(features, distinct), strict=True))
+    vectors = torch.cat([of_prompt[images] for images in images_N if images]).to(embeddings.dtype)
+    assert len(vectors) == int(places.sum()), "the prompt's image tokens are not its pictures'"
+    return embeddings.masked_scatter(places.to(model.device)[..., None], vectors)
+
+
+def _by_prompt(features: Sequence[Tensor], distinct: Sequence[tuple[bytes, ...]]) -> list[Tensor]:
+    left = iter(features)
+    return [torch.cat([next(left) for _ in images]) for images in distinct]
+
+
+def vllm_prompt(prompt: records.Prompt, pictures: Pictures | None) -> dict[str, object]:
+    """The prompt as vLLM takes it: it expands each picture's image token by itself."""
+    if pictures is None or not prompt.images:
+        return {"prompt_token_ids": list(prompt.token_ids)}
+    return {
+        "prompt_token_ids": pictures.collapsed(prompt.token_ids),
+        "multi_modal_data": {"image": [open_picture(image) for image in prompt.images]},
+    }
