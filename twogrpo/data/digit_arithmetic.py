@@ -1,8 +1,8 @@
-"""The embedded task for a real language model: single-digit sums and products, asked in words.
+"""The embedded task for a real language model: sums and products of small numbers, asked in words.
 
 A prompt is ``What is 7 + 5? Answer with the number only.``, the reference ``12``. Every fact, a
-pair of digits with ``+`` or ``*``, belongs to one part: training, validation or test, and 7 + 5 to
-the same as 5 + 7. The five benchmarks ask the test facts as in training, in words and inside of
+pair of numbers with ``+`` or ``*``, belongs to one part: training, validation or test, and 7 + 5
+to the same as 5 + 7. The five benchmarks ask the test facts as in training, in words and inside of
 stories, and sums of three digits. All values are ours: the paper has no such task.
 """
 
@@ -21,8 +21,9 @@ BENCHMARKS = ("sums", "products", "three_operands", "number_words", "word_proble
 SPLITS = ("rl_pool", "validation", *BENCHMARKS)
 
 Operator = Literal["+", "*"]
-# Zero times and one times something are no arithmetic, so products begin at 2 × 2.
-DIGITS: dict[Operator, range] = {"+": range(10), "*": range(2, 10)}
+# With single digits alone (55 and 36 facts) the policy soon knew the training's by heart, and those
+# held out suffered. Once something is no arithmetic, so products begin at 2 × 2.
+NUMBERS: dict[Operator, range] = {"+": range(1, 16), "*": range(2, 13)}
 # Percent of each operator's facts: the first 60 are training's, 10 validation's, the rest test's.
 LAST_PERCENT = {"rl_pool": 60, "validation": 70, "test": 100}
 
@@ -32,7 +33,10 @@ PHRASINGS = (
     "Calculate {} and answer with the number only.",
     "How much is {}? Answer with the number only.",
 )
-NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen"),
+)
 OPERATOR_WORDS: dict[Operator, str] = {"+": "plus", "*": "times"}
 STORIES: dict[Operator, tuple[str, ...]] = {
     "+": (
@@ -49,10 +53,10 @@ STORIES: dict[Operator, tuple[str, ...]] = {
 
 
 class Fact(NamedTuple):
-    """One thing to know, its digits in the order in which they are asked."""
+    """One thing to know, its numbers in the order in which they are asked."""
 
     operator: Operator
-    digits: tuple[int, ...]
+    numbers: tuple[int, ...]
 
     @property
     def answer(self) -> int:
@@ -60,7 +64,7 @@ class Fact(NamedTuple):
         >>> Fact("*", (7, 5)).answer
         35
         """
-        return sum(self.digits) if self.operator == "+" else math.prod(self.digits)
+        return sum(self.numbers) if self.operator == "+" else math.prod(self.numbers)
 
     @property
     def expression(self) -> str:
@@ -68,7 +72,7 @@ class Fact(NamedTuple):
         >>> Fact("+", (7, 5, 1)).expression
         '7 + 5 + 1'
         """
-        return f" {self.operator} ".join(map(str, self.digits))
+        return f" {self.operator} ".join(map(str, self.numbers))
 
 
 def problems(split: str, count: int, seed: int) -> list[Problem]:
@@ -93,14 +97,14 @@ def problems(split: str, count: int, seed: int) -> list[Problem]:
 
 
 def part(fact: Fact) -> str:
-    """`rl_pool`, `validation` or `test`: who may ask this fact of two digits, in either order.
+    """`rl_pool`, `validation` or `test`: who may ask this fact of two numbers, in either order.
 
     The facts of an operator are ranked by a hash and cut at `LAST_PERCENT`, so every part has its
     share of each operator, and none depends on what is drawn.
     """
-    pairs = itertools.combinations_with_replacement(DIGITS[fact.operator], 2)
+    pairs = itertools.combinations_with_replacement(NUMBERS[fact.operator], 2)
     ranked = sorted((Fact(fact.operator, pair) for pair in pairs), key=_hash)
-    place = ranked.index(Fact(fact.operator, tuple(sorted(fact.digits))))
+    place = ranked.index(Fact(fact.operator, tuple(sorted(fact.numbers))))
     percent = 100 * place / len(ranked)
     return next(name for name, last in LAST_PERCENT.items() if percent < last)
 
@@ -111,26 +115,26 @@ def _questions(split: str) -> Iterator[tuple[str, Fact]]:
     if split == "number_words":
         return ((phrasing.format(_in_words(f)), f) for f in facts for phrasing in PHRASINGS)
     if split == "word_problems":
-        return ((story.format(*f.digits), f) for f in facts for story in STORIES[f.operator])
+        return ((story.format(*f.numbers), f) for f in facts for story in STORIES[f.operator])
     return ((phrasing.format(f.expression), f) for f in facts for phrasing in PHRASINGS)
 
 
 def _facts(split: str) -> Iterator[Fact]:
-    """The facts that a split may ask, in every order of their digits."""
+    """The facts that a split may ask, in every order of their numbers."""
     if split == "three_operands":
-        return (Fact("+", digits) for digits in itertools.product(range(1, 10), repeat=3))
+        return (Fact("+", numbers) for numbers in itertools.product(range(1, 10), repeat=3))
     operators: dict[str, tuple[Operator, ...]] = {"sums": ("+",), "products": ("*",)}
     wanted = "test" if split in BENCHMARKS else split
     facts = (
-        Fact(operator, digits)
+        Fact(operator, numbers)
         for operator in operators.get(split, ("+", "*"))
-        for digits in itertools.product(DIGITS[operator], repeat=2)
+        for numbers in itertools.product(NUMBERS[operator], repeat=2)
     )
     return (fact for fact in facts if part(fact) == wanted)
 
 
 def _in_words(fact: Fact) -> str:
-    return f" {OPERATOR_WORDS[fact.operator]} ".join(NUMBER_WORDS[digit] for digit in fact.digits)
+    return f" {OPERATOR_WORDS[fact.operator]} ".join(NUMBER_WORDS[n] for n in fact.numbers)
 
 
 def _hash(fact: Fact) -> bytes:
