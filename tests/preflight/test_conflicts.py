@@ -13,7 +13,12 @@ from twogrpo.config import Config, parse
 from twogrpo.preflight.architectures import architecture_of
 from twogrpo.preflight.conflicts import Finding, checkpoint_bytes, conflicts, exit_code
 
-PAPER = ("experiment=table1/math_qwen25_math_7b_two_grpo", "rollout=vllm", "hardware=eight_gpus")
+PAPER = (
+    "experiment=table1/math_qwen25_math_7b_two_grpo",
+    "rollout=vllm",
+    "hardware=eight_gpus",
+    "reward=exact_answer",  # starts no grading processes
+)
 
 
 def found(*overrides: str) -> dict[str, Finding]:
@@ -75,6 +80,10 @@ def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch)
         "failure",
         "exact_answer grades right and wrong as correct, correct",
     )
+
+
+def test_the_verifier_of_mathematics_is_started_and_tells_right_from_wrong():
+    assert "right answer" in found(*PAPER, "reward=math_answer")["verifier"].text
 
 
 def test_disk(monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,12 @@ from twogrpo.planning import paper_column, safety_rows
 from twogrpo.preflight.overview import Preflight, PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
 
-PAPER = ("experiment=table1/math_qwen25_math_7b_two_grpo", "rollout=vllm", "hardware=eight_gpus")
+PAPER = (
+    "experiment=table1/math_qwen25_math_7b_two_grpo",
+    "rollout=vllm",
+    "hardware=eight_gpus",
+    "reward=exact_answer",  # starts no grading processes
+)
 
 
 def look(*overrides: str) -> Preflight:

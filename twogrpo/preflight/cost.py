@@ -54,7 +54,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class Placement:
-    """How the work lies on devices. Bytes are per value; `cache_bytes` is each device's."""
+    """How the work lies on devices. Bytes are per value; `cache_bytes` is each device's.
+
+    `hides_communication`: weights never wait for a link (expert and pipeline parallelism).
+    """
 
     devices: int
     tensor_parallel: int
@@ -65,6 +68,7 @@ class Placement:
     rollouts_per_call: int
     cache_bytes: float
     sleeps: bool = False
+    hides_communication: bool = False
 
     @property
     def replicas(self) -> int:
@@ -192,7 +196,7 @@ def _communication_seconds(
     model: Architecture, device: Device, work: Workload, place: Placement
 ) -> float:
     """Each micro-batch gathers the weights for both passes and scatters float32 gradients."""
-    if place.devices == 1:
+    if place.devices == 1 or place.hides_communication:
         return 0.0
     tokens = work.trained_rollouts * (work.prompt_tokens + work.response_tokens) / place.devices
     passes = max(work.updates, tokens / place.tokens_per_microbatch)
@@ -230,18 +234,20 @@ def efficiencies(
         update = update_seconds(model, at, work, place)
         return update + _old_logps_seconds(model, at, work, place)
 
-    update = _bisect(training, train_seconds)
+    update = bisect(training, train_seconds, low=1e-6, high=10.0)
 
     def generating(efficiency: float) -> float:
         at = replace(device, generation_efficiency=efficiency, update_efficiency=update)
         return generation_seconds(model, at, work, place)
 
-    return _bisect(generating, generate_seconds), update
+    return bisect(generating, generate_seconds, low=1e-6, high=10.0), update
 
 
-def _bisect(seconds_at: Callable[[float], float], wanted: float) -> float:
-    low, high = 1e-6, 10.0
+def bisect(f: Callable[[float], float], wanted: float, *, low: float, high: float) -> float:
+    """x in [low, high], on a log scale, at which a monotone f is nearest `wanted`."""
+    rises = f(high) > f(low)
     for _ in range(60):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if seconds_at(middle) > wanted else (low, middle)
+        is_below = (f(middle) < wanted) == rises
+        low, high = (middle, high) if is_below else (low, middle)
     return middle

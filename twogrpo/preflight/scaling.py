@@ -1,0 +1,153 @@
+"""A prediction, not a measurement: what 2-GRPO saves for larger policies on up to 1,024 GPUs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twogrpo.preflight.architectures import PUBLISHED
+from twogrpo.preflight.cost import Cost, Placement, Workload, concurrency, cost
+from twogrpo.preflight.devices import load_device
+from twogrpo.preflight.forecast import ASSUMED
+
+DEVICE = "h200_141"
+# Policy, GPUs that hold one copy of the sampler, and the sizes of the cluster.
+POLICIES = (
+    ("qwen25_math_7b", 1, (8, 64)),
+    ("qwen25_32b", 2, (64, 256, 1024)),
+    ("deepseek_v3_671b", 16, (256, 512, 1024)),
+)
+PROMPT_TOKENS, RESPONSE_TOKENS, LONGEST_TOKENS = 200.0, 6000.0, 32_768
+PROMPTS, GENERATIONS = 512, 146
+SAMPLER_SHARE = 0.8  # of a device's memory, while the policy rests in the CPU's
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One policy on one cluster: a generation of 16-GRPO and of 2-GRPO."""
+
+    policy: str
+    gpus: int
+    sixteen: Cost
+    two: Cost
+    tail_share: float
+
+    @property
+    def time_share(self) -> float:
+        """2-GRPO's time over 16-GRPO's."""
+        return self.two.step_seconds / self.sixteen.step_seconds
+
+
+def predict() -> list[Predicted]:
+    """For every policy and cluster. `tail_share`: of 2-GRPO's sampling, what a single response of
+    the longest length alone takes."""
+    return [_predict(*row) for row in _rows()]
+
+
+def _rows() -> list[tuple[str, int, int]]:
+    return [(name, copy, gpus) for name, copy, sizes in POLICIES for gpus in sizes]
+
+
+def _predict(name: str, gpus_per_copy: int, gpus: int) -> Predicted:
+    model, device = PUBLISHED[name], load_device(DEVICE)
+    weights = 2 * model.parameters / gpus_per_copy
+    place = Placement(
+        devices=gpus,
+        tensor_parallel=gpus_per_copy,
+        policy_bytes=2,
+        sampler_bytes=2,
+        recomputes=True,
+        tokens_per_microbatch=32_768,
+        rollouts_per_call=1024,
+        cache_bytes=SAMPLER_SHARE * device.memory_bytes - weights,
+        sleeps=True,
+        hides_communication=True,
+    )
+    assert concurrency(model, _work(16), place) >= 1
+    sixteen, two = (cost(model, device, _work(size), place) for size in (16, 2))
+    single = 1.0 / place.replicas
+    alone = _work(2, prompts=max(1, round(single)), is_longest=True)
+    one = cost(model, device, alone, place).generate
+    return Predicted(name, gpus, sixteen, two, min(1.0, one / two.generate))
+
+
+def _work(group_size: int, *, prompts: int = PROMPTS, is_longest: bool = False) -> Workload:
+    return Workload(
+        prompts=prompts,
+        group_size=group_size,
+        generations=GENERATIONS,
+        updates=2 if group_size == 2 else 16,
+        prompt_tokens=PROMPT_TOKENS,
+        response_tokens=LONGEST_TOKENS * 100.0 if is_longest else RESPONSE_TOKENS,
+        longest_tokens=LONGEST_TOKENS,
+        trained_share=1 - ASSUMED.dead_share(group_size),
+        old_logps_share=0.5 if group_size == 2 else 15 / 16,
+    )
+
+
+def scaling_report() -> str:
+    """The page docs/scaling.md, which a test holds against this function."""
+    predicted = predict()
+    lines = [
+        "| policy | GPUs | 16-GRPO: sampling, all | 2-GRPO: sampling, all | 2 of 16 | tail "
+        "| GPU-hours saved |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *map(_line, predicted),
+    ]
+    dense = [row for row in predicted if row.policy == "qwen25_32b"]
+    first, last = dense[0], dense[-1]
+    mixture = [row.time_share for row in predicted if row.policy.startswith("deepseek")]
+    return PAGE.format(
+        table="\n".join(lines),
+        prompts=PROMPTS,
+        generations=GENERATIONS,
+        response=f"{RESPONSE_TOKENS:,.0f}",
+        longest=f"{LONGEST_TOKENS:,}",
+        first=f"{first.time_share:.0%}",
+        few=f"{first.gpus}",
+        last=f"{last.time_share:.0%}",
+        many=f"{last.gpus:,}",
+        tail=f"{last.tail_share:.0%}",
+        mixture=f"{min(mixture):.0%} to {max(mixture):.0%}",
+    )
+
+
+def _line(row: Predicted) -> str:
+    sixteen, two = row.sixteen, row.two
+    saved = (sixteen.hours - two.hours) * row.gpus
+    return (
+        f"| {row.policy} | {row.gpus:,} | {sixteen.generate:,.0f} s, {sixteen.step_seconds:,.0f} s "
+        f"| {two.generate:,.0f} s, {two.step_seconds:,.0f} s | {row.time_share:.0%} "
+        f"| {row.tail_share:.0%} | {saved:,.0f} |"
+    )
+
+
+PAGE = """# 2-GRPO at larger scale: a prediction
+
+Nothing on this page was measured. It is what the cost model of `twogrpo/preflight/` says, printed
+by `python scripts/preflight.py check=scaling`; what that model is worth where hours are known is
+told by `check=paper` and `check=cpu`.
+
+{table}
+
+Seconds are of one generation of {prompts} prompts with its updates, GPU-hours saved of a run of
+{generations} generations. *Tail*: the part of 2-GRPO's sampling that the longest responses would
+take even alone.
+
+2-GRPO draws an eighth of the rollouts, but a generation ends with its *longest* response, and that
+one is decoded a token at a time however few others there are. On few GPUs each holds many sequences
+and an eighth of them is nearly an eighth of the time; with more GPUs each holds fewer, the weights
+are read for ever fewer sequences, and what remains is the tail: for the 32B policy 2-GRPO takes
+{first} of 16-GRPO's time on {few} GPUs but {last} on {many}, where {tail} of its sampling is tail.
+A mixture of experts keeps more of the saving ({mixture}): a step for a few sequences reads the few
+experts that they meet, so its tail is cheaper. What a pair saves at that size is better spent than
+waited for: the same time has room for several times the prompts (up to 16-GRPO's rollouts), for
+fewer GPUs, or for sampling that does not wait for the last response (which makes the rollouts
+off-policy, another experiment than the paper's).
+
+Assumptions: NVIDIA H200 (`conf/device/h200_141.yaml`, not calibrated); responses of {response}
+tokens on the mean, log-normal, cut at {longest}; 512 rollouts in a mini-batch for both arms, rows
+of advantage zero skipped, success rates Beta(2, 0.5); one copy of the sampler on 1 (7B), 2 (32B) or
+16 GPUs (671B), which divides its time evenly (no cost of its collectives); weights and gradients
+never wait for a link; a decoding step costs 4 ms beside the roofline. Sizes of the policies:
+`twogrpo/preflight/architectures.py`.
+"""
