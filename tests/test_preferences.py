@@ -9,7 +9,8 @@ from tests.conftest import tiny_model
 from twogrpo import train, twins
 from twogrpo.batches import weighted_sequences
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
-from twogrpo.engines.policy import Adam, Knobs, Objective, ScoringModel, TransformersPolicy
+from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
+from twogrpo.engines.scoring import Knobs, ScoringModel
 from twogrpo.preferences import pair_weights, reweigh
 from twogrpo.records import Group, Prompt, Rollout, Verdict
 

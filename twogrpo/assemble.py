@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from twogrpo.checks import check
 from twogrpo.clock import Clock
-from twogrpo.config import Config
+from twogrpo.config import Config, Rollout
 from twogrpo.data.datasets import (
     PromptStream,
     benchmark_prompts,
@@ -15,6 +17,9 @@ from twogrpo.data.datasets import (
 )
 from twogrpo.engines import build
 from twogrpo.engines.protocols import Sampling
+from twogrpo.engines.ranked import RankedReward, RankedRollout
+from twogrpo.engines.ranks import Ranks, join
+from twogrpo.records import Prompt
 from twogrpo.resampling import (
     Counters,
     NewPromptResampling,
@@ -23,7 +28,7 @@ from twogrpo.resampling import (
     SamePromptResampling,
 )
 from twogrpo.rewards.build import build_checked_reward
-from twogrpo.tracking import RunRecord
+from twogrpo.tracking import FollowedRecord, RunRecord
 from twogrpo.train import Run
 
 
@@ -34,19 +39,35 @@ def assemble(config: Config) -> Run:
         ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
     """
     check(config)
+    ranks = join(config.hardware)
     torch.set_num_threads(config.hardware.num_threads)
     tokenizer = build.load_tokenizer(config.model)
     template = config.model.prompt_template
     evaluation, rollout = config.evaluation, config.rollout
     limit = config.dataset.max_response_tokens
     prompts = training_prompts(config.dataset, tokenizer, template=template)
+    reward = build_checked_reward(config.reward, [prompt.reference for prompt in prompts])
+    validation = validation_prompts(config.dataset, evaluation, tokenizer, template=template)
+    benchmarks = (
+        benchmark_prompts(evaluation, tokenizer, template=template) if evaluation.at_end else {}
+    )
+    examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
+    engine = build.build_rollout(
+        rollout,
+        config.model,
+        config.hardware,
+        tokenizer,
+        context_tokens=max(
+            longest(prompts) + limit, longest(examined) + evaluation.max_response_tokens
+        ),
+    )
     return Run(
         config=config,
         stream=PromptStream(prompts, seed=config.seed),
-        rollout=build.build_rollout(rollout, config.model, config.hardware, tokenizer),
-        reward=build_checked_reward(config.reward, [prompt.reference for prompt in prompts]),
-        policy=build.build_policy(config, tokenizer),
-        start_policy=build.build_start_policy(config),
+        rollout=RankedRollout(engine, ranks, config.hardware.tensor_parallel_size),
+        reward=RankedReward(reward, ranks),
+        policy=build.build_policy(config, tokenizer, ranks),
+        start_policy=build.build_start_policy(config, ranks),
         resampling=build_resampling(config),
         counters=Counters(),
         sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
@@ -56,13 +77,23 @@ def assemble(config: Config) -> Run:
             evaluation.top_k,
             evaluation.max_response_tokens,
         ),
-        validation=validation_prompts(config.dataset, evaluation, tokenizer, template=template),
-        benchmarks=benchmark_prompts(evaluation, tokenizer, template=template)
-        if evaluation.at_end
-        else {},
+        validation=validation,
+        benchmarks=benchmarks,
+        canary=prompts[: canary_size(rollout, ranks)],
+        ranks=ranks,
         clock=Clock(),
-        record=RunRecord(config),
+        record=RunRecord(config) if ranks.is_first else FollowedRecord(config),
     )
+
+
+def longest(prompts: Sequence[Prompt]) -> int:
+    """Tokens of the longest prompt; 0 without any."""
+    return max((len(prompt.token_ids) for prompt in prompts), default=0)
+
+
+def canary_size(rollout: Rollout, ranks: Ranks) -> int:
+    """Prompts of the canary, at least one for the engine of every rank; 0 where none is wanted."""
+    return max(rollout.canary_prompts, ranks.size) if rollout.canary_prompts else 0
 
 
 def build_resampling(config: Config) -> Resampling:

@@ -79,6 +79,9 @@ def weighted_sequences(
             if group.generation == generation
             else torch.tensor(rollout.sampler_logps),
             pair_weights=tuple(pair_weights),
+            sampler_logps=None
+            if algorithm.importance_sampling_cap is None
+            else torch.tensor(rollout.sampler_logps),
             images=group.prompt.images,
         )
         for (group, rollout), advantage, token_weight, pair_weights in zip(

@@ -135,7 +135,7 @@ def evaluate_benchmarks(
                     progress.update(progress_text(benchmark, of_benchmark + found), len(chunk))
             of_benchmark += found
         samples += of_benchmark
-        if exam.keep_text:
+        if exam.keep_text and store.is_writer:
             log = store.folder / f"samples_{benchmark}.jsonl"
             write_lm_eval_log(log, prompts, of_benchmark)
         row |= BenchmarkResult.of(of_benchmark).row(benchmark)

@@ -52,11 +52,12 @@ class SampleStore:
     """The samples of one evaluation on disk.
 
     `key` names everything the samples depend on (weights, prompts, sampling, reward): lines that
-    another key left behind are not continued but begun again.
+    another key left behind are not continued but begun again. Of several ranks one writes.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, *, is_writer: bool = True) -> None:
         self.folder = folder
+        self.is_writer = is_writer
         self._key = key
         self._lines = folder / "samples.jsonl"
         self._found = self._read()
@@ -67,6 +68,8 @@ class SampleStore:
 
     def append(self, samples: Iterable[ProblemSamples]) -> None:
         """Adds a chunk and flushes it to disk."""
+        if not self.is_writer:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lines.open("a", encoding="utf-8") as file:
             if file.tell() == 0:
@@ -77,6 +80,8 @@ class SampleStore:
 
     def finish(self, samples: Sequence[ProblemSamples]) -> None:
         """Writes the table of all samples in place of the lines."""
+        if not self.is_writer:
+            return
         import pyarrow  # not needed by a run that is never evaluated
         import pyarrow.parquet
 
@@ -93,9 +98,11 @@ class SampleStore:
             return []
         lines = self._lines.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be torn
         if not lines or json.loads(lines[0]) != {"key": self._key}:
-            self._lines.unlink()
+            if self.is_writer:
+                self._lines.unlink()
             return []
-        self._lines.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if self.is_writer:
+            self._lines.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return [ProblemSamples(**json.loads(line)) for line in lines[1:]]
 
 

@@ -17,8 +17,8 @@ from twogrpo.core.estimators import (
     kept_rate_of_mean,
     kl_k3,
 )
-from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import UpdateMetrics
+from twogrpo.engines.scoring import ScoringModel
 from twogrpo.records import Group
 from twogrpo.resampling import Counters
 

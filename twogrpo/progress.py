@@ -12,12 +12,15 @@ from tqdm import tqdm
 class Progress:
     """`with Progress(...) as progress: progress.update("reward 0.41")` once a step."""
 
-    def __init__(self, label: str, *, total: int, done: int, every_seconds: float) -> None:
+    def __init__(
+        self, label: str, *, total: int, done: int, every_seconds: float, is_shown: bool = True
+    ) -> None:
+        self._is_shown = is_shown
         self._label, self._total, self._done = label, total, done
         self._every_seconds = every_seconds
         self._steps_here = 0
         self._start = self._last_line = time.monotonic()
-        is_terminal = sys.stderr.isatty()
+        is_terminal = sys.stderr.isatty() and is_shown
         self._bar = tqdm(total=total, initial=done, desc=label) if is_terminal else None
 
     def __enter__(self) -> Progress:
@@ -41,6 +44,8 @@ class Progress:
             self._bar.update(steps)
             return
         now = time.monotonic()
+        if not self._is_shown:
+            return
         if now - self._last_line < self._every_seconds and self._done < self._total:
             return
         self._last_line = now

@@ -111,7 +111,8 @@ class Sequence:
     `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
     policy itself (the first mini-batch after a generation). `pair_weights` says how much the
     preference for this rollout over each of its group counts (twogrpo/core/preference.py); empty
-    where no pairs are formed. `images` are its prompt's.
+    where no pairs are formed. `images` are its prompt's. `sampler_logps` are given where the
+    objective weighs tokens by π_old / π_sampler.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -121,6 +122,7 @@ class Sequence:
     old_logps: torch.Tensor | None = None
     pair_weights: tuple[float, ...] = ()
     images: tuple[bytes, ...] = ()
+    sampler_logps: torch.Tensor | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -130,17 +132,23 @@ class Sequence:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences padded on the right that go through the model together; N sequences, T tokens.
+    """Sequences one after another, without padding, that go through the model together.
 
-    No attention mask is needed: with causal attention no real token sees the padding after it.
-    `response_mask_NT` is true where position t *predicts* a response token, that is on the last
-    prompt token and on every response token but the last; `target_ids_NT` is the token predicted.
-    `old_logps_NT` is NaN off the mask and where π_old is the policy itself.
+    N sequences of `lengths_N` tokens (on the CPU), T tokens in all, R response tokens in all, L of
+    the longest response. `predicting_R` are the places in T that *predict* a response token: the
+    last prompt token and every response token but the last; `target_ids_R` are the tokens
+    predicted. Token t of response n stands at [n, t] of the grids, true in `response_mask_NL`.
+    `old_logps_NL` is NaN off the mask and where π_old is the policy itself, `sampler_logps_NL` off
+    the mask and where they are not needed.
     """
 
-    token_ids_NT: torch.Tensor
-    target_ids_NT: torch.Tensor
-    response_mask_NT: torch.Tensor
+    lengths_N: torch.Tensor
+    token_ids_T: torch.Tensor
+    position_ids_T: torch.Tensor
+    predicting_R: torch.Tensor
+    target_ids_R: torch.Tensor
+    response_mask_NL: torch.Tensor
     advantages_N: torch.Tensor
     token_weights_N: torch.Tensor
-    old_logps_NT: torch.Tensor
+    old_logps_NL: torch.Tensor
+    sampler_logps_NL: torch.Tensor

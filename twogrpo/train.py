@@ -13,12 +13,14 @@ from twogrpo.clock import Clock
 from twogrpo.config import Config
 from twogrpo.data import contamination
 from twogrpo.data.datasets import PromptStream, dataset_file
-from twogrpo.engines import checkpoint
-from twogrpo.engines.policy import ScoringModel
+from twogrpo.engines import checkpoint, ranks
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
+from twogrpo.engines.ranks import Ranks, in_turn
+from twogrpo.engines.scoring import ScoringModel
 from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
+from twogrpo.mismatch import mismatch_row, prove_sync
 from twogrpo.planning import batch_table
 from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
@@ -47,6 +49,8 @@ class Run:
     test_sampling: Sampling
     validation: Sequence[Prompt]
     benchmarks: dict[str, list[Prompt]]
+    canary: Sequence[Prompt]
+    ranks: Ranks
     clock: Clock
 
 
@@ -60,18 +64,22 @@ def train(run: Run) -> None:
     finally:
         run.reward.close()
         run.rollout.close()
+        ranks.leave(run.ranks)
 
 
 def _train(run: Run) -> None:
     first = resume(run)
-    sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
-    if first:
+    if run.ranks.is_first:
+        sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
+    if run.ranks.is_first and first:
         sys.stderr.write(f"  continues at generation {first}\n")
+    prove_sync(run.rollout, run.policy, run.canary, run.sampling, run.config)
     with Progress(
         run.config.run_name,
         total=run.config.num_generations,
         done=first,
         every_seconds=run.config.tracking.progress_every_seconds,
+        is_shown=run.ranks.is_first,
     ) as progress:
         for generation in range(first, run.config.num_generations):
             row = train_one_generation(run, generation)
@@ -110,6 +118,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
         batches = minibatches(groups, policy, config, generation=generation)  # 4  A_i, and π_old
     with clock.phase("measure"):
         row: dict[str, Any] = {"step": generation}
+        row |= mismatch_row(policy, drawn, config)
         row |= cosine_row(groups, policy, run.start_policy, config, generation=generation)
     with clock.phase("update"):
         updates = []
@@ -121,13 +130,14 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
             updates.append(policy.update(batches[k]))  # 6  surrogate, Adam
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
+        row |= prove_sync(run.rollout, policy, run.canary, run.sampling, config)
 
     run.counters.trained_on += sum(update.num_sequences for update in updates)
     with clock.phase("measure"):
         row |= metrics.sampling_row(drawn)
         row |= metrics.update_row(batches, updates) | metrics.counters_row(run.counters)
         row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
-    if config.tracking.save_rollouts:
+    if config.tracking.save_rollouts and run.ranks.is_first:
         rollout_log.append(run.record.folder, generation, drawn)
     row |= clock.read()
     return row | metrics.speed_row(row)
@@ -147,7 +157,7 @@ def validate(run: Run, generation: int) -> dict[str, Any]:
 def resume(run: Run) -> int:
     """Loads the newest checkpoint that is whole, if any; the generation to go on with."""
     tensors = run.policy.state()
-    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors)
+    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
     if state is None:
         run.record.rewind(0)
         return 0
@@ -179,6 +189,7 @@ def save_checkpoint(run: Run, generation: int) -> None:
         tensors=run.policy.state(),
         state=state,
         kept=training.checkpoints_kept,
+        ranks=run.ranks,
     )
 
 
@@ -187,20 +198,30 @@ def finish(run: Run) -> None:
     config = run.config
     run.policy.export(run.record.folder / "final")
     if config.evaluation.at_end:
-        exam = build_exam(run, num_samples=config.evaluation.num_samples)
-        store = SampleStore(run.record.folder / "evaluation", key=run.record.about["run_id"])
-        total = sum(len(prompts) for prompts in run.benchmarks.values())
-        with Progress(
-            f"{config.run_name} evaluation",
-            total=total,
-            done=total - num_missing(run.benchmarks, store),
-            every_seconds=config.tracking.progress_every_seconds,
-        ) as progress:
-            row = evaluate_benchmarks(run.benchmarks, exam, store, progress)
+        row = evaluate_at_end(run)
         run.record.log({"step": config.num_generations, **row})
+    if not run.ranks.is_first:
+        return
+    if config.evaluation.at_end:
         file = dataset_file(config.dataset)
         write_card(run.record.folder, contamination.known(file.parent) if file else None)
     run.record.finish(metrics.summary(run.record.rows()))
+
+
+def evaluate_at_end(run: Run) -> dict[str, Any]:
+    """The row of all benchmarks; continues where an interrupted evaluation left off."""
+    exam = build_exam(run, num_samples=run.config.evaluation.num_samples)
+    folder, key = run.record.folder / "evaluation", run.record.about["run_id"]
+    store = in_turn(run.ranks, lambda: SampleStore(folder, key, is_writer=run.ranks.is_first))
+    total = sum(len(prompts) for prompts in run.benchmarks.values())
+    with Progress(
+        f"{run.config.run_name} evaluation",
+        total=total,
+        done=total - num_missing(run.benchmarks, store),
+        every_seconds=run.config.tracking.progress_every_seconds,
+        is_shown=run.ranks.is_first,
+    ) as progress:
+        return evaluate_benchmarks(run.benchmarks, exam, store, progress)
 
 
 def build_exam(run: Run, *, num_samples: int) -> Exam:

@@ -12,8 +12,8 @@ from torch import Tensor
 from twogrpo.batches import weighted_sequences
 from twogrpo.config import Config
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.engines.policy import ScoringModel
 from twogrpo.engines.protocols import Policy
+from twogrpo.engines.scoring import ScoringModel
 from twogrpo.preferences import reweigh
 from twogrpo.records import Group
 

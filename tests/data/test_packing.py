@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twogrpo.data.packing import pack
+from twogrpo.data.packing import deal, pack
 from twogrpo.records import Sequence
 
 
@@ -21,37 +21,56 @@ def sequence(prompt: int, response: int, *, advantage: float = 1.0, old: bool = 
 
 
 def test_a_microbatch_worked_by_hand():
-    [(rows, batch)] = pack([sequence(2, 1, old=False), sequence(2, 3)], tokens_per_microbatch=10)
-    assert rows == [1, 0]  # the longest first
-    assert batch.token_ids_NT.tolist() == [[100, 101, 200, 201, 202], [100, 101, 200, 0, 0]]
+    [(places, batch)] = pack([sequence(2, 1, old=False), sequence(2, 3)], tokens_per_microbatch=10)
+    assert places == [1, 0]  # the longest first
+    assert batch.lengths_N.tolist() == [5, 3]
+    assert batch.token_ids_T.tolist() == [100, 101, 200, 201, 202, 100, 101, 200]
+    assert batch.position_ids_T.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     # Place t predicts token t + 1: the last prompt token predicts the first response token.
-    assert batch.response_mask_NT.tolist() == [
-        [False, True, True, True, False],
-        [False, True, False, False, False],
-    ]
-    mask = batch.response_mask_NT
-    assert batch.target_ids_NT[mask].tolist() == [200, 201, 202, 200]
-    assert batch.old_logps_NT[0, 1:4].tolist() == [-1, -2, -3]
-    assert batch.old_logps_NT.isnan().sum() == 7
+    assert batch.predicting_R.tolist() == [1, 2, 3, 6]
+    assert batch.target_ids_R.tolist() == [200, 201, 202, 200]
+    assert batch.response_mask_NL.tolist() == [[True, True, True], [True, False, False]]
+    assert batch.old_logps_NL[0].tolist() == [-1, -2, -3]
+    assert batch.old_logps_NL.isnan().sum() == 3
+    assert batch.sampler_logps_NL.isnan().all()
     assert batch.advantages_N.tolist() == [1, 1]
     torch.testing.assert_close(batch.token_weights_N, torch.tensor([0.1, 0.1]))
 
 
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=30), st.integers(18, 60))
-def test_every_sequence_once_within_the_budget(shapes, budget):
+SHAPES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=30)
+
+
+@given(SHAPES, st.integers(18, 60), st.integers(1, 3))
+def test_every_sequence_once_within_the_budget_on_as_many_microbatches_a_rank(
+    shapes, budget, num_ranks
+):
     sequences = [sequence(*shape, advantage=float(i)) for i, shape in enumerate(shapes)]
+    ranks = [
+        list(pack(sequences, tokens_per_microbatch=budget, rank=rank, num_ranks=num_ranks))
+        for rank in range(num_ranks)
+    ]
+    assert len({len(batches) for batches in ranks}) == 1
     seen: list[int] = []
-    for rows, batch in pack(sequences, tokens_per_microbatch=budget):
-        assert batch.token_ids_NT.numel() <= budget
-        assert batch.advantages_N.tolist() == rows
-        for row, place in enumerate(rows):
-            mask = batch.response_mask_NT[row]
-            response = sequences[place].response_token_ids
-            assert tuple(batch.target_ids_NT[row][mask].tolist()) == response
-            assert sequences[place].old_logps is not None
-            assert torch.equal(batch.old_logps_NT[row][mask], sequences[place].old_logps)
-        seen += rows
+    for places, batch in [pair for batches in ranks for pair in batches]:
+        assert batch.token_ids_T.numel() == batch.lengths_N.sum() <= budget
+        if not places:
+            assert batch.token_weights_N.tolist() == [0.0]
+            continue
+        assert batch.advantages_N.tolist() == places
+        responses = batch.target_ids_R.split(batch.response_mask_NL.sum(dim=1).tolist())
+        for row, place in enumerate(places):
+            assert tuple(responses[row].tolist()) == sequences[place].response_token_ids
+            old_logps = batch.old_logps_NL[row][batch.response_mask_NL[row]]
+            assert torch.equal(old_logps, sequences[place].old_logps)
+        seen += places
     assert sorted(seen) == list(range(len(sequences)))
+
+
+@given(SHAPES, st.integers(2, 4))
+def test_ranks_get_nearly_the_same_number_of_tokens(shapes, num_ranks):
+    lengths = [sum(shape) for shape in shapes]
+    tokens = [sum(lengths[place] for place in share) for share in deal(lengths, num_ranks)]
+    assert max(tokens) - min(tokens) <= max(lengths, default=0)
 
 
 def test_a_sequence_over_the_budget_goes_alone():

@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.conftest import tiny_model
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data import tiny_tokenizer
-from twogrpo.engines.policy import Adam, Knobs, NonFiniteError, Objective, TransformersPolicy
+from twogrpo.engines.policy import Adam, NonFiniteError, Objective, TransformersPolicy
 from twogrpo.engines.protocols import Sampling
+from twogrpo.engines.scoring import Knobs
 from twogrpo.engines.transformers_rollout import TransformersRollout
 from twogrpo.records import Prompt, Sequence
 
@@ -127,7 +128,7 @@ def test_skipping_saves_the_forward_pass(monkeypatch):
     forward = subject.scoring.model.base_model.forward
 
     def spy(token_ids, **kwargs):
-        seen.append(len(token_ids))
+        seen.append(len(kwargs["lengths_N"]))
         return forward(token_ids, **kwargs)
 
     monkeypatch.setattr(subject.scoring.model.base_model, "forward", spy)

@@ -78,6 +78,19 @@ SURROGATES: dict[str, SurrogateFunction] = {
 SURROGATES_WITH_RATIO = ("token_ratio_clipped", "sequence_ratio_clipped")
 
 
+def truncated_importance_weights(
+    old_logps_NT: Tensor, sampler_logps_NT: Tensor, *, response_mask_NT: Tensor, cap: float
+) -> Tensor:
+    """min(π_old / π_sampler, C) of each token, 0 off the mask; a factor of the token's weight.
+
+    Corrects for a sampler whose numerics differ from the trainer's (Yao et al. 2025, "Your
+    Efficient RL Framework Secretly Brings You Off-Policy RL Training"); no gradient goes through
+    it. 1 everywhere where the two agree and C ≥ 1.
+    """
+    ratios_NT = _masked(old_logps_NT.detach() - sampler_logps_NT, response_mask_NT).exp()
+    return ratios_NT.clamp(max=cap) * response_mask_NT
+
+
 def _pessimistic(
     ratios: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
 ) -> Tensor:

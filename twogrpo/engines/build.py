@@ -15,8 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from twogrpo.config import Config, ConfigError, Hardware, Model, Rollout
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.engines.policy import Adam, Knobs, Objective, ScoringModel, TransformersPolicy
+from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
 from twogrpo.engines.protocols import RolloutEngine
+from twogrpo.engines.ranks import Ranks
+from twogrpo.engines.scoring import Knobs, ScoringModel
 from twogrpo.engines.transformers_rollout import TransformersRollout
 
 # One load takes milliseconds here or is vLLM's to show; a bar for each hides the run's own lines.
@@ -54,7 +56,9 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def build_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> TransformersPolicy:
+def build_policy(
+    config: Config, tokenizer: PreTrainedTokenizerBase, ranks: Ranks
+) -> TransformersPolicy:
     """π_θ at the start weights."""
     training = config.training
     return TransformersPolicy(
@@ -65,6 +69,7 @@ def build_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> Transfor
             clip_low=config.algorithm.clip_low,
             clip_high=config.algorithm.clip_high,
             temperature=config.rollout.temperature,
+            importance_sampling_cap=config.algorithm.importance_sampling_cap,
         ),
         adam=Adam(
             learning_rate=config.learning_rate,
@@ -74,23 +79,34 @@ def build_policy(config: Config, tokenizer: PreTrainedTokenizerBase) -> Transfor
             gradient_clip_norm=training.gradient_clip_norm,
         ),
         knobs=_knobs(config.hardware),
+        ranks=ranks,
     )
 
 
-def build_start_policy(config: Config) -> ScoringModel:
+def build_start_policy(config: Config, ranks: Ranks) -> ScoringModel:
     """The start policy, frozen: what KL is measured against."""
     scoring = ScoringModel(
         load_model(config.model),
         temperature=config.rollout.temperature,
         knobs=_knobs(config.hardware),
+        ranks=ranks,
     )
     return scoring.requires_grad_(False)
 
 
 def build_rollout(
-    rollout: Rollout, model: Model, hardware: Hardware, tokenizer: PreTrainedTokenizerBase
+    rollout: Rollout,
+    model: Model,
+    hardware: Hardware,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context_tokens: int | None = None,
 ) -> RolloutEngine:
-    """The sampler at the start weights."""
+    """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
+
+    Raises:
+        ConfigError: the engine is unknown or missing, or does not suit the model or the machine.
+    """
     if rollout.engine == "transformers":
         return TransformersRollout(
             load_model(model),
@@ -99,7 +115,35 @@ def build_rollout(
             dtype=DTYPES[hardware.dtype],
             rollouts_per_call=hardware.rollouts_per_call,
         )
-    raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers")
+    if rollout.engine == "vllm":
+        return _vllm_rollout(model, hardware, tokenizer, context_tokens)
+    raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
+
+
+def _vllm_rollout(
+    model: Model,
+    hardware: Hardware,
+    tokenizer: PreTrainedTokenizerBase,
+    context_tokens: int | None,
+) -> RolloutEngine:
+    from twogrpo.engines.vllm_rollout import VllmRollout
+    from twogrpo.engines.vllm_start import Settings
+
+    return VllmRollout(
+        tokenizer,
+        Settings(
+            path=_source(model),
+            revision=model.revision,
+            device=hardware.device,
+            dtype=hardware.sampler_dtype,
+            context_tokens=context_tokens,
+            rollouts_per_call=hardware.rollouts_per_call,
+            kv_cache_gib=hardware.kv_cache_gib,
+            gpu_memory_share=hardware.gpu_memory_share,
+            tensor_parallel_size=hardware.tensor_parallel_size,
+            sleep_level=hardware.sleep_level,
+        ),
+    )
 
 
 def _knobs(hardware: Hardware) -> Knobs:
@@ -108,15 +152,22 @@ def _knobs(hardware: Hardware) -> Knobs:
         dtype=DTYPES[hardware.dtype],
         tokens_per_microbatch=hardware.tokens_per_microbatch,
         logits_chunk_tokens=hardware.logits_chunk_tokens,
+        activation_checkpointing=hardware.activation_checkpointing,
+        cpu_offload=hardware.cpu_offload,
+        compile=hardware.compile,
     )
 
 
-def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-untyped-def]
+def _source(model: Model) -> str:
+    """A folder, relative to the repository's root, or else a hub id."""
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
-    source = str(local) if local.is_dir() else model.path
+    return str(local) if local.is_dir() else model.path
+
+
+def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-untyped-def]
     try:
         return auto_class.from_pretrained(  # type: ignore[attr-defined]
-            source, revision=model.revision, trust_remote_code=False, **kwargs
+            _source(model), revision=model.revision, trust_remote_code=False, **kwargs
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]

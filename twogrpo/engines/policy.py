@@ -1,6 +1,6 @@
 """The policy π_θ: a causal language model of `transformers` with Adam, updated by micro-batches.
 
-N sequences, T tokens, R response tokens of a micro-batch, D hidden size.
+N sequences of a micro-batch, L tokens of its longest response.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twogrpo import records
-from twogrpo.core.logprobs import chunked_token_logps
-from twogrpo.core.surrogates import SurrogateFunction
-from twogrpo.data.packing import pack
+from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weights
 from twogrpo.engines.protocols import UpdateMetrics
+from twogrpo.engines.ranks import ALONE, Ranks
+from twogrpo.engines.scoring import Knobs, ScoringModel, whole
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The surrogate, its clip bounds and the temperature at which the rollouts were drawn."""
+    """The surrogate, its clip bounds and the temperature at which the rollouts were drawn.
+
+    `importance_sampling_cap` bounds the weight π_old/π_sampler of a token; None weighs none.
+    """
 
     surrogate: SurrogateFunction
     clip_low: float
     clip_high: float
     temperature: float
+    importance_sampling_cap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,65 +45,12 @@ class Adam:
     gradient_clip_norm: float | None
 
 
-@dataclass(frozen=True)
-class Knobs:
-    """What must not change a number beyond rounding (conf/hardware/)."""
-
-    device: str
-    dtype: torch.dtype
-    tokens_per_microbatch: int
-    logits_chunk_tokens: int
-
-
 class NonFiniteError(RuntimeError):
     """The gradient is not finite; the optimiser step was not taken."""
 
 
-class ScoringModel(nn.Module):
-    """A causal language model that returns log-probabilities of given tokens, not logits."""
-
-    def __init__(self, model: PreTrainedModel, *, temperature: float, knobs: Knobs) -> None:
-        super().__init__()
-        self.model = model.to(knobs.device)
-        self.temperature = temperature
-        self.knobs = knobs
-
-    def forward(self, batch: records.MicroBatch) -> Tensor:
-        """Log-probabilities of the response tokens, [R] in row order, float32."""
-        is_mixed_precision = self.knobs.dtype != torch.float32
-        with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=is_mixed_precision):
-            hidden_NTD = self.model.base_model(batch.token_ids_NT, use_cache=False)[0]
-            return chunked_token_logps(
-                hidden_NTD[batch.response_mask_NT],
-                self.model.get_output_embeddings().weight,
-                batch.target_ids_NT[batch.response_mask_NT],
-                temperature=self.temperature,
-                chunk_tokens=self.knobs.logits_chunk_tokens,
-            )
-
-    @torch.no_grad()
-    def token_logps(self, sequences: Sequence[records.Sequence]) -> list[Tensor]:
-        """Log-probabilities of each sequence's response tokens, on the CPU."""
-        logps: list[Tensor] = [torch.empty(0)] * len(sequences)
-        for rows, batch in self.pack(sequences):
-            lengths = [len(sequences[row].response_token_ids) for row in rows]
-            for row, row_logps in zip(rows, self(batch).cpu().split(lengths), strict=True):
-                logps[row] = row_logps
-        return logps
-
-    def pack(
-        self, sequences: Sequence[records.Sequence]
-    ) -> Iterator[tuple[list[int], records.MicroBatch]]:
-        """Micro-batches of the size that the knobs allow."""
-        return pack(
-            sequences,
-            tokens_per_microbatch=self.knobs.tokens_per_microbatch,
-            device=self.knobs.device,
-        )
-
-
 class TransformersPolicy:
-    """π_θ on one device; see `twogrpo.engines.protocols.Policy`."""
+    """π_θ on one device or sharded over ranks; see `twogrpo.engines.protocols.Policy`."""
 
     def __init__(
         self,
@@ -109,13 +60,17 @@ class TransformersPolicy:
         objective: Objective,
         adam: Adam,
         knobs: Knobs,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.scoring = ScoringModel(model, temperature=objective.temperature, knobs=knobs)
+        self.scoring = ScoringModel(
+            model, temperature=objective.temperature, knobs=knobs, ranks=ranks
+        )
+        self.ranks = ranks
         self.tokenizer = tokenizer
         self.objective = objective
         self.adam = adam
         self.optimiser = torch.optim.Adam(
-            model.parameters(), lr=0.0, betas=adam.betas, eps=adam.epsilon, fused=True
+            self.scoring.parameters(), lr=0.0, betas=adam.betas, eps=adam.epsilon, fused=True
         )
         self.num_updates = 0
 
@@ -132,17 +87,17 @@ class TransformersPolicy:
         """
         alive = [sequence for sequence in sequences if sequence.advantage != 0]
         self._zero_gradient()
-        clipped_low = clipped_high = num_tokens = 0
-        for _, batch in self.scoring.pack(alive):
-            low, high = self._accumulate(batch, self.objective.surrogate)
-            clipped_low, clipped_high = clipped_low + low, clipped_high + high
-            num_tokens += int(batch.response_mask_NT.sum())
+        mine = torch.zeros(3, dtype=torch.long)
+        for places, batch in self.scoring.pack(alive):
+            num_tokens = sum(len(alive[place].response_token_ids) for place in places)
+            mine += torch.tensor([*self._accumulate(batch, self.objective.surrogate), num_tokens])
+        low, high, num_tokens = sum(self.ranks.each(mine)).tolist()  # type: ignore[union-attr]
         gradient_norm, learning_rate = self._step()
         return UpdateMetrics(
             gradient_norm=gradient_norm,
             learning_rate=learning_rate,
-            clip_fraction_low=clipped_low / max(num_tokens, 1),
-            clip_fraction_high=clipped_high / max(num_tokens, 1),
+            clip_fraction_low=low / max(num_tokens, 1),
+            clip_fraction_high=high / max(num_tokens, 1),
             num_sequences=len(alive),
             num_tokens=num_tokens,
         )
@@ -155,7 +110,7 @@ class TransformersPolicy:
         for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
             self._accumulate(batch, surrogate)
         gradients = [p.grad for p in self.scoring.parameters() if p.grad is not None]
-        return torch.cat([-gradient.flatten().cpu() for gradient in gradients])
+        return torch.cat([-whole(gradient).flatten().cpu() for gradient in gradients])
 
     def _zero_gradient(self) -> None:
         # Zeroed, not None: Adam passes over parameters without a gradient.
@@ -166,34 +121,39 @@ class TransformersPolicy:
         self, batch: records.MicroBatch, surrogate: SurrogateFunction
     ) -> tuple[int, int]:
         """Adds the micro-batch's gradient; the numbers of tokens clipped below and above."""
-        mask_NT = batch.response_mask_NT
-        policy_logps_NT = torch.zeros(mask_NT.shape, device=mask_NT.device)
-        policy_logps_NT = policy_logps_NT.masked_scatter(mask_NT, self.scoring(batch))
+        mask_NL = batch.response_mask_NL
+        policy_logps_NL = torch.zeros(mask_NL.shape, device=mask_NL.device)
+        policy_logps_NL = policy_logps_NL.masked_scatter(mask_NL, self.scoring(batch))
         # Off the mask the value does not matter; on it, NaN says that π_old is the policy itself.
-        old_logps_NT = batch.old_logps_NT.where(
-            batch.old_logps_NT.isfinite(), policy_logps_NT.detach()
+        old_logps_NL = batch.old_logps_NL.where(
+            batch.old_logps_NL.isfinite(), policy_logps_NL.detach()
         )
-        surrogate_NT = surrogate(
-            policy_logps_NT,
-            old_logps_NT,
+        surrogate_NL = surrogate(
+            policy_logps_NL,
+            old_logps_NL,
             advantages_N=batch.advantages_N,
-            response_mask_NT=mask_NT,
+            response_mask_NT=mask_NL,
             clip_low=self.objective.clip_low,
             clip_high=self.objective.clip_high,
         )
-        objective = (surrogate_NT * mask_NT * batch.token_weights_N[:, None]).sum()
-        is_cut_NT = _is_cut(surrogate_NT, policy_logps_NT) & mask_NT
-        (-objective).backward()
+        weights_NL = mask_NL * batch.token_weights_N[:, None]
+        if (cap := self.objective.importance_sampling_cap) is not None:
+            weights_NL = weights_NL * truncated_importance_weights(
+                old_logps_NL, batch.sampler_logps_NL, response_mask_NT=mask_NL, cap=cap
+            )
+        is_cut_NL = _is_cut(surrogate_NL, policy_logps_NL) & mask_NL
+        (-(surrogate_NL * weights_NL).sum()).backward()
         advantages_N1 = batch.advantages_N[:, None]
-        return int((is_cut_NT & (advantages_N1 < 0)).sum()), int(
-            (is_cut_NT & (advantages_N1 > 0)).sum()
+        return int((is_cut_NL & (advantages_N1 < 0)).sum()), int(
+            (is_cut_NL & (advantages_N1 > 0)).sum()
         )
 
     def _step(self) -> tuple[float, float]:
         bound = self.adam.gradient_clip_norm
-        norm = nn.utils.clip_grad_norm_(
+        clipped = nn.utils.clip_grad_norm_(
             self.scoring.parameters(), torch.inf if bound is None else bound
-        ).item()
+        )
+        norm = whole(clipped).item()
         if not torch.isfinite(torch.tensor(norm)):
             raise NonFiniteError(f"gradient norm {norm} at update {self.num_updates + 1}")
         warmup = min(1.0, (self.num_updates + 1) / max(self.adam.warmup_updates, 1))
@@ -204,8 +164,8 @@ class TransformersPolicy:
         return norm, learning_rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """By Hugging Face names, tied ones under each of theirs."""
-        yield from self.scoring.model.state_dict().items()
+        """Whole tensors by Hugging Face names, tied ones under each of theirs."""
+        return self.scoring.weights()
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and Adam's two moments by parameter name; tied weights once."""
@@ -230,15 +190,18 @@ class TransformersPolicy:
         self.num_updates = num_updates
 
     def export(self, folder: Path) -> None:
-        """A folder of safetensors, config and tokenizer."""
-        self.scoring.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        """A folder of safetensors, config and tokenizer; the first rank writes it."""
+        weights = {name: tensor.detach() for name, tensor in self.weights()}
+        if self.ranks.is_first:
+            self.scoring.model.save_pretrained(folder, state_dict=weights)
+            self.tokenizer.save_pretrained(folder)
+        self.ranks.barrier()
 
 
-def _is_cut(surrogate_NT: Tensor, policy_logps_NT: Tensor) -> Tensor:
+def _is_cut(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:
     """Tokens whose gradient the clip cuts, whatever the surrogate's ratio is of.
 
     It is the ratio too low where A < 0 and the ratio too high where A > 0.
     """
-    (gradient_NT,) = torch.autograd.grad(surrogate_NT.sum(), policy_logps_NT, retain_graph=True)
-    return gradient_NT == 0
+    (gradient_NL,) = torch.autograd.grad(surrogate_NL.sum(), policy_logps_NL, retain_graph=True)
+    return gradient_NL == 0

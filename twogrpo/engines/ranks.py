@@ -8,7 +8,7 @@ nothing above this floor asks for a rank, but for who writes the record.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -95,6 +95,14 @@ def join(hardware: Hardware) -> Ranks:
                 "port, --master-port"
             ) from error
     return Ranks(rank, size, local_rank, is_sharded=True)
+
+
+def in_turn(ranks: Ranks, make: Callable[[], T]) -> T:
+    """What `make` makes, on the first rank before any other: it may mend what the others read."""
+    if ranks.is_first:
+        made = make()
+    ranks.barrier()
+    return made if ranks.is_first else make()
 
 
 def leave(ranks: Ranks) -> None:

@@ -9,9 +9,12 @@ from twogrpo.records import Verdict
 
 
 class Reward(Protocol):
-    """Judges responses; `grades_truncated` says whether one that was cut is judged at all."""
+    """Judges responses."""
 
-    grades_truncated: bool
+    @property
+    def grades_truncated(self) -> bool:
+        """Whether a response that was cut is judged at all."""
+        ...
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """The verdicts, in order."""

@@ -1,0 +1,83 @@
+"""One process and two ranks (FSDP2 over gloo) take the same steps, and continue each other's."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.engines import ranked_updates
+from twogrpo.config import ConfigError
+from twogrpo.engines import checkpoint, ranks
+from twogrpo.engines.ranks import ALONE, Ranks
+
+SCRIPT = ROOT / "tests" / "engines" / "ranked_updates.py"
+
+
+def take_steps(folder: Path, num_ranks: int) -> Path:
+    folder.mkdir()
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    command = [sys.executable, *(torchrun if num_ranks else []), str(SCRIPT), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[int, Path]:
+    """By number of ranks; 0 is a process without torchrun, 1 a rank alone."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return {number: take_steps(folder / str(number), number) for number in (0, 1, 2)}
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_metrics_and_weights_after_five_steps_are_those_of_one_process(folders, num_ranks):
+    def read(number: int):
+        rows = json.loads((folders[number] / "rows.json").read_text())
+        return rows, load_file(folders[number] / "final" / "model.safetensors")
+
+    (expected, weights), (actual, sharded_weights) = read(0), read(num_ranks)
+    assert len(expected) == 5
+    assert any(row["clip_fraction_low"] > 0 for row in expected)
+    for row, other in zip(expected, actual, strict=True):
+        assert other == pytest.approx(row, rel=1e-5)
+    assert sharded_weights.keys() == weights.keys()
+    for name, tensor in weights.items():
+        scale = float(tensor.abs().max())
+        torch.testing.assert_close(sharded_weights[name], tensor, atol=1e-5 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("num_ranks", [0, 1, 2])
+def test_a_checkpoint_of_any_number_of_ranks_continues_in_one_process(folders, num_ranks):
+    policy = ranked_updates.build(ALONE)
+    tensors = policy.state()
+    state = checkpoint.load_latest(folders[num_ranks] / "checkpoints", into=tensors)
+    policy.load_state(tensors, state["num_updates"])
+    rows = ranked_updates.steps(policy, 3, 5)
+    expected = json.loads((folders[0] / "rows.json").read_text())[3:]
+    for row, other in zip(expected, rows, strict=True):
+        assert other == pytest.approx(row, rel=1e-5)
+
+
+def test_shares_are_gathered_in_order(monkeypatch):
+    items = list("abcdefg")
+    shares = [Ranks(rank, 3, rank).share(items) for rank in range(3)]
+    assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+    monkeypatch.setattr(Ranks, "each", lambda self, mine: shares)
+    assert Ranks(1, 3, 1).gather(shares[1]) == items
+    assert ALONE.share(items) == items
+
+
+def test_more_ranks_than_gpus_is_refused(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    hardware = ranked_updates.hardware("hardware=four_gpus")
+    with pytest.raises(ConfigError, match="--nproc-per-node 2"):
+        ranks.join(hardware)

@@ -1,0 +1,114 @@
+"""Attention among sequences that lie one after another with no padding, for `transformers`.
+
+T tokens of all sequences, N sequences, L tokens of the longest, H heads of size D.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+
+PACKED = "twogrpo_packed"  # the name under which `transformers` finds `packed_attention`
+
+
+@torch.compiler.disable  # the lengths differ every time: the layer around it is compiled, not this
+def packed_attention(
+    module: nn.Module,
+    query_1HTD: Tensor,
+    key_1HTD: Tensor,
+    value_1HTD: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    lengths_N: Tensor | None = None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention within each sequence, [1, T, H, D]; key and value may have fewer heads.
+
+    On a GPU in half precision the flash kernel for sequences of different lengths does it without
+    padding (torch.nn.attention.varlen); elsewhere each sequence becomes a row of a padded batch for
+    this one operation, while all others of the model see no padding.
+
+    `lengths_N` lies on the CPU; without it all tokens are one sequence.
+
+    Raises:
+        ValueError: the layer attends to a window only, which is not built.
+    """
+    window = getattr(module, "sliding_window", None)
+    lengths_N = torch.tensor([query_1HTD.shape[2]]) if lengths_N is None else lengths_N
+    longest = int(lengths_N.max())
+    if window is not None and window < longest:
+        raise ValueError(f"sliding_window={window} is under {longest} tokens: not supported")
+    query_THD, key_THD, value_THD = (
+        x[0].transpose(0, 1) for x in (query_1HTD, key_1HTD, value_1HTD)
+    )
+    is_half = query_THD.dtype in (torch.bfloat16, torch.float16)
+    attend = _flash if query_THD.is_cuda and is_half else _row_by_row
+    return attend(query_THD, key_THD, value_THD, lengths_N, scaling)[None], None
+
+
+def _row_by_row(
+    query_THD: Tensor,
+    key_THD: Tensor,
+    value_THD: Tensor,
+    lengths_N: Tensor,
+    scaling: float | None,
+) -> Tensor:
+    num_rows, longest = len(lengths_N), int(lengths_N.max())
+    is_token_NL = torch.arange(longest) < lengths_N[:, None]
+    places_T = is_token_NL.flatten().nonzero()[:, 0].to(query_THD.device)
+
+    def rows(packed_THD: Tensor) -> Tensor:
+        padded = packed_THD.new_zeros(num_rows * longest, *packed_THD.shape[1:])
+        padded = padded.index_copy(0, places_T, packed_THD)
+        return padded.unflatten(0, (num_rows, longest)).transpose(1, 2)
+
+    # Padding stands at the end, where no token that counts looks.
+    attended_NHLD = F.scaled_dot_product_attention(
+        rows(query_THD),
+        rows(key_THD),
+        rows(value_THD),
+        is_causal=True,
+        scale=scaling,
+        enable_gqa=True,
+    )
+    return attended_NHLD.transpose(1, 2).flatten(0, 1)[places_T]
+
+
+def _flash(
+    query_THD: Tensor,
+    key_THD: Tensor,
+    value_THD: Tensor,
+    lengths_N: Tensor,
+    scaling: float | None,
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # fails to import without its kernels
+
+    longest = int(lengths_N.max())
+    starts = F.pad(lengths_N.cumsum(0), (1, 0)).to(query_THD.device, torch.int32)
+    attended = varlen_attn(
+        query_THD.contiguous(),
+        key_THD.contiguous(),
+        value_THD.contiguous(),
+        starts,
+        starts,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1, 0),  # causal
+        enable_gqa=True,
+    )
+    assert isinstance(attended, Tensor)  # log-sum-exps were not asked for
+    return attended
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """`packed_attention` needs none: the lengths say it all."""
+
+
+AttentionInterface.register(PACKED, packed_attention)
+AttentionMaskInterface.register(PACKED, _no_mask)
