@@ -1,4 +1,10 @@
-"""Memory of one device: what lies in it between phases, during updates and during sampling."""
+"""Memory of one device: what lies in it between phases, during updates and during sampling.
+
+Held against SmolLM2-135M's sizes in float32 on a CPU (2026-11-22, peak resident memory less the
+empty process; state, activations and logits): 1,024 tokens 4.32 GiB predicted and 4.31 measured,
+2,048 tokens 5.51 and 5.59, 1,024 with checkpointing 2.36 and 2.64 (−11 %). None was measured on a
+GPU yet.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +144,8 @@ def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float
     if engine == "vllm":
         return weights, hardware.kv_cache_gib * GIB
     # The plain sampler keeps every sequence of a call at its full length.
-    rollouts = config.training.prompts_per_generation * config.algorithm.group_size
+    ranks = max(hardware.num_gpus, 1)
+    rollouts = config.training.prompts_per_generation * config.algorithm.group_size // ranks
     length = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
     at_a_time = min(hardware.rollouts_per_call, rollouts)
     return weights, float(at_a_time * length * model.cache_bytes_per_token(width))

@@ -114,7 +114,7 @@ def _safety_findings(config: Config) -> list[Finding]:
 
 
 def _memory_finding(needed: Memory, device: Device) -> Finding:
-    text = f"{gib(needed.peak)} of {device.memory_gib:g} GiB on {device.name}"
+    text = f"{gib(needed.peak)} of the {device.memory_gib:g} of {device.name}"
     outcome = verdict(needed, device)
     if outcome == "fits":
         return Finding("ok", "memory", text)
@@ -122,6 +122,6 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
     if needed.cache <= 0:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
     elif needed.sampling_peak > needed.update_peak:
-        remedy = "lower hardware.gpu_memory_share"
+        remedy = "lower hardware.gpu_memory_share (vllm) or hardware.rollouts_per_call"
     level = VERDICT_LEVELS[outcome]
     return Finding(level, "memory", f"{outcome}: {text}: {remedy}")  # type: ignore[arg-type]

@@ -119,7 +119,8 @@ def _memory(found: Preflight) -> str:
             note(
                 f"The float32 state is divided over {found.place.devices} rank(s); activation "
                 f"checkpointing {checkpointing}; a token in the cache takes "
-                f"{per_token / 1024:.3g} KiB. From sizes alone: no peak was measured on a GPU yet."
+                f"{per_token / 1024:.3g} KiB. From sizes alone: within 11 % of peaks "
+                "measured on a CPU (SmolLM2-135M), not yet held against any on a GPU."
             ),
             "",
             table(["", "", ""], [_fit(found, device) for device in _devices(found)], left=3),
@@ -253,10 +254,8 @@ def _last_line(found: Preflight) -> str:
         level: sum(f.level == level for f in found.findings) for level in ("warning", "failure")
     }
     meaning = ("all is well", "look at the warnings", "the run will fail")[found.exit_code]
-    return (
-        f"{count['failure']} failures, {count['warning']} warnings: {meaning} "
-        f"(exit code {found.exit_code})"
-    )
+    told = [f"{number} {level}{'' if number == 1 else 's'}" for level, number in count.items()]
+    return f"{' and '.join(told)}: {meaning} (exit code {found.exit_code})"
 
 
 def _tokens(work: Workload) -> float:
