@@ -58,6 +58,9 @@ class Programmer:
     def load(self, weights):
         pass
 
+    def rest(self):
+        pass
+
     def close(self):
         pass
 

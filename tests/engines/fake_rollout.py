@@ -37,6 +37,9 @@ class FakeRollout:
             raise RuntimeError(f"expected the weight table, got {sorted(given)}")
         self.table_VV = given["table"].clone()
 
+    def rest(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

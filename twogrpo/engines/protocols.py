@@ -40,6 +40,10 @@ class RolloutEngine(Protocol):
         """π_old ← π_θ, by Hugging Face parameter names, all of them."""
         ...
 
+    def rest(self) -> None:
+        """Leaves the device's memory to the policy, which is updated next; `load` follows."""
+        ...
+
     def close(self) -> None:
         """Frees what it holds."""
         ...

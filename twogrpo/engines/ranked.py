@@ -44,6 +44,14 @@ class RankedRollout:
         """π_old ← π_θ on every rank."""
         self.engine.load(weights)
 
+    def rest(self) -> None:
+        """Leaves the device's memory to the policy."""
+        self.engine.rest()
+
+    def rest(self) -> None:
+        """Makes room for the policy's update."""
+        self.engine.rest()
+
     def close(self) -> None:
         """Frees what the engine holds."""
         self.engine.close()

@@ -85,6 +85,9 @@ class TransformersRollout:
         """Copies the weights in place; raises RuntimeError where a name is missing."""
         self.model.load_state_dict(dict(weights), strict=True)
 
+    def rest(self) -> None:
+        """Holds its weights alone, and they stay."""
+
     def close(self) -> None:
         """Holds nothing."""
 
