@@ -42,14 +42,19 @@ def assemble(config: Config) -> Run:
     ranks = join(config.hardware)
     torch.set_num_threads(config.hardware.num_threads)
     tokenizer = build.load_tokenizer(config.model)
+    pictures = build.load_pictures(config.model)
     template = config.model.prompt_template
     evaluation, rollout = config.evaluation, config.rollout
     limit = config.dataset.max_response_tokens
-    prompts = training_prompts(config.dataset, tokenizer, template=template)
+    prompts = training_prompts(config.dataset, tokenizer, template=template, pictures=pictures)
     reward = build_checked_reward(config.reward, [prompt.reference for prompt in prompts])
-    validation = validation_prompts(config.dataset, evaluation, tokenizer, template=template)
+    validation = validation_prompts(
+        config.dataset, evaluation, tokenizer, template=template, pictures=pictures
+    )
     benchmarks = (
-        benchmark_prompts(evaluation, tokenizer, template=template) if evaluation.at_end else {}
+        benchmark_prompts(evaluation, tokenizer, template=template, pictures=pictures)
+        if evaluation.at_end
+        else {}
     )
     examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
     engine = build.build_rollout(
@@ -60,14 +65,15 @@ def assemble(config: Config) -> Run:
         context_tokens=max(
             longest(prompts) + limit, longest(examined) + evaluation.max_response_tokens
         ),
+        pictures=pictures,
     )
     return Run(
         config=config,
         stream=PromptStream(prompts, seed=config.seed),
         rollout=RankedRollout(engine, ranks, config.hardware.tensor_parallel_size),
         reward=RankedReward(reward, ranks),
-        policy=build.build_policy(config, tokenizer, ranks),
-        start_policy=build.build_start_policy(config, ranks),
+        policy=build.build_policy(config, tokenizer, ranks, pictures),
+        start_policy=build.build_start_policy(config, ranks, pictures),
         resampling=build_resampling(config),
         counters=Counters(),
         sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),

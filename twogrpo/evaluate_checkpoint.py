@@ -13,6 +13,7 @@ from twogrpo.checks import check_evaluation, check_hardware, one_of
 from twogrpo.config import EvaluateConfig
 from twogrpo.data import contamination
 from twogrpo.data.datasets import benchmark_prompts
+from twogrpo.data.pictures import Pictures
 from twogrpo.engines import build
 from twogrpo.engines.protocols import RolloutEngine, Sampling
 from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
@@ -36,12 +37,20 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     if is_finished(config):
         return read_rows(Path(config.output_dir))[-1]
     tokenizer = build.load_tokenizer(config.model)
+    pictures = build.load_pictures(config.model)
     benchmarks = benchmark_prompts(
-        config.evaluation, tokenizer, template=config.model.prompt_template
+        config.evaluation,
+        tokenizer,
+        template=config.model.prompt_template,
+        pictures=pictures,
     )
-    exam = _exam(config, _rollout(config, source, tokenizer))
+    exam = _exam(config, _rollout(config, source, tokenizer, benchmarks, pictures))
     record = RunRecord(config)
-    row = _evaluate(config, benchmarks, exam, record)
+    try:
+        row = _evaluate(config, benchmarks, exam, record)
+    finally:
+        exam.reward.close()
+        exam.rollout.close()
     record.rewind(0)
     record.log({"step": config.step, **row})
     prepared = Path(config.contamination) if config.contamination else None
@@ -74,8 +83,22 @@ def _exam(config: EvaluateConfig, rollout: RolloutEngine) -> Exam:
     )
 
 
-def _rollout(config: EvaluateConfig, source: Source, tokenizer: Any) -> RolloutEngine:
-    rollout = build.build_rollout(config.rollout, config.model, config.hardware, tokenizer)
+def _rollout(
+    config: EvaluateConfig,
+    source: Source,
+    tokenizer: Any,
+    benchmarks: Benchmarks,
+    pictures: Pictures | None,
+) -> RolloutEngine:
+    longest = max(len(prompt.token_ids) for prompts in benchmarks.values() for prompt in prompts)
+    rollout = build.build_rollout(
+        config.rollout,
+        config.model,
+        config.hardware,
+        tokenizer,
+        context_tokens=longest + config.evaluation.max_response_tokens,
+        pictures=pictures,
+    )
     if source.training is not None:
         model = build.load_model(config.model)
         for name, tensor in source.weights().items():

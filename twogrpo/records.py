@@ -139,7 +139,7 @@ class MicroBatch:
     last prompt token and every response token but the last; `target_ids_R` are the tokens
     predicted. Token t of response n stands at [n, t] of the grids, true in `response_mask_NL`.
     `old_logps_NL` is NaN off the mask and where π_old is the policy itself, `sampler_logps_NL` off
-    the mask and where they are not needed.
+    the mask and where they are not needed. `images_N` are the pictures of each one's prompt.
     """
 
     lengths_N: torch.Tensor
@@ -152,3 +152,4 @@ class MicroBatch:
     token_weights_N: torch.Tensor
     old_logps_NL: torch.Tensor
     sampler_logps_NL: torch.Tensor
+    images_N: tuple[tuple[bytes, ...], ...] = ()

@@ -127,9 +127,9 @@ def test_skipping_saves_the_forward_pass(monkeypatch):
     subject, seen = policy(), []
     forward = subject.scoring.model.base_model.forward
 
-    def spy(token_ids, **kwargs):
+    def spy(**kwargs):
         seen.append(len(kwargs["lengths_N"]))
-        return forward(token_ids, **kwargs)
+        return forward(**kwargs)
 
     monkeypatch.setattr(subject.scoring.model.base_model, "forward", spy)
     subject.update(minibatch())

@@ -275,6 +275,8 @@ def _prompts(
     for problem in problems:
         try:
             prompts.append(_prompt(problem, tokenizer, template=template, pictures=pictures))
+        except ConfigError:
+            raise  # it is of the configuration, not of this problem
         except ValueError as error:
             unusable.append(f"{problem.problem_id}: {error}")
     _tell_dropped(len(unusable), len(problems), f"cannot be shown ({', '.join(unusable[:1])})")

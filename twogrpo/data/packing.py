@@ -107,4 +107,5 @@ def microbatch(sequences: Sequence[records.Sequence], *, device: str) -> records
         token_weights_N=torch.tensor([s.token_weight for s in sequences]).to(device),
         old_logps_NL=old_logps_NL.to(device),
         sampler_logps_NL=sampler_logps_NL.to(device),
+        images_N=tuple(sequence.images for sequence in sequences),
     )

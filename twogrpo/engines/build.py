@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -15,6 +18,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from twogrpo.config import Config, ConfigError, Hardware, Model, Rollout
 from twogrpo.core.surrogates import SURROGATES
+from twogrpo.data.pictures import Pictures
+from twogrpo.engines import hub
 from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
 from twogrpo.engines.protocols import RolloutEngine
 from twogrpo.engines.ranks import Ranks
@@ -26,6 +31,14 @@ disable_progress_bar()
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# The families of vision-language models that twogrpo/engines/vision.py knows.
+TAKE_PICTURES = ("qwen2_vl", "qwen2_5_vl")
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.json",
+)
 
 
 def load_model(model: Model) -> PreTrainedModel:
@@ -34,8 +47,12 @@ def load_model(model: Model) -> PreTrainedModel:
     Raises:
         ConfigError: the folder or hub id cannot be loaded.
     """
+    takes_pictures = _load(AutoConfig, model).model_type in TAKE_PICTURES
     loaded: PreTrainedModel = _load(
-        AutoModelForCausalLM, model, dtype=torch.float32, use_safetensors=True
+        AutoModelForImageTextToText if takes_pictures else AutoModelForCausalLM,
+        model,
+        dtype=torch.float32,
+        use_safetensors=True,
     )
     # Sampling comes from conf/ alone: what the folder's generation_config.json says is forgotten.
     loaded.generation_config = type(loaded.generation_config)()
@@ -56,8 +73,31 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_pictures(model: Model) -> Pictures | None:
+    """How the model takes pictures; None where it takes none.
+
+    Pictures are resized by Pillow whatever else is installed, so that their numbers are the same on
+    every machine. (`AutoProcessor` would ask for torchvision, for the sake of videos.)
+
+    Raises:
+        ConfigError: its image processor cannot be loaded.
+    """
+    config = _load(AutoConfig, model)
+    if config.model_type not in TAKE_PICTURES:
+        return None
+    processor = _load(AutoImageProcessor, model, backend="pil")
+    local = Path(_source(model))
+    folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
+    paths = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
+    files = {path.name: path.read_bytes() for path in paths}
+    return Pictures(processor, config.image_token_id, files)
+
+
 def build_policy(
-    config: Config, tokenizer: PreTrainedTokenizerBase, ranks: Ranks
+    config: Config,
+    tokenizer: PreTrainedTokenizerBase,
+    ranks: Ranks,
+    pictures: Pictures | None = None,
 ) -> TransformersPolicy:
     """π_θ at the start weights."""
     training = config.training
@@ -80,16 +120,20 @@ def build_policy(
         ),
         knobs=_knobs(config.hardware),
         ranks=ranks,
+        pictures=pictures,
     )
 
 
-def build_start_policy(config: Config, ranks: Ranks) -> ScoringModel:
+def build_start_policy(
+    config: Config, ranks: Ranks, pictures: Pictures | None = None
+) -> ScoringModel:
     """The start policy, frozen: what KL is measured against."""
     scoring = ScoringModel(
         load_model(config.model),
         temperature=config.rollout.temperature,
         knobs=_knobs(config.hardware),
         ranks=ranks,
+        pictures=pictures,
     )
     return scoring.requires_grad_(False)
 
@@ -101,6 +145,7 @@ def build_rollout(
     tokenizer: PreTrainedTokenizerBase,
     *,
     context_tokens: int | None = None,
+    pictures: Pictures | None = None,
 ) -> RolloutEngine:
     """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
 
@@ -114,9 +159,10 @@ def build_rollout(
             device=hardware.device,
             dtype=DTYPES[hardware.dtype],
             rollouts_per_call=hardware.rollouts_per_call,
+            pictures=pictures,
         )
     if rollout.engine == "vllm":
-        return _vllm_rollout(model, hardware, tokenizer, context_tokens)
+        return _vllm_rollout(model, hardware, tokenizer, context_tokens, pictures)
     raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
 
 
@@ -125,6 +171,7 @@ def _vllm_rollout(
     hardware: Hardware,
     tokenizer: PreTrainedTokenizerBase,
     context_tokens: int | None,
+    pictures: Pictures | None,
 ) -> RolloutEngine:
     from twogrpo.engines.vllm_rollout import VllmRollout
     from twogrpo.engines.vllm_start import Settings
@@ -143,6 +190,7 @@ def _vllm_rollout(
             tensor_parallel_size=hardware.tensor_parallel_size,
             sleep_level=hardware.sleep_level,
         ),
+        pictures=pictures,
     )
 
 

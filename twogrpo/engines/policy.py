@@ -5,6 +5,7 @@ N sequences of a micro-batch, L tokens of its longest response.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twogrpo import records
 from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weights
+from twogrpo.data.pictures import Pictures
 from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.engines.ranks import ALONE, Ranks
 from twogrpo.engines.scoring import Knobs, ScoringModel, whole
@@ -46,7 +48,7 @@ class Adam:
 
 
 class NonFiniteError(RuntimeError):
-    """The gradient is not finite; the optimiser step was not taken."""
+    """The loss or its gradient is not finite; the optimiser step was not taken."""
 
 
 class TransformersPolicy:
@@ -61,10 +63,16 @@ class TransformersPolicy:
         adam: Adam,
         knobs: Knobs,
         ranks: Ranks = ALONE,
+        pictures: Pictures | None = None,
     ) -> None:
         self.scoring = ScoringModel(
-            model, temperature=objective.temperature, knobs=knobs, ranks=ranks
+            model,
+            temperature=objective.temperature,
+            knobs=knobs,
+            ranks=ranks,
+            pictures=pictures,
         )
+        self.pictures = pictures
         self.ranks = ranks
         self.tokenizer = tokenizer
         self.objective = objective
@@ -87,11 +95,13 @@ class TransformersPolicy:
         """
         alive = [sequence for sequence in sequences if sequence.advantage != 0]
         self._zero_gradient()
-        mine = torch.zeros(3, dtype=torch.long)
+        mine = torch.zeros(4, dtype=torch.float64)
         for places, batch in self.scoring.pack(alive):
             num_tokens = sum(len(alive[place].response_token_ids) for place in places)
             mine += torch.tensor([*self._accumulate(batch, self.objective.surrogate), num_tokens])
-        low, high, num_tokens = sum(self.ranks.each(mine)).tolist()  # type: ignore[union-attr]
+        low, high, objective, num_tokens = sum(self.ranks.each(mine)).tolist()  # type: ignore[union-attr]
+        if not math.isfinite(objective):
+            raise NonFiniteError(f"loss {-objective} at update {self.num_updates + 1}")
         gradient_norm, learning_rate = self._step()
         return UpdateMetrics(
             gradient_norm=gradient_norm,
@@ -99,7 +109,7 @@ class TransformersPolicy:
             clip_fraction_low=low / max(num_tokens, 1),
             clip_fraction_high=high / max(num_tokens, 1),
             num_sequences=len(alive),
-            num_tokens=num_tokens,
+            num_tokens=int(num_tokens),
         )
 
     def gradient(
@@ -119,8 +129,8 @@ class TransformersPolicy:
 
     def _accumulate(
         self, batch: records.MicroBatch, surrogate: SurrogateFunction
-    ) -> tuple[int, int]:
-        """Adds the micro-batch's gradient; the numbers of tokens clipped below and above."""
+    ) -> tuple[int, int, float]:
+        """Adds the micro-batch's gradient; tokens clipped below and above, and the objective."""
         mask_NL = batch.response_mask_NL
         policy_logps_NL = torch.zeros(mask_NL.shape, device=mask_NL.device)
         policy_logps_NL = policy_logps_NL.masked_scatter(mask_NL, self.scoring(batch))
@@ -142,11 +152,11 @@ class TransformersPolicy:
                 old_logps_NL, batch.sampler_logps_NL, response_mask_NT=mask_NL, cap=cap
             )
         is_cut_NL = _is_cut(surrogate_NL, policy_logps_NL) & mask_NL
-        (-(surrogate_NL * weights_NL).sum()).backward()
+        objective = (surrogate_NL * weights_NL).sum()
+        (-objective).backward()
         advantages_N1 = batch.advantages_N[:, None]
-        return int((is_cut_NL & (advantages_N1 < 0)).sum()), int(
-            (is_cut_NL & (advantages_N1 > 0)).sum()
-        )
+        low, high = (is_cut_NL & (advantages_N1 < 0)).sum(), (is_cut_NL & (advantages_N1 > 0)).sum()
+        return int(low), int(high), objective.item()
 
     def _step(self) -> tuple[float, float]:
         bound = self.adam.gradient_clip_norm
@@ -195,6 +205,8 @@ class TransformersPolicy:
         if self.ranks.is_first:
             self.scoring.model.save_pretrained(folder, state_dict=weights)
             self.tokenizer.save_pretrained(folder)
+            for name, content in (self.pictures.files if self.pictures else {}).items():
+                (folder / name).write_bytes(content)
         self.ranks.barrier()
 
 

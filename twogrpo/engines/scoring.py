@@ -25,8 +25,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from twogrpo import records
 from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.data.packing import pack
+from twogrpo.data.pictures import Pictures
 from twogrpo.engines.attention import PACKED
 from twogrpo.engines.ranks import ALONE, Ranks
+from twogrpo.engines.vision import packed_inputs
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,22 @@ class ScoringModel(nn.Module):
     Alone it is a plain module whose passes run under autocast; started by `torchrun` it is sharded
     by FSDP2, layer by layer, with parameters in float32, passes in `knobs.dtype`, and gradients
     *summed* over ranks in float32, since token weights count the whole optimiser step already.
+    `pictures` is how a vision-language model takes them.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, temperature: float, knobs: Knobs, ranks: Ranks = ALONE
+        self,
+        model: PreTrainedModel,
+        *,
+        temperature: float,
+        knobs: Knobs,
+        ranks: Ranks = ALONE,
+        pictures: Pictures | None = None,
     ) -> None:
         super().__init__()
-        model.set_attn_implementation(PACKED)
+        # Of the text: a vision tower knows its own pictures' bounds.
+        model.set_attn_implementation({"": PACKED, "text_config": PACKED})
+        self.pictures = pictures
         self.model = model if ranks.is_sharded else model.to(knobs.device)
         self.temperature = temperature
         self.knobs = knobs
@@ -74,10 +85,7 @@ class ScoringModel(nn.Module):
         is_mixed = self.knobs.dtype != torch.float32 and not self.ranks.is_sharded
         with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=is_mixed):
             hidden_1TD = self.model.base_model(
-                batch.token_ids_T[None],
-                position_ids=batch.position_ids_T[None],
-                use_cache=False,
-                lengths_N=batch.lengths_N,
+                **self._inputs(batch), use_cache=False, lengths_N=batch.lengths_N
             )[0]
             return chunked_token_logps(
                 hidden_1TD[0, batch.predicting_R],
@@ -86,6 +94,11 @@ class ScoringModel(nn.Module):
                 temperature=self.temperature,
                 chunk_tokens=self.knobs.logits_chunk_tokens,
             )
+
+    def _inputs(self, batch: records.MicroBatch) -> dict[str, Tensor]:
+        if self.pictures is not None:
+            return packed_inputs(self.model, batch, self.pictures)
+        return {"input_ids": batch.token_ids_T[None], "position_ids": batch.position_ids_T[None]}
 
     @torch.no_grad()
     def token_logps(self, sequences: Sequence[records.Sequence]) -> list[Tensor]:
