@@ -70,20 +70,27 @@ def _values(config: Config) -> Finding:
 
 
 def _context(config: Config, model: Architecture) -> Finding:
-    prompt, response = config.dataset.max_prompt_tokens, config.dataset.max_response_tokens
-    positions = model.positions
-    if prompt + response <= positions:
+    """Training's and evaluation's longest sequences; vLLM refuses what has no position."""
+    training, test = config.dataset, config.evaluation
+    pairs = [(training.max_prompt_tokens, training.max_response_tokens)]
+    if test.at_end:
+        pairs.append((test.max_prompt_tokens, test.max_response_tokens))
+    prompt, response = max(pairs, key=sum)
+    positions, total = model.positions, prompt + response
+    if total <= positions:
         return Finding("ok", "context", f"{prompt} + {response} tokens in {positions:,} positions")
-    text = (
-        f"prompt {prompt} + response {response} = {prompt + response} tokens, but the model has "
-        f"{positions:,} positions. The paper trained Qwen2.5-Math so all the same; choose: "
-        f"dataset.max_response_tokens={positions - prompt} (all within), or as the paper and "
-        "accept that a response is cut, or lies beyond the trained positions, past "
-        f"{positions:,} tokens"
-    )
     if positions <= prompt:
         return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
-    return Finding("warning", "context", text)
+    room = positions - prompt
+    is_refused = config.rollout.engine == "vllm"
+    text = (
+        f"prompt {prompt} + response {response} = {total} tokens, but the model has {positions:,} "
+        f"positions{' and rollout=vllm refuses' if is_refused else ''}. Choose: "
+        f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room}, all within; "
+        f"or, as the paper must have with Qwen2.5-Math, a copy of the model whose config.json "
+        f"allows {total}, and accept responses beyond the positions it was trained on"
+    )
+    return Finding("failure" if is_refused else "warning", "context", text)
 
 
 def _template(config: Config) -> Iterator[Finding]:
