@@ -297,6 +297,14 @@ class PrepareModelConfig:
 
 
 @dataclass
+class ReplayConfig:
+    """Which step that was not finite to take apart, and on what."""
+
+    batch: str
+    hardware: Hardware
+
+
+@dataclass
 class PrepareDataConfig:
     """Which training set to prepare, against which benchmarks."""
 

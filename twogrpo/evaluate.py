@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Exam:
     """Who is asked, how often, and who grades. The same seed asks every policy with the same draws,
     so that two policies are compared in pairs.
 
-    `rollouts_per_chunk` are sampled and graded at a time: what an interruption may lose.
+    `rollouts_per_chunk` are sampled and graded at a time: what an interruption may lose;
+    `before_each_chunk` may raise to end it there.
     """
 
     rollout: RolloutEngine
@@ -36,6 +37,7 @@ class Exam:
     seed: int
     rollouts_per_chunk: int
     keep_text: bool = False
+    before_each_chunk: Callable[[], None] = lambda: None
 
     def chunks(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
         """The prompts by chunks, the same for the same prompts whatever was done before."""
@@ -44,6 +46,7 @@ class Exam:
 
     def ask(self, benchmark: str, prompts: Sequence[Prompt]) -> list[ProblemSamples]:
         """Samples and grades one chunk."""
+        self.before_each_chunk()
         start = time.perf_counter()
         groups = sample_groups(
             [(0, prompt) for prompt in prompts],

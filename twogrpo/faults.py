@@ -18,6 +18,7 @@ import errno
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXIT_DISK = 74
+EXIT_LATE = 75
 
 
 class Fault(RuntimeError):

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from twogrpo import metrics, rollout_log
+from twogrpo import bad_batch, metrics, rollout_log
 from twogrpo.batches import minibatches
 from twogrpo.clock import Clock
 from twogrpo.config import Config
 from twogrpo.data import contamination
 from twogrpo.data.datasets import PromptStream, dataset_file
 from twogrpo.engines import checkpoint, ranks
-from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
+from twogrpo.engines.policy import NonFiniteError
+from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling, UpdateMetrics
 from twogrpo.engines.ranks import Ranks, in_turn
 from twogrpo.engines.scoring import ScoringModel
 from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
+from twogrpo.faults import NotFiniteFault, Preempted
 from twogrpo.mismatch import mismatch_row, prove_sync
 from twogrpo.planning import batch_table
+from twogrpo.preemption import Notice
 from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
 from twogrpo.records import Group, Prompt
@@ -52,12 +56,21 @@ class Run:
     canary: Sequence[Prompt]
     ranks: Ranks
     clock: Clock
+    notice: Notice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notice = Notice(self.ranks)
 
 
 def train(run: Run) -> None:
-    """Trains from the last checkpoint to the end, then evaluates; every generation is one row."""
+    """Trains from the last checkpoint to the end, then evaluates; every generation is one row.
+
+    Raises:
+        Fault: what stopped it before the end, see twogrpo/faults.py.
+    """
     try:
-        _train(run)
+        with run.notice:
+            _train(run)
     except BaseException:
         run.record.interrupt()
         raise
@@ -82,10 +95,20 @@ def _train(run: Run) -> None:
         is_shown=run.ranks.is_first,
     ) as progress:
         for generation in range(first, run.config.num_generations):
-            row = train_one_generation(run, generation)
-            row |= validate(run, generation)
+            before = loop_state(run, generation)
+            try:
+                row = train_one_generation(run, generation)
+                row |= validate(run, generation)
+            except Preempted:  # before the first update: the policy is as it was
+                if not checkpoint.exists(run.record.folder / "checkpoints", generation):
+                    save_checkpoint(run, before)
+                raise
+            except Exception as error:
+                error.add_note(how_to_go_on(run, generation))
+                raise
             run.record.log(row)
-            save_checkpoint(run, generation + 1)
+            if is_checkpoint_due(run.config, generation + 1):
+                save_checkpoint(run, loop_state(run, generation + 1))
             progress.update(metrics.progress_text(row))
     finish(run)
 
@@ -96,6 +119,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     drawn: list[Group] = []
 
     def draw(count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        run.notice.check()
         prompts = redrawn(again) or run.stream.next(count)  # 1  q ~ Q
         with clock.phase("generate"):
             groups = sample_groups(  # 2  o_1 … o_G ~ π_old
@@ -114,12 +138,14 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
 
     # 2-GRPO+RS draws until the batch is full of mixed groups; all others draw once.
     groups = run.resampling.collect(draw, generation=generation, counters=run.counters)
+    run.rollout.rest()
     with clock.phase("old_logps"):
         batches = minibatches(groups, policy, config, generation=generation)  # 4  A_i, and π_old
     with clock.phase("measure"):
         row: dict[str, Any] = {"step": generation}
         row |= mismatch_row(policy, drawn, config)
         row |= cosine_row(groups, policy, run.start_policy, config, generation=generation)
+    run.notice.check()
     with clock.phase("update"):
         updates = []
         for k, batch in enumerate(batches):  # 5
@@ -127,7 +153,9 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
             batches[k] = reweigh(
                 batch, policy, run.start_policy, beta=config.algorithm.preference_beta
             )
-            updates.append(policy.update(batches[k]))  # 6  surrogate, Adam
+            first, end = k * config.prompts_per_minibatch, (k + 1) * config.prompts_per_minibatch
+            step = bad_batch.Step(generation, k, groups[first:end], batches[k])
+            updates.append(update(run, step))  # 6  surrogate, Adam
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
         row |= prove_sync(run.rollout, policy, run.canary, run.sampling, config)
@@ -171,24 +199,59 @@ def resume(run: Run) -> int:
     return generation
 
 
-def save_checkpoint(run: Run, generation: int) -> None:
+def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
+    """Takes the step.
+
+    Raises:
+        NotFiniteFault: it cannot be taken; it is kept to be looked at.
+    """
+    try:
+        return run.policy.update(step.sequences)
+    except NonFiniteError as error:
+        folder = bad_batch.keep(
+            step, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
+        )
+        raise NotFiniteFault(
+            f"generation {step.generation}, mini-batch {step.minibatch}: {error}; the step was not "
+            f"taken. `python scripts/replay.py batch={folder}` takes it apart"
+        ) from error
+
+
+def how_to_go_on(run: Run, generation: int) -> str:
+    """For the end of a trace: where it was, where it continues and how."""
+    saved = checkpoint.newest(run.record.folder / "checkpoints")
+    return (
+        f"At generation {generation} of {run.config.run_name}. Last checkpoint: "
+        f"{saved or 'none yet'}. To go on: {shlex.join(['python', *sys.argv])}"
+    )
+
+
+def is_checkpoint_due(config: Config, generation: int) -> bool:
     """Every so many generations, and after the last."""
-    training = run.config.training
-    if generation % training.checkpoint_every and generation != run.config.num_generations:
-        return
-    state = {
+    return generation % config.training.checkpoint_every == 0 or (
+        generation == config.num_generations
+    )
+
+
+def loop_state(run: Run, generation: int) -> dict[str, Any]:
+    """All that a checkpoint holds beside the policy, after so many generations."""
+    return {
         "generation": generation,
         "num_updates": run.policy.num_updates,
         "stream_position": run.stream.position,
         "counters": asdict(run.counters),
         "resampling": run.resampling.state(),
     }
+
+
+def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
+    """The policy as it is, with that state of the loop."""
     checkpoint.save(
         run.record.folder / "checkpoints",
-        generation=generation,
+        generation=state["generation"],
         tensors=run.policy.state(),
         state=state,
-        kept=training.checkpoints_kept,
+        kept=run.config.training.checkpoints_kept,
         ranks=run.ranks,
     )
 
@@ -211,6 +274,7 @@ def finish(run: Run) -> None:
 def evaluate_at_end(run: Run) -> dict[str, Any]:
     """The row of all benchmarks; continues where an interrupted evaluation left off."""
     exam = build_exam(run, num_samples=run.config.evaluation.num_samples)
+    exam = replace(exam, before_each_chunk=run.notice.check)
     folder, key = run.record.folder / "evaluation", run.record.about["run_id"]
     store = in_turn(run.ranks, lambda: SampleStore(folder, key, is_writer=run.ranks.is_first))
     total = sum(len(prompts) for prompts in run.benchmarks.values())

@@ -122,6 +122,16 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     return {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()}
 
 
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint written, if any, whole or not."""
+    return max(_checkpoints(folder), default=None)
+
+
+def exists(folder: Path, generation: int) -> bool:
+    """Whether there is a checkpoint after so many generations."""
+    return (folder / f"{generation:06d}").is_dir()
+
+
 def shards(checkpoint: Path) -> list[Path]:
     """The files of its tensors."""
     return sorted(checkpoint.glob("shard-*.safetensors"))
