@@ -22,6 +22,7 @@ from tests.engines.test_rollout_contract import (
     vllm_subject,
 )
 from twogrpo.config import ConfigError
+from twogrpo.data.pictures import Pictures
 from twogrpo.engines import vllm_rollout, vllm_start
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.transformers_rollout import TransformersRollout
@@ -163,6 +164,14 @@ def test_without_vllm_one_line_says_what_to_do(model_folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
         VllmRollout(TOKENIZER, Settings(str(model_folder)))
+
+
+def test_pictures_need_torchvision(model_folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigError, match=r"takes pictures, for which vLLM needs torchvision, and `"
+    ):
+        VllmRollout(TOKENIZER, Settings(str(model_folder)), pictures=Pictures(None, 0))
 
 
 def test_a_context_longer_than_the_models_is_refused(model_folder):

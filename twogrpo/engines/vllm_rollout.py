@@ -5,6 +5,7 @@ P prompts, G rollouts each.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -44,12 +45,17 @@ class VllmRollout:
         *,
         pictures: Pictures | None = None,
     ) -> None:
+        if pictures is not None and importlib.util.find_spec("torchvision") is None:
+            raise ConfigError(
+                f"model.path={settings.path} takes pictures, for which vLLM needs torchvision, and "
+                "`make setup-vllm` installs that for CUDA only: use rollout=transformers"
+            )
         self.tokenizer = tokenizer
         self.settings = settings
         self.pictures = pictures
+        self._names = weight_names(settings)
         self.llm = start(settings)
         self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
-        self._names = weight_names(settings)
         self._is_asleep = False
 
     def sample(
@@ -186,6 +192,8 @@ class VllmRollout:
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the cached prefixes of the old weights could not be dropped")
+        # The worker forgot its pictures' vectors with the old weights; the scheduler must, too.
+        self.llm.llm_engine.reset_encoder_cache()
 
     def _wake(self, *parts: str) -> None:
         if self._is_asleep:

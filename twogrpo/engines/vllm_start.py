@@ -215,7 +215,7 @@ def undisturbed(device: str) -> Iterator[None]:
 
 def one_line(error: BaseException) -> str:
     """What went wrong, short enough for a sentence."""
-    words = " ".join(str(error).split())
+    words = " ".join(str(error).partition(" [type=")[0].split())  # pydantic adds its input there
     return words if len(words) <= 300 else f"{words[:300]} …"
 
 
