@@ -56,10 +56,11 @@ def mean_of_ratios(arm: str) -> Measure:
     def ratio(c: Comparison, key: str) -> Draws:
         ours, baseline = c.by_benchmark(key), c.by_benchmark(BASELINE)
         pairs = [(ours[name], baseline[name]) for name in c.benchmarks]
-        return (
-            float(np.mean([a / b for (a, _), (b, _) in pairs])),
-            np.mean([a / b for (_, a), (_, b) in pairs], axis=0),
-        )
+        with np.errstate(divide="ignore", invalid="ignore"):  # unsolved by 16-GRPO: no ratio
+            return (
+                float(np.mean([np.divide(a, b) for (a, _), (b, _) in pairs])),
+                np.mean([np.divide(a, b) for (_, a), (_, b) in pairs], axis=0),
+            )
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         return _pooled(settings, (arm,), ratio, lambda x: x, needed=(arm, BASELINE))

@@ -146,10 +146,15 @@ def combine(
 ) -> Estimate:
     """The interval of a function of estimates whose replicates share their draws.
 
-    A ratio of means is `combine(np.divide, [arm, baseline])`, a difference `np.subtract`.
+    A ratio of means is `combine(np.divide, [arm, baseline])`, a difference `np.subtract`. A ratio
+    to a baseline that is 0, in the means or in any replicate, is NaN there: it bears nothing out.
     """
-    value = float(function(*(value for value, _ in parts)))
-    return interval(value, np.asarray(function(*(draws for _, draws in parts))), level)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, replicates_R = (
+            np.asarray(function(*column), dtype=float) for column in zip(*parts, strict=True)
+        )
+    replicates_R[~np.isfinite(replicates_R)] = np.nan
+    return interval(float(value) if np.isfinite(value) else np.nan, replicates_R, level)
 
 
 def equivalence(

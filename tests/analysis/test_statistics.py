@@ -107,3 +107,13 @@ def test_same_generator_same_numbers() -> None:
     values = np.random.default_rng(6).random((2, 10)).tolist()
     first, second = (interval(*bootstrap().average(arm(values))) for _ in range(2))
     assert first == second
+
+
+def test_a_ratio_to_nothing_is_no_number() -> None:
+    nothing, something = (0.0, np.array([0.0, 0.0])), (2.0, np.array([1.0, 3.0]))
+    for arm_draws in (nothing, something):
+        assert np.isnan(list(vars(combine(np.divide, [arm_draws, nothing])).values())).all()
+    # One replicate without a baseline: the value stands, the interval does not.
+    half = combine(np.divide, [something, (1.0, np.array([0.0, 2.0]))])
+    assert half.value == 2.0
+    assert np.isnan([half.low, half.high]).all()

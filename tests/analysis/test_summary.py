@@ -49,3 +49,14 @@ def test_an_experiment_of_a_reader_s_own_has_no_expectations(tmp_path: Path) -> 
         about = recorded.changed(recorded.about(arm, 0), config__dataset__name="mine")
         recorded.write(tmp_path / arm, about, recorded.rows(arm, 0))
     assert summary.EXPECTED not in summary.build(load(str(tmp_path)))
+
+
+def test_a_baseline_that_solves_nothing_leaves_ratios_open(tmp_path: Path) -> None:
+    for arm in MAIN:
+        rows = recorded.rows(arm, 0)
+        for benchmark in recorded.BENCHMARKS:
+            rows[-1][f"evaluation/{benchmark}/num_correct"] = [0] * recorded.NUM_PROBLEMS
+        recorded.write(tmp_path / arm, recorded.about(arm, 0), rows)
+    runs = load(str(tmp_path))
+    assert "2-GRPO kept nan%" in summary.build(runs)
+    assert "`retention_by_benchmark`" in summary.verdicts(runs, theory="nowhere")["inconclusive"]
