@@ -132,19 +132,22 @@ class Sequence:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences one after another, without padding, that go through the model together.
+    """Sequences that go through the model together, without padding, a shared prompt only once.
 
-    N sequences of `lengths_N` tokens (on the CPU), T tokens in all, R response tokens in all, L of
-    the longest response. `predicting_R` are the places in T that *predict* a response token: the
-    last prompt token and every response token but the last; `target_ids_R` are the tokens
-    predicted. Token t of response n stands at [n, t] of the grids, true in `response_mask_NL`.
-    `old_logps_NL` is NaN off the mask and where π_old is the policy itself, `sampler_logps_NL` off
-    the mask and where they are not needed. `images_N` are the pictures of each one's prompt.
+    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens lie one after another;
+    `places_F` says where in T each of the F tokens of all sequences is, in order, and `places_T`
+    one of the places in F of each of the T. R response tokens in all, L of the longest response.
+    `predicting_R` are the places in T that *predict* a response token: the last of the prompt and
+    every response token but the last; `target_ids_R` are the tokens predicted. Token t of response
+    n stands at [n, t] of the grids, true in `response_mask_NL`. `old_logps_NL` is NaN off the mask
+    and where π_old is the policy itself, `sampler_logps_NL` off the mask and where not needed.
     """
 
     lengths_N: torch.Tensor
     token_ids_T: torch.Tensor
     position_ids_T: torch.Tensor
+    places_F: torch.Tensor
+    places_T: torch.Tensor
     predicting_R: torch.Tensor
     target_ids_R: torch.Tensor
     response_mask_NL: torch.Tensor

@@ -107,6 +107,19 @@ def assert_same_gradient(actual: dict[str, Tensor], expected: dict[str, Tensor])
         )
 
 
+@pytest.mark.parametrize("tokens_per_microbatch", [25, 1000])
+def test_a_shared_prompt_gets_the_gradient_of_all_its_responses(tokens_per_microbatch):
+    """By hand each sequence goes through the model by itself, its prompt with it."""
+    prompts = [s.prompt_token_ids for s in minibatch()[:3]]
+    sequences = [
+        replace(s, prompt_token_ids=prompts[i % 3 if i else 0], advantage=1.0 - 0.3 * i)
+        for i, s in enumerate(minibatch())
+    ]
+    subject = policy(knobs=replace(KNOBS, tokens_per_microbatch=tokens_per_microbatch))
+    subject.update(sequences)
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
 @pytest.mark.parametrize("off_policy", [False, True])
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_gradient_equals_autograd_by_hand_with_dead_sequences_computed(off_policy, temperature):

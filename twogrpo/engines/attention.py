@@ -1,6 +1,7 @@
 """Attention among sequences that lie one after another with no padding, for `transformers`.
 
-T tokens of all sequences, N sequences, L tokens of the longest, H heads of size D.
+T distinct tokens, F tokens of all sequences with those of a shared prompt each time (see
+`records.MicroBatch`), N sequences, L tokens of the longest, H heads of size D.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     lengths_N: Tensor | None = None,
+    places_F: Tensor | None = None,
+    places_T: Tensor | None = None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence, [1, T, H, D]; key and value may have fewer heads.
 
     On a GPU in half precision the flash kernel for sequences of different lengths does it without
-    padding (torch.nn.attention.varlen); elsewhere each sequence becomes a row of a padded batch for
-    this one operation, while all others of the model see no padding.
+    padding (torch.nn.attention.varlen); elsewhere each sequence becomes a row of a padded batch.
+    For this one operation a shared prompt is there for each of its responses; all others of the
+    model see neither padding nor copies.
 
     `lengths_N` lies on the CPU; without it all tokens are one sequence.
 
@@ -43,57 +47,59 @@ def packed_attention(
     longest = int(lengths_N.max())
     if window is not None and window < longest:
         raise ValueError(f"sliding_window={window} is under {longest} tokens: not supported")
-    query_THD, key_THD, value_THD = (
-        x[0].transpose(0, 1) for x in (query_1HTD, key_1HTD, value_1HTD)
+    query_FHD, key_FHD, value_FHD = (
+        x[0].transpose(0, 1) if places_F is None else x[0].transpose(0, 1)[places_F]
+        for x in (query_1HTD, key_1HTD, value_1HTD)
     )
-    is_half = query_THD.dtype in (torch.bfloat16, torch.float16)
-    attend = _flash if query_THD.is_cuda and is_half else _row_by_row
-    return attend(query_THD, key_THD, value_THD, lengths_N, scaling)[None], None
+    is_half = query_FHD.dtype in (torch.bfloat16, torch.float16)
+    attend = _flash if query_FHD.is_cuda and is_half else _row_by_row
+    attended_FHD = attend(query_FHD, key_FHD, value_FHD, lengths_N, scaling)
+    return (attended_FHD if places_T is None else attended_FHD[places_T])[None], None
 
 
 def _row_by_row(
-    query_THD: Tensor,
-    key_THD: Tensor,
-    value_THD: Tensor,
+    query_FHD: Tensor,
+    key_FHD: Tensor,
+    value_FHD: Tensor,
     lengths_N: Tensor,
     scaling: float | None,
 ) -> Tensor:
     num_rows, longest = len(lengths_N), int(lengths_N.max())
     is_token_NL = torch.arange(longest) < lengths_N[:, None]
-    places_T = is_token_NL.flatten().nonzero()[:, 0].to(query_THD.device)
+    places_F = is_token_NL.flatten().nonzero()[:, 0].to(query_FHD.device)
 
-    def rows(packed_THD: Tensor) -> Tensor:
-        padded = packed_THD.new_zeros(num_rows * longest, *packed_THD.shape[1:])
-        padded = padded.index_copy(0, places_T, packed_THD)
+    def rows(packed_FHD: Tensor) -> Tensor:
+        padded = packed_FHD.new_zeros(num_rows * longest, *packed_FHD.shape[1:])
+        padded = padded.index_copy(0, places_F, packed_FHD)
         return padded.unflatten(0, (num_rows, longest)).transpose(1, 2)
 
     # Padding stands at the end, where no token that counts looks.
     attended_NHLD = F.scaled_dot_product_attention(
-        rows(query_THD),
-        rows(key_THD),
-        rows(value_THD),
+        rows(query_FHD),
+        rows(key_FHD),
+        rows(value_FHD),
         is_causal=True,
         scale=scaling,
         enable_gqa=True,
     )
-    return attended_NHLD.transpose(1, 2).flatten(0, 1)[places_T]
+    return attended_NHLD.transpose(1, 2).flatten(0, 1)[places_F]
 
 
 def _flash(
-    query_THD: Tensor,
-    key_THD: Tensor,
-    value_THD: Tensor,
+    query_FHD: Tensor,
+    key_FHD: Tensor,
+    value_FHD: Tensor,
     lengths_N: Tensor,
     scaling: float | None,
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # fails to import without its kernels
 
     longest = int(lengths_N.max())
-    starts = F.pad(lengths_N.cumsum(0), (1, 0)).to(query_THD.device, torch.int32)
+    starts = F.pad(lengths_N.cumsum(0), (1, 0)).to(query_FHD.device, torch.int32)
     attended = varlen_attn(
-        query_THD.contiguous(),
-        key_THD.contiguous(),
-        value_THD.contiguous(),
+        query_FHD.contiguous(),
+        key_FHD.contiguous(),
+        value_FHD.contiguous(),
         starts,
         starts,
         longest,

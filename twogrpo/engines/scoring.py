@@ -85,7 +85,11 @@ class ScoringModel(nn.Module):
         is_mixed = self.knobs.dtype != torch.float32 and not self.ranks.is_sharded
         with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=is_mixed):
             hidden_1TD = self.model.base_model(
-                **self._inputs(batch), use_cache=False, lengths_N=batch.lengths_N
+                **self._inputs(batch),
+                use_cache=False,
+                lengths_N=batch.lengths_N,
+                places_F=batch.places_F,
+                places_T=batch.places_T,
             )[0]
             return chunked_token_logps(
                 hidden_1TD[0, batch.predicting_R],
