@@ -229,6 +229,13 @@ class Sleeper:
         self.calls.append("reset")
         return True
 
+    @property
+    def llm_engine(self) -> "Sleeper":
+        return self
+
+    def reset_encoder_cache(self) -> None:
+        self.calls.append("reset pictures")
+
 
 def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> VllmRollout:
     monkeypatch.setattr(vllm_rollout, "_free_gib", lambda: 1.0)
@@ -248,7 +255,7 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model_folder, monkeypat
     engine.load(tiny_weights(0))
     engine.load(tiny_weights(0))
     num_weights = len(tiny_model().state_dict())
-    load = [f"reload_weights of {num_weights}", "reset"]
+    load = [f"reload_weights of {num_weights}", "reset", "reset pictures"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
 
 
