@@ -16,6 +16,7 @@ from twogrpo.config import (
     EvaluateConfig,
     PrepareDataConfig,
     PrepareModelConfig,
+    ReplayConfig,
     parse,
 )
 from twogrpo.preflight.overview import PreflightConfig
@@ -25,6 +26,7 @@ SCHEMAS = {
     "train": (Config, []),
     "preflight": (PreflightConfig, []),
     "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
+    "replay": (ReplayConfig, ["batch=runs/x/bad_batch-000012-1"]),
     "reproduce": (reproduce.ReproduceConfig, []),
     "base": (warm_start.WarmStart, []),
     "prepare_model": (PrepareModelConfig, ["model=tiny"]),

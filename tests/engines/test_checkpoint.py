@@ -296,6 +296,7 @@ def on_ranks(count: int, *arguments: object) -> None:
     subprocess.run([sys.executable, *launch, *program], cwd=ROOT, check=True, timeout=100)
 
 
+@pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize(("saving", "loading"), [(1, 2), (2, 1)])
 def test_any_number_of_ranks_loads_what_another_number_saved(saving, loading, tmp_path):

@@ -1,0 +1,101 @@
+"""A run on two ranks: one dies and all end, leaving nothing; one rank goes on, and two again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.faults.scripted import SMALL
+from twogrpo.tracking import read_rows
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ARM = ["algorithm=two_grpo", "tracking=local", "evaluation.benchmarks=[longer]"]
+
+
+@contextmanager
+def launched(folder: Path, num_ranks: int, *arguments: str) -> Iterator[subprocess.Popen]:
+    """`torchrun … scripts/train.py`."""
+    # One code, whatever is edited while this runs: the package is copied nowhere, so say it.
+    program = "from twogrpo import tracking; tracking.code_hash = lambda: 'one code'; "
+    program += "import runpy, sys; sys.argv[0] = 'scripts/train.py'; "
+    program += "runpy.run_path('scripts/train.py', run_name='__main__')"
+    script = folder.parent / "script.py"
+    script.write_text(program)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    typed = [*SMALL, *ARM, *arguments, f"output_dir={folder}"]
+    log = folder.with_name("log")
+    with log.open("a") as words:
+        process = subprocess.Popen(
+            [sys.executable, *launch, str(script), *typed],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=words,
+            stderr=words,
+        )
+        try:
+            yield process
+        finally:
+            kill_all(process, folder)
+
+
+def ranks_of(folder: Path) -> list[int]:
+    """The living processes that were given the folder, torchrun itself left out."""
+    found = []
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_text()
+            is_dead = (cmdline.parent / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:  # it has ended
+            continue
+        if str(folder) in words and "torch.distributed.run" not in words and not is_dead:
+            found.append(int(cmdline.parent.name))
+    return found
+
+
+def kill_all(process: subprocess.Popen, folder: Path) -> None:
+    """torchrun first: its ranks are not told."""
+    process.kill()
+    for rank in ranks_of(folder):
+        os.kill(rank, signal.SIGKILL)
+    process.wait()
+
+
+def wait_for_rows(folder: Path, count: int, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 200
+    while not folder.exists() or len(read_rows(folder)) < count:
+        words = folder.with_name("log").read_text()
+        assert process.poll() is None, words
+        assert time.monotonic() < end, words
+        time.sleep(0.05)
+
+
+def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    with launched(folder, 2) as process:
+        wait_for_rows(folder, 3, process)
+        ranks = ranks_of(folder)
+        assert len(ranks) == 2
+        os.kill(max(ranks), signal.SIGKILL)
+        assert process.wait(60) != 0  # within a minute
+        assert ranks_of(folder) == []
+    last = max((folder / "checkpoints").glob("[0-9]*"))
+    assert len(list(last.glob("shard-*"))) == 2
+    steps = [row["step"] for row in read_rows(folder)]
+    with launched(folder, 1) as process:  # one rank goes on
+        wait_for_rows(folder, len(steps) + 4, process)
+        kill_all(process, folder)
+    last = max((folder / "checkpoints").glob("[0-9]*"))
+    assert len(list(last.glob("shard-*"))) == 1
+    with launched(folder, 2) as process:  # and two again, to the end
+        assert process.wait(300) == 0, folder.with_name("log").read_text()
+    assert [row["step"] for row in read_rows(folder)] == list(range(17))
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"

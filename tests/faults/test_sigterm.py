@@ -1,0 +1,56 @@
+"""SIGTERM at random moments: soon over, with the code that says so, and nothing lost."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.scripted import Script, finished
+from tests.faults.test_kill import ARMS, assert_bit_for_bit, outcome
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def terminate(script: Script) -> float:
+    """Seconds until it has ended."""
+    assert script.process.pid is not None
+    start = time.monotonic()
+    os.kill(script.process.pid, signal.SIGTERM)
+    script.process.join(60)
+    return time.monotonic() - start
+
+
+def in_its_loop(folder: Path, arm: list[str]) -> Script:
+    """A launch that has just printed its batch table."""
+    script = Script(folder, *arm)
+    before = script.words().count("rollouts in all")
+    assert script.when(lambda: script.words().count("rollouts in all") > before)
+    return script
+
+
+def test_a_run_ended_again_and_again_ends_bit_for_bit_as_one_left_alone(tmp_path):
+    arm = [*ARMS["two_grpo_rs"], "training.checkpoint_every=100"]  # SIGTERM's are the only ones
+    finished(tmp_path / "whole", *arm)
+    expected = outcome(tmp_path / "whole")
+    rng, folder = random.Random(0), tmp_path / "ended"
+    for _ in range(4):
+        script = in_its_loop(folder, arm)
+        time.sleep(rng.uniform(0, expected["seconds"] / 6))
+        assert terminate(script) < 60
+        assert script.process.exitcode == 143, script.words()
+        assert script.words().endswith(
+            "ended by SIGTERM: the same command continues at the last checkpoint\n"
+        )
+    assert len(list((folder / "checkpoints").iterdir())) >= 2
+    finished(folder, *arm)
+    assert_bit_for_bit(outcome(folder), expected)
+
+
+def test_before_the_loop_it_ends_as_any_process_does(tmp_path):
+    script = Script(tmp_path / "early", *ARMS["two_grpo"])
+    assert terminate(script) < 60
+    assert script.process.exitcode in (-signal.SIGTERM, 143)
+    assert not (tmp_path / "early/checkpoints").exists()
