@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults audit golden reproduce preflight figures theory notebooks sweep base lock clean
+.PHONY: help setup setup-vllm lint types test test-faults audit golden reproduce figures preflight theory notebooks sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
