@@ -71,7 +71,7 @@ def cut(sequences: Sequence[records.Sequence], budget: int, num_ranks: int = 1) 
 
 def _shared(sequence: records.Sequence) -> Hashable:
     """What two sequences must have in common for one copy of their prompt to do for both."""
-    return id(sequence) if sequence.images else sequence.prompt_token_ids
+    return sequence.prompt_token_ids, sequence.images
 
 
 def _cost(sequence: records.Sequence, here: set[Hashable]) -> int:

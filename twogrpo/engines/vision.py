@@ -2,7 +2,8 @@
 
 The pictures' vectors are put among the embeddings here and not by the model's own forward pass,
 which would take an image token that the policy *sampled* for one more picture.
-P prompts, N sequences, T tokens (of a padded row, or of all sequences), D hidden size.
+P prompts, T tokens (of a padded row, or of all sequences, as in `records.MicroBatch`), D hidden
+size.
 """
 
 from __future__ import annotations
@@ -40,20 +41,27 @@ def padded_inputs(
 def packed_inputs(
     model: PreTrainedModel, batch: records.MicroBatch, pictures: Pictures
 ) -> dict[str, Tensor]:
-    """Embeddings [1, T, D] and positions [3, 1, T] of sequences that lie one after another."""
-    responses_N = batch.response_mask_NL.sum(dim=1).tolist()
-    tokens = batch.token_ids_T.cpu().split(batch.lengths_N.tolist())
-    places, positions = [], []
-    for token_ids_L, num_response, images in zip(tokens, responses_N, batch.images_N, strict=True):
-        places_L = pictures.places(token_ids_L.tolist(), images)
-        places_L[len(token_ids_L) - num_response :] = False
-        places.append(places_L)
-        positions.append(pictures.positions(places_L, images))
-    places_T = torch.cat(places)
-    device = batch.token_ids_T.device
+    """Embeddings [1, T, D] and positions [3, 1, T] of sequences that lie one after another.
+
+    A prompt that several of them share is there once, and so are its pictures.
+    """
+    lengths = batch.lengths_N.tolist()
+    responses = batch.response_mask_NL.sum(dim=1).tolist()
+    places_F, places_T = batch.places_F.cpu(), batch.places_T.cpu()
+    pictured, positions = list[Tensor](), list[Tensor]()
+    images_of_prompt: dict[int, tuple[bytes, ...]] = {}  # by its first place in T, in order
+    for number, place_L in enumerate(places_F.split(lengths)):
+        images, token_ids_L = batch.images_N[number], batch.token_ids_T.cpu()[place_L]
+        pictured_L = pictures.places(token_ids_L.tolist(), images)
+        pictured_L[lengths[number] - responses[number] :] = False
+        pictured.append(pictured_L)
+        positions.append(pictures.positions(pictured_L, images))
+        images_of_prompt.setdefault(int(place_L[0]), images)
+    token_ids_T, pictured_T = batch.token_ids_T, torch.cat(pictured)[places_T]
+    images_P = list(images_of_prompt.values())
     return {
-        "inputs_embeds": embed(model, batch.token_ids_T, places_T, batch.images_N, pictures)[None],
-        "position_ids": torch.cat(positions, dim=1)[:, None].to(device),
+        "inputs_embeds": embed(model, token_ids_T, pictured_T, images_P, pictures)[None],
+        "position_ids": torch.cat(positions, dim=1)[:, places_T][:, None].to(token_ids_T.device),
     }
 
 
@@ -61,18 +69,18 @@ def embed(
     model: PreTrainedModel,
     token_ids: Tensor,
     places: Tensor,
-    images_N: Sequence[tuple[bytes, ...]],
+    images_P: Sequence[tuple[bytes, ...]],
     pictures: Pictures,
 ) -> Tensor:
-    """The tokens' embeddings [..., D], at `places` those of the pictures, in order.
+    """The tokens' embeddings [..., D], at `places` the vectors of the prompts' pictures, in order.
 
-    A prompt's pictures go through the vision tower once, however many of its rollouts are here. It
-    runs, on a blank that counts nothing, even where there is no picture: a sharded model is run by
-    all ranks together.
+    Prompts with the same pictures have them go through the vision tower once. It runs, on a blank
+    that counts nothing, even where there is no picture: a sharded model is run by all ranks
+    together.
     """
     # In the embedding's own precision: under autocast the tower's may be another.
     embeddings = model.get_input_embeddings()(token_ids.to(model.device))
-    distinct = list(dict.fromkeys(images for images in images_N if images))
+    distinct = list(dict.fromkeys(images for images in images_P if images))
     found = [pictures.patches(images) for images in distinct] or [pictures.blank()]
     grids = torch.cat([grid for _, grid in found])
     features = model.base_model.get_image_features(
@@ -81,7 +89,7 @@ def embed(
     if not distinct:
         return embeddings + 0 * features[0].sum().to(embeddings.dtype)
     of_prompt = dict(zip(distinct, _by_prompt(features, distinct), strict=True))
-    vectors = torch.cat([of_prompt[images] for images in images_N if images]).to(embeddings.dtype)
+    vectors = torch.cat([of_prompt[images] for images in images_P if images]).to(embeddings.dtype)
     assert len(vectors) == int(places.sum()), "the prompt's image tokens are not its pictures'"
     return embeddings.masked_scatter(places.to(model.device)[..., None], vectors)
 
