@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -217,7 +218,7 @@ def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-
         return auto_class.from_pretrained(  # type: ignore[attr-defined]
             _source(model), revision=model.revision, trust_remote_code=False, **kwargs
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"model.path={model.path} cannot be loaded ({reason}): give a folder with weights "
