@@ -24,6 +24,7 @@ from twogrpo.config import Config, parse
 from twogrpo.core import advantages, surrogates
 from twogrpo.data import tiny_tokenizer
 from twogrpo.engines import build
+from twogrpo.engines.ranks import ALONE
 from twogrpo.records import Group, Prompt, Rollout, Verdict
 
 GOLDEN = Path(__file__).parent / "golden/one_generation.json"
@@ -76,7 +77,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
     place along that direction in the end."""
     config = small_config(algorithm, model_folder)
-    policy = build.build_policy(config, tiny_tokenizer.build())
+    policy = build.build_policy(config, tiny_tokenizer.build(), ALONE)
     generator = torch.Generator().manual_seed(11)
     parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
     direction = [torch.randn(p.shape, generator=generator) for p in parameters]

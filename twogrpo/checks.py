@@ -162,6 +162,12 @@ def check_hardware(hardware: Hardware) -> None:
         raise ConfigError("hardware.device=cuda: no CUDA device is here, use hardware=cpu")
     one_of("hardware.dtype", hardware.dtype, DTYPES)
     one_of("hardware.sampler_dtype", hardware.sampler_dtype, DTYPES)
+    if hardware.device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        for key in ("dtype", "sampler_dtype"):
+            if getattr(hardware, key) == "bfloat16":
+                raise ConfigError(
+                    f"hardware.{key}=bfloat16: this GPU computes none, use hardware.{key}=float32"
+                )
     for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens", "tensor_parallel_size"):
         at_least(f"hardware.{key}", getattr(hardware, key), 1)
     positive("hardware.kv_cache_gib", hardware.kv_cache_gib)

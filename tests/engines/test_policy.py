@@ -365,3 +365,10 @@ def test_bfloat16_passes_keep_the_master_weights_in_float32():
     for name, grad in gradient(subject).items():
         cosine = torch.cosine_similarity(grad.flatten().double(), exact[name].flatten(), dim=0)
         assert cosine > 0.98, name
+
+
+def test_a_pi_old_that_is_not_finite_is_no_on_policy_token():
+    sequences = minibatch(off_policy=True)
+    sequences[0] = replace(sequences[0], old_logps=sequences[0].old_logps * math.nan)
+    with pytest.raises(NonFiniteError, match="π_old"):
+        policy().update(sequences)

@@ -81,3 +81,11 @@ def test_more_ranks_than_gpus_is_refused(monkeypatch):
     hardware = ranked_updates.hardware("hardware=four_gpus")
     with pytest.raises(ConfigError, match="--nproc-per-node 2"):
         ranks.join(hardware)
+
+
+def test_ranks_that_tensor_parallelism_cannot_part_are_refused(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    hardware = ranked_updates.hardware("hardware.tensor_parallel_size=3")
+    with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide the 4 ranks"):
+        ranks.join(hardware)

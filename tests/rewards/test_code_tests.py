@@ -39,6 +39,7 @@ def test_the_record_says_what_isolates(reward: CodeTests) -> None:
         ("import sys; sys.exit(0)", ADD, "wrong"),
         ("import os; os._exit(0)", ADD, "wrong"),
         ("print('correct')\nraise SystemExit", ADD, "wrong"),
+        ("import os\nprint()\nprint(open(0).readline(), flush=True)\nos._exit(0)", ADD, "wrong"),
         ("while True: pass", ADD, "program_timeout"),
         ("print(int(input()) ** 2)", SQUARE, "correct"),
         ("print(int(input()) ** 2, end='  \\n\\n')", SQUARE, "correct"),

@@ -21,6 +21,7 @@ from twogrpo.config import Config, ConfigError, Hardware, Model, Rollout
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.data.pictures import Pictures
 from twogrpo.engines import hub
+from twogrpo.engines.context import check_context
 from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
 from twogrpo.engines.protocols import RolloutEngine
 from twogrpo.engines.ranks import Ranks
@@ -154,11 +155,13 @@ def build_rollout(
         ConfigError: the engine is unknown or missing, or does not suit the model or the machine.
     """
     if rollout.engine == "transformers":
+        loaded = load_model(model)
+        check_context(loaded.config, model.path, context_tokens)
         return TransformersRollout(
-            load_model(model),
+            loaded,
             tokenizer,
             device=hardware.device,
-            dtype=DTYPES[hardware.dtype],
+            dtype=DTYPES[hardware.sampler_dtype],
             rollouts_per_call=hardware.rollouts_per_call,
             pictures=pictures,
         )

@@ -94,6 +94,9 @@ class TransformersPolicy:
         are left out the step is still taken, with gradient zero: Adam's moments decay.
         """
         alive = [sequence for sequence in sequences if sequence.advantage != 0]
+        for sequence in alive:
+            if sequence.old_logps is not None and not sequence.old_logps.isfinite().all():
+                raise NonFiniteError(f"π_old of a response at update {self.num_updates + 1}")
         self._zero_gradient()
         mine = torch.zeros(4, dtype=torch.float64)
         for places, batch in self.scoring.pack(alive):

@@ -48,10 +48,6 @@ class RankedRollout:
         """Leaves the device's memory to the policy."""
         self.engine.rest()
 
-    def rest(self) -> None:
-        """Makes room for the policy's update."""
-        self.engine.rest()
-
     def close(self) -> None:
         """Frees what the engine holds."""
         self.engine.close()

@@ -68,13 +68,21 @@ def join(hardware: Hardware) -> Ranks:
     """Joins the process group that `torchrun` names in the environment; alone without one.
 
     Raises:
-        ConfigError: more ranks than GPUs, or the ranks cannot find each other.
+        ConfigError: more ranks than GPUs, or ranks that tensor parallelism cannot part evenly or
+            that cannot find each other.
     """
-    if "RANK" not in os.environ:
-        return ALONE
+    is_launched = "RANK" in os.environ
     rank, size, local_rank = (
-        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        int(os.environ[name]) if is_launched else default
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
+    if size % hardware.tensor_parallel_size:
+        raise ConfigError(
+            f"hardware.tensor_parallel_size={hardware.tensor_parallel_size} does not divide the "
+            f"{size} ranks: start a multiple of it, torchrun --nproc-per-node …"
+        )
+    if not is_launched:
+        return ALONE
     if hardware.device == "cuda":
         num_gpus = torch.cuda.device_count()
         if local_rank >= num_gpus:

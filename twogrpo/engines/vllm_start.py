@@ -16,6 +16,7 @@ import transformers
 from transformers import PretrainedConfig
 
 from twogrpo.config import ConfigError
+from twogrpo.engines.context import check_context
 
 GIB = 2**30
 ENVIRONMENT = {
@@ -119,15 +120,8 @@ def check_model(config: PretrainedConfig, settings: Settings) -> None:
     Raises:
         ConfigError: the model's context or attention heads are too small.
     """
+    check_context(config, settings.path, settings.context_tokens)
     text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
-    wanted = settings.context_tokens
-    if limit and wanted and wanted > limit:
-        raise ConfigError(
-            f"model.path={settings.path} has a context of {limit} tokens, but prompt and response "
-            f"may need {wanted}: lower dataset.max_response_tokens, "
-            "evaluation.max_response_tokens or dataset.max_prompt_tokens"
-        )
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     if settings.device == "cpu" and head_dim < SMALLEST_HEAD:
         raise ConfigError(

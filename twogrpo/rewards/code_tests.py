@@ -16,15 +16,21 @@ from twogrpo.rewards.code_sandbox import Limits, Outcome, Sandbox, run_all
 _FENCE = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _MAX_PROGRAM_CHARS = 100_000
 
-# The tests run after the program, in its namespace; only then is the token read that proves it.
+# The tests run after the program, in its namespace; only then is the token printed that proves it.
+# It is read before the program can, which finds its standard input empty. One that searches the
+# interpreter's frames would find it all the same: assertions share a process with what they test.
 _ASSERT_MAIN = """\
-import sys
-namespace = {"__name__": "__main__"}
-folder = __file__.rpartition("/")[0]
-for name in ("program.py", "tests.py"):
-    with open(folder + "/" + name, encoding="utf-8") as stream:
-        exec(compile(stream.read(), name, "exec"), namespace)
-print("\\n" + sys.__stdin__.readline().strip(), flush=True)
+import os, sys
+def judge():
+    token = sys.stdin.readline().strip()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    namespace = {"__name__": "__main__"}
+    folder = __file__.rpartition("/")[0]
+    for name in ("program.py", "tests.py"):
+        with open(folder + "/" + name, encoding="utf-8") as stream:
+            exec(compile(stream.read(), name, "exec"), namespace)
+    print("\\n" + token, flush=True)
+judge()
 """
 
 
