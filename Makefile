@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults audit golden reproduce figures preflight theory notebooks sweep base lock clean
+.PHONY: help setup setup-vllm lint types test test-faults audit golden reproduce figures preflight theory notebooks bench bench-peer sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -80,6 +80,15 @@ notebooks: $(READY)  ## Run the notebooks on the records, into results/notebooks
 	mkdir -p results/notebooks
 	TWOGRPO_RUNS="$(abspath $(RUNS))" $(PY) -m jupyter execute analysis/*.ipynb \
 		--output="../results/notebooks/{notebook_name}"
+
+bench: $(READY)  ## Time a step by phase (ARGS="experiment=smollm2/two_grpo sweep=… calibrate=FILE")
+	@$(PY) scripts/benchmark.py $(ARGS)
+
+PEER := .cache/trl
+bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in turn, in pairs (ten minutes on two cores)
+	@test -d $(PEER)/trl || $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
+	@$(PY) benchmarks/bench_peer.py $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16

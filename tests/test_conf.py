@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import CONF, compose_config
 from twogrpo import checks, reproduce, warm_start
+from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.config import (
     Config,
     EvaluateConfig,
@@ -25,6 +26,7 @@ from twogrpo.preflight.overview import PreflightConfig
 SCHEMAS = {
     "train": (Config, []),
     "preflight": (PreflightConfig, []),
+    "benchmark": (BenchmarkConfig, []),
     "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
     "replay": (ReplayConfig, ["batch=runs/x/bad_batch-000012-1"]),
     "reproduce": (reproduce.ReproduceConfig, []),

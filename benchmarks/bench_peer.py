@@ -1,0 +1,160 @@
+"""`make bench-peer`: our step and TRL's in turn, in pairs; the last line is the ratios as JSON.
+
+Each is a process of its own, both with as many threads. Rollouts a second are those of a process's
+median step; a ratio is ours over TRL's within a pair, and the medians over pairs are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PEER = ROOT / ".cache/trl"  # where the Makefile installs benchmarks/requirements.txt
+GIB = 2**30
+GROUP_SIZES = (2, 16)
+ROLLOUTS = 32
+TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two neighbouring processes that did the same work."""
+
+    group_size: int
+    ours: dict[str, Any]
+    peer: dict[str, Any]
+
+    @property
+    def speed(self) -> float:
+        """Our rollouts a second over TRL's."""
+        ratio: float = self.ours["rollouts_per_second"] / self.peer["rollouts_per_second"]
+        return ratio
+
+    @property
+    def memory(self) -> float:
+        """Our peak memory over TRL's."""
+        ratio: float = self.ours["peak_memory"] / self.peer["peak_memory"]
+        return ratio
+
+    def __str__(self) -> str:
+        return (
+            f"G = {self.group_size:2}  ours {_side(self.ours)}   TRL {_side(self.peer)}   "
+            f"speed × {self.speed:.2f}  memory × {self.memory:.2f}  "
+            f"skipped {1 - self.ours['trained_share']:.0%} of ours"
+        )
+
+
+def _side(found: dict[str, Any]) -> str:
+    return f"{found['rollouts_per_second']:5.2f} rollouts/s {found['peak_memory'] / GIB:.2f} GiB"
+
+
+def ratios(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Medians over the pairs of each group size, rounded to three digits."""
+    sizes = sorted({pair.group_size for pair in pairs})
+
+    def medians(name: str) -> dict[str, float]:
+        return {
+            str(size): round(median(getattr(p, name) for p in pairs if p.group_size == size), 3)
+            for size in sizes
+        }
+
+    return {"ratio": medians("speed"), "memory_ratio": medians("memory")}
+
+
+def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
+    """The loop of scripts/train.py on TRL's work: one optimiser step of all rollouts."""
+    prompts = ROLLOUTS // group_size
+    return [
+        sys.executable,
+        "scripts/benchmark.py",
+        *("json=true", "work=fresh", f"warmup_steps={given.warmup}", f"steps={given.steps}"),
+        *("algorithm=grpo", f"algorithm.group_size={group_size}", f"seed={seed}"),
+        *("training=smollm2", f"training.prompts_per_generation={prompts}"),
+        f"training.prompts_per_minibatch={prompts}",
+        *("model=smollm2_135m", "model.prompt_template=chat"),
+        *("dataset=digit_arithmetic", f"dataset.max_response_tokens={TOKENS}"),
+        *("reward=last_number", "evaluation=digit_arithmetic", f"rollout={given.sampler}"),
+        f"hardware={'cpu' if given.device == 'cpu' else 'one_gpu'}",
+        *("hardware.dtype=bfloat16", f"hardware.num_threads={given.threads}"),
+        f"hardware.tokens_per_microbatch={given.tokens_per_microbatch}",
+        f"hardware.logits_chunk_tokens={given.logits_chunk_tokens}",
+        "hardware.kv_cache_gib=0.1",
+        # TRL holds no start policy either, and compares sampler and trainer with vLLM alone.
+        *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "rollout.canary_prompts=0"),
+    ]
+
+
+def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
+    """TRL's."""
+    return [
+        *(sys.executable, "-m", "benchmarks.peer_trl", f"--group-size={group_size}"),
+        *(f"--rollouts={ROLLOUTS}", f"--tokens={TOKENS}", f"--seed={seed}"),
+        *(f"--warmup={given.warmup}", f"--steps={given.steps}", f"--threads={given.threads}"),
+        *(f"--batch={given.peer_batch}", f"--weights={given.peer_weights}"),
+        f"--device={given.device}",
+        *(["--vllm"] if given.peer_vllm else []),
+    ]
+
+
+def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> dict[str, Any]:
+    """The JSON of a process's last line; its messages are shown if it fails."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise SystemExit(f"{' '.join(command)} failed: see above")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    """The command line; the defaults are what was fastest on two cores, for each side (LOG.md)."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
+    parser.add_argument("--steps", type=int, default=5, help="that are counted")
+    parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--tokens-per-microbatch", type=int, default=512)
+    parser.add_argument("--logits-chunk-tokens", type=int, default=256)
+    parser.add_argument("--peer-batch", type=int, default=32, help="TRL: rollouts in a pass")
+    parser.add_argument("--peer-weights", default="float32", help="TRL: or bfloat16, see LOG.md")
+    parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the pairs and tells."""
+    given = arguments()
+    print(
+        f"SmolLM2-135M on {given.device}, {given.threads} threads; {ROLLOUTS} rollouts of at most "
+        f"{TOKENS} tokens and one optimiser step;\nweights float32 (TRL: {given.peer_weights}), "
+        f"passes bfloat16; {given.steps} steps after {given.warmup}; medians",
+        flush=True,
+    )
+    pairs = []
+    for number in range(given.pairs):
+        for group_size in GROUP_SIZES:
+            ours = run(our_command(group_size, given, number), threads=given.threads)
+            peer = run(peer_command(group_size, given, number), threads=given.threads, path=PEER)
+            pairs.append(Pair(group_size, ours, peer))
+            print(f"{number + 1}: {pairs[-1]}", flush=True)
+    print(json.dumps(ratios(pairs)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Times the phases of training steps after a warm-up: a table, then one line of JSON.
+
+python scripts/benchmark.py experiment=smollm2/two_grpo
+python scripts/benchmark.py sweep=group_size           a scaling curve with its exponents
+python scripts/benchmark.py calibrate=machine.json     for scripts/preflight.py calibration=…
+"""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from twogrpo import cli
+from twogrpo.benchmark.settings import BenchmarkConfig
+from twogrpo.config import parse
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
+@cli.job
+def main(cfg: DictConfig) -> None:
+    """Composes, measures, tells."""
+    config = parse(cfg, BenchmarkConfig)
+    if config.sweep is not None:
+        from twogrpo.benchmark.sweep import sweep
+
+        print(sweep(config, HydraConfig.get().overrides.task))
+        return
+    from twogrpo.benchmark.bench import bench  # after parsing: torch takes seconds to import
+
+    told = bench(config)
+    if told.text:
+        print(told.text)
+
+
+if __name__ == "__main__":
+    cli.run(main)

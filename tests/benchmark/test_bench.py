@@ -1,0 +1,116 @@
+"""A benchmark of a tiny model, from its configuration to its line of JSON."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from tests.conftest import EvenSum
+from twogrpo.benchmark import machine
+from twogrpo.benchmark.bench import bench
+from twogrpo.benchmark.result import Result
+from twogrpo.benchmark.steps import measure, open_run, take_step
+from twogrpo.config import ConfigError
+from twogrpo.preflight.devices import load_device, read_calibration
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """Ceilings of small matrices: what they are is not asked here."""
+    monkeypatch.setitem(machine.MATRIX_SIZE, "cpu", 64)
+    monkeypatch.setitem(machine.COPY_BYTES, "cpu", 2**16)
+
+
+def test_a_benchmark_ends_with_its_numbers_as_json(benchmark_config):
+    told = bench(benchmark_config("work=full"))
+    *page, last = told.text.splitlines()
+    found = json.loads(last)
+    assert found == told.data
+    assert asdict(told.result).items() <= found.items()
+    assert set(Result.__dataclass_fields__) | {"date", "model", "threads", "ceilings"} <= set(found)
+    assert found["group_size"] == 4 and found["prompts"] == 4 and found["updates"] == 2
+    assert found["is_same_work"] and found["trained_share"] == 1.0
+    # 4 × 4 responses of 6 tokens, all of them trained on.
+    seconds = found["seconds"]
+    assert 96 / seconds["max"] <= found["tokens_generated_per_second"] <= 96 / seconds["min"]
+    assert found["tokens_trained_per_second"] == found["tokens_generated_per_second"]
+    # The median of two is their mean, so here the phases' add up.
+    assert sum(found["seconds_of"].values()) == pytest.approx(seconds["median"])
+    assert found["peak_memory"] >= found["memory_at_start"] > 2**20
+    assert any(line.split()[:1] == ["generate"] for line in page)
+
+
+def test_json_alone(benchmark_config):
+    told = bench(benchmark_config("json=true"))
+    assert json.loads(told.text) == told.data
+
+
+def test_every_step_is_the_same_work_and_moves_no_weight(benchmark_config):
+    config = benchmark_config("work=same")
+    with open_run(config) as (run, watched):
+        before = {name: tensor.clone() for name, tensor in run.policy.weights()}
+        run.reward = EvenSum()  # groups are mixed by the model's own draws
+        steps = [step for _ in range(2) for step in measure(run, watched, config).steps]
+        for name, tensor in run.policy.weights():
+            assert torch.allclose(tensor, before[name], rtol=0, atol=1e-28), name
+        assert run.policy.num_updates == 2 * 3 * 2
+    assert len({str((step.lengths_PG, step.tokens_trained)) for step in steps}) == 1
+    assert steps[0].rollouts_trained > 0
+
+
+def test_fresh_draws_are_others_to_the_same_prompts(benchmark_config):
+    config = benchmark_config("work=fresh", "steps=3", "dataset.max_response_tokens=12")
+    with open_run(config) as (run, watched):
+        found = measure(run, watched, config)
+    assert len({str(step.lengths_PG) for step in found.steps}) == 3
+    assert len(found.prompt_lengths) == 4
+
+
+def test_resampling_starts_each_step_anew(benchmark_config):
+    config = benchmark_config("algorithm=two_grpo_rs", "algorithm.group_size=2",
+                              "algorithm.minibatch_scale=1")  # fmt: skip
+    with open_run(config) as (run, watched):
+        first = take_step(run, watched, "cpu")
+        run.stream.position = 0
+        second = take_step(run, watched, "cpu")
+    assert first.lengths_PG == second.lengths_PG
+    assert first.rollouts >= 8
+
+
+def test_the_canary_s_responses_are_not_counted(benchmark_config):
+    config = benchmark_config("work=full", "rollout.canary_prompts=2")
+    with open_run(config) as (run, watched):
+        assert take_step(run, watched, "cpu").lengths_PG == [[6] * 4] * 4
+
+
+def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
+    file = tmp_path / "machine.json"
+    told = bench(benchmark_config("work=full", f"calibrate={file}"))
+    calibration = read_calibration(file)
+    assert calibration.matmul_flops == told.data["ceilings"]["matmul_flops"]
+    assert calibration.apply(load_device("cpu")).update_efficiency == calibration.update_efficiency
+    assert 0 < calibration.update_seconds < told.result.seconds_of["update"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["work=all"], "work=all is unknown: use one of same, fresh, full"),
+        (["steps=0"], "steps=0 is too small"),
+        (["work=full", "algorithm.group_size=3"], "algorithm.group_size=3 is odd"),
+        (["sweep=prompts", "calibrate=x"], "calibrate=x beside sweep=prompts"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(benchmark_config, overrides, words):
+    with pytest.raises(ConfigError, match=words), open_run(benchmark_config(*overrides)):
+        pass
+
+
+def test_ceilings_and_memory_are_measured():
+    assert machine.matmul_flops("cpu", torch.float32) > 0
+    assert machine.copy_bytes_per_second("cpu") > 0
+    before = machine.peak_memory_bytes("cpu")
+    held = torch.ones(2**24)  # 64 MiB
+    assert machine.memory_bytes("cpu") >= held.numel() * 4
+    assert before <= machine.peak_memory_bytes("cpu")

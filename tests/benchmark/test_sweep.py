@@ -1,0 +1,92 @@
+"""Scaling curves: exponents by hand, and points that vary one size alone."""
+
+import json
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from twogrpo.benchmark import sweep as sweeping
+from twogrpo.benchmark.sweep import SWEEPS, exponent, fit, page, row_of
+from twogrpo.config import ConfigError
+
+
+def test_exponents_by_hand():
+    """3·x² exactly; and through (1, 1), (2, 2), (4, 16) the slope of 0, 1, 4 over 0, 1, 2 is 2."""
+    assert exponent([1, 2, 4, 8], [3, 12, 48, 192]) == pytest.approx(2)
+    assert exponent([1, 2, 4], [1, 2, 16]) == pytest.approx(2)
+    assert exponent([10, 100], [7, 7]) == 0
+
+
+@pytest.mark.parametrize(("sizes", "costs"), [([2, 2], [1, 2]), ([1, 2], [0, 1]), ([1], [1])])
+def test_no_exponent_without_two_sizes_and_positive_costs(sizes, costs):
+    with pytest.raises(ValueError, match="two different sizes"):
+        exponent(sizes, costs)
+
+
+def found(seconds: float) -> dict:
+    return {
+        "seconds": {"median": seconds, "min": 0, "max": 9},
+        "seconds_of": {"generate": 1.0, "update": seconds / 2, "sync": 3.0},
+        "rollouts_per_second": 5.0,
+        "peak_memory": 2**30,
+        "memory_at_start": 2**29,
+    }
+
+
+def test_a_curve_s_page_ends_with_its_exponents():
+    curve = fit("prompts", [row_of(size, found(size**1.5)) for size in (2, 4, 8)])
+    last = json.loads(page(curve).splitlines()[-1])
+    assert last["sweep"] == "prompts"
+    assert list(last["exponents"].values()) == [1.5, 0.0, 1.5, 0.0]
+    names = ["seconds", "seconds_generate", "seconds_update", "peak_memory_bytes"]
+    assert list(last["exponents"]) == names
+    assert curve.rows[0]["memory_of_steps_bytes"] == 2**29
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "vocabulary"])
+def test_every_point_composes(name, benchmark_config):
+    with SWEEPS[name](benchmark_config("training=cpu")) as points:
+        assert len(points) >= 2
+        for point in points:
+            benchmark_config("training=cpu", *point.overrides)
+
+
+def test_rollouts_are_constant_where_they_are_said_to_be(benchmark_config):
+    given = ["training=cpu", "training.prompts_per_generation=128", "algorithm.group_size=16"]
+    config = benchmark_config(*given)
+    with SWEEPS["constant_rollouts"](config) as points:
+        for point in points:
+            varied = benchmark_config("training=cpu", *point.overrides)
+            assert varied.algorithm.group_size == point.size
+            assert varied.training.prompts_per_generation * point.size == 2048
+            assert varied.rollouts_per_minibatch == config.rollouts_per_minibatch
+        assert [point.size for point in points][-1] >= 16
+
+
+def test_a_vocabulary_s_model_has_the_shape_of_the_other(benchmark_config, monkeypatch):
+    monkeypatch.setattr(sweeping, "VOCABULARIES", (50, 100))
+    with SWEEPS["vocabulary"](benchmark_config()) as points:
+        for point in points:
+            (override,) = point.overrides
+            model = AutoModelForCausalLM.from_pretrained(override.partition("=")[2])
+            assert model.lm_head.weight.shape == (point.size, 64)
+
+
+def test_a_sweep_runs_its_points_and_keeps_its_csv(benchmark_config, monkeypatch, tmp_path):
+    asked = []
+
+    def point_runs(point, arguments):
+        asked.append((point.size, list(arguments)))
+        return found(point.size)
+
+    monkeypatch.setattr(sweeping, "_run", point_runs)
+    config = benchmark_config("sweep=ranks", f"results_dir={tmp_path}")
+    sweeping.sweep(config, ["seed=3", "sweep=ranks"])
+    assert asked == [(1, ["seed=3"]), (2, ["seed=3"])]
+    lines = (tmp_path / "sweep_ranks.csv").read_text().splitlines()
+    assert lines[0].startswith("size,seconds,seconds_generate") and len(lines) == 3
+
+
+def test_an_unknown_sweep_is_told(benchmark_config):
+    with pytest.raises(ConfigError, match="sweep=moon is unknown: use one of group_size"):
+        sweeping.sweep(benchmark_config("sweep=moon"), [])

@@ -1,0 +1,114 @@
+"""From a benchmark to the numbers that the planner wants of a machine (twogrpo/preflight)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+from twogrpo.benchmark import machine
+from twogrpo.benchmark.result import TRAINING, Ceilings, Result
+from twogrpo.benchmark.settings import BenchmarkConfig
+from twogrpo.benchmark.steps import Measured
+from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.cost import Workload, efficiencies
+from twogrpo.preflight.devices import Calibration, load_device
+from twogrpo.preflight.memory import BYTES, memory
+from twogrpo.preflight.plan import placement
+from twogrpo.records import Sequence
+from twogrpo.train import Run
+
+TRIALS = 5
+LEAST_SECONDS = 1e-6  # an overhead is never nothing
+
+
+def calibrate(
+    run: Run,
+    config: BenchmarkConfig,
+    model: Architecture,
+    measured: Measured,
+    result: Result,
+    ceilings: Ceilings,
+) -> Calibration:
+    """Ceilings, the overheads of one step, and the efficiencies at which the planner's model takes
+    as long as the run's phases took."""
+    decode, update = overheads(run, config, model, ceilings)
+    device = replace(
+        load_device("cpu" if config.hardware.device == "cpu" else "h200_141"),
+        matmul_flops=ceilings.matmul_flops,
+        copy_bytes_per_second=ceilings.copy_bytes_per_second,
+        decode_step_seconds=decode,
+        update_seconds=update,
+    )
+    generation, training = efficiencies(
+        model,
+        device,
+        workload(config, measured),
+        placement(config, memory(config, model, device)),
+        generate_seconds=result.seconds_of["generate"],
+        train_seconds=sum(result.seconds_of.get(phase, 0.0) for phase in TRAINING),
+    )
+    return Calibration(
+        device=f"{config.hardware.device}, {config.hardware.num_threads} threads",
+        model=config.model.name,
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        matmul_flops=ceilings.matmul_flops,
+        copy_bytes_per_second=ceilings.copy_bytes_per_second,
+        generation_efficiency=generation,
+        update_efficiency=training,
+        decode_step_seconds=decode,
+        update_seconds=update,
+    )
+
+
+def workload(config: BenchmarkConfig, measured: Measured) -> Workload:
+    """The median step as the planner sees a generation; lengths and dead groups as measured."""
+    steps, updates = measured.steps, config.updates_per_generation
+    rollouts = sum(step.rollouts for step in steps)
+    prompts, group_size = config.training.prompts_per_generation, config.algorithm.group_size
+    return Workload(
+        prompts=prompts,
+        group_size=group_size,
+        generations=1,
+        updates=updates,
+        prompt_tokens=sum(measured.prompt_lengths) / len(measured.prompt_lengths),
+        response_tokens=sum(step.tokens_generated for step in steps) / rollouts,
+        longest_tokens=config.dataset.max_response_tokens,
+        trained_share=sum(step.rollouts_trained for step in steps)
+        / (len(steps) * prompts * group_size),
+        old_logps_share=(updates - 1) / updates,
+        draws=rollouts / (len(steps) * prompts * group_size),
+    )
+
+
+def overheads(
+    run: Run, config: BenchmarkConfig, model: Architecture, ceilings: Ceilings
+) -> tuple[float, float]:
+    """Seconds of a decoding step and of an optimiser step on one short sequence, each without what
+    the weights alone cost at the ceiling of copies, since the planner counts that apart."""
+    prompt, sampling = run.stream.next(1)[0][1], replace(run.sampling, max_response_tokens=8)
+    length = len(run.rollout.sample([prompt], [[0]], sampling)[0][0].token_ids)
+
+    def decode() -> None:
+        run.rollout.sample([prompt], [[0]], sampling)
+
+    sequence = Sequence(prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3)
+    rate = ceilings.copy_bytes_per_second
+    reading = model.active_parameters * BYTES[config.sampler_dtype] / rate
+    adam = 28 * model.parameters / rate
+    device = config.hardware.device
+    return (
+        max(_median_seconds(decode, device) / length - reading, LEAST_SECONDS),
+        max(_median_seconds(lambda: run.policy.update([sequence]), device) - adam, LEAST_SECONDS),
+    )
+
+
+def _median_seconds(work: Callable[[], object], device: str) -> float:
+    seconds = []
+    for _ in range(TRIALS + 1):  # the first one warms up
+        start = time.perf_counter()
+        work()
+        machine.synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[1:])

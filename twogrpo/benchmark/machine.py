@@ -1,0 +1,73 @@
+"""What this machine can do at best, measured: matrix products, copies; and the memory used."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+# Elements: square matrices whose product takes milliseconds, and copies far beyond any cache.
+MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
+COPY_BYTES = {"cpu": 2**28, "cuda": 2**32}
+TRIALS = 5
+
+
+def matmul_flops(device: str, dtype: torch.dtype) -> float:
+    """Ceiling of matrix products, FLOP/s: 2·n³ for two n × n matrices, the best of five."""
+    size = MATRIX_SIZE[device]
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _best_seconds(lambda: left @ right, device)
+
+
+def copy_bytes_per_second(device: str) -> float:
+    """Ceiling of memory, bytes a second, read and written bytes both counted; the best of five."""
+    source = torch.ones(COPY_BYTES[device] // 4, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPY_BYTES[device] / _best_seconds(lambda: target.copy_(source), device)
+
+
+def synchronise(device: str) -> None:
+    """Waits until the device has done what it was asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def memory_bytes(device: str) -> int:
+    """Held now: on a CPU this process's resident memory, on a GPU what torch has allocated."""
+    if device == "cuda":
+        return torch.cuda.memory_allocated()
+    return _status("VmRSS") or _most_resident()
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most that was held since the process began."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return _status("VmHWM") or _most_resident()
+
+
+def _most_resident() -> int:
+    """Where Linux's own count is missing; this one starts from the memory of who started us."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _status(name: str) -> int:
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return 0
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next((int(words[1]) * 1024 for words in lines if words[0] == f"{name}:"), 0)
+
+
+def _best_seconds(work: Callable[[], object], device: str) -> float:
+    seconds = []
+    for _ in range(TRIALS + 1):  # the first one warms up
+        synchronise(device)
+        start = time.perf_counter()
+        work()
+        synchronise(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

@@ -1,0 +1,229 @@
+"""Scaling curves: the cost of a step against one size, each point a process of its own.
+
+`points` says what is varied. All do the utmost work (work=full), so that lengths and dead groups
+are the same along a curve.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from twogrpo.benchmark.settings import BenchmarkConfig
+from twogrpo.checks import one_of
+from twogrpo.config import ConfigError
+from twogrpo.preflight.text import gib, note, section, table
+from twogrpo.tracking import ROOT
+
+GROUP_SIZES = (2, 4, 8, 16, 32, 64)
+PROMPT_FACTORS = (1, 2, 4, 8)
+RESPONSE_TOKENS = (16, 32, 64, 128, 256)
+VOCABULARIES = (2_048, 8_192, 32_768, 131_072)
+RANKS = (1, 2)
+PHASES = ("generate", "update")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size, and how the command line differs there."""
+
+    size: int
+    overrides: tuple[str, ...]
+    ranks: int = 1
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Of one sweep: a row of measured values a point, and the exponents that fit them."""
+
+    name: str
+    rows: Sequence[dict[str, float]]
+    exponents: dict[str, float]
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """k of cost ~ size^k: the slope of the least-squares line through the logarithms.
+
+    Raises:
+        ValueError: fewer than two different sizes, or a value that is not positive.
+
+    >>> exponent([1, 2, 4], [3, 12, 48])
+    2.0
+    """
+    if len(set(sizes)) < 2 or min(*sizes, *costs) <= 0:
+        raise ValueError("an exponent needs two different sizes and positive costs")
+    x, y = [math.log2(size) for size in sizes], [math.log2(cost) for cost in costs]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return slope / sum((a - mean_x) ** 2 for a in x)
+
+
+def sweep(config: BenchmarkConfig, arguments: Sequence[str]) -> str:
+    """Runs `config.sweep`, keeps its CSV and returns the page; `arguments` are the user's own.
+
+    Raises:
+        ConfigError: there is no such sweep, or a point does not run.
+    """
+    assert config.sweep is not None
+    one_of("sweep", config.sweep, SWEEPS)
+    own = [word for word in arguments if not word.startswith(("sweep=", "json=", "work="))]
+    rows = []
+    with SWEEPS[config.sweep](config) as points:
+        for point in points:
+            sys.stderr.write(f"sweep={config.sweep}: {point.size}\n")
+            rows.append(row_of(point.size, _run(point, own)))
+    curve = fit(config.sweep, rows)
+    _write(curve, ROOT / config.results_dir / f"sweep_{curve.name}.csv")
+    return page(curve)
+
+
+def row_of(size: int, found: dict[str, Any]) -> dict[str, float]:
+    """What a curve keeps of one point's JSON."""
+    return {
+        "size": size,
+        "seconds": found["seconds"]["median"],
+        **{f"seconds_{phase}": found["seconds_of"][phase] for phase in PHASES},
+        "rollouts_per_second": found["rollouts_per_second"],
+        "peak_memory_bytes": found["peak_memory"],
+        "memory_of_steps_bytes": found["peak_memory"] - found["memory_at_start"],
+    }
+
+
+def fit(name: str, rows: Sequence[dict[str, float]]) -> Curve:
+    """The curve with its exponents of seconds, whole and by phase, and of peak memory."""
+    sizes = [row["size"] for row in rows]
+    fitted = ("seconds", *(f"seconds_{phase}" for phase in PHASES), "peak_memory_bytes")
+    return Curve(name, rows, {key: exponent(sizes, [row[key] for row in rows]) for key in fitted})
+
+
+def page(curve: Curve) -> str:
+    """For a person; the last line is JSON."""
+    rows = [
+        [f"{row['size']:,.0f}", f"{row['seconds']:.3f}", f"{row['seconds_generate']:.3f}",
+         f"{row['seconds_update']:.3f}", f"{row['rollouts_per_second']:,.1f}",
+         gib(row["peak_memory_bytes"])]
+        for row in curve.rows
+    ]  # fmt: skip
+    found = {name: round(value, 3) for name, value in curve.exponents.items()}
+    told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    text = section(
+        f"A step against {curve.name}",
+        table([curve.name, "seconds", "generate", "update", "rollouts/s", "peak memory"], rows),
+        note(f"Exponents of size: {told}."),
+    )
+    return f"{text}\n{json.dumps({'sweep': curve.name, 'exponents': found})}"
+
+
+def _run(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
+    launch = [sys.executable]
+    if point.ranks > 1:
+        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={point.ranks}"]
+    command = [*launch, "scripts/benchmark.py", *arguments, *point.overrides]
+    done = subprocess.run(
+        [*command, "work=full", "json=true"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise ConfigError(f"the point {point.size} does not run: see its message above")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _write(curve: Curve, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(curve.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in curve.rows)
+
+
+@contextmanager
+def _group_sizes(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    """The same prompts, more rollouts to each."""
+    yield [Point(size, (f"algorithm.group_size={size}",)) for size in GROUP_SIZES]
+
+
+@contextmanager
+def _constant_rollouts(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    """The same rollouts in a generation and in a mini-batch, to fewer prompts each time."""
+    total = config.training.prompts_per_generation * config.algorithm.group_size
+    minibatch, scale = config.rollouts_per_minibatch, config.algorithm.minibatch_scale
+    sizes = [size for size in GROUP_SIZES if not (total % size or minibatch % (size * scale))]
+    yield [
+        Point(
+            size,
+            (
+                f"algorithm.group_size={size}",
+                f"training.prompts_per_generation={total // size}",
+                f"training.prompts_per_minibatch={minibatch // size // scale}",
+            ),
+        )
+        for size in sizes
+    ]
+
+
+@contextmanager
+def _prompts(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    """More mini-batches of the same size."""
+    first = config.training.prompts_per_generation
+    yield [
+        Point(first * factor, (f"training.prompts_per_generation={first * factor}",))
+        for factor in PROMPT_FACTORS
+    ]
+
+
+@contextmanager
+def _response_tokens(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    yield [Point(tokens, (f"dataset.max_response_tokens={tokens}",)) for tokens in RESPONSE_TOKENS]
+
+
+@contextmanager
+def _ranks(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    yield [Point(number, (), ranks=number) for number in RANKS]
+
+
+@contextmanager
+def _vocabularies(config: BenchmarkConfig) -> Iterator[list[Point]]:
+    """Models of the same shape with random weights and another vocabulary."""
+    with TemporaryDirectory() as folder:
+        source = ROOT / config.model.path
+        if not source.is_dir():
+            raise ConfigError(
+                f"model.path={config.model.path} is no folder: sweep=vocabulary needs one"
+            )
+        yield [
+            Point(size, (f"model.path={_random_model(source, Path(folder) / str(size), size)}",))
+            for size in VOCABULARIES
+        ]
+
+
+def _random_model(source: Path, target: Path, vocabulary: int) -> Path:
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors"))
+    shape = AutoConfig.from_pretrained(source)
+    shape.vocab_size = vocabulary
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(shape).save_pretrained(target)
+    return target
+
+
+SWEEPS: dict[str, Callable[[BenchmarkConfig], Any]] = {
+    "group_size": _group_sizes,
+    "constant_rollouts": _constant_rollouts,
+    "prompts": _prompts,
+    "response_tokens": _response_tokens,
+    "ranks": _ranks,
+    "vocabulary": _vocabularies,
+}

@@ -1,0 +1,83 @@
+"""Makes every step of a benchmark the same work, and writes down what work it was.
+
+The policy stands still: conf/benchmark.yaml's learning rate is so small that Adam's whole step is
+lost in rounding (a weight of 0 becomes 1e-30). So prompts and seeds alone decide what is sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from twogrpo import records
+from twogrpo.engines.protocols import Sampling
+from twogrpo.engines.ranked import RankedReward, RankedRollout
+from twogrpo.records import Verdict
+from twogrpo.train import Run
+
+NO_TOKEN = -1  # the id that no token has
+
+
+@dataclass
+class Watched(RankedRollout):
+    """The sampler of a run; `lengths_PG` are the tokens of the last responses that it drew."""
+
+    lengths_PG: list[list[int]] = field(default_factory=list)
+
+    def sample(
+        self,
+        prompts: Sequence[records.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[tuple[records.Rollout, ...]]:
+        """As the sampler does."""
+        found = super().sample(prompts, seeds_PG, sampling)
+        self.lengths_PG += [[len(rollout.token_ids) for rollout in group] for group in found]
+        return found
+
+
+class Endless:
+    """A tokenizer without an end token: every response is as long as it may be."""
+
+    eos_token_id = NO_TOKEN
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+class Alternating:
+    """A reward that finds every other response right, so that each group has a gradient."""
+
+    grades_truncated = True
+
+    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
+        """Right, wrong, right, wrong, …"""
+        return [
+            Verdict(float(i % 2 == 0), "wrong" if i % 2 else "correct")
+            for i in range(len(responses))
+        ]
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+
+def watch(run: Run, *, work: str) -> Watched:
+    """Puts itself before the run's sampler; with work=full, sampler and reward do their utmost."""
+    assert isinstance(run.rollout, RankedRollout)
+    if work == "full":
+        engine: Any = run.rollout.engine
+        engine.tokenizer = Endless(engine.tokenizer)
+        run.reward.close()
+        # After the shares of all ranks are gathered, or a rank would see one half of each pair.
+        run.reward = Alternating()
+    else:
+        assert isinstance(run.reward, RankedReward)
+    watched = Watched(run.rollout.engine, run.ranks, run.rollout.tensor_parallel_size)
+    run.rollout = watched
+    return watched
