@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import import_utils
 
 from twogrpo.benchmark.machine import memory_bytes, peak_memory_bytes
 from twogrpo.data import digit_arithmetic
@@ -75,6 +75,10 @@ class Timer(TrainerCallback):
 def main() -> None:
     """Trains for some steps and tells."""
     given = arguments()
+    if not given.vllm:  # or TRL imports it wherever it is installed, for half a gigabyte
+        import_utils.is_vllm_available = lambda **_: False
+    from trl import GRPOTrainer
+
     torch.set_num_threads(given.threads)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(given.model)
     assert isinstance(tokenizer.eos_token_id, int)
@@ -112,8 +116,10 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def config(given: argparse.Namespace, folder: str) -> GRPOConfig:
+def config(given: argparse.Namespace, folder: str) -> Any:
     """TRL's, for conf/algorithm/grpo.yaml with another group size."""
+    from trl import GRPOConfig
+
     return GRPOConfig(
         output_dir=folder,
         max_steps=given.warmup + given.steps,
