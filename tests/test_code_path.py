@@ -83,7 +83,7 @@ def model_folder(tmp_path: Path) -> Path:
         num_attention_heads=2,
         num_key_value_heads=1,
         intermediate_size=64,
-        max_position_embeddings=128,
+        max_position_embeddings=256,
         bos_token_id=None,
         eos_token_id=0,
     )
@@ -112,6 +112,7 @@ def config(tmp_path: Path, model_folder: Path) -> Config:
             "dataset.num_prompts=2",
             "dataset.max_prompt_tokens=64",
             "dataset.max_response_tokens=8",
+            "evaluation.max_response_tokens=8",
             "evaluation.num_samples=2",
             "algorithm.minibatch_scale=1",
             "training.epochs=1",

@@ -126,7 +126,7 @@ def test_the_sampler_follows_the_policy(make_run):
     run = make_run("algorithm=two_grpo")
     for generation in range(2):
         train.train_one_generation(run, generation)
-        sampler = dict(run.rollout.model.state_dict())
+        sampler = dict(run.rollout.engine.model.state_dict())
         for name, weight in run.policy.weights():
             assert torch.equal(sampler[name], weight), name
 

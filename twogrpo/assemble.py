@@ -9,6 +9,7 @@ import torch
 from twogrpo.checks import check
 from twogrpo.clock import Clock
 from twogrpo.config import Config, Rollout
+from twogrpo.core.preference import PAIRINGS
 from twogrpo.data.datasets import (
     PromptStream,
     benchmark_prompts,
@@ -73,7 +74,9 @@ def assemble(config: Config) -> Run:
         rollout=RankedRollout(engine, ranks, config.hardware.tensor_parallel_size),
         reward=RankedReward(reward, ranks),
         policy=build.build_policy(config, tokenizer, ranks, pictures),
-        start_policy=build.build_start_policy(config, ranks, pictures),
+        start_policy=build.build_start_policy(config, ranks, pictures)
+        if is_start_policy_asked(config)
+        else None,
         resampling=build_resampling(config),
         counters=Counters(),
         sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
@@ -95,6 +98,16 @@ def assemble(config: Config) -> Run:
 def longest(prompts: Sequence[Prompt]) -> int:
     """Tokens of the longest prompt; 0 without any."""
     return max((len(prompt.token_ids) for prompt in prompts), default=0)
+
+
+def is_start_policy_asked(config: Config) -> bool:
+    """Whether anything compares with the start policy: KL, the cosine, or a preference."""
+    tracking = config.tracking
+    return bool(
+        tracking.kl_rollouts
+        or tracking.gradient_cosine_every
+        or config.algorithm.advantage in PAIRINGS
+    )
 
 
 def canary_size(rollout: Rollout, ranks: Ranks) -> int:

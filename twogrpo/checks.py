@@ -47,6 +47,11 @@ def check(config: Config) -> None:
     at_least("tracking.mismatch_rollouts", config.tracking.mismatch_rollouts, 0)
     at_least("tracking.gradient_cosine_every", config.tracking.gradient_cosine_every, 0)
     check_canary(config.rollout)
+    if config.rollout.engine != "vllm" and config.hardware.tensor_parallel_size > 1:
+        raise ConfigError(
+            f"hardware.tensor_parallel_size={config.hardware.tensor_parallel_size} needs "
+            "rollout=vllm: use 1"
+        )
     one_of("resume", config.resume, ("auto", "never"))
     check_hardware(config.hardware)
     _check_microbatch(config)
@@ -162,7 +167,8 @@ def check_hardware(hardware: Hardware) -> None:
         raise ConfigError("hardware.device=cuda: no CUDA device is here, use hardware=cpu")
     one_of("hardware.dtype", hardware.dtype, DTYPES)
     one_of("hardware.sampler_dtype", hardware.sampler_dtype, DTYPES)
-    if hardware.device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+    is_here = hardware.device == "cuda" and torch.version.cuda is not None
+    if is_here and not torch.cuda.is_bf16_supported(including_emulation=False):
         for key in ("dtype", "sampler_dtype"):
             if getattr(hardware, key) == "bfloat16":
                 raise ConfigError(

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -22,6 +23,7 @@ from twogrpo.config import ConfigError, one_line
 from twogrpo.faults import DISK_IS_FULL, EXIT_DISK, Fault
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -58,7 +60,9 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
         except OmegaConfBaseException as error:
             _fail(one_line(error), EXIT_USAGE)
         except Fault as fault:
-            _fail(str(fault), fault.exit_code)
+            if fault.exit_code == EXIT_UNEXPECTED:
+                traceback.print_exception(fault)
+            _fail("\n".join([str(fault), *getattr(fault, "__notes__", [])]), fault.exit_code)
         except OSError as error:
             if error.errno not in DISK_IS_FULL:
                 raise

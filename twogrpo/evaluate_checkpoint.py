@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from twogrpo import checkpoint_source, metrics
 from twogrpo.checkpoint_source import Source
 from twogrpo.checks import check_evaluation, check_hardware, one_of
-from twogrpo.config import EvaluateConfig
+from twogrpo.config import ConfigError, EvaluateConfig
 from twogrpo.data import contamination
 from twogrpo.data.datasets import benchmark_prompts
 from twogrpo.data.pictures import Pictures
@@ -62,6 +63,11 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
 def _check(config: EvaluateConfig) -> None:
     check_evaluation(config.evaluation)
     check_hardware(config.hardware)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:
+        raise ConfigError(
+            f"hardware.tensor_parallel_size={config.hardware.tensor_parallel_size}: an evaluation "
+            "by itself is one process: use 1, and start it with python instead of torchrun"
+        )
     one_of("resume", config.resume, ("auto", "never"))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.records import Group
+from twogrpo.tracking import write_atomically
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class SampleStore:
                 self._lines.unlink()
             return []
         if self.is_writer:
-            self._lines.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            write_atomically(self._lines, "".join(f"{line}\n" for line in lines))
         return [ProblemSamples(**json.loads(line)) for line in lines[1:]]
 
 

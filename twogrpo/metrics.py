@@ -74,11 +74,11 @@ def update_row(
 
 
 def kl_row(
-    drawn: Sequence[Group], start_policy: ScoringModel, *, num_rollouts: int
+    drawn: Sequence[Group], start_policy: ScoringModel | None, *, num_rollouts: int
 ) -> dict[str, Any]:
     """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the generation."""
     pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
-    if not pairs:
+    if not pairs or start_policy is None:
         return {}
     start_logps = start_policy.token_logps(
         [

@@ -99,7 +99,8 @@ def prove_sync(
         generation=0,
     )
     found = mismatch(policy, groups, clip=_clip(config))
-    dtype = config.hardware.sampler_dtype
+    dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
+    dtype = "bfloat16" if "bfloat16" in dtypes else "float32"
     bound = config.rollout.canary_bounds[dtype]
     if not found.max <= bound:
         raise SyncError(

@@ -36,7 +36,7 @@ def pair_weights(groups: Sequence[Group], *, pairing: str, seed: int) -> Tensor:
 
 
 def reweigh(
-    sequences: Sequence[records.Sequence], policy: Scorer, reference: Scorer, *, beta: float
+    sequences: Sequence[records.Sequence], policy: Scorer, reference: Scorer | None, *, beta: float
 ) -> list[records.Sequence]:
     """The mini-batch with preference advantages ±β σ(…) taken at the policy as it is now.
 
@@ -47,6 +47,7 @@ def reweigh(
     group_size = len(sequences[0].pair_weights)
     if group_size == 0:
         return list(sequences)
+    assert reference is not None, "a preference is against the start policy"
     paired = [place for place, sequence in enumerate(sequences) if sequence.advantage != 0]
     log_ratios_B = torch.zeros(len(sequences))
     if paired:

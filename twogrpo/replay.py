@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from twogrpo import bad_batch, records
+from twogrpo.checks import check_hardware
 from twogrpo.config import Config, ReplayConfig, parse
 from twogrpo.core.surrogates import truncated_importance_weights
 from twogrpo.engines import build
@@ -49,8 +50,10 @@ def replay(config: ReplayConfig) -> list[Part]:
     values = {**content["config"], "hardware": asdict(config.hardware)}
     values["model"] = {**values["model"], "path": str((folder / bad_batch.POLICY).resolve())}
     run = parse(OmegaConf.create(values), Config)
+    check_hardware(run.hardware)
     torch.set_num_threads(run.hardware.num_threads)
-    policy = build.build_policy(run, build.load_tokenizer(run.model), ALONE)
+    pictures = build.load_pictures(run.model)
+    policy = build.build_policy(run, build.load_tokenizer(run.model), ALONE, pictures)
     return [_part(place, values, policy) for place, values in enumerate(content["sequences"])]
 
 

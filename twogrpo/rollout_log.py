@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.records import Group
+from twogrpo.tracking import write_atomically
 
 FILE = "rollouts.jsonl"
 
@@ -24,7 +25,7 @@ def append(folder: Path, step: int, groups: Sequence[Group]) -> None:
     path = folder / FILE
     if _last_step(path) >= step:
         kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < step]
-        path.write_text("".join(kept))
+        write_atomically(path, "".join(kept))
     with path.open("a") as file:
         file.writelines(json.dumps(_line(step, group)) + "\n" for group in groups)
 

@@ -214,7 +214,7 @@ def _about(config: Recorded) -> dict[str, Any]:
         "hardware": {
             "cpu": _cpu_name(),
             "num_cores": os.cpu_count(),
-            "num_gpus": int(config.hardware.device == "cuda"),
+            "num_gpus": (config.hardware.device == "cuda") * int(os.environ.get("WORLD_SIZE", "1")),
             "system": platform.system(),
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -46,7 +48,7 @@ class Run:
     rollout: RolloutEngine
     reward: Reward
     policy: Policy
-    start_policy: ScoringModel
+    start_policy: ScoringModel | None
     resampling: Resampling
     counters: Counters
     sampling: Sampling
@@ -68,16 +70,16 @@ def train(run: Run) -> None:
     Raises:
         Fault: what stopped it before the end, see twogrpo/faults.py.
     """
-    try:
-        with run.notice:
-            _train(run)
-    except BaseException:
-        run.record.interrupt()
-        raise
-    finally:
-        run.reward.close()
-        run.rollout.close()
-        ranks.leave(run.ranks)
+    with ExitStack() as at_the_end:  # all of it, whatever fails; the reward's workers first
+        at_the_end.callback(ranks.leave, run.ranks)
+        at_the_end.callback(run.rollout.close)
+        at_the_end.callback(run.reward.close)
+        try:
+            with run.notice:
+                _train(run)
+        except BaseException:
+            run.record.interrupt()
+            raise
 
 
 def _train(run: Run) -> None:
@@ -100,7 +102,9 @@ def _train(run: Run) -> None:
                 row = train_one_generation(run, generation)
                 row |= validate(run, generation)
             except Preempted:  # before the first update: the policy is as it was
-                if not checkpoint.exists(run.record.folder / "checkpoints", generation):
+                if not run.ranks.each(
+                    checkpoint.exists(run.record.folder / "checkpoints", generation)
+                )[0]:
                     save_checkpoint(run, before)
                 raise
             except Exception as error:
@@ -219,10 +223,12 @@ def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
 
 def how_to_go_on(run: Run, generation: int) -> str:
     """For the end of a trace: where it was, where it continues and how."""
+    ranks_here = os.environ.get("LOCAL_WORLD_SIZE")
+    launcher = f"torchrun --nproc-per-node {ranks_here}" if run.ranks.is_sharded else "python"
     saved = checkpoint.newest(run.record.folder / "checkpoints")
     return (
         f"At generation {generation} of {run.config.run_name}. Last checkpoint: "
-        f"{saved or 'none yet'}. To go on: {shlex.join(['python', *sys.argv])}"
+        f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
     )
 
 
@@ -296,6 +302,7 @@ def build_exam(run: Run, *, num_samples: int) -> Exam:
         sampling=run.test_sampling,
         num_samples=num_samples,
         seed=run.config.evaluation.seed,
-        rollouts_per_chunk=run.config.hardware.rollouts_per_call,
+        rollouts_per_chunk=run.config.hardware.rollouts_per_call
+        * max(1, run.ranks.size // run.config.hardware.tensor_parallel_size),
         keep_text=run.config.evaluation.keep_text,
     )

@@ -35,7 +35,7 @@ DPO_OF_TOKEN_MEANS = {**DPO, "aggregation": "sequence_mean_of_token_means"}
 def cosine_row(
     groups: Sequence[Group],
     policy: Policy,
-    reference: ScoringModel,
+    reference: ScoringModel | None,
     config: Config,
     *,
     generation: int,

@@ -11,14 +11,15 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
+from tests.conftest import compose_config
 from tests.engines.checkpoint_program_tensors import SHAPES, tensors
+from twogrpo.config import Config, parse
 from twogrpo.engines import checkpoint, ranks
 
 
 def main() -> None:
     what, folder = sys.argv[1], Path(sys.argv[2])
-    # Hardware is asked for its device only.
-    here = ranks.join(type("Hardware", (), {"device": "cpu"}))  # type: ignore[arg-type]
+    here = ranks.join(parse(compose_config(), Config).hardware)
     mesh = init_device_mesh("cpu", (here.size,))
     whole = tensors() if what == "save" else {n: torch.zeros_like(t) for n, t in tensors().items()}
     sharded = {

@@ -81,7 +81,9 @@ def _cost(sequence: records.Sequence, here: set[Hashable]) -> int:
 
 
 # Goes through the model and adds exactly zero to every gradient.
-NOTHING = records.Sequence((0,), (0,), advantage=0.0, token_weight=0.0)
+NOTHING = records.Sequence(
+    (0,), (0,), advantage=0.0, token_weight=0.0, sampler_logps=torch.zeros(1)
+)
 
 
 def microbatch(sequences: Sequence[records.Sequence], *, device: str) -> records.MicroBatch:

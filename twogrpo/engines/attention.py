@@ -47,6 +47,9 @@ def packed_attention(
     longest = int(lengths_N.max())
     if window is not None and window < longest:
         raise ValueError(f"sliding_window={window} is under {longest} tokens: not supported")
+    if torch.is_autocast_enabled(query_1HTD.device.type):  # rotary positions made float32 of them
+        dtype = torch.get_autocast_dtype(query_1HTD.device.type)
+        query_1HTD, key_1HTD, value_1HTD = (x.to(dtype) for x in (query_1HTD, key_1HTD, value_1HTD))
     query_FHD, key_FHD, value_FHD = (
         x[0].transpose(0, 1) if places_F is None else x[0].transpose(0, 1)[places_F]
         for x in (query_1HTD, key_1HTD, value_1HTD)

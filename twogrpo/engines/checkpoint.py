@@ -85,7 +85,7 @@ def load_latest(
         ValueError: the checkpoint is of other tensors than these.
     """
     damaged: list[Path] = []
-    for checkpoint in reversed(_checkpoints(folder)):
+    for checkpoint in reversed(ranks.each(_checkpoints(folder))[0]):  # as the first rank sees it
         reasons = _damage(checkpoint, ranks)
         if not reasons:
             _read_shards(checkpoint, into, ranks)

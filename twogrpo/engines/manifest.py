@@ -54,7 +54,11 @@ def damage(folder: Path, sums: dict[str, dict[str, int | str]]) -> list[str]:
     """What is wrong with those files, a line each; empty where they are whole."""
     found = []
     for name, expected in sums.items():
-        actual = sums_of([folder / name])[name]
+        try:
+            actual = sums_of([folder / name])[name]
+        except OSError as error:
+            found.append(f"{name} cannot be read ({error.strerror})")
+            continue
         if actual != expected:
             found.append(f"{name} is not what was written ({actual}, the manifest has {expected})")
     return found

@@ -6,6 +6,7 @@ N sequences of a micro-batch, L tokens of its longest response.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +197,7 @@ class TransformersPolicy:
         for name, parameter in self.scoring.model.named_parameters():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
-                "step": torch.tensor(float(num_updates)),
+                "step": torch.tensor(float(num_updates), device=parameter.device),
                 "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device).clone(),
                 "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device).clone(),
             }
@@ -204,12 +205,19 @@ class TransformersPolicy:
 
     def export(self, folder: Path) -> None:
         """A folder of safetensors, config and tokenizer; the first rank writes it."""
-        weights = {name: tensor.detach() for name, tensor in self.weights()}
+        weights = {}
+        for name, tensor in self.weights():  # all ranks gather, one keeps
+            if self.ranks.is_first:
+                weights[name] = tensor.detach().cpu()
         if self.ranks.is_first:
-            self.scoring.model.save_pretrained(folder, state_dict=weights)
-            self.tokenizer.save_pretrained(folder)
+            temporary = folder.with_name(f".{folder.name}.tmp")  # a kill leaves all or nothing
+            shutil.rmtree(temporary, ignore_errors=True)
+            self.scoring.model.save_pretrained(temporary, state_dict=weights)
+            self.tokenizer.save_pretrained(temporary)
             for name, content in (self.pictures.files if self.pictures else {}).items():
-                (folder / name).write_bytes(content)
+                (temporary / name).write_bytes(content)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
         self.ranks.barrier()
 
 

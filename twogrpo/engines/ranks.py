@@ -81,6 +81,11 @@ def join(hardware: Hardware) -> Ranks:
             f"hardware.tensor_parallel_size={hardware.tensor_parallel_size} does not divide the "
             f"{size} ranks: start a multiple of it, torchrun --nproc-per-node …"
         )
+    if not is_launched and (hardware.num_gpus > 1 or hardware.cpu_offload):
+        raise ConfigError(
+            f"hardware.num_gpus={hardware.num_gpus} hardware.cpu_offload={hardware.cpu_offload} "
+            "need ranks: torchrun --nproc-per-node N scripts/train.py …, or use hardware=one_gpu"
+        )
     if not is_launched:
         return ALONE
     if hardware.device == "cuda":

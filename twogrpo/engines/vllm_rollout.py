@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ class VllmRollout:
         if self._is_asleep or not self.settings.sleeps:
             return
         before = _free_gib()
-        self.llm.sleep(level=self.settings.sleep_level)
+        self._call("falling asleep", partial(self.llm.sleep, level=self.settings.sleep_level))
         self._is_asleep = True
         logger.info(
             "sampler asleep: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
@@ -198,7 +199,7 @@ class VllmRollout:
     def _wake(self, *parts: str) -> None:
         if self._is_asleep:
             before = _free_gib()
-            self.llm.wake_up(tags=list(parts) or None)
+            self._call("waking up", partial(self.llm.wake_up, tags=list(parts) or None))
             self._is_asleep = bool(parts)
             logger.info(
                 "sampler awake: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before

@@ -26,6 +26,7 @@ Level = Literal["ok", "warning", "failure"]
 WANDB_TIMEOUT_SECONDS = 2.0
 # A right and a wrong answer for each verifier, with the reference they are held against.
 KNOWN_ANSWERS = {
+    "last_number": ("it is 12.", "it is 13.", "12"),
     "exact_answer": ("3*2=6", "3*2=5", "6"),
     "math_answer": (r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5"),
 }

@@ -11,7 +11,7 @@ from twogrpo.rewards import protocol
 from twogrpo.rewards.code_tests import CodeTests
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rewards.format_bonus import FormatBonus
-from twogrpo.rewards.last_number import LastNumber
+from twogrpo.rewards.last_number import LastNumber, is_number
 from twogrpo.rewards.math_answer import MathAnswer
 
 REWARDS = ("exact_answer", "last_number", "math_answer", "code_tests")
@@ -59,6 +59,13 @@ def build_checked_reward(reward: Reward, references: Sequence[str]) -> protocol.
     """
     built = build_reward(reward)
     answer = built.answer if isinstance(built, FormatBonus) else built
+    if isinstance(answer, LastNumber):
+        odd = [reference for reference in references if not is_number(reference)]
+        if odd:
+            raise ConfigError(
+                f"reward.name=last_number: the answer {odd[0]!r} is no plain number, use "
+                "reward=math_answer"
+            )
     if isinstance(answer, MathAnswer):
         try:
             answer.self_check(references)

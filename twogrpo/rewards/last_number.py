@@ -35,6 +35,15 @@ class LastNumber:
         """Holds nothing."""
 
 
+def is_number(reference: str) -> bool:
+    """Whether an answer can be compared with.
+
+    >>> is_number("12"), is_number("1,234"), is_number("x")
+    (True, False, False)
+    """
+    return re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", reference) is not None
+
+
 def _verdict(numbers: list[str], reference: str) -> Verdict:
     if not numbers:
         return Verdict(0.0, "no_answer")
