@@ -111,7 +111,7 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
     """What the numbers depend on, from the run's record."""
     config = run["config"]
     evaluation = config["evaluation"]
-    engine = config["rollout"]["engine"]
+    engine, versions = config["rollout"]["engine"], run["versions"]
     keys = (
         "num_samples",
         "temperature",
@@ -128,8 +128,8 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint": config.get("checkpoint", f"end of {config['run_name']}"),
         "weights_sha256": config.get("weights_sha256", "see the run"),
         "trained_by": f"{config['algorithm']['name']}, G = {config['algorithm']['group_size']}",
-        "engine": f"{engine} {run['versions'].get(engine) or ''}".strip(),
-        "dtype": config["hardware"]["dtype"],
+        "engine": f"{engine} {versions.get(engine) or versions.get(f'{engine}-cpu') or ''}".strip(),
+        "dtype": config["hardware"].get("sampler_dtype", config["hardware"]["dtype"]),
         "template": config["model"]["prompt_template"],
         "sampling": {key: evaluation[key] for key in keys},
         "seed": evaluation["seed"],

