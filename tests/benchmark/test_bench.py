@@ -1,5 +1,6 @@
 """A benchmark of a tiny model, from its configuration to its line of JSON."""
 
+import copy
 import json
 from dataclasses import asdict
 
@@ -11,6 +12,7 @@ from twogrpo.benchmark import machine
 from twogrpo.benchmark.bench import bench
 from twogrpo.benchmark.result import Result
 from twogrpo.benchmark.steps import measure, open_run, take_step
+from twogrpo.benchmark.work import Endless
 from twogrpo.config import ConfigError
 from twogrpo.preflight.devices import load_device, read_calibration
 
@@ -114,3 +116,14 @@ def test_ceilings_and_memory_are_measured():
     held = torch.ones(2**24)  # 64 MiB
     assert machine.memory_bytes("cpu") >= held.numel() * 4
     assert before <= machine.peak_memory_bytes("cpu")
+
+
+def test_an_endless_tokenizer_s_end_is_never_drawn_or_hardly(tokenizer):
+    """vLLM takes no id outside of the vocabulary."""
+    assert tokenizer.eos_token_id == 1 and tokenizer.pad_token_id == 0
+    assert Endless(tokenizer, engine="transformers").eos_token_id == -1
+    assert Endless(tokenizer, engine="vllm").eos_token_id == 0
+    twin = copy.deepcopy(tokenizer)
+    twin.pad_token_id = 1
+    assert Endless(twin, engine="vllm").eos_token_id == len(twin) - 1
+    assert Endless(tokenizer, engine="vllm").decode([5]) == tokenizer.decode([5])

@@ -18,8 +18,6 @@ from twogrpo.engines.ranked import RankedReward, RankedRollout
 from twogrpo.records import Verdict
 from twogrpo.train import Run
 
-NO_TOKEN = -1  # the id that no token has
-
 
 @dataclass
 class Watched(RankedRollout):
@@ -40,12 +38,19 @@ class Watched(RankedRollout):
 
 
 class Endless:
-    """A tokenizer without an end token: every response is as long as it may be."""
+    """A tokenizer whose end token is never drawn, so that responses are as long as they may be.
 
-    eos_token_id = NO_TOKEN
+    The transformers sampler takes the id that no token has; vLLM wants a real one, and gets the
+    padding's or, where that ends texts too, the last of the vocabulary: hardly ever drawn.
+    """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, engine: str) -> None:
         self._tokenizer = tokenizer
+        padding = tokenizer.pad_token_id
+        is_free = padding is not None and padding != tokenizer.eos_token_id
+        self.eos_token_id = padding if is_free else len(tokenizer) - 1
+        if engine == "transformers":
+            self.eos_token_id = -1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
@@ -72,7 +77,7 @@ def watch(run: Run, *, work: str) -> Watched:
     assert isinstance(run.rollout, RankedRollout)
     if work == "full":
         engine: Any = run.rollout.engine
-        engine.tokenizer = Endless(engine.tokenizer)
+        engine.tokenizer = Endless(engine.tokenizer, engine=run.config.rollout.engine)
         run.reward.close()
         # After the shares of all ranks are gathered, or a rank would see one half of each pair.
         run.reward = Alternating()
