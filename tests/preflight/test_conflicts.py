@@ -34,11 +34,16 @@ def test_the_embedded_run_has_no_conflict():
 
 def test_context_shorter_than_prompt_and_response():
     """1,024 + 4,096 tokens and 4,096 positions: the choice is named; 3,072 fit."""
-    finding = found(*PAPER)["context"]
+    long = (
+        *PAPER,
+        "dataset.max_response_tokens=4096",
+        "evaluation.max_response_tokens=4096",
+    )
+    finding = found(*long)["context"]
     assert finding.level == "failure"  # vLLM refuses
     assert "dataset.max_response_tokens=3072" in finding.text
-    assert found(*PAPER, "rollout=transformers")["context"].level == "warning"
-    within = (*PAPER, "dataset.max_response_tokens=3072")
+    assert found(*long, "rollout=transformers")["context"].level == "warning"
+    within = (*long, "dataset.max_response_tokens=3072")
     assert found(*within)["context"].level == "failure"  # evaluation has 4,096 too
     assert found(*within, "evaluation.max_response_tokens=3072")["context"].level == "ok"
     assert "fills" in found(*PAPER, "dataset.max_prompt_tokens=4096")["context"].text

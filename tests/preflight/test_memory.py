@@ -86,7 +86,7 @@ def test_a_7b_policy_does_not_fit_one_small_device():
 
 
 def test_the_plain_sampler_s_cache_by_hand():
-    """1,024 rollouts over 8 ranks, of 1,024 + 4,096 tokens, 56 KiB each."""
+    """1,024 rollouts over 8 ranks, of 1,024 + 3,072 tokens, 56 KiB each."""
     plain = needed("rollout=transformers")
-    assert plain.cache == 128 * 5120 * 56 * 1024
+    assert plain.cache == 128 * 4096 * 56 * 1024
     assert plain.is_awake_in_updates

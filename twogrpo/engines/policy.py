@@ -205,14 +205,16 @@ class TransformersPolicy:
 
     def export(self, folder: Path) -> None:
         """A folder of safetensors, config and tokenizer; the first rank writes it."""
-        weights = {}
+        model, weights = self.scoring.model, {}
+        tied = dict(model.named_parameters(remove_duplicate=False)).keys()
+        tied -= dict(model.named_parameters()).keys()
         for name, tensor in self.weights():  # all ranks gather, one keeps
-            if self.ranks.is_first:
+            if self.ranks.is_first and name not in tied:
                 weights[name] = tensor.detach().cpu()
         if self.ranks.is_first:
             temporary = folder.with_name(f".{folder.name}.tmp")  # a kill leaves all or nothing
             shutil.rmtree(temporary, ignore_errors=True)
-            self.scoring.model.save_pretrained(temporary, state_dict=weights)
+            model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
             for name, content in (self.pictures.files if self.pictures else {}).items():
                 (temporary / name).write_bytes(content)
