@@ -205,9 +205,9 @@ class TransformersPolicy:
 
     def export(self, folder: Path) -> None:
         """A folder of safetensors, config and tokenizer; the first rank writes it."""
-        model, weights = self.scoring.model, {}
-        tied = dict(model.named_parameters(remove_duplicate=False)).keys()
-        tied -= dict(model.named_parameters()).keys()
+        model, weights = self.scoring.model, dict[str, Tensor]()
+        tied = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        tied -= {name for name, _ in model.named_parameters()}
         for name, tensor in self.weights():  # all ranks gather, one keeps
             if self.ranks.is_first and name not in tied:
                 weights[name] = tensor.detach().cpu()
