@@ -121,7 +121,7 @@ def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> di
 
 
 def arguments() -> argparse.Namespace:
-    """The command line; the defaults are what was fastest on two cores, for each side (LOG.md)."""
+    """The command line; the defaults are a first guess, not tuned yet for either side."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")

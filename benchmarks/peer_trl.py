@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line; the defaults are the fastest that were found on two cores (LOG.md)."""
+    """The command line; the defaults are a first guess, not tuned yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=".cache/models/smollm2_135m")
     parser.add_argument("--group-size", type=int, required=True)

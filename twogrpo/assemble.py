@@ -28,7 +28,7 @@ from twogrpo.resampling import (
     Resampling,
     SamePromptResampling,
 )
-from twogrpo.rewards.build import build_checked_reward
+from twogrpo.rewards.build import build_checked_reward, isolation
 from twogrpo.tracking import FollowedRecord, RunRecord
 from twogrpo.train import Run
 
@@ -91,7 +91,9 @@ def assemble(config: Config) -> Run:
         canary=prompts[: canary_size(rollout, ranks)],
         ranks=ranks,
         clock=Clock(),
-        record=RunRecord(config) if ranks.is_first else FollowedRecord(config),
+        record=RunRecord(config, sandbox=isolation(reward))
+        if ranks.is_first
+        else FollowedRecord(config),
     )
 
 

@@ -21,7 +21,7 @@ from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
-from twogrpo.rewards.build import build_reward
+from twogrpo.rewards.build import build_reward, isolation
 from twogrpo.tracking import RunRecord, is_finished, read_rows
 
 
@@ -46,7 +46,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         pictures=pictures,
     )
     exam = _exam(config, _rollout(config, source, tokenizer, benchmarks, pictures))
-    record = RunRecord(config)
+    record = RunRecord(config, sandbox=isolation(exam.reward))
     try:
         row = _evaluate(config, benchmarks, exam, record)
     finally:

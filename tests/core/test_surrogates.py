@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-from twogrpo.core.surrogates import SURROGATES, sequence_ratio_clipped, token_ratio_clipped
+from twogrpo.core.surrogates import (
+    SURROGATES,
+    sequence_ratio_clipped,
+    token_ratio_clipped,
+    truncated_importance_weights,
+)
 
 BOUNDS = {"clip_low": 0.2, "clip_high": 0.28}
 CLIPPED = (token_ratio_clipped, sequence_ratio_clipped)
@@ -99,3 +104,14 @@ def test_each_sequence_has_its_own_advantage():
 
 def test_names_are_definitions():
     assert all(SURROGATES[name].__name__ == name for name in SURROGATES)
+
+
+def test_importance_weights_by_hand():
+    """π_old/π_sampler = 1/2, 1 and 4 under a cap of 2; what is off the mask weighs nothing."""
+    weights_NT = truncated_importance_weights(
+        torch.tensor([[0.25, 0.5, 0.8, 0.1]]).log(),
+        torch.tensor([[0.5, 0.5, 0.2, torch.nan]]).log(),
+        response_mask_NT=torch.tensor([[True, True, True, False]]),
+        cap=2.0,
+    )
+    torch.testing.assert_close(weights_NT, torch.tensor([[0.5, 1.0, 2.0, 0.0]]))

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.conftest import tiny_model
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data import tiny_tokenizer
+from twogrpo.data.packing import NOTHING, microbatch
 from twogrpo.engines.policy import Adam, NonFiniteError, Objective, TransformersPolicy
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.scoring import Knobs
@@ -372,3 +373,24 @@ def test_a_pi_old_that_is_not_finite_is_no_on_policy_token():
     sequences[0] = replace(sequences[0], old_logps=sequences[0].old_logps * math.nan)
     with pytest.raises(NonFiniteError, match="π_old"):
         policy().update(sequences)
+
+
+def test_importance_weights_scale_each_token():
+    """A sampler half as sure of every token doubles the gradient, unless the cap is 1."""
+    sequences = minibatch(off_policy=True)
+    plain = gradient_by_hand(sequences)
+    halved = [replace(s, sampler_logps=s.old_logps - math.log(2)) for s in sequences]
+    for cap, factor in ((3.0, 2.0), (1.0, 1.0)):
+        subject = policy()
+        subject.objective = replace(subject.objective, importance_sampling_cap=cap)
+        subject.update(halved)
+        assert_same_gradient(gradient(subject), {k: factor * g for k, g in plain.items()})
+
+
+def test_a_microbatch_of_nothing_adds_nothing_with_a_cap():
+    subject = policy()
+    subject.objective = replace(subject.objective, importance_sampling_cap=2.0)
+    empty = microbatch([NOTHING], device="cpu")
+    subject._zero_gradient()
+    assert subject._accumulate(empty, token_ratio_clipped)[2] == 0
+    assert all(torch.count_nonzero(g) == 0 for g in gradient(subject).values())

@@ -51,6 +51,12 @@ def _answer_reward(reward: Reward) -> protocol.Reward:
     return MathAnswer(num_workers=reward.num_workers, deadline_seconds=reward.deadline_seconds)
 
 
+def isolation(reward: protocol.Reward) -> str | None:
+    """What keeps judged programs from the machine, for the record; None where none are run."""
+    answer = reward.answer if isinstance(reward, FormatBonus) else reward
+    return answer.method if isinstance(answer, CodeTests) else None
+
+
 def build_checked_reward(reward: Reward, references: Sequence[str]) -> protocol.Reward:
     """The reward after its self-check on the training set's answers.
 
