@@ -6,6 +6,9 @@ T distinct tokens, F tokens of all sequences with those of a shared prompt each 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -95,11 +98,9 @@ def _flash(
     lengths_N: Tensor,
     scaling: float | None,
 ) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # fails to import without its kernels
-
     longest = int(lengths_N.max())
     starts = F.pad(lengths_N.cumsum(0), (1, 0)).to(query_FHD.device, torch.int32)
-    attended = varlen_attn(
+    attended = _varlen_attn()(
         query_FHD.contiguous(),
         key_FHD.contiguous(),
         value_FHD.contiguous(),
@@ -109,10 +110,18 @@ def _flash(
         longest,
         scale=scaling,
         window_size=(-1, 0),  # causal
-        enable_gqa=True,
     )
     assert isinstance(attended, Tensor)  # log-sum-exps were not asked for
     return attended
+
+
+@cache
+def _varlen_attn() -> Callable[..., object]:
+    """torch's; that of 2.11 takes fewer key and value heads unasked and has no word for it."""
+    from torch.nn.attention.varlen import varlen_attn  # fails to import without its kernels
+
+    is_asked = "enable_gqa" in inspect.signature(varlen_attn).parameters
+    return partial(varlen_attn, enable_gqa=True) if is_asked else varlen_attn
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
