@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults audit golden reproduce figures preflight theory notebooks bench bench-peer sweep base lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer sweep base lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,8 +31,8 @@ lint: $(READY)  ## Check style and formatting
 types: $(READY)  ## Check types
 	$(PY) -m mypy
 
-test test-faults golden: export HF_HUB_OFFLINE := 1
-test test-faults golden: export WANDB_MODE := offline
+test test-faults test-gpu golden: export HF_HUB_OFFLINE := 1
+test test-faults test-gpu golden: export WANDB_MODE := offline
 
 test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no GPU; under five minutes on two cores)
 	@$(VLLM)
@@ -40,6 +40,9 @@ test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no 
 
 test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is lost (under 20 minutes on two cores)
 	$(PY) -m pytest -n $(WORKERS) -m faults
+
+test-gpu: $(READY)  ## Hold a GPU's sharded policy, attention and sampler against the CPU (minutes; skips without one)
+	$(PY) -m pytest -m gpu tests/gpu
 
 audit: $(READY)  ## Compare the locked packages with the known vulnerabilities (needs the network)
 	@$(PY) requirements/audit.py
