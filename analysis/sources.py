@@ -71,7 +71,23 @@ def read(source: str) -> list[Record]:
             records = join(list(read_offline(folder)))
     if not records:
         raise ValueError(f"runs={source} holds no run: train first, or name the runs' folder")
-    return records
+    return [_plain_record(record) for record in records]
+
+
+def _plain_record(record: Record) -> Record:
+    values = {name: _plain(value) for name, value in vars(record).items()}
+    return Record(**values)
+
+
+def _plain(value: Any) -> Any:
+    """The same with what a terminal or an editor would obey in its texts spelled out."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
 
 
 def read_folders(folder: Path) -> Iterator[Record]:

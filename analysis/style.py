@@ -32,6 +32,7 @@ RC: dict[str, Any] = {
     "lines.markersize": 5,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
+    "text.parse_math": False,  # a $ in a name is a $
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "twogrpo",
 }

@@ -81,11 +81,8 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def _write(row: dict[str, Any]) -> None:
-    try:
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair: keep it escaped
-        line = json.dumps(row).encode("ascii")
-    sys.stdout.buffer.write(line + b"\n")
+    # In ASCII: an answer may hold half a surrogate pair, or what a terminal would obey.
+    sys.stdout.buffer.write(json.dumps(row).encode("ascii") + b"\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_checks import REMEDY
-from twogrpo import assemble, tracking
+from twogrpo import assemble, tracking, train
 from twogrpo.config import ConfigError
 from twogrpo.tracking import RunRecord
 
@@ -76,6 +76,13 @@ def without_tokenizer(folder: Path) -> None:
         path.unlink()
 
 
+def without_end_token(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config["eos_token"] = None
+    path.write_text(json.dumps(config))
+
+
 def without_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
@@ -90,8 +97,8 @@ def with_its_own_code(folder: Path) -> None:
 
 
 HARMS: list[Callable[[Path], None]] = [
-    without_weights, pickled_weights, cut_weights, without_tokenizer, without_config,
-    with_its_own_code,
+    without_weights, pickled_weights, cut_weights, without_tokenizer, without_end_token,
+    without_config, with_its_own_code,
 ]  # fmt: skip
 
 
@@ -107,6 +114,17 @@ def test_a_model_s_folder_that_cannot_be_used(harm, make_config, model_folder, t
     assert REMEDY.search(str(refusal.value))
     assert sorted(path.name for path in folder.iterdir()) == before, "something of it ran"
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_without_a_pad_token_will_do(make_run, model_folder, tmp_path):
+    """Packed sequences have no padding, and the sampler's is masked."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["pad_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    row = train.train_one_generation(make_run(f"model.path={folder}"), 0)
+    assert row["policy/gradient_norm"] > 0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ RS = "algorithm=two_grpo_rs"
 WRONG_VALUES = [
     ("algorithm.group_size=1", "1"),
     ("algorithm.group_size=0", "0"),
+    ("algorithm.group_size=-2", "-2"),
     ("algorithm.advantage=grpo", "grpo"),
     ("algorithm.surrogate=ppo", "ppo"),
     # DPO is three choices together: the surrogate of GRPO stays beside this one.
@@ -41,9 +42,11 @@ WRONG_VALUES = [
     ("training.epochs=0", "0"),
     ("training.prompts_per_generation=0", "0"),
     ("training.prompts_per_minibatch=3", "3"),  # 16 prompts a generation
+    ("training.prompts_per_minibatch=32", "32"),  # more than a generation
     ("algorithm=two_grpo training.prompts_per_minibatch=3", "3"),
     ("training.prompts_per_generation=1000 training.prompts_per_minibatch=8", "1000"),
     ("training.learning_rate=0", "0.0"),
+    ("training.learning_rate=-1e-6", "-1e-06"),
     ("training.learning_rate=nan", "nan"),
     ("training.warmup_updates=-1", "-1"),
     ("training.adam_beta1=1", "1.0"),
@@ -68,6 +71,8 @@ WRONG_VALUES = [
     ("evaluation.temperature=-1", "-1.0"),
     ("evaluation.top_p=1.1", "1.1"),
     ("evaluation.top_k=-5", "-5"),
+    ("evaluation.benchmarks=[../up]", "../up"),
+    ("evaluation.benchmarks=['=1+1']", "=1+1"),
     ("evaluation.num_samples=0", "0"),
     ("evaluation.problems_per_benchmark=0", "0"),
     ("evaluation.seed=-1", "-1"),
@@ -129,6 +134,11 @@ def test_a_wrong_type_an_unknown_or_a_missing_key_is_named(typed, value, small):
     [
         ("model.path=no/such/folder", "no/such/folder"),
         ("model.prompt_template=banana", "banana"),
+        ("model.prompt_template=chat", "chat"),  # the tokenizer has no chat template
+        # Beside a prompt of 11 tokens, in a context of 64.
+        ("hardware.tokens_per_microbatch=200 dataset.max_response_tokens=60", "64"),
+        ("evaluation.max_response_tokens=60", "64"),
+        ("dataset.max_prompt_tokens=2", "2"),  # every prompt is longer
         ("dataset.name=banana", "banana"),
         ("dataset.num_prompts=10000000", "10000000"),
         ("reward.name=banana", "banana"),
@@ -147,9 +157,22 @@ def test_what_only_assembling_finds_is_refused_before_anything_is_written(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refusal:
-        assemble.assemble(make_config(typed))
+        assemble.assemble(make_config(*typed.split()))
     assert_one_line(str(refusal.value), typed, value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["dtype", "sampler_dtype"])
+def test_a_gpu_that_computes_no_bfloat16_is_not_given_any(key, make_config, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    common = ["hardware.device=cuda", "hardware.dtype=float32", "hardware.sampler_dtype=float32"]
+    check(make_config(*common))
+    typed = f"hardware.{key}=bfloat16"
+    with pytest.raises(ConfigError) as refusal:
+        check(make_config(*common, typed))
+    assert_one_line(str(refusal.value), typed, "bfloat16")
 
 
 def test_the_remedy_for_a_minibatch_that_does_not_divide_is_the_nearest_that_does(make_config):

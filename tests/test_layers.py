@@ -15,6 +15,7 @@ FLOORS = {
     "twogrpo.checks": 1,
     "twogrpo.clock": 1,
     "twogrpo.faults": 1,
+    "twogrpo.plain_text": 1,
     "twogrpo.progress": 1,
     "twogrpo.records": 1,
     "twogrpo.tracking": 1,

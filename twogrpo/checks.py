@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection
 
 import torch
@@ -121,6 +122,12 @@ def check_evaluation(evaluation: Evaluation) -> None:
         at_least("evaluation.problems_per_benchmark", evaluation.problems_per_benchmark, 1)
     if not evaluation.benchmarks:
         raise ConfigError("evaluation.benchmarks=[] evaluates nothing: give one or more")
+    for name in evaluation.benchmarks:
+        # It becomes a part of metric and file names.
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ConfigError(
+                f"evaluation.benchmarks={name} is no name: use letters, digits, ., - and _"
+            )
     at_least("evaluation.num_samples", evaluation.num_samples, 1)
     at_least("evaluation.seed", evaluation.seed, 0)
     at_least("evaluation.max_prompt_tokens", evaluation.max_prompt_tokens, 1)

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config import ConfigError, one_line
 from twogrpo.faults import DISK_IS_FULL, EXIT_DISK, Fault
+from twogrpo.plain_text import plain
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 EXIT_UNEXPECTED = 1
@@ -56,13 +57,14 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             else:
                 function(cfg)
         except ConfigError as error:
-            _fail(str(error), EXIT_USAGE)
+            _fail(plain(str(error)), EXIT_USAGE)
         except OmegaConfBaseException as error:
             _fail(one_line(error), EXIT_USAGE)
         except Fault as fault:
             if fault.exit_code == EXIT_UNEXPECTED:
                 traceback.print_exception(fault)
-            _fail("\n".join([str(fault), *getattr(fault, "__notes__", [])]), fault.exit_code)
+            lines = [str(fault), *getattr(fault, "__notes__", [])]
+            _fail("\n".join(map(plain, lines)), fault.exit_code)
         except OSError as error:
             if error.errno not in DISK_IS_FULL:
                 raise

@@ -10,6 +10,7 @@
     1    anything else, with a trace
 
 After 75, 130, 143 and a kill the same command continues the run, with the same numbers.
+torchrun says 1 for whatever its ranks said.
 """
 
 from __future__ import annotations

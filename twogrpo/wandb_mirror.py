@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config import Config, EvaluateConfig
+from twogrpo.plain_text import plain
 
 # How long W&B may keep a run waiting, at its start and at its end.
 WAIT_SECONDS = 30
@@ -84,7 +85,7 @@ class Mirror:
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 - W&B's errors have no common name
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = plain(" ".join(f"{type(error).__name__}: {error}".split())[:200])
             self._lose(reason, will_try_offline=arguments == ("online",))
             return False
         return True

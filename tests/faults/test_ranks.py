@@ -1,4 +1,6 @@
-"""A run on two ranks: one dies and all end, leaving nothing; one rank goes on, and two again."""
+"""A run on two ranks: one dies and all end, leaving nothing; one rank goes on, and two again.
+torchrun is told to end: all ranks end their phase and save it together.
+"""
 
 import json
 import os
@@ -97,5 +99,28 @@ def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
     assert len(list(last.glob("shard-*"))) == 1
     with launched(folder, 2) as process:  # and two again, to the end
         assert process.wait(300) == 0, folder.with_name("log").read_text()
+    assert [row["step"] for row in read_rows(folder)] == list(range(17))
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
+    folder, rare = tmp_path / "run", "training.checkpoint_every=100"  # SIGTERM's is the only one
+    with launched(folder, 2, rare) as process:
+        wait_for_rows(folder, 3, process)
+        start = time.monotonic()
+        process.terminate()
+        # Its own code, with a trace of its own; the record says what became of the run.
+        assert process.wait(60) == 1
+        assert time.monotonic() - start < 30, "torchrun kills after 30 s"
+        assert ranks_of(folder) == []
+    words = folder.with_name("log").read_text()
+    assert words.count("ended by SIGTERM: the same command continues") == 2
+    [saved] = (folder / "checkpoints").iterdir()
+    assert len(list(saved.glob("shard-*"))) == 2
+    assert [row["step"] for row in read_rows(folder)] == list(range(int(saved.name)))
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    with launched(folder, 2, rare) as process:
+        assert process.wait(300) == 0, folder.with_name("log").read_text()
+    assert f"continues at generation {int(saved.name)}" in folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"

@@ -16,6 +16,7 @@ from twogrpo.data.pictures import Pictures
 from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
 from twogrpo.data.templates import render
+from twogrpo.plain_text import plain
 from twogrpo.records import Prompt
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -281,8 +282,11 @@ def _prompts(
             unusable.append(f"{problem.problem_id}: {error}")
     _tell_dropped(len(unusable), len(problems), f"cannot be shown ({', '.join(unusable[:1])})")
     kept = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
+    if prompts and not kept:
+        shortest = min(len(prompt.token_ids) for prompt in prompts)
+        raise ConfigError(f"{key}={limit}: every prompt is longer, use {shortest} or more")
     if not kept:
-        raise ConfigError(f"{key}={limit}: every prompt is longer, raise it")
+        raise ConfigError(f"no problem can be shown ({', '.join(unusable[:1])}): give others")
     num_longer = len(prompts) - len(kept)
     _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
     if template == "plain":
@@ -308,7 +312,7 @@ def _prompt(
 
 def _tell_dropped(count: int, total: int, why: str) -> None:
     if count:
-        sys.stderr.write(f"{count} of {total} prompts {why}: dropped\n")
+        sys.stderr.write(f"{count} of {total} prompts {plain(why)}: dropped\n")
 
 
 def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:

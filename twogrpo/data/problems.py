@@ -89,13 +89,13 @@ def to_problem(row: Row) -> Problem:
     """One row in the schema of this house; without an id it is named by its content.
 
     Raises:
-        ValueError: no known layout has these columns, or one holds another type than text.
+        ValueError: no known layout has these columns, or one holds what is no text.
     """
     text = _text(_question(row))
     answer = _text(_answer(row))
     images = tuple(_image_bytes(image) for image in row.get("images") or ())
     name = row.get("id", row.get("unique_id", row.get("problem_id")))
-    problem_id = str(name) if name is not None else content_id(text, images)
+    problem_id = content_id(text, images) if name is None else _encodable(str(name))
     return Problem(problem_id, text, answer, images)
 
 
@@ -173,7 +173,13 @@ def _text(value: Any) -> str:
         value = str(value)
     if not isinstance(value, str):
         raise ValueError(f"text was expected, not {type(value).__name__}")
-    return value.strip()
+    return _encodable(value).strip()
+
+
+def _encodable(text: str) -> str:
+    """Raises UnicodeEncodeError, a ValueError: JSON can spell half a surrogate pair."""
+    text.encode()
+    return text
 
 
 def _image_bytes(image: Any) -> bytes:

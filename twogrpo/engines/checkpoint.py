@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from twogrpo.engines import manifest
 from twogrpo.engines.ranks import ALONE, Ranks
 from twogrpo.faults import DISK_IS_FULL, CheckpointFault
+from twogrpo.plain_text import plain
 
 STATE = "state.json"
 # A shard is held in memory a second time while it is written.
@@ -94,7 +95,7 @@ def load_latest(
             return state
         damaged.append(checkpoint)
         if ranks.is_first:
-            sys.stderr.write(f"WARNING: {checkpoint} is damaged: {'; '.join(reasons)}\n")
+            sys.stderr.write(f"WARNING: {checkpoint} is damaged: {plain('; '.join(reasons))}\n")
     if damaged:
         raise CheckpointFault(
             f"{folder} holds {len(damaged)} checkpoints and none is whole: restore one from a "

@@ -1,0 +1,20 @@
+"""Text that a model or a data set might hold to harm who reads it, and what harmless output is."""
+
+CLEARS_THE_SCREEN = "\x1b[2J\x1b[H"
+LINK = "\x1b]8;;https://example.org\x1b\\click\x1b]8;;\x1b\\"
+CLIPBOARD = "\x1b]52;c;cm0gLXJm\x07"
+EIGHT_BIT = "\x9b2J\x9d52;c;cm0\x9c"  # the same as single characters of C1
+FORGED_LINE = "\r\nWARNING: all is well\r"
+BIDI = "\u202egnp.\u2066\u200f"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>&lt;|`"
+FORMULAS = ["=cmd|'/C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1"]
+
+ALL = [
+    CLEARS_THE_SCREEN, LINK, CLIPBOARD, EIGHT_BIT, FORGED_LINE, BIDI, "\0", "\x07", "\b\x7f",
+    "\u2028", MARKUP, *FORMULAS,
+]  # fmt: skip
+
+
+def is_harmless(shown: str) -> bool:
+    """Lines of which a terminal obeys nothing."""
+    return all(line.isprintable() for line in shown.split("\n"))
