@@ -7,7 +7,8 @@ import hydra
 from omegaconf import DictConfig
 
 from twogrpo import cli
-from twogrpo.config import PrepareDataConfig, parse
+from twogrpo.config import parse
+from twogrpo.script_configs import PrepareDataConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_data")

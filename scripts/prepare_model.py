@@ -4,7 +4,8 @@ import hydra
 from omegaconf import DictConfig
 
 from twogrpo import cli
-from twogrpo.config import PrepareModelConfig, parse
+from twogrpo.config import parse
+from twogrpo.script_configs import PrepareModelConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_model")

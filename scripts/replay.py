@@ -7,7 +7,8 @@ import hydra
 from omegaconf import DictConfig
 
 from twogrpo import cli
-from twogrpo.config import ReplayConfig, parse
+from twogrpo.config import parse
+from twogrpo.script_configs import ReplayConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="replay")

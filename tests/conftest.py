@@ -21,7 +21,7 @@ from twogrpo import assemble, tracking
 from twogrpo.config import Config, parse
 from twogrpo.data import tiny_tokenizer
 from twogrpo.records import Verdict
-from twogrpo.train import Run
+from twogrpo.run import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"

@@ -9,8 +9,9 @@ import torch
 
 from tests.test_train import BRIEF
 from twogrpo import bad_batch, replay, train
-from twogrpo.config import ConfigError, ReplayConfig
+from twogrpo.config import ConfigError
 from twogrpo.faults import NotFiniteFault
+from twogrpo.script_configs import ReplayConfig
 from twogrpo.tracking import read_rows
 
 ARM = ["algorithm=two_grpo", *BRIEF]

@@ -12,15 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from tests.conftest import CONF, compose_config
 from twogrpo import checks, reproduce, warm_start
 from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.config import (
-    Config,
+from twogrpo.config import Config, parse
+from twogrpo.preflight.overview import PreflightConfig
+from twogrpo.script_configs import (
     EvaluateConfig,
     PrepareDataConfig,
     PrepareModelConfig,
     ReplayConfig,
-    parse,
 )
-from twogrpo.preflight.overview import PreflightConfig
 
 # The schema of every script's configuration, and what its user must type beside it.
 SCHEMAS = {
@@ -230,5 +229,6 @@ def test_evaluation_samples_as_the_paper_does():
 
 def test_each_value_stands_in_one_place_only():
     """Tracking's options may repeat; elsewhere no default hides in the schema."""
-    source = (CONF.parent / "twogrpo/config.py").read_text()
-    assert not re.search(r"^    \w+: [^=\n(]+ = ", source, flags=re.MULTILINE)
+    for name in ("config", "script_configs"):
+        source = (CONF.parent / f"twogrpo/{name}.py").read_text()
+        assert not re.search(r"^    \w+: [^=\n(]+ = ", source, flags=re.MULTILINE)

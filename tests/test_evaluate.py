@@ -10,11 +10,12 @@ import pytest
 from tests.conftest import EvenSum, compose_config
 from twogrpo import evaluate_checkpoint as module
 from twogrpo import tracking
-from twogrpo.config import ConfigError, EvaluateConfig, parse
+from twogrpo.config import ConfigError, parse
 from twogrpo.evaluate import Exam
 from twogrpo.evaluate_checkpoint import evaluate_checkpoint
 from twogrpo.evaluation_card import curve, powers_of_two, write_card
 from twogrpo.evaluation_samples import SampleStore
+from twogrpo.script_configs import EvaluateConfig
 from twogrpo.train import train
 
 

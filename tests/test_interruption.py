@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.test_train import ARMS, assert_bit_for_bit, outcome
-from twogrpo import train
+from twogrpo import resuming, train
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_run_interrupted_again_and_again_ends_as_the_uninterrupted_one(
     expected = uninterrupted(arm, every)
     for place, generation in zip((*PLACES, PLACES[0]), (0, 2, 3, 5), strict=True):
         run = make_run(*ARMS[arm], every)
-        first = train.resume(run)
+        first = resuming.resume(run)
         assert first <= generation
         # The counting of updates begins anew in this process.
         at = generation - first if place == "amid the updates" else generation
@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_a_state_that_continues(make_run, uninterrupted, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train.train(run)
     resumed = make_run(*ARMS["two_grpo_rs"])
-    assert train.resume(resumed) == 3
+    assert resuming.resume(resumed) == 3
     train.train(resumed)
     assert_bit_for_bit(outcome(tmp_path / "run"), expected)
 
@@ -118,9 +118,9 @@ def test_surplus_crosses_an_interruption(make_run):
     while not run.resampling.surplus:
         train.train_one_generation(run, generation)
         generation += 1
-    train.save_checkpoint(run, train.loop_state(run, generation))
+    resuming.save_checkpoint(run, resuming.loop_state(run, generation))
     resumed = make_run(*ARMS["two_grpo_rs"])
-    assert train.resume(resumed) == generation
+    assert resuming.resume(resumed) == generation
     assert resumed.resampling == run.resampling
     assert resumed.counters == run.counters
     assert resumed.stream.position == run.stream.position

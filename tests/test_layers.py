@@ -18,6 +18,7 @@ FLOORS = {
     "twogrpo.plain_text": 1,
     "twogrpo.progress": 1,
     "twogrpo.records": 1,
+    "twogrpo.script_configs": 1,
     "twogrpo.tracking": 1,
     "twogrpo.wandb_mirror": 1,
     "twogrpo.data": 2,

@@ -17,7 +17,7 @@ from tests import tiny_vision
 from tests.conftest import EvenSum, compose_config
 from tests.tiny_vision import picture
 from twogrpo import assemble, tracking
-from twogrpo.config import Config, ConfigError, EvaluateConfig, PrepareDataConfig, parse
+from twogrpo.config import Config, ConfigError, parse
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.data.datasets import training_prompts
 from twogrpo.data.pictures import open_picture
@@ -25,9 +25,11 @@ from twogrpo.data.prompt_set import prepare_data
 from twogrpo.engines import build
 from twogrpo.evaluate_checkpoint import evaluate_checkpoint
 from twogrpo.records import Group, Sequence
+from twogrpo.run import Run
 from twogrpo.sampling import sample_groups
+from twogrpo.script_configs import EvaluateConfig, PrepareDataConfig
 from twogrpo.tracking import read_rows
-from twogrpo.train import Run, train
+from twogrpo.train import train
 
 COLOURS = ["red", "green", "blue", "black"]
 # As published: pictures as structs of bytes and path, the mark in the text where each stands.

@@ -29,8 +29,8 @@ from twogrpo.resampling import (
     SamePromptResampling,
 )
 from twogrpo.rewards.build import build_checked_reward, isolation
+from twogrpo.run import Run
 from twogrpo.tracking import FollowedRecord, RunRecord
-from twogrpo.train import Run
 
 
 def assemble(config: Config) -> Run:

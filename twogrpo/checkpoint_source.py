@@ -14,10 +14,11 @@ from typing import Any
 
 from torch import Tensor
 
-from twogrpo.config import ConfigError, EvaluateConfig, Origin, TrainedOn
+from twogrpo.config import ConfigError
 from twogrpo.engines import checkpoint as checkpoints
 from twogrpo.engines import hub
 from twogrpo.engines.build import ROOT
+from twogrpo.script_configs import EvaluateConfig, Origin, TrainedOn
 
 
 @dataclass(frozen=True)

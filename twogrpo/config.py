@@ -242,75 +242,7 @@ class Config:
         Two runs with the same identity and the same code are the same run; where its record lies,
         how it is tracked and saved, and the hardware knobs but the dtype, are left out.
         """
-        return _identity(asdict(self))
-
-
-@dataclass
-class Origin:
-    """The algorithm that trained an evaluated checkpoint; "base" with groups of 0 for none."""
-
-    name: str
-    group_size: int
-
-
-@dataclass
-class TrainedOn:
-    """The prompts that an evaluated checkpoint was trained on; 0 of them for a start model."""
-
-    name: str
-    num_prompts: int
-
-
-@dataclass
-class EvaluateConfig:
-    """An evaluation of a checkpoint; `algorithm`, `dataset` and `seed` are its training's."""
-
-    checkpoint: str
-    contamination: str | None
-    algorithm: Origin
-    model: Model
-    dataset: TrainedOn
-    reward: Reward
-    rollout: Rollout
-    hardware: Hardware
-    evaluation: Evaluation
-    tracking: Tracking
-    seed: int
-    step: int
-    weights_sha256: str
-    run_name: str
-    output_dir: str
-    resume: str
-
-    def identity(self) -> str:
-        """Hash of the weights, wherever they lie, and of all that can change a number."""
-        values = asdict(self)
-        del values["checkpoint"], values["contamination"], values["model"]["path"]
-        return _identity(values)
-
-
-@dataclass
-class PrepareModelConfig:
-    """Which model to fetch or convert."""
-
-    model: Model
-
-
-@dataclass
-class ReplayConfig:
-    """Which step that was not finite to take apart, and on what."""
-
-    batch: str
-    hardware: Hardware
-
-
-@dataclass
-class PrepareDataConfig:
-    """Which training set to prepare, against which benchmarks."""
-
-    dataset: Dataset
-    evaluation: Evaluation
-    output_dir: str
+        return identity_of(asdict(self))
 
 
 def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -329,7 +261,8 @@ def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _identity(values: dict[str, Any]) -> str:
+def identity_of(values: dict[str, Any]) -> str:
+    """Hash of the identifying values."""
     content = json.dumps(identifying(values), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

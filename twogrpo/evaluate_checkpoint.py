@@ -11,7 +11,7 @@ import torch
 from twogrpo import checkpoint_source, metrics
 from twogrpo.checkpoint_source import Source
 from twogrpo.checks import check_evaluation, check_hardware, one_of
-from twogrpo.config import ConfigError, EvaluateConfig
+from twogrpo.config import ConfigError
 from twogrpo.data import contamination
 from twogrpo.data.datasets import benchmark_prompts
 from twogrpo.data.pictures import Pictures
@@ -22,6 +22,7 @@ from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
 from twogrpo.rewards.build import build_reward, isolation
+from twogrpo.script_configs import EvaluateConfig
 from twogrpo.tracking import RunRecord, is_finished, read_rows
 
 

@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 
 from twogrpo import bad_batch, records
 from twogrpo.checks import check_hardware
-from twogrpo.config import Config, ReplayConfig, parse
+from twogrpo.config import Config, parse
 from twogrpo.core.surrogates import truncated_importance_weights
 from twogrpo.engines import build
 from twogrpo.engines.policy import TransformersPolicy
 from twogrpo.engines.ranks import ALONE
+from twogrpo.script_configs import ReplayConfig
 
 
 @dataclass(frozen=True)

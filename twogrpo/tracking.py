@@ -28,7 +28,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config import Config, ConfigError, EvaluateConfig, identifying
+from twogrpo.config import Config, ConfigError, identifying
+from twogrpo.script_configs import EvaluateConfig
 from twogrpo.wandb_mirror import Mirror
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,67 +1,38 @@
-"""The training loop, as in the paper's algorithm box, with its resuming and its end."""
+"""The training loop, as in the paper's algorithm box, and its end."""
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from twogrpo import bad_batch, metrics, rollout_log
+from twogrpo import bad_batch, metrics, records, rollout_log
 from twogrpo.batches import minibatches
-from twogrpo.clock import Clock
-from twogrpo.config import Config
 from twogrpo.data import contamination
-from twogrpo.data.datasets import PromptStream, dataset_file
+from twogrpo.data.sources import dataset_file
 from twogrpo.engines import checkpoint, ranks
 from twogrpo.engines.policy import NonFiniteError
-from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling, UpdateMetrics
-from twogrpo.engines.ranks import Ranks, in_turn
-from twogrpo.engines.scoring import ScoringModel
-from twogrpo.evaluate import Exam, evaluate, evaluate_benchmarks, num_missing
+from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.evaluation_card import write_card
-from twogrpo.evaluation_samples import SampleStore
+from twogrpo.exams import evaluate_at_end, validate
 from twogrpo.faults import NotFiniteFault, Preempted
 from twogrpo.mismatch import mismatch_row, prove_sync
 from twogrpo.planning import batch_table
-from twogrpo.preemption import Notice
 from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
-from twogrpo.records import Group, Prompt
-from twogrpo.resampling import Counters, Resampling, redrawn
-from twogrpo.rewards.protocol import Reward
+from twogrpo.records import Group
+from twogrpo.resampling import redrawn
+from twogrpo.resuming import (
+    how_to_go_on,
+    is_checkpoint_due,
+    loop_state,
+    resume,
+    save_checkpoint,
+)
+from twogrpo.run import Run
 from twogrpo.sampling import sample_groups, score
-from twogrpo.tracking import RunRecord
 from twogrpo.twins import cosine_row
-
-
-@dataclass
-class Run:
-    """Everything that takes part in a run; `twogrpo.assemble` builds it."""
-
-    config: Config
-    record: RunRecord
-    stream: PromptStream
-    rollout: RolloutEngine
-    reward: Reward
-    policy: Policy
-    start_policy: ScoringModel | None
-    resampling: Resampling
-    counters: Counters
-    sampling: Sampling
-    test_sampling: Sampling
-    validation: Sequence[Prompt]
-    benchmarks: dict[str, list[Prompt]]
-    canary: Sequence[Prompt]
-    ranks: Ranks
-    clock: Clock
-    notice: Notice = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.notice = Notice(self.ranks)
 
 
 def train(run: Run) -> None:
@@ -150,16 +121,11 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
         row |= mismatch_row(policy, drawn, config)
         row |= cosine_row(groups, policy, run.start_policy, config, generation=generation)
     run.notice.check()
+    updates, trained_on = list[UpdateMetrics](), list[Sequence[records.Sequence]]()
     with clock.phase("update"):
-        updates = []
-        for k, batch in enumerate(batches):  # 5
-            # DPO's advantages hang on the policy of this very update; others stay as they are.
-            batches[k] = reweigh(
-                batch, policy, run.start_policy, beta=config.algorithm.preference_beta
-            )
-            first, end = k * config.prompts_per_minibatch, (k + 1) * config.prompts_per_minibatch
-            step = bad_batch.Step(generation, k, groups[first:end], batches[k])
+        for step in optimiser_steps(run, generation, groups, batches):  # 5
             updates.append(update(run, step))  # 6  surrogate, Adam
+            trained_on.append(step.sequences)
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
         row |= prove_sync(run.rollout, policy, run.canary, run.sampling, config)
@@ -167,7 +133,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     run.counters.trained_on += sum(update.num_sequences for update in updates)
     with clock.phase("measure"):
         row |= metrics.sampling_row(drawn)
-        row |= metrics.update_row(batches, updates) | metrics.counters_row(run.counters)
+        row |= metrics.update_row(trained_on, updates) | metrics.counters_row(run.counters)
         row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
     if config.tracking.save_rollouts and run.ranks.is_first:
         rollout_log.append(run.record.folder, generation, drawn)
@@ -175,32 +141,16 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
     return row | metrics.speed_row(row)
 
 
-def validate(run: Run, generation: int) -> dict[str, Any]:
-    """Mean accuracy on the validation split, at the generations that ask for it."""
-    every = run.config.evaluation.validation_every
-    is_last = generation + 1 == run.config.num_generations
-    if not every or not (generation % every == 0 or is_last):
-        return {}
-    exam = build_exam(run, num_samples=run.config.evaluation.validation_samples)
-    result = evaluate(run.validation, exam)
-    return {"validation/mean": result.mean, "seconds/validate": result.seconds}
-
-
-def resume(run: Run) -> int:
-    """Loads the newest checkpoint that is whole, if any; the generation to go on with."""
-    tensors = run.policy.state()
-    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
-    if state is None:
-        run.record.rewind(0)
-        return 0
-    run.policy.load_state(tensors, state["num_updates"])
-    run.rollout.load(run.policy.weights())
-    run.stream.position = state["stream_position"]
-    run.counters = Counters(**state["counters"])
-    run.resampling.load_state(state["resampling"])
-    generation: int = state["generation"]
-    run.record.rewind(generation)
-    return generation
+def optimiser_steps(
+    run: Run, generation: int, groups: Sequence[Group], batches: Sequence[list[records.Sequence]]
+) -> Iterator[bad_batch.Step]:
+    """The mini-batches, each made when it is due: DPO's advantages hang on the policy of the very
+    update, all others stay as they are.
+    """
+    size, beta = run.config.prompts_per_minibatch, run.config.algorithm.preference_beta
+    for k, batch in enumerate(batches):
+        sequences = reweigh(batch, run.policy, run.start_policy, beta=beta)
+        yield bad_batch.Step(generation, k, groups[k * size : (k + 1) * size], sequences)
 
 
 def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
@@ -221,47 +171,6 @@ def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
         ) from error
 
 
-def how_to_go_on(run: Run, generation: int) -> str:
-    """For the end of a trace: where it was, where it continues and how."""
-    ranks_here = os.environ.get("LOCAL_WORLD_SIZE")
-    launcher = f"torchrun --nproc-per-node {ranks_here}" if run.ranks.is_sharded else "python"
-    saved = checkpoint.newest(run.record.folder / "checkpoints")
-    return (
-        f"At generation {generation} of {run.config.run_name}. Last checkpoint: "
-        f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
-    )
-
-
-def is_checkpoint_due(config: Config, generation: int) -> bool:
-    """Every so many generations, and after the last."""
-    return generation % config.training.checkpoint_every == 0 or (
-        generation == config.num_generations
-    )
-
-
-def loop_state(run: Run, generation: int) -> dict[str, Any]:
-    """All that a checkpoint holds beside the policy, after so many generations."""
-    return {
-        "generation": generation,
-        "num_updates": run.policy.num_updates,
-        "stream_position": run.stream.position,
-        "counters": asdict(run.counters),
-        "resampling": run.resampling.state(),
-    }
-
-
-def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
-    """The policy as it is, with that state of the loop."""
-    checkpoint.save(
-        run.record.folder / "checkpoints",
-        generation=state["generation"],
-        tensors=run.policy.state(),
-        state=state,
-        kept=run.config.training.checkpoints_kept,
-        ranks=run.ranks,
-    )
-
-
 def finish(run: Run) -> None:
     """Exports the policy, evaluates it and closes the record."""
     config = run.config
@@ -275,34 +184,3 @@ def finish(run: Run) -> None:
         file = dataset_file(config.dataset)
         write_card(run.record.folder, contamination.known(file.parent) if file else None)
     run.record.finish(metrics.summary(run.record.rows()))
-
-
-def evaluate_at_end(run: Run) -> dict[str, Any]:
-    """The row of all benchmarks; continues where an interrupted evaluation left off."""
-    exam = build_exam(run, num_samples=run.config.evaluation.num_samples)
-    exam = replace(exam, before_each_chunk=run.notice.check)
-    folder, key = run.record.folder / "evaluation", run.record.about["run_id"]
-    store = in_turn(run.ranks, lambda: SampleStore(folder, key, is_writer=run.ranks.is_first))
-    total = sum(len(prompts) for prompts in run.benchmarks.values())
-    with Progress(
-        f"{run.config.run_name} evaluation",
-        total=total,
-        done=total - num_missing(run.benchmarks, store),
-        every_seconds=run.config.tracking.progress_every_seconds,
-        is_shown=run.ranks.is_first,
-    ) as progress:
-        return evaluate_benchmarks(run.benchmarks, exam, store, progress)
-
-
-def build_exam(run: Run, *, num_samples: int) -> Exam:
-    """The evaluation of the policy as the rollout engine holds it."""
-    return Exam(
-        rollout=run.rollout,
-        reward=run.reward,
-        sampling=run.test_sampling,
-        num_samples=num_samples,
-        seed=run.config.evaluation.seed,
-        rollouts_per_chunk=run.config.hardware.rollouts_per_call
-        * max(1, run.ranks.size // run.config.hardware.tensor_parallel_size),
-        keep_text=run.config.evaluation.keep_text,
-    )

@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config import Config, EvaluateConfig
+from twogrpo.config import Config
 from twogrpo.plain_text import plain
+from twogrpo.script_configs import EvaluateConfig
 
 # How long W&B may keep a run waiting, at its start and at its end.
 WAIT_SECONDS = 30

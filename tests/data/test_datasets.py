@@ -11,15 +11,10 @@ from tests import tiny_vision
 from tests.conftest import compose_config
 from tests.tiny_vision import picture
 from twogrpo.config import Config, ConfigError, parse
-from twogrpo.data.datasets import (
-    benchmark_prompts,
-    prepared_dataset,
-    training_problems,
-    training_prompts,
-    validation_prompts,
-)
+from twogrpo.data.datasets import benchmark_prompts, training_prompts, validation_prompts
 from twogrpo.data.pictures import Pictures
 from twogrpo.data.problems import content_id
+from twogrpo.data.sources import prepared_dataset, training_problems
 
 
 @pytest.fixture

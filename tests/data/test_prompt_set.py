@@ -5,10 +5,11 @@ import json
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config import ConfigError, PrepareDataConfig, parse
+from twogrpo.config import ConfigError, parse
 from twogrpo.data.contamination import known
-from twogrpo.data.datasets import prepared_dataset
 from twogrpo.data.prompt_set import prepare_data
+from twogrpo.data.sources import prepared_dataset
+from twogrpo.script_configs import PrepareDataConfig
 
 
 def config(tmp_path, *overrides):

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, compose_config, tiny_model
-from twogrpo.config import ConfigError, PrepareModelConfig, parse
+from twogrpo.config import ConfigError, parse
 from twogrpo.engines import prepare
 from twogrpo.engines.prepare import prepare_model, tensors_sha256
+from twogrpo.script_configs import PrepareModelConfig
 
 
 def model(name: str, *overrides: str):

@@ -17,7 +17,7 @@ from twogrpo.preflight.devices import Calibration, load_device
 from twogrpo.preflight.memory import BYTES, memory
 from twogrpo.preflight.plan import placement
 from twogrpo.records import Sequence
-from twogrpo.train import Run
+from twogrpo.run import Run
 
 TRIALS = 5
 LEAST_SECONDS = 1e-6  # an overhead is never nothing

@@ -15,7 +15,8 @@ from twogrpo.benchmark.settings import BenchmarkConfig, check_benchmark
 from twogrpo.benchmark.work import Watched, watch
 from twogrpo.engines import ranks
 from twogrpo.resampling import Counters
-from twogrpo.train import Run, train_one_generation
+from twogrpo.run import Run
+from twogrpo.train import train_one_generation
 
 
 @dataclass(frozen=True)

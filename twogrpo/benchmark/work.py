@@ -16,7 +16,7 @@ from twogrpo import records
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.ranked import RankedReward, RankedRollout
 from twogrpo.records import Verdict
-from twogrpo.train import Run
+from twogrpo.run import Run
 
 
 @dataclass

@@ -19,11 +19,12 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from twogrpo.config import ConfigError, Dataset, PrepareDataConfig
+from twogrpo.config import ConfigError, Dataset
 from twogrpo.data.contamination import overlap, report
-from twogrpo.data.datasets import benchmark_problems, dataset_file, prepared_dataset
 from twogrpo.data.preparation import Prepared
 from twogrpo.data.problems import Problem, content_id
+from twogrpo.data.sources import benchmark_problems, dataset_file, prepared_dataset
+from twogrpo.script_configs import PrepareDataConfig
 
 SCHEMA = pyarrow.schema(
     {

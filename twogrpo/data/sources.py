@@ -1,0 +1,163 @@
+"""From a configuration to problems: drawn by a generator, from a file, or from the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from twogrpo.config import ConfigError, Dataset, Evaluation, Hub
+from twogrpo.data import chain_arithmetic, digit_arithmetic
+from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
+from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Draws the validation problems, apart from the training's.
+VALIDATION_SEED = -1
+MOST_GENERATED = 100_000
+# The tasks that need no files; each has BENCHMARKS and problems(split, count, seed).
+GENERATORS = {"chain_arithmetic": chain_arithmetic, "digit_arithmetic": digit_arithmetic}
+
+
+def training_problems(dataset: Dataset) -> list[Problem]:
+    """`dataset.num_prompts` problems, drawn with `dataset.seed`.
+
+    Raises:
+        ConfigError: the source cannot be read, or has fewer usable problems.
+    """
+    if dataset.source == "generated":
+        task = _generator("dataset.name", dataset.name)
+        key = "dataset.num_prompts"
+        return _generated(task, "rl_pool", dataset.num_prompts, dataset.seed, key=key)
+    problems = prepared_dataset(dataset).problems
+    if len(problems) < dataset.num_prompts:
+        raise ConfigError(
+            f"dataset.num_prompts={dataset.num_prompts} but only {len(problems)} usable problems: "
+            f"use dataset.num_prompts={len(problems)} or fewer"
+        )
+    return draw(problems, dataset.num_prompts, dataset.seed)
+
+
+def validation_problems(dataset: Dataset, count: int) -> list[Problem]:
+    """`count` problems to choose settings on, none of which is trained on.
+
+    Raises:
+        ConfigError: training leaves fewer.
+    """
+    if dataset.source == "generated":
+        task = _generator("dataset.name", dataset.name)
+        return _generated(task, "validation", count, 0, key="evaluation.validation_problems")
+    problems = prepared_dataset(dataset).problems
+    left = sorted(problems, key=lambda p: draw_key(p, dataset.seed))[dataset.num_prompts :]
+    if len(left) < count:
+        raise ConfigError(
+            f"evaluation.validation_problems={count} but dataset.num_prompts={dataset.num_prompts} "
+            f"leaves {len(left)} of {len(problems)} problems over: lower dataset.num_prompts, or "
+            "use evaluation.validation_every=0"
+        )
+    return draw(left, count, VALIDATION_SEED)
+
+
+def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
+    """A benchmark's problems, repeats and all: it is what it is, and its size is known.
+
+    Raises:
+        ConfigError: the source cannot be read.
+    """
+    count = evaluation.problems_per_benchmark
+    if evaluation.source == "generated":
+        if count is None:
+            raise ConfigError(
+                "evaluation.problems_per_benchmark=null: a generated benchmark has no end, say 100"
+            )
+        task = _generator("evaluation.name", evaluation.name)
+        if benchmark not in task.BENCHMARKS:
+            raise ConfigError(
+                f"evaluation.benchmarks={benchmark} is no benchmark: "
+                f"use {', '.join(task.BENCHMARKS)}"
+            )
+        return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
+    path = _benchmark_file(evaluation.folder, benchmark)
+    origin, rows = _rows(
+        evaluation.source, path, evaluation.hub.get(benchmark), key="evaluation.folder"
+    )
+    return prepare(rows, origin=origin, drop=False).problems[:count]
+
+
+def prepared_dataset(dataset: Dataset) -> Prepared:
+    """All usable problems of a published dataset, with what was dropped.
+
+    Raises:
+        ConfigError: the source cannot be read, or lacks ids that `dataset.ids` names.
+    """
+    origin, rows = _rows(dataset.source, dataset_file(dataset), dataset.hub, key="dataset.path")
+    prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
+    if dataset.ids is None:
+        return prepared
+    wanted = read_ids(dataset.ids)
+    kept = [p for p in prepared.problems if content_id(p.text, p.images) in wanted]
+    if len(kept) < len(wanted):
+        raise ConfigError(
+            f"{origin} lacks {len(wanted) - len(kept)} of the {len(wanted)} problems of "
+            f"dataset.ids={dataset.ids}: give the whole data set, or dataset.ids=null"
+        )
+    chosen = {problem.problem_id for problem in kept}
+    others = [p.problem_id for p in prepared.problems if p.problem_id not in chosen]
+    return Prepared(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
+
+
+def dataset_file(dataset: Dataset) -> Path | None:
+    """The file of `dataset.path`, in a folder its prompt set; None where the hub is the source."""
+    if dataset.path is None or dataset.source == "hub":
+        return None
+    found = Path(dataset.path) if Path(dataset.path).exists() else ROOT / dataset.path
+    return found / "prompts.parquet" if found.is_dir() else found
+
+
+def read_ids(path: str) -> set[str]:
+    """The content ids of a file, one a line; from the repository's root if relative.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    try:
+        return set((ROOT / path).read_text().split())
+    except OSError as error:
+        raise ConfigError(f"dataset.ids={path} cannot be read ({error.strerror})") from error
+
+
+def _generator(key: str, name: str) -> ModuleType:
+    if name not in GENERATORS:
+        raise ConfigError(f"{key}={name} cannot be generated: use one of {', '.join(GENERATORS)}")
+    return GENERATORS[name]
+
+
+def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str) -> list[Problem]:
+    if count > MOST_GENERATED:
+        raise ConfigError(f"{key}={count} would take minutes to draw: use {MOST_GENERATED} or less")
+    try:
+        problems = task.problems(split, count, seed)
+    except ValueError as error:
+        raise ConfigError(f"{key}={count}: {error}") from error
+    return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
+
+
+def _rows(source: str, path: Path | None, hub: Hub | None, *, key: str):  # type: ignore[no-untyped-def]
+    """Where the rows come from, in words, and the rows."""
+    group = key.partition(".")[0]
+    if source not in ("auto", "hub", "path"):
+        raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")
+    if source == "path" or (source == "auto" and path is not None):
+        if path is None:
+            raise ConfigError(f"{group}.source=path but {key} is not set: {key}=…")
+        return str(path), from_path(path)
+    if hub is None:
+        raise ConfigError(f"{group}.source=hub but {group}.hub names no data set: set {key}=…")
+    return f"{hub.id} ({hub.split})", from_hub(hub)
+
+
+def _benchmark_file(folder: str | None, benchmark: str) -> Path | None:
+    if folder is None:
+        return None
+    base = Path(folder) if Path(folder).is_dir() else ROOT / folder
+    files = [base / f"{benchmark}{suffix}" for suffix in SUFFIXES]
+    return next((file for file in files if file.is_file()), files[0])
