@@ -1,0 +1,63 @@
+"""Peak memory and seconds of a pass over log-probabilities on a GPU, with logits in chunks.
+
+python -m benchmarks.gpu_logits
+
+The cases of benchmarks/logits_memory.py, in bfloat16 with the hidden size of a 1.5B model: one
+[tokens, 151,936] matrix in float32 has tokens × 0.61 MB, and at once there are several of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_models import QWEN_1_5B
+from benchmarks.gpu_update import seconds
+from benchmarks.logits_memory import CASES, VOCABULARY
+from twogrpo.benchmark import machine
+from twogrpo.core.logprobs import chunked_token_logps
+
+
+def measure(tokens: int, chunk: int, vocabulary: int, device: str) -> dict[str, Any]:
+    """Bytes beside what lay there before, and the median of three passes' seconds."""
+    hidden, head = (
+        torch.randn(rows, QWEN_1_5B.hidden, device=device).bfloat16().requires_grad_()
+        for rows in (tokens, vocabulary)
+    )
+    targets = torch.randint(vocabulary, (tokens,), device=device)
+
+    def work() -> None:
+        logps = chunked_token_logps(hidden, head, targets, temperature=1.0, chunk_tokens=chunk)
+        logps.sum().backward()
+        hidden.grad = head.grad = None
+
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    before = machine.memory_bytes(device)
+    case = {"tokens": tokens, "chunk": chunk, "logits_bytes": 4 * tokens * vocabulary}
+    try:
+        taken = sorted(seconds(work, 3, device))
+    except torch.OutOfMemoryError as error:
+        return case | {"error": str(error).partition(". ")[0]}
+    return case | {"seconds": taken[1], "bytes": machine.peak_memory_bytes(device) - before}
+
+
+def main() -> None:
+    """All cases as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="sizes for a CPU")
+    given = parser.parse_args()
+    # Also all 32,768 tokens at once: 19.9 GB a matrix, which a CPU's memory does not bear.
+    cases = ((64, 64), (64, 16)) if given.tiny else (*CASES, (32_768, 32_768))
+    vocabulary = 1000 if given.tiny else VOCABULARY
+    found = [measure(tokens, chunk, vocabulary, given.device) for tokens, chunk in cases]
+    print(json.dumps({"vocabulary": vocabulary, "hidden": QWEN_1_5B.hidden, "cases": found}))
+
+
+if __name__ == "__main__":
+    main()

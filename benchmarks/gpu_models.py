@@ -1,0 +1,57 @@
+"""What the GPU jobs work on: configurations as typed, and models of known sizes, random weights."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen2Config
+from transformers import Qwen2ForCausalLM as Qwen2
+
+from twogrpo.cli import CONF
+from twogrpo.config import Config, parse
+from twogrpo.preflight.architectures import PUBLISHED, Architecture
+
+QWEN_1_5B = PUBLISHED["qwen25_math_1_5b"]
+TINY = replace(
+    QWEN_1_5B, layers=2, hidden=64, heads=2, kv_heads=1, head_dim=32, intermediate=128,
+    vocabulary=512, positions=256,
+)  # fmt: skip
+HARDWARE = {"cuda": "hardware=one_gpu", "cpu": "hardware=cpu"}
+
+
+def configured(*overrides: str) -> Config:
+    """The configuration of `python scripts/train.py {overrides}`."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return parse(compose("train", overrides=list(overrides)), Config)
+
+
+def random_qwen2(sizes: Architecture, device: str) -> PreTrainedModel:
+    """Of these sizes, in float32: speed and memory do not ask what the weights are."""
+    config = Qwen2Config(
+        vocab_size=sizes.vocabulary,
+        hidden_size=sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.kv_heads,
+        head_dim=sizes.head_dim,
+        intermediate_size=sizes.intermediate,
+        max_position_embeddings=sizes.positions,
+        tie_word_embeddings=sizes.is_tied,
+    )
+    torch.manual_seed(0)
+    with torch.device(device):
+        return Qwen2(config)
+
+
+def with_weights(folder: Path, scratch: Path) -> Path:
+    """The model's folder, or, where it has no weights, a copy in `scratch` with random ones."""
+    if any(folder.glob("*.safetensors")):
+        return folder
+    shutil.copytree(folder, scratch, dirs_exist_ok=True)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(scratch)
+    return scratch

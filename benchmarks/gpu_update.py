@@ -1,0 +1,176 @@
+"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of the matrix ceiling.
+
+python -m benchmarks.gpu_update                                one process
+torchrun --nproc-per-node 1 -m benchmarks.gpu_update           sharded by FSDP2
+python -m benchmarks.gpu_update --device cpu --tiny            its own code, in seconds
+
+The Qwen2.5-Math-1.5B architecture with random weights; a share of a mini-batch of 512 rollouts of
+1,024 to 4,096 tokens, in pairs of one prompt of 256. What is not measured is said so: the whole
+mini-batch's seconds are those of Adam and 512 / rollouts times those of the passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_models import HARDWARE, QWEN_1_5B, TINY, configured, random_qwen2
+from twogrpo.benchmark import machine
+from twogrpo.benchmark.result import spread
+from twogrpo.config import Config
+from twogrpo.core.surrogates import token_ratio_clipped
+from twogrpo.engines import ranks
+from twogrpo.engines.build import DTYPES
+from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
+from twogrpo.engines.ranks import Ranks
+from twogrpo.engines.scoring import Knobs
+from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.devices import load_device
+from twogrpo.preflight.memory import memory
+from twogrpo.records import Sequence as Rollout
+
+MINIBATCH = 512  # rollouts: the paper's, of every arm
+SHORTEST, LONGEST, PROMPT = 1024, 4096, 256  # tokens: whole sequences, and the prompt of each
+
+
+def rollouts(count: int, vocabulary: int, *, divisor: int = 1) -> list[Rollout]:
+    """Pairs of right and wrong, their lengths evenly spread; all tokens divided by `divisor`."""
+    generator = torch.Generator().manual_seed(0)
+    shortest, longest, prompt = (n // divisor for n in (SHORTEST, LONGEST, PROMPT))
+    found: list[Rollout] = []
+    for place in range(count):
+        length = shortest + (longest - shortest) * place // max(count - 1, 1)
+        tokens = tuple(torch.randint(vocabulary, (length,), generator=generator).tolist())
+        begin = found[-1].prompt_token_ids if place % 2 else tokens[:prompt]
+        weight = 1 / (count * (length - prompt))
+        found.append(Rollout(begin, tokens[prompt:], (-1.0) ** place, weight))
+    return found
+
+
+def flops(model: Architecture, sequences: Sequence[Rollout]) -> float:
+    """Of forward and backward, a shared prompt's once; what checkpointing repeats does not count.
+
+    The output head is counted at prompt tokens too, a tenth of them, where it is not applied.
+    """
+    attended = sum(s.num_tokens**2 / 2 for s in sequences)
+    tokens = sum(len(s.response_token_ids) for s in sequences)
+    tokens += sum(map(len, {s.prompt_token_ids for s in sequences}))
+    return 3 * model.forward_flops(tokens, attended / tokens)
+
+
+def build(config: Config, model: Architecture, group: Ranks) -> TransformersPolicy:
+    """A policy with random weights and conf/hardware/'s knobs; its steps are too small to move."""
+    hardware = config.hardware
+    return TransformersPolicy(
+        random_qwen2(model, hardware.device),
+        None,  # a tokenizer goes with exports only
+        objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
+        adam=Adam(1e-30, 0, (0.9, 0.999), epsilon=1e-8, gradient_clip_norm=1.0),
+        knobs=Knobs(
+            device=hardware.device,
+            dtype=DTYPES[hardware.dtype],
+            tokens_per_microbatch=hardware.tokens_per_microbatch,
+            logits_chunk_tokens=hardware.logits_chunk_tokens,
+            activation_checkpointing=hardware.activation_checkpointing,
+            compile=hardware.compile,
+        ),
+        ranks=group,
+    )
+
+
+def measure(
+    policy: TransformersPolicy, sequences: Sequence[Rollout], config: Config, model: Architecture,
+    steps: int, ceiling: float,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """With logits in chunks and at once: an update, π_old, Adam alone, and the most memory held."""
+    device, work = config.hardware.device, flops(model, sequences)
+    for chunk in (config.hardware.logits_chunk_tokens, config.hardware.tokens_per_microbatch):
+        policy.scoring.knobs = replace(policy.scoring.knobs, logits_chunk_tokens=chunk)
+        case: dict[str, Any] = {"logits_chunk_tokens": chunk, **predicted(config, model, chunk)}
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        try:
+            update = seconds(lambda: policy.update(sequences), steps, device)
+            case["peak_bytes"] = machine.peak_memory_bytes(device)
+            adam = seconds(lambda: policy.update([]), steps, device)
+            scoring = seconds(lambda: policy.token_logps(sequences), steps, device)
+        except torch.OutOfMemoryError as error:
+            yield case | {"error": str(error).partition(". ")[0]}
+            continue
+        step, only_adam = spread(update), spread(adam).median
+        passes = step.median - only_adam
+        whole = only_adam + passes * MINIBATCH / len(sequences)
+        yield case | {
+            "update_seconds": asdict(step),
+            "adam_seconds": only_adam,
+            "old_logps_seconds": spread(scoring).median,
+            "passes_share_of_matmul": work / passes / ceiling,
+            "extrapolated": {
+                "rollouts": MINIBATCH,
+                "update_seconds": whole,
+                "share_of_matmul": work * MINIBATCH / len(sequences) / whole / ceiling,
+            },
+        }
+
+
+def predicted(config: Config, model: Architecture, chunk: int) -> dict[str, float]:
+    """Bytes that the planner expects the policy to allocate at most."""
+    hardware = replace(config.hardware, logits_chunk_tokens=chunk)
+    found = memory(replace(config, hardware=hardware), model, load_device("h200_141"))
+    return {"predicted_bytes": found.state + found.gathered + found.activations + found.logits}
+
+
+def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:
+    """Of `steps` calls after one that is not counted."""
+    found = []
+    for _ in range(steps + 1):
+        machine.synchronise(device)
+        start = time.perf_counter()
+        work()
+        machine.synchronise(device)
+        found.append(time.perf_counter() - start)
+    return found[1:]
+
+
+def main() -> None:
+    """Measures and prints one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a model and lengths for a CPU")
+    parser.add_argument("--rollouts", type=int, default=64, help=f"of the {MINIBATCH}")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("overrides", nargs="*", help="hardware.compile=true …")
+    given = parser.parse_args()
+    model = TINY if given.tiny else QWEN_1_5B
+    config = configured("model=qwen25_math_1_5b", HARDWARE[given.device], *given.overrides)
+    group = ranks.join(config.hardware)
+    torch.set_num_threads(config.hardware.num_threads)
+    ceiling = machine.matmul_flops(given.device, DTYPES[config.hardware.dtype])
+    sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if given.tiny else 1)
+    policy = build(config, model, group)
+    cases = list(measure(policy, sequences, config, model, given.steps, ceiling))
+    found = {
+        "parameters": model.parameters,
+        "is_sharded": group.is_sharded,
+        "rollouts": len(sequences),
+        "tokens": sum(sequence.num_tokens for sequence in sequences),
+        "tokens_per_microbatch": config.hardware.tokens_per_microbatch,
+        "activation_checkpointing": config.hardware.activation_checkpointing,
+        "compile": config.hardware.compile,
+        "matmul_flops": ceiling,
+        "cases": cases,
+    }
+    if group.is_first:
+        print(json.dumps(found), flush=True)
+    ranks.leave(group)
+
+
+if __name__ == "__main__":
+    main()

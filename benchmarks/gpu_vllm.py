@@ -1,0 +1,74 @@
+"""vLLM beside the policy's weights: seconds of sampling, falling asleep and taking weights.
+
+python -m benchmarks.gpu_vllm model=smollm2_135m hardware=one_gpu
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from benchmarks.gpu_models import configured
+from twogrpo.benchmark import machine
+from twogrpo.engines.build import build_rollout, load_model, load_tokenizer
+from twogrpo.engines.protocols import Sampling
+from twogrpo.records import Prompt
+
+ROUNDS = 3  # counted, after one that is not
+PROMPTS, GROUP_SIZE, PROMPT_TOKENS, TOKENS = 64, 16, 32, 32
+
+
+def main() -> None:
+    """Prints one line of JSON; the overrides are those of scripts/train.py."""
+    config = configured("rollout=vllm", *sys.argv[1:])
+    device = config.hardware.device
+    tokenizer, policy = load_tokenizer(config.model), load_model(config.model).to(device)
+    begin = time.perf_counter()
+    engine = build_rollout(
+        config.rollout,
+        config.model,
+        config.hardware,
+        tokenizer,
+        context_tokens=PROMPT_TOKENS + TOKENS,
+    )
+    found: dict[str, float] = {"start_seconds": time.perf_counter() - begin}
+    size = len(tokenizer)
+    prompts = [
+        Prompt(str(n), "", "", tuple((n + place) % size for place in range(PROMPT_TOKENS)))
+        for n in range(PROMPTS)
+    ]
+    seeds_PG = [[GROUP_SIZE * n + g for g in range(GROUP_SIZE)] for n in range(PROMPTS)]
+    tokens: list[int] = []
+
+    def sample() -> None:
+        groups = engine.sample(prompts, seeds_PG, Sampling(1.0, 1.0, 0, TOKENS))
+        tokens.append(sum(len(rollout.token_ids) for group in groups for rollout in group))
+
+    rounds: dict[str, list[float]] = {}
+
+    def timed(name: str, work: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        work()
+        machine.synchronise(device)
+        rounds.setdefault(f"{name}_seconds", []).append(time.perf_counter() - start)
+        if device == "cuda":
+            rounds.setdefault(f"free_bytes_after_{name}", []).append(torch.cuda.mem_get_info()[0])
+
+    for _ in range(ROUNDS + 1):
+        timed("sample", sample)
+        timed("sleep", engine.rest)
+        timed("wake_and_sync", lambda: engine.load(policy.state_dict().items()))
+        timed("sync", lambda: engine.load(policy.state_dict().items()))  # awake already
+    found |= {name: median(values[1:]) for name, values in rounds.items()}
+    found["tokens_per_second"] = median(tokens[1:]) / found["sample_seconds"]
+    engine.close()
+    print(json.dumps(found | {"sleep_level": config.hardware.sleep_level}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
