@@ -7,9 +7,9 @@ import pytest
 
 from twogrpo.rewards.answer_extraction import MAX_ANSWER_CHARS, extract
 from twogrpo.rewards.equivalence import quick_judgement
-from twogrpo.rewards.expressions import Unreadable
 from twogrpo.rewards.latex_cleaning import clean
 from twogrpo.rewards.reading import read
+from twogrpo.rewards.tokens import Unreadable
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from twogrpo.rewards import answer_extraction
 from twogrpo.rewards.answers import Answer, Listing
-from twogrpo.rewards.expressions import Unreadable
 from twogrpo.rewards.latex_cleaning import clean
 from twogrpo.rewards.numerals import number_of
 from twogrpo.rewards.reading import read, thousands_joined
+from twogrpo.rewards.tokens import Unreadable
 
 
 @dataclass(frozen=True)

@@ -7,30 +7,15 @@ raises `Unreadable` for the rest. Unlike a computer algebra system it evaluates 
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from typing import Any
 
 from twogrpo.rewards.latex_tables import FUNCTIONS, GREEK
 from twogrpo.rewards.numerals import number_of, repeating_decimal
+from twogrpo.rewards.tokens import Tokens, Unreadable
 
 Tree = tuple[Any, ...]
 MAX_DEPTH = 40
-
-_PLAIN_NAMES = sorted([*FUNCTIONS, "pi", "theta", "alpha", "beta", "gamma", "infty"], key=len)[::-1]
-_TOKEN = re.compile(
-    r"(?P<space>\s+)"
-    r"|(?P<repeating>\d*\.\d*\\overline\s*\{\d+\})"
-    r"|(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+(?![\d.]))?)"
-    r"|\\(?P<command>[A-Za-z]+)"
-    rf"|(?P<name>{'|'.join(_PLAIN_NAMES)})"
-    r"|(?P<letter>[A-Za-z]'*)"
-    r"|(?P<sign>!!|[-+*/^_(){}\[\]|!%,])"
-)
-
-
-class Unreadable(ValueError):
-    """The text is no expression that this parser knows."""
 
 
 def parse(text: str) -> Tree:
@@ -42,38 +27,12 @@ def parse(text: str) -> Tree:
     return _Parser(text).whole()
 
 
-class _Parser:
+class _Parser(Tokens):
     """Recursive descent; one method per level of precedence, weakest first."""
 
     def __init__(self, text: str) -> None:
-        self.tokens: list[tuple[str, str, bool]] = []  # kind, text, follows a space
-        self.index = 0
+        super().__init__(text)
         self.depth = 0
-        position, spaced = 0, False
-        while position < len(text):
-            match = _TOKEN.match(text, position)
-            if match is None or match.lastgroup is None:
-                raise Unreadable(f"unknown character {text[position]!r}")
-            if match.lastgroup != "space":
-                self.tokens.append((match.lastgroup, match[match.lastgroup], spaced))
-            spaced = match.lastgroup == "space"
-            position = match.end()
-
-    # -- the stream -------------------------------------------------------------------------
-
-    def peek(self, ahead: int = 0) -> tuple[str, str]:
-        index = self.index + ahead
-        return self.tokens[index][:2] if index < len(self.tokens) else ("end", "")
-
-    def accept(self, sign: str) -> bool:
-        if self.peek() == ("sign", sign):
-            self.index += 1
-            return True
-        return False
-
-    def expect(self, sign: str) -> None:
-        if not self.accept(sign):
-            raise Unreadable(f"{sign!r} expected, {self.peek()[1]!r} found")
 
     # -- levels of precedence ---------------------------------------------------------------
 
@@ -225,20 +184,6 @@ class _Parser:
             return False
         self.index += 3
         return True
-
-    def subscript(self) -> str:
-        if not self.accept("{"):
-            self.index += 1
-            return self.peek(-1)[1]
-        parts, depth = [], 1
-        while depth:
-            kind, text = self.peek()
-            if kind == "end":
-                raise Unreadable("subscript without an end")
-            self.index += 1
-            depth += (text == "{") - (text == "}")
-            parts.append(text)
-        return "".join(parts[:-1]).strip()
 
     def argument(self, *, signed: bool = False) -> Tree:
         """One TeX argument: a group in braces or a single token (with its sign, if `signed`)."""

@@ -19,12 +19,11 @@ from twogrpo.rewards.answers import (
     Union,
     Words,
 )
-from twogrpo.rewards.expressions import Tree, Unreadable, parse
+from twogrpo.rewards.cutting import SEPARATORS, SIGNS, is_balanced, split, unbraced
+from twogrpo.rewards.expressions import Tree, parse
+from twogrpo.rewards.tokens import Unreadable
+from twogrpo.rewards.wording import CANONICAL_WORDS, is_wordy, letters_of, spelled
 
-_SIGNS = re.compile(r"<=|>=|!=|=|<|>|\\(?:approx|equiv)(?![A-Za-z])")
-_SEPARATORS = re.compile(
-    r"\\text\s*\{\s*,?\s*(?:and|or|&)\s*,?\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|[,;]|\\newline"
-)
 _ENVIRONMENT = re.compile(
     r"(?s)^\\begin\s*\{([pbvBV]?matrix|smallmatrix|array|cases|aligned)\*?\}"
     r"(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\1\*?\}$"
@@ -34,19 +33,7 @@ _SCIENTIFIC = re.compile(
     r"^(-?\s*\d+(?:\.\d*)?)\s*\*\s*10\s*\^\s*(?:\{\s*([-+]?\s*\d+)\s*\}|\(\s*([-+]?\d+)\s*\)|([-+]?\d+))$"
 )
 _DECIMAL = re.compile(r"-?\s*(\d*)\.?(\d*)(?:[eE]([-+]?\d{1,4}))?")
-_CANONICAL_WORDS = {
-    **dict.fromkeys(("no solution", "no solutions", "none", "empty set", "empty", "nothing",
-                     "no real solution", "no real solutions"), r"\emptyset"),
-    **dict.fromkeys(("all real numbers", "all reals", "real numbers", "reals",
-                     "all real number"), r"\mathbb{R}"),
-    **dict.fromkeys(("does not exist", "dne", "undefined", "not defined"), "undefined"),
-    **dict.fromkeys(("yes", "true"), "yes"),
-    **dict.fromkeys(("no", "false"), "no"),
-    **dict.fromkeys(("infinity", "inf", "infinite", "positive infinity", "oo"), r"\infty"),
-    **dict.fromkeys(("negative infinity", "minus infinity", "-infinity", "-inf"), r"-\infty"),
-}  # fmt: skip
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _MAX_ITEMS = 60
 
 
@@ -57,7 +44,7 @@ def thousands_joined(text: str) -> str:
 
 def read(text: str) -> Answer:
     """Reads a cleaned answer; raises Unreadable where a piece is no known expression."""
-    text = _unbraced(text.strip())
+    text = unbraced(text.strip())
     if not text:
         raise Unreadable("nothing")
     special = _special(text)
@@ -65,7 +52,7 @@ def read(text: str) -> Answer:
         return special
     if (environment := _ENVIRONMENT.match(text)) is not None:
         return _read_environment(environment[1], environment[2])
-    pieces = [piece for piece in split(text, _SEPARATORS)[0] if piece.strip()]
+    pieces = [piece for piece in split(text, SEPARATORS)[0] if piece.strip()]
     if len(pieces) > _MAX_ITEMS:
         raise Unreadable(f"more than {_MAX_ITEMS} items")
     if len(pieces) > 1:
@@ -73,34 +60,12 @@ def read(text: str) -> Answer:
     return _read_single(pieces[0] if pieces else text)
 
 
-def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """Pieces and separators of a text, cut only outside of brackets and environments."""
-    pieces, separators, depth, start, index = [], [], 0, 0, 0
-    while index < len(text):
-        match = pattern.match(text, index) if depth == 0 else None
-        if match and match.end() > index:
-            pieces.append(text[start:index])
-            separators.append(match.group())
-            start = index = match.end()
-            continue
-        if text.startswith((r"\begin", r"\langle", r"\lfloor", r"\lceil"), index):
-            depth += 1
-        elif text.startswith((r"\end", r"\rangle", r"\rfloor", r"\rceil"), index):
-            depth -= 1
-        elif text[index] in "([{":
-            depth += 1
-        elif text[index] in ")]}":
-            depth -= 1
-        index += 1
-    return [*pieces, text[start:]], separators
-
-
 def _read_single(text: str) -> Answer:
-    text = _unbraced(text.strip())
+    text = unbraced(text.strip())
     membership = split(text, re.compile(r"\\in(?![a-z])"))[0]
     if len(membership) == 2:
         return read(membership[1])
-    sides, signs = split(text, _SIGNS)
+    sides, signs = split(text, SIGNS)
     if signs:
         return _read_relation(sides, signs)
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
@@ -132,7 +97,7 @@ def _read_side(text: str) -> Answer:
     try:
         return read(text)
     except Unreadable:
-        return Words(_letters(text))
+        return Words(letters_of(text))
 
 
 def _read_plus_minus(text: str) -> Answer:
@@ -150,13 +115,13 @@ def _read_brackets(text: str) -> Answer | None:
     ):  # fmt: skip
         if text.startswith(opening) and text.endswith(closing):
             inner = text[len(opening) : -len(closing)]
-            if not _balanced(inner):
+            if not is_balanced(inner):
                 return None
             if _ENVIRONMENT.match(inner.strip()):
                 return read(inner)
-            pieces, separators = split(inner, _SEPARATORS)
+            pieces, separators = split(inner, SEPARATORS)
             condition = split(inner, re.compile(r"\||:"))[0] if brackets == "{}" else []
-            if len(condition) == 2 and _SIGNS.search(condition[1]):
+            if len(condition) == 2 and SIGNS.search(condition[1]):
                 return read(condition[1])  # {x | x > 1}
             if brackets == "{}" and not inner.strip():
                 return Words(r"\emptyset")
@@ -166,15 +131,6 @@ def _read_brackets(text: str) -> Answer | None:
                 return Listing(tuple(flat), brackets)
             return read(inner)
     return None
-
-
-def _balanced(inner: str) -> bool:
-    depth = 0
-    for character in inner:
-        depth += (character in "([{") - (character in ")]}")
-        if depth < 0:
-            return False
-    return depth == 0
 
 
 def _read_environment(kind: str, body: str) -> Answer:
@@ -270,69 +226,31 @@ def _special(text: str) -> Answer | None:
 
 def _read_text(content: str) -> Answer:
     r"""The content of a ``\text{…}`` around the whole: formula, letter, list of words, or words."""
-    pieces = split(content, _SEPARATORS)[0]
+    pieces = split(content, SEPARATORS)[0]
     if re.search(r"\d", content) and _clock(content) is None and not re.search("[a-z]{3}", content):
         return read(content)
     if len(pieces) > 1 and all(piece.strip() for piece in pieces):
         return Listing(tuple(_read_text(piece.strip()) for piece in pieces))
     if re.fullmatch("[A-Za-z]", content):
         return _read_scalar(content)
-    return _named(content, wordy=True) or Words(_spelled(content))
+    return _named(content, wordy=True) or Words(spelled(content))
 
 
 def _named(text: str, *, wordy: bool = False) -> Answer | None:
-    letters = _letters(text)
-    words = _CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
+    letters = letters_of(text)
+    words = CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
     if words in (r"\emptyset", "undefined", "yes", "no"):
         return Words(words)
     if words in (r"\infty", r"-\infty") and not text.startswith("\\"):
         return _read_scalar(words)
     if words == r"\mathbb{R}":
         return read(r"(-\infty,\infty)")
-    if wordy or (re.fullmatch(r"[A-Za-z][A-Za-z'’ .\-]*", text) and _is_wordy(text)):
+    if wordy or (re.fullmatch(r"[A-Za-z][A-Za-z'’ .\-]*", text) and is_wordy(text)):
         number = units.number_in_words(letters)
         if number is not None:
             return Scalar(("number", Fraction(number)), str(number))
-        return Words(_spelled(letters))
+        return Words(spelled(letters))
     return None
-
-
-def _spelled(words: str) -> str:
-    """Lower case without article and stop; days of the week in full."""
-    words = re.sub(r"^(?:the|an?) (?=\w)", "", words.lower()).strip(" .")
-    return next((day for day in _DAYS if words in (day[:3], day[:4])), words)
-
-
-def _is_wordy(text: str) -> bool:
-    if _SEPARATORS.search(text) or re.search(r"\b[a-z]\b(?! [a-z]{2})", text):
-        return False
-    runs = re.findall(r"[A-Za-z]+", text)
-    return any(len(run) > 3 and not _is_product(run) for run in runs) or (
-        len(runs) == 1 and len(runs[0]) == 3 and not _is_product(runs[0])
-    )
-
-
-def _is_product(run: str) -> bool:
-    """Whether letters are rather a product of variables or functions than a word."""
-    if run.isupper() and len(run) > 2:
-        return False  # points or an order of things: BCD is not DCB
-    run = re.sub("arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|sqrt|pi|theta|alpha|beta", "", run)
-    return len(run) < 3 or not re.search("[aeiouy]", run.lower()) or set(run) <= set("abcxyz")
-
-
-def _letters(text: str) -> str:
-    """A text without LaTeX's wrapping."""
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
-    return " ".join(text.replace("{", " ").replace("}", " ").split()) if "\\" not in text else text
-
-
-def _unbraced(text: str) -> str:
-    """Drops TeX's grouping braces around the whole, unless they look like a set."""
-    while text.startswith("{") and text.endswith("}") and _balanced(text[1:-1]):
-        if len(split(text[1:-1], _SEPARATORS)[0]) > 1 or not text[1:-1].strip():
-            break
-        text = text[1:-1].strip()
-    return text
 
 
 def _flattened(items: object) -> list[Answer]:
