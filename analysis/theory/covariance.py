@@ -20,7 +20,6 @@ from analysis.theory.subgroups import class_means
 
 NUM_RESPONSES = 10  # a prompt, as in Table 2
 NUM_REPLICATES = 2000
-PAPER = {"same_prompt": 0.08705, "permuted": 0.00128}  # Table 2
 
 
 @dataclass(frozen=True)

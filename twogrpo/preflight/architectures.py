@@ -102,18 +102,15 @@ _QWEN_1_5B = Architecture(
     is_tied=True,
     has_qkv_bias=True,
 )
-_QWEN_7B = Architecture(
-    "config.json of Qwen/Qwen2.5-Math-7B (2409.12122)",
-    layers=28,
+_QWEN_7B = replace(
+    _QWEN_1_5B,
+    source="config.json of Qwen/Qwen2.5-Math-7B (2409.12122)",
     hidden=3584,
     heads=28,
     kv_heads=4,
     intermediate=18_944,
     vocabulary=152_064,
-    positions=4096,
-    head_dim=128,
     is_tied=False,
-    has_qkv_bias=True,
 )
 
 # By the `name` of conf/model/, and two larger ones for docs/scaling.md.
