@@ -8,6 +8,7 @@ probability nought). Nothing here can run long: sizes are bounded before any big
 from __future__ import annotations
 
 import math
+import operator
 import random
 from collections.abc import Callable
 from fractions import Fraction
@@ -138,19 +139,21 @@ def _exact_factorial(n: Fraction) -> Fraction:
 
 
 def _exact_binomial(n: Fraction, k: Fraction) -> Fraction:
-
     if n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= 2000:
         raise _Inexact
     return Fraction(math.comb(int(n), int(k)))
 
 
-_EXACT: dict[str, Callable[..., Fraction]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "negative": lambda a: -a,
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "negative": operator.neg,
     "abs": abs,
+}
+_EXACT: dict[str, Callable[..., Fraction]] = {
+    **_ARITHMETIC,
     "^": _exact_power,
     "root": _exact_root,
     "factorial": _exact_factorial,
@@ -248,13 +251,8 @@ def _function(name: str, arguments: list[Value], log_base: float | None) -> Valu
 
 
 _OPERATIONS = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "/": lambda a, b: a / b,
-    "negative": lambda a: -a,
+    **_ARITHMETIC,
     "degrees": lambda a: a * mpmath.pi / 180,
-    "abs": abs,
     "^": _power,
     "root": _root,
     "factorial": _factorial,
