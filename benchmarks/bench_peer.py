@@ -132,7 +132,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens-per-microbatch", type=int, default=1024)
     parser.add_argument("--logits-chunk-tokens", type=int, default=256)
     parser.add_argument("--peer-batch", type=int, default=32, help="TRL: rollouts in a pass")
-    parser.add_argument("--peer-weights", default="float32", help="TRL: or bfloat16, under Adam too")
+    parser.add_argument(
+        "--peer-weights", default="float32", help="TRL: or bfloat16, under Adam too"
+    )
     parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
     return parser.parse_args()
 
