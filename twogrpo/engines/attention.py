@@ -99,7 +99,8 @@ def _flash(
     scaling: float | None,
 ) -> Tensor:
     longest = int(lengths_N.max())
-    starts = F.pad(lengths_N.cumsum(0), (1, 0)).to(query_FHD.device, torch.int32)
+    starts = F.pad(lengths_N.cumsum(0), (1, 0))
+    starts = starts.to(query_FHD.device, torch.int32, non_blocking=True)
     attended = _varlen_attn()(
         query_FHD.contiguous(),
         key_FHD.contiguous(),

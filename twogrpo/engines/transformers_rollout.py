@@ -133,12 +133,13 @@ class TransformersRollout:
         running = torch.arange(len(drafts))
         for position in range(sampling.max_response_tokens):
             tokens_N, logps_N = sample_tokens(
-                logits_NV.cpu(),
-                uniforms_NT[running, position],
+                logits_NV,
+                uniforms_NT[running, position].to(self.device),
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
             )
+            tokens_N, logps_N = tokens_N.cpu(), logps_N.cpu()
             for row, token, logp in zip(
                 running.tolist(), tokens_N.tolist(), logps_N.tolist(), strict=True
             ):
