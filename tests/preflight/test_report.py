@@ -117,6 +117,30 @@ def test_the_embedded_run_is_planned_for_the_cpu():
     assert [name for name, _ in found.arms.items()] == ["two_grpo", "grpo", "two_grpo_rs"]
 
 
+EXPERIMENTS = sorted(
+    file.relative_to(ROOT / "conf/experiment").with_suffix("").as_posix()
+    for file in (ROOT / "conf/experiment").rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_can_be_planned(name):
+    found = look(f"experiment={name}", "reward=exact_answer")
+    assert found.arms["grpo"][1].hours > 0
+    assert json.loads(json.dumps(as_json(found)))["arms"].keys() == found.arms.keys()
+    assert report(found).endswith(f"(exit code {found.exit_code})")
+
+
+def test_an_arm_whose_batches_do_not_divide_is_shown_as_that():
+    """2-GRPO's mini-batch would be 8 × 2 prompts of the 4 of a generation."""
+    found = look("experiment=smoke/smollm2_two_steps", "reward=exact_answer")
+    assert list(found.arms) == ["grpo"]
+    text = report(found)
+    assert line(text, "2-GRPO+RS").split() == ["2-GRPO+RS", *["–"] * 8]
+    assert "do not divide" in text
+    assert "–:" not in report(look("algorithm=two_grpo"))
+
+
 def test_bad_values_are_named():
     with pytest.raises(ConfigError, match=r"device\.memory_gib=0"):
         look(*PAPER, "device.memory_gib=0")

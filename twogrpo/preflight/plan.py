@@ -135,9 +135,15 @@ def arm_costs(
     success: Counts | Beta,
     place: Placement,
 ) -> dict[str, tuple[Workload, Cost]]:
-    """Of this run and, on the same data and devices, of the paper's arms, by algorithm name."""
+    """Of this run and, on the same data and devices, of the paper's arms, by algorithm name.
+
+    An arm whose mini-batches do not divide the generations is left out; 16-GRPO's divide them
+    wherever the run's own do.
+    """
     runs = {config.algorithm.name: config}
     for name in ARMS:
-        runs.setdefault(name, with_algorithm(config, name))
+        other = with_algorithm(config, name)
+        if config.training.prompts_per_generation % other.prompts_per_minibatch == 0:
+            runs.setdefault(name, other)
     works = {name: workload(run, lengths, success) for name, run in runs.items()}
     return {name: (work, cost(model, device, work, place)) for name, work in works.items()}

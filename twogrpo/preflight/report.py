@@ -13,11 +13,13 @@ from twogrpo.preflight.devices import Device, named_gpus
 from twogrpo.preflight.forecast import Beta, Forecast, forecast
 from twogrpo.preflight.memory import memory, verdict
 from twogrpo.preflight.overview import VERDICT_LEVELS, Preflight, PreflightConfig
-from twogrpo.preflight.plan import placement
+from twogrpo.preflight.plan import ARMS, placement
 from twogrpo.preflight.text import MARKS, duration, gib, note, section, table
 
 GROUP_SIZES = (2, 4, 8, 16)
 NAMES = {"grpo": "16-GRPO", "two_grpo": "2-GRPO", "two_grpo_rs": "2-GRPO+RS"}
+
+NOT_DIVIDING = "its mini-batches, 8 times as many prompts, do not divide these generations."
 
 
 def report(found: Preflight) -> str:
@@ -172,12 +174,15 @@ def _time(found: Preflight) -> str:
         ]
         for name, (work, cost) in found.arms.items()
     ]
+    absent = [NAMES[name] for name in ARMS if name not in found.arms]
+    rows += [[name, *["–"] * (len(header) - 1)] for name in absent]
     hours = found.evaluation_hours
     evaluation = "not estimated" if hours is None else duration(hours)
     return "\n".join(
         [
             table(header, rows),
             note(f"Seconds are of one generation. Evaluation at the end, extra: {evaluation}."),
+            *([note(f"–: {NOT_DIVIDING}")] if absent else []),
             note(_assumptions(found)),
         ]
     )
