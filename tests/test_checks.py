@@ -53,6 +53,7 @@ WRONG_VALUES = [
     ("training.adam_beta2=-0.1", "-0.1"),
     ("training.adam_epsilon=0", "0.0"),
     ("training.gradient_clip_norm=0", "0.0"),
+    ("training.preemption_grace_seconds=0", "0.0"),
     ("training.checkpoint_every=0", "0"),
     ("training.checkpoints_kept=0", "0"),
     ("dataset.num_prompts=0", "0"),

@@ -87,13 +87,13 @@ def test_every_rank_ends_where_one_was_told():
         def each(self, mine):
             return [mine, True]
 
-    with Notice(TwoRanks()) as notice, pytest.raises(Preempted):  # type: ignore[arg-type]
+    with Notice(TwoRanks(), grace_seconds=55) as notice, pytest.raises(Preempted):  # type: ignore[arg-type]
         notice.check()
 
 
 def test_not_told_nothing_happens_in_any_thread():
     def use() -> None:
-        with Notice() as notice:
+        with Notice(grace_seconds=55) as notice:
             notice.check()
 
     use()
@@ -106,7 +106,7 @@ def test_a_phase_that_takes_too_long_is_not_waited_for():
     program = (
         "import os, signal, time\n"
         "from twogrpo.preemption import Notice\n"
-        "with Notice(limit_seconds=0.5):\n"
+        "with Notice(grace_seconds=0.5):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"  # a second one changes nothing
         "    time.sleep(60)\n"

@@ -107,6 +107,7 @@ def check_training(training: Training) -> None:
     at_least("training.warmup_updates", training.warmup_updates, 0)
     positive("training.learning_rate", training.learning_rate)
     positive("training.adam_epsilon", training.adam_epsilon)
+    positive("training.preemption_grace_seconds", training.preemption_grace_seconds)
     for key in ("adam_beta1", "adam_beta2"):
         value = getattr(training, key)
         if not 0 <= value < 1:

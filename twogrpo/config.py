@@ -26,6 +26,7 @@ NOT_IDENTIFYING = (
     "hardware.",
     "rollout.canary",
     "training.checkpoint",
+    "training.preemption",
     "evaluation.keep_text",
 )
 
@@ -71,6 +72,7 @@ class Training:
     gradient_clip_norm: float | None
     checkpoint_every: int
     checkpoints_kept: int
+    preemption_grace_seconds: float
 
 
 @dataclass

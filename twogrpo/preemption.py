@@ -12,20 +12,18 @@ from types import FrameType
 from twogrpo.engines.ranks import ALONE, Ranks
 from twogrpo.faults import EXIT_LATE, Preempted
 
-# Who sends SIGTERM waits a minute or less before it kills; what is then half done is lost anyway.
-LIMIT_SECONDS = 55.0
 CONTINUES = "the same command continues at the last checkpoint"
 
 
 class Notice:
-    """Whether SIGTERM came, while this is entered. A phase that takes longer than `limit_seconds`
+    """Whether SIGTERM came, while this is entered. A phase that takes longer than `grace_seconds`
     is not waited for: the process ends there and then, as if killed, but with a code that says so.
     """
 
-    def __init__(self, ranks: Ranks = ALONE, limit_seconds: float = LIMIT_SECONDS) -> None:
+    def __init__(self, ranks: Ranks = ALONE, *, grace_seconds: float) -> None:
         self._ranks = ranks
         self._came = False
-        self._late = threading.Timer(limit_seconds, _give_up)
+        self._late = threading.Timer(grace_seconds, _give_up)
         self._late.daemon = True
 
     def __enter__(self) -> Notice:

@@ -41,4 +41,5 @@ class Run:
     notice: Notice = field(init=False)
 
     def __post_init__(self) -> None:
-        self.notice = Notice(self.ranks)
+        grace = self.config.training.preemption_grace_seconds
+        self.notice = Notice(self.ranks, grace_seconds=grace)

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.scripted import Script, finished
 from tests.faults.test_kill import ARMS, assert_bit_for_bit, outcome
+from twogrpo.tracking import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -47,6 +48,27 @@ def test_a_run_ended_again_and_again_ends_bit_for_bit_as_one_left_alone(tmp_path
     assert len(list((folder / "checkpoints").iterdir())) >= 2
     finished(folder, *arm)
     assert_bit_for_bit(outcome(folder), expected)
+
+
+def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_since(tmp_path):
+    """No checkpoint of its own: back to that of every fourth generation, and the same bits."""
+    arm = [*ARMS["two_grpo_rs"], "training.checkpoint_every=4"]
+    finished(tmp_path / "whole", *arm)
+    folder, hurried = tmp_path / "ended", [*arm, "training.preemption_grace_seconds=1e-4"]
+    script = Script(folder, *hurried)
+    assert script.when(lambda: folder.exists() and len(read_rows(folder)) >= 6)
+    assert terminate(script) < 60
+    assert script.process.exitcode == 75, script.words()
+    assert (
+        "too long to wait for; the same command continues at the last checkpoint"
+        in (script.words().splitlines()[-1])
+    )
+    done = len(read_rows(folder))
+    saved = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")]
+    assert max(saved) == 4 * (done // 4) < done
+    finished(folder, *arm)
+    assert f"continues at generation {max(saved)}" in script.words()
+    assert_bit_for_bit(outcome(folder), outcome(tmp_path / "whole"))
 
 
 def test_before_the_loop_it_ends_as_any_process_does(tmp_path):
