@@ -9,9 +9,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config import Config, parse
+from twogrpo.config import Config, ConfigError, parse
 from twogrpo.preflight.architectures import architecture_of
-from twogrpo.preflight.conflicts import Finding, checkpoint_bytes, conflicts, exit_code
+from twogrpo.preflight.conflicts import (
+    Finding,
+    check_values,
+    checkpoint_bytes,
+    conflicts,
+    exit_code,
+)
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -50,10 +56,9 @@ def test_context_shorter_than_prompt_and_response():
 
 
 def test_values_that_a_run_would_refuse():
-    finding = found(*PAPER, "training.prompts_per_minibatch=7")["values"]
-    assert finding.level == "failure"
-    assert "prompts_per_minibatch=7" in finding.text
-    assert found(*PAPER)["values"].level == "ok"  # that no GPU is here is none
+    with pytest.raises(ConfigError, match="prompts_per_minibatch=7"):
+        check_values(parse(compose_config(*PAPER, "training.prompts_per_minibatch=7"), Config))
+    check_values(parse(compose_config(*PAPER), Config))  # that no GPU is here is no mistake
 
 
 @pytest.mark.parametrize(

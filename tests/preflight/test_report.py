@@ -186,3 +186,25 @@ def test_the_script_s_bad_input_is_one_line(shell):
     assert "device=h300 is unknown" in output
     code, output = shell("probe=nowhere.json")
     assert (code, len(output.strip().splitlines())) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "training.prompts_per_minibatch=0",
+        "training.prompts_per_minibatch=7",
+        "training.prompts_per_generation=0",
+        "training.checkpoint_every=0",
+        "algorithm.group_size=0",
+        "evaluation.num_samples=0",
+        "hardware.tensor_parallel_size=0",
+        *(f"mean_response_tokens={value}" for value in (0, -5, "nan", 99_999)),
+        *(f"mean_prompt_tokens={value}" for value in (0, -5, "nan", 99_999)),
+        *(f"price_per_gpu_hour={value}" for value in (-1, "nan", "inf")),
+    ],
+)
+def test_a_bad_value_is_one_line_before_anything_is_computed(shell, typed):
+    code, output = shell(*PAPER, typed)
+    assert (code, len(output.strip().splitlines())) == (2, 1)
+    key, _, value = typed.partition("=")
+    assert f"{key}={value}" in output.replace(".0 ", " ")

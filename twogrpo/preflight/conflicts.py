@@ -42,9 +42,12 @@ class Finding:
 
 
 def conflicts(config: Config, model: Architecture) -> list[Finding]:
-    """Every check, in a fixed order; none writes a file, W&B alone is looked up in the network."""
+    """Every check, in a fixed order; none writes a file, W&B alone is looked up in the network.
+
+    Of values that passed `check_values`.
+    """
     return [
-        _values(config),
+        Finding("ok", "values", "batch sizes divide, names and ranges are right"),  # check_values
         _context(config, model),
         *_template(config),
         *_contamination(config),
@@ -60,14 +63,13 @@ def exit_code(findings: list[Finding]) -> int:
     return 2 if "failure" in levels else 1 if "warning" in levels else 0
 
 
-def _values(config: Config) -> Finding:
-    """What a run's own first check says; whether this machine has a GPU does not matter here."""
-    elsewhere = replace(config, hardware=replace(config.hardware, device="cpu"))
-    try:
-        checks.check(elsewhere)
-    except ConfigError as error:
-        return Finding("failure", "values", str(error))
-    return Finding("ok", "values", "batch sizes divide, names and ranges are right")
+def check_values(config: Config) -> None:
+    """A run's own first check, but for whether this machine has a GPU; before anything is computed.
+
+    Raises:
+        ConfigError: the first value that is wrong by itself or beside another.
+    """
+    checks.check(replace(config, hardware=replace(config.hardware, device="cpu")))
 
 
 def _context(config: Config, model: Architecture) -> Finding:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from twogrpo import checks
 from twogrpo.config import Config, ConfigError
 from twogrpo.planning import safety_rows
 from twogrpo.preflight.architectures import Architecture, architecture_of
-from twogrpo.preflight.conflicts import Finding, conflicts, exit_code
+from twogrpo.preflight.conflicts import Finding, check_values, conflicts, exit_code
 from twogrpo.preflight.cost import Cost, Placement, Workload
 from twogrpo.preflight.devices import Device, load_device, read_calibration
 from twogrpo.preflight.forecast import ASSUMED, Beta, Counts, read_probe
@@ -60,8 +61,11 @@ def preflight(config: PreflightConfig) -> Preflight:
     """Looks at a run from all sides.
 
     Raises:
-        ConfigError: the model's sizes are not known, or a given file cannot be read.
+        ConfigError: a value is wrong, the model's sizes are not known, or a given file cannot be
+            read.
     """
+    check_values(config)
+    _check_assumptions(config)
     model, device = architecture_of(config.model), device_of(config)
     success: Counts | Beta = read_probe(Path(config.probe)) if config.probe else ASSUMED
     lengths = lengths_of(
@@ -102,6 +106,23 @@ def device_of(config: PreflightConfig) -> Device:
     if config.calibration:
         return read_calibration(Path(config.calibration)).apply(device)
     return device
+
+
+def _check_assumptions(config: PreflightConfig) -> None:
+    """Of the preflight's own keys."""
+    limits = config.dataset
+    for key, value, most in (
+        ("prompt", config.mean_prompt_tokens, limits.max_prompt_tokens),
+        ("response", config.mean_response_tokens, limits.max_response_tokens),
+    ):
+        if value is not None and not 0 < value <= most:
+            raise ConfigError(
+                f"mean_{key}_tokens={value:g} is no mean of 1 … {most} tokens "
+                f"(dataset.max_{key}_tokens): use one of these"
+            )
+    price = config.price_per_gpu_hour
+    if price is not None and price != 0:
+        checks.positive("price_per_gpu_hour", price)
 
 
 def _safety_findings(config: Config) -> list[Finding]:
