@@ -184,6 +184,14 @@ def check_hardware(hardware: Hardware) -> None:
                 )
     for key in ("num_threads", "rollouts_per_call", "logits_chunk_tokens", "tensor_parallel_size"):
         at_least(f"hardware.{key}", getattr(hardware, key), 1)
+    at_least("hardware.num_gpus", hardware.num_gpus, 0)
+    if hardware.num_gpus % hardware.tensor_parallel_size:
+        divisors = [n for n in range(1, hardware.num_gpus + 1) if hardware.num_gpus % n == 0]
+        raise ConfigError(
+            f"hardware.tensor_parallel_size={hardware.tensor_parallel_size} does not divide "
+            f"hardware.num_gpus={hardware.num_gpus}: use one of {', '.join(map(str, divisors))}, "
+            "or as many GPUs as torchrun starts ranks"
+        )
     positive("hardware.kv_cache_gib", hardware.kv_cache_gib)
     if not 0 < hardware.gpu_memory_share < 1:
         raise ConfigError(

@@ -72,7 +72,7 @@ class Placement:
 
     @property
     def replicas(self) -> int:
-        """Copies of the sampler."""
+        """Copies of the sampler; of GPUs `checks.check_hardware` sees that they divide."""
         return max(self.devices // self.tensor_parallel, 1)
 
 
