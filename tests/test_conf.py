@@ -220,6 +220,11 @@ def test_the_smoke_run_takes_two_steps_on_one_rank_or_two():
     assert not config.evaluation.at_end
 
 
+@pytest.mark.parametrize("option", list(options(CONF / "training")))
+def test_a_damaged_checkpoint_has_one_before_it(option):
+    assert compose_and_parse("train", option).training.checkpoints_kept >= 2
+
+
 def test_evaluation_samples_as_the_paper_does():
     evaluation = compose_and_parse("train").evaluation
     assert (evaluation.temperature, evaluation.top_p, evaluation.top_k) == (0.7, 0.8, 20)
