@@ -3,18 +3,21 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
-from tests.test_train import BRIEF
+from tests.test_train import BRIEF, full_disk
 from twogrpo import bad_batch, replay, train
 from twogrpo.config import ConfigError
+from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.faults import NotFiniteFault
 from twogrpo.script_configs import ReplayConfig
 from twogrpo.tracking import read_rows
 
 ARM = ["algorithm=two_grpo", *BRIEF]
+NOTHING_DONE = UpdateMetrics(0.0, 0.0, 0.0, 0.0, 0, 0)
 
 
 def weights(run) -> dict[str, torch.Tensor]:
@@ -50,6 +53,29 @@ def test_it_stops_before_the_step_and_says_how_to_take_it_apart(poisoned, tmp_pa
     for name, tensor in weights(poisoned).items():
         assert torch.equal(tensor, poisoned.weights_before[name])
     assert [row["step"] for row in read_rows(tmp_path / "run")] == [0]
+
+
+def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_path):
+    run = make_run(*ARM)
+    run.policy.objective = replace(
+        run.policy.objective, surrogate=lambda logps, *_, **__: logps * math.nan
+    )
+    (step, *_) = steps_of(run)
+    with (
+        full_disk(),
+        pytest.raises(NotFiniteFault, match=r"mini-batch 0: loss nan .*not kept: .*disk is full"),
+    ):
+        train.update(run, step)
+    assert not list((tmp_path / "run").rglob(".*.tmp"))
+
+
+def steps_of(run) -> list[bad_batch.Step]:
+    """The mini-batches of the first generation."""
+    steps = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "update", lambda run, step: steps.append(step) or NOTHING_DONE)
+        train.train_one_generation(run, 0)
+    return steps
 
 
 def test_the_batch_is_kept_with_ids_tokens_rewards(poisoned, tmp_path):

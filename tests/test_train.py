@@ -1,6 +1,9 @@
 """The loop: its numbers and its record."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from safetensors.torch import load_file
 
 from twogrpo import train
 from twogrpo.engines.checkpoint import shards
+from twogrpo.faults import CheckpointFault
 from twogrpo.tracking import read_rows
 
 # 24 prompts × 4 epochs / 16 a generation: 6 generations. With pairs 2 mini-batches a generation.
@@ -50,6 +54,17 @@ def assert_bit_for_bit(actual: dict, expected: dict) -> None:
             assert torch.equal(actual[part][name], tensor), name
 
 
+@contextmanager
+def full_disk(num_bytes: int = 20_000) -> Iterator[None]:
+    """The kernel lets no file of this process grow further (EFBIG in place of ENOSPC)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
     run = make_run(*ARMS[arm])
@@ -89,6 +104,29 @@ def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
     about = json.loads((tmp_path / "run/run.json").read_text())
     assert about["status"] == "finished"
     assert about["summary"]["rollouts/generated"] == generated[-1]
+
+
+def test_a_disk_full_after_the_last_generation_is_a_fault_and_the_export_is_made_up_for(
+    make_run, tmp_path
+):
+    """safetensors' own error is no OSError."""
+    run = make_run(*ARMS["two_grpo"], *BRIEF)
+    export = run.policy.export
+
+    def export_to_a_full_disk(folder):
+        with full_disk():
+            export(folder)
+
+    run.policy.export = export_to_a_full_disk
+    with pytest.raises(
+        CheckpointFault, match=r"final was not written \(the disk is full\)"
+    ) as told:
+        train.train(run)
+    assert told.value.exit_code == 74
+    assert "\n" not in str(told.value)
+    assert not list((tmp_path / "run").glob(".*")) and not (tmp_path / "run/final").exists()
+    train.train(make_run(*ARMS["two_grpo"], *BRIEF))
+    assert (tmp_path / "run/final/model.safetensors").exists()
 
 
 def test_two_grpo_is_an_eighth_of_the_rollouts_with_as_many_in_a_minibatch(make_config):

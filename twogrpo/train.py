@@ -16,7 +16,7 @@ from twogrpo.engines.policy import NonFiniteError
 from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.evaluation_card import write_card
 from twogrpo.exams import evaluate_at_end, validate
-from twogrpo.faults import NotFiniteFault, Preempted
+from twogrpo.faults import CheckpointFault, NotFiniteFault, Preempted
 from twogrpo.mismatch import mismatch_row, prove_sync
 from twogrpo.planning import batch_table
 from twogrpo.preferences import reweigh
@@ -162,12 +162,16 @@ def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
     try:
         return run.policy.update(step.sequences)
     except NonFiniteError as error:
-        folder = bad_batch.keep(
-            step, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
-        )
+        try:
+            folder = bad_batch.keep(
+                step, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
+            )
+            then = f"`python scripts/replay.py batch={folder}` takes it apart"
+        except (OSError, CheckpointFault) as unkept:
+            then = f"Its batch is not kept: {unkept}"
         raise NotFiniteFault(
             f"generation {step.generation}, mini-batch {step.minibatch}: {error}; the step was not "
-            f"taken. `python scripts/replay.py batch={folder}` takes it apart"
+            f"taken. {then}"
         ) from error
 
 

@@ -11,6 +11,8 @@ the earlier ones as they were.
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import sys
 import warnings
@@ -66,9 +68,9 @@ def save(
         if ranks.is_first:
             manifest.publish(temporary, final, {k: v for part in sums for k, v in part.items()})
             _prune(folder, kept)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointFault(_disk_message(final, error)) from error
+        raise disk_fault(f"checkpoint {final}", error, whole="the earlier ones") from error
     ranks.barrier()
 
 
@@ -224,12 +226,17 @@ def _prune(folder: Path, kept: int) -> None:
         shutil.rmtree(old)
 
 
-def _disk_message(final: Path, error: OSError) -> str:
-    if error.errno in DISK_IS_FULL:
+def disk_fault(what: str, error: OSError | SafetensorError, *, whole: str) -> CheckpointFault:
+    """That `what` was not written, why, and where the run goes on; `whole` is what is left."""
+    # safetensors writes by itself: its error holds the system's number in its words only.
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    if number in DISK_IS_FULL:
         reason, remedy = "the disk is full", "make room"
     else:
-        reason, remedy = str(error.strerror), "make the folder writable"
-    return (
-        f"checkpoint {final} was not written ({reason}); the earlier ones are whole: {remedy}, "
+        reason = os.strerror(number) if number else " ".join(str(error).split())
+        remedy = "make the folder writable"
+    return CheckpointFault(
+        f"{what} was not written ({reason}); {whole} are whole: {remedy}, "
         "and the same command continues there"
     )

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from twogrpo import records
 from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weights
 from twogrpo.data.pictures import Pictures
+from twogrpo.engines.checkpoint import disk_fault
 from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.engines.ranks import ALONE, Ranks
 from twogrpo.engines.scoring import Knobs, ScoringModel, whole
@@ -204,7 +206,11 @@ class TransformersPolicy:
         self.num_updates = num_updates
 
     def export(self, folder: Path) -> None:
-        """A folder of safetensors, config and tokenizer; the first rank writes it."""
+        """A folder of safetensors, config and tokenizer; the first rank writes it.
+
+        Raises:
+            CheckpointFault: the disk is full or not writable; what `folder` held is as it was.
+        """
         model, weights = self.scoring.model, dict[str, Tensor]()
         tied = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         tied -= {name for name, _ in model.named_parameters()}
@@ -212,15 +218,22 @@ class TransformersPolicy:
             if self.ranks.is_first and name not in tied:
                 weights[name] = tensor.detach().cpu()
         if self.ranks.is_first:
-            temporary = folder.with_name(f".{folder.name}.tmp")  # a kill leaves all or nothing
-            shutil.rmtree(temporary, ignore_errors=True)
-            model.save_pretrained(temporary, state_dict=weights)
+            self._write(folder, weights)
+        self.ranks.barrier()
+
+    def _write(self, folder: Path, weights: dict[str, Tensor]) -> None:
+        temporary = folder.with_name(f".{folder.name}.tmp")  # a kill leaves all or nothing
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            self.scoring.model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
             for name, content in (self.pictures.files if self.pictures else {}).items():
                 (temporary / name).write_bytes(content)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-        self.ranks.barrier()
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise disk_fault(str(folder), error, whole="the checkpoints") from error
 
 
 def _is_cut(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:
