@@ -64,7 +64,7 @@ reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)
 	$(PY) -m analysis.all runs=$(RUNS) out=results/$(SCALE)
 
-preflight: $(READY)  ## Plan a run: memory, hours, conflicts (EXPERIMENT=name, ARGS="key=value …")
+preflight: $(READY)  ## Plan a run: memory, hours, conflicts; fails if the run would (EXPERIMENT=name, ARGS="key=value …")
 	@$(PY) scripts/preflight.py $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(ARGS) || [ $$? -eq 1 ]  # warnings
 
 # The same rollouts for each arm: 256 prompts × 16 × 6 = 256 × 2 × 48. The first run only samples the

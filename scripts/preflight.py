@@ -6,6 +6,7 @@ python scripts/preflight.py check=paper            predicted hours beside the pa
 
 import json
 import sys
+import traceback
 
 import hydra
 from hydra import compose
@@ -17,11 +18,14 @@ from twogrpo.preflight.overview import PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
 from twogrpo.preflight.validation import checked
 
+# Python's own code for an error is 1, which says here that there are warnings (`make` passes it).
+EXIT_UNEXPECTED = 3
+
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="preflight")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, looks, tells; exit code 0 (well), 1 (warnings) or 2 (will fail)."""
+    """Composes, looks, tells; exit code 0 (well), 1 (warnings), 2 (will fail), 3 (our mistake)."""
     config = parse(cfg, PreflightConfig)
     if config.check is not None:
         sys.stdout.write(
@@ -34,4 +38,8 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    try:
+        cli.run(main)
+    except Exception as error:
+        traceback.print_exc()
+        raise SystemExit(EXIT_UNEXPECTED) from error

@@ -1,6 +1,7 @@
 """The preflight as a person and a program meet it."""
 
 import json
+import os
 import runpy
 import sys
 from collections.abc import Callable
@@ -208,3 +209,23 @@ def test_a_bad_value_is_one_line_before_anything_is_computed(shell, typed):
     assert (code, len(output.strip().splitlines())) == (2, 1)
     key, _, value = typed.partition("=")
     assert f"{key}={value}" in output.replace(".0 ", " ")
+
+
+def test_an_unexpected_error_is_no_warning(shell, monkeypatch):
+    """`make preflight` lets code 1 pass, which Python would end a traceback with."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr("twogrpo.preflight.overview.preflight", fail)
+    code, output = shell(*PAPER)
+    assert code == 3
+    assert output.rstrip().endswith("RuntimeError: a fault of ours")
+
+
+def test_make_passes_warnings_alone():
+    """The recipe's guard, on every code that the script ends with."""
+    recipe = (ROOT / "Makefile").read_text().partition("\npreflight:")[2].splitlines()[1]
+    guard = recipe.partition("||")[2].partition("#")[0].replace("$$", "$")
+    passed = [code for code in (0, 1, 2, 3, 130) if not os.system(f"sh -c 'exit {code}' ||{guard}")]
+    assert passed == [0, 1]
