@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
-from twogrpo import tracking, train
+from twogrpo import assemble, tracking, train
 
 SCRIPT = ROOT / "scripts/train.py"
 
@@ -113,6 +114,61 @@ def test_ctrl_c_says_how_to_continue_and_the_same_command_does(shell, tmp_path, 
     assert code == 0, output
     steps = [row["step"] for row in tracking.read_rows(tmp_path / "run")]
     assert steps == [0, 1, 2, 3]
+
+
+TOO_LITTLE = [
+    MemoryError(),
+    torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of …"
+    ),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: "
+        "you tried to allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+]
+
+
+def refuse_memory(*_, **__):
+    torch.empty(2**60, dtype=torch.uint8)  # what the kernel really says here
+
+
+@pytest.mark.parametrize("error", [*TOO_LITTLE, None], ids=["python", "GPU", "CPU", "this machine"])
+@pytest.mark.parametrize(
+    ("module", "name", "code"),
+    [(assemble, "assemble", 2), (train, "train_one_generation", 71), (train, "finish", 71)],
+)
+def test_too_little_memory_is_one_line_with_the_knobs(
+    module, name, code, error, shell, monkeypatch, tmp_path
+):
+    def fail(*_):
+        refuse_memory() if error is None else None
+        raise type(error)(*error.args)  # notes are the raised one's alone
+
+    brief = ["training.epochs=1", "evaluation.benchmarks=[longer]", "algorithm=two_grpo"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, fail)
+        actual, output = shell(*brief)
+    assert actual == code, output
+    said, *rest = output[output.index("too little memory") :].strip().splitlines()
+    for knob in ("tokens_per_microbatch", "logits_chunk_tokens", "rollouts_per_call"):
+        assert f"hardware.{knob}" in said
+    assert "hardware.gpu_memory_share" in said
+    assert "Traceback" not in output
+    if code == 2:
+        assert rest == [] and not (tmp_path / "run").exists()
+    else:
+        assert "To go on: python" in rest[0] and len(rest) == 1
+    if name == "train_one_generation" and error is None:  # as it says, with a smaller knob
+        assert shell(*brief, "hardware.tokens_per_microbatch=512")[0] == 0
+
+
+def test_another_runtime_error_stays_a_trace(shell, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(train, "train_one_generation", fail)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        shell("training.epochs=1")
 
 
 def in_a_process(*typed: str, cwd: Path) -> subprocess.CompletedProcess:

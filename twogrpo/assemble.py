@@ -20,6 +20,7 @@ from twogrpo.engines import build
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.ranked import RankedReward, RankedRollout
 from twogrpo.engines.ranks import Ranks, join
+from twogrpo.mismatch import Canary
 from twogrpo.records import Prompt
 from twogrpo.resampling import (
     Counters,
@@ -88,7 +89,7 @@ def assemble(config: Config) -> Run:
         ),
         validation=validation,
         benchmarks=benchmarks,
-        canary=prompts[: canary_size(rollout, ranks)],
+        canary=Canary(prompts[: canary_size(rollout, ranks)]),
         ranks=ranks,
         clock=Clock(),
         record=RunRecord(config, sandbox=isolation(reward))

@@ -206,7 +206,8 @@ def check_canary(rollout: Rollout) -> None:
     at_least("rollout.canary_prompts", rollout.canary_prompts, 0)
     at_least("rollout.canary_tokens", rollout.canary_tokens, 1)
     for dtype in DTYPES:
-        positive(f"rollout.canary_bounds.{dtype}", rollout.canary_bounds.get(dtype, math.nan))
+        for key in ("canary_bounds", "canary_kl_bounds"):
+            positive(f"rollout.{key}.{dtype}", getattr(rollout, key).get(dtype, math.nan))
 
 
 def _check_microbatch(config: Config) -> None:

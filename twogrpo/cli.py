@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config import ConfigError, one_line
-from twogrpo.faults import DISK_IS_FULL, EXIT_DISK, Fault
+from twogrpo.faults import DISK_IS_FULL, EXIT_DISK, EXIT_MEMORY, Fault, out_of_memory
 from twogrpo.plain_text import plain
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -73,6 +73,12 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
                 "command continues at the last checkpoint",
                 EXIT_DISK,
             )
+        except (MemoryError, RuntimeError) as error:
+            too_little = out_of_memory(error)
+            if too_little is None:
+                raise
+            notes = getattr(error, "__notes__", [])  # a run's, of how to go on: it had begun
+            _fail("\n".join([too_little, *notes]), EXIT_MEMORY if notes else EXIT_USAGE)
         except KeyboardInterrupt:
             _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
 

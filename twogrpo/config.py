@@ -133,6 +133,7 @@ class Rollout:
     canary_prompts: int
     canary_tokens: int
     canary_bounds: dict[str, float]
+    canary_kl_bounds: dict[str, float]
 
 
 @dataclass

@@ -7,21 +7,19 @@ a stale prefix cache or a temperature applied on one side only make them differ 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from twogrpo import records
 from twogrpo.config import Config
 from twogrpo.core.estimators import kl_k3
 from twogrpo.engines.protocols import RolloutEngine, Sampling
+from twogrpo.faults import SyncFault
 from twogrpo.preferences import Scorer
 from twogrpo.records import Group, Prompt
 from twogrpo.sampling import sample_groups
-
-
-class SyncError(RuntimeError):
-    """The sampler does not hold the policy's weights, or not in the same numerics."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +39,11 @@ class Mismatch:
 
 def mismatch(policy: Scorer, groups: Sequence[Group], *, clip: tuple[float, float]) -> Mismatch:
     """Of the groups' rollouts, which the sampler drew with the weights that the policy has now."""
-    pairs = [(group, rollout) for group in groups for rollout in group.rollouts]
-    policy_logps = torch.cat(
-        policy.token_logps(
-            [
-                records.Sequence(
-                    group.prompt.token_ids,
-                    rollout.token_ids,
-                    advantage=0.0,
-                    token_weight=0.0,
-                    images=group.prompt.images,
-                )
-                for group, rollout in pairs
-            ]
-        )
-    )
-    sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
+    return compare(_policy_logps(policy, groups), _sampler_logps(groups), clip=clip)
+
+
+def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, float]) -> Mismatch:
+    """Of log-probabilities of the same tokens, flat, in order."""
     ratios = (policy_logps - sampler_logps).exp()
     is_beyond = (ratios < 1 - clip[0]) | (ratios > 1 + clip[1])
     return Mismatch(
@@ -74,41 +61,105 @@ def mismatch_row(policy: Scorer, drawn: Sequence[Group], config: Config) -> dict
     return mismatch(policy, drawn[:wanted], clip=_clip(config)).row("mismatch")
 
 
-def prove_sync(
-    rollout: RolloutEngine,
-    policy: Scorer,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    config: Config,
-) -> dict[str, float]:
-    """The canary: samples a few tokens for the same few prompts after every weight sync.
+@dataclass
+class Canary:
+    """Samples a few tokens for the same few prompts with the same seeds after every weight sync.
 
-    Prompts that are asked again are what a prefix cache would answer from stale keys and values.
-
-    Raises:
-        SyncError: sampler and policy differ by more than `rollout.canary_bounds`.
+    Prompts that are asked again are what a prefix cache would answer from stale keys and values;
+    the same seeds make the same weights give the same numbers, so that a sampler which missed an
+    update is known by its repeating itself, however small the update.
     """
-    if not prompts:
-        return {}
-    groups = sample_groups(
-        list(enumerate(prompts)),
-        rollout,
-        replace(sampling, max_response_tokens=config.rollout.canary_tokens),
-        group_size=1,
-        seed=config.seed,
-        generation=0,
-    )
-    found = mismatch(policy, groups, clip=_clip(config))
+
+    prompts: Sequence[Prompt]
+    _before: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def prove_sync(
+        self, rollout: RolloutEngine, policy: Scorer, sampling: Sampling, config: Config
+    ) -> dict[str, float]:
+        """The mismatch under `canary/…`; nothing where there are no prompts.
+
+        Raises:
+            SyncFault: sampler and policy differ by more than `rollout.canary_bounds` at a token or
+                `rollout.canary_kl_bounds` on the mean, or the policy has moved and the sampler has
+                not.
+        """
+        if not self.prompts:
+            return {}
+        groups = sample_groups(
+            list(enumerate(self.prompts)),
+            rollout,
+            replace(sampling, max_response_tokens=config.rollout.canary_tokens),
+            group_size=1,
+            seed=config.seed,
+            generation=0,
+        )
+        policy_logps, sampler_logps = _policy_logps(policy, groups), _sampler_logps(groups)
+        found = compare(policy_logps, sampler_logps, clip=_clip(config))
+        _check_bounds(found, config)
+        if _knows_moves(config) and self._before is not None:
+            _check_moved(self._before, (policy_logps, sampler_logps))
+        self._before = policy_logps, sampler_logps
+        return found.row("canary")
+
+
+def _check_bounds(found: Mismatch, config: Config) -> None:
     dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
     dtype = "bfloat16" if "bfloat16" in dtypes else "float32"
-    bound = config.rollout.canary_bounds[dtype]
-    if not found.max <= bound:
-        raise SyncError(
-            f"after a weight sync sampler and policy differ by {found.max:.2g} in a token's "
-            f"log-probability, beyond rollout.canary_bounds.{dtype}={bound:g}: the sampler's "
-            "weights or prefix cache are stale; raise the bound only if the dtype alone explains it"
+    rollout = config.rollout
+    for value, what, key, bounds in (
+        (found.max, "a token's log-probability", "canary_bounds", rollout.canary_bounds),
+        (found.kl, "KL, in nats a token", "canary_kl_bounds", rollout.canary_kl_bounds),
+    ):
+        if not value <= bounds[dtype]:
+            raise SyncFault(
+                f"after a weight sync sampler and policy differ by {value:.2g} in {what}, beyond "
+                f"rollout.{key}.{dtype}={bounds[dtype]:g}: the sampler's weights or prefix cache "
+                "are stale; raise the bound only if the dtype alone explains it"
+            )
+
+
+def _knows_moves(config: Config) -> bool:
+    """A bfloat16 sampler may round away an update that a float32 policy shows."""
+    return (config.hardware.dtype, config.hardware.sampler_dtype) != ("float32", "bfloat16")
+
+
+def _check_moved(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> None:
+    """Raises SyncFault where the sampler repeats itself to the bit (hence the same tokens) and the
+    policy gives most of these tokens another log-probability than before.
+    """
+    (policy_before, sampler_before), (policy_now, sampler_now) = before, now
+    if not torch.equal(sampler_now, sampler_before):
+        return
+    has_moved = (policy_now != policy_before).float().mean().item()
+    if has_moved > 0.5:
+        raise SyncFault(
+            f"after a weight sync the sampler gives the same log-probabilities to the last bit as "
+            f"before the update, which changed {has_moved:.0%} of the policy's: its weights are "
+            "stale; see its load()"
         )
-    return found.row("canary")
+
+
+def _policy_logps(policy: Scorer, groups: Sequence[Group]) -> Tensor:
+    """Of all tokens of the groups' rollouts, flat."""
+    sequences = [
+        records.Sequence(
+            group.prompt.token_ids,
+            rollout.token_ids,
+            advantage=0.0,
+            token_weight=0.0,
+            images=group.prompt.images,
+        )
+        for group in groups
+        for rollout in group.rollouts
+    ]
+    return torch.cat(policy.token_logps(sequences))
+
+
+def _sampler_logps(groups: Sequence[Group]) -> Tensor:
+    return torch.tensor([x for g in groups for r in g.rollouts for x in r.sampler_logps])
 
 
 def _clip(config: Config) -> tuple[float, float]:

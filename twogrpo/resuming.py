@@ -61,12 +61,24 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
     )
 
 
-def how_to_go_on(run: Run, generation: int) -> str:
+def how_to_go_on(run: Run) -> str:
     """For the end of a trace: where it was, where it continues and how."""
-    ranks_here = os.environ.get("LOCAL_WORLD_SIZE")
-    launcher = f"torchrun --nproc-per-node {ranks_here}" if run.ranks.is_sharded else "python"
+    launcher = _torchrun() if run.ranks.is_sharded else "python"
     saved = checkpoint.newest(run.record.folder / "checkpoints")
     return (
-        f"At generation {generation} of {run.config.run_name}. Last checkpoint: "
+        f"At generation {run.generation} of {run.config.run_name}. Last checkpoint: "
         f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
+    )
+
+
+def _torchrun() -> str:
+    """The launch that this is a rank of; torchrun does not say where its ranks were to meet."""
+    num_nodes, ranks_here = (
+        int(os.environ.get(name, "1")) for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    )
+    if num_nodes == 1:
+        return f"torchrun --nproc-per-node {ranks_here}"
+    return (
+        f"on each node torchrun --nnodes {num_nodes} --nproc-per-node {ranks_here} "
+        "--rdzv-backend c10d --rdzv-endpoint HOST:PORT"
     )

@@ -11,6 +11,7 @@ from twogrpo.data.datasets import PromptStream
 from twogrpo.engines.protocols import Policy, RolloutEngine, Sampling
 from twogrpo.engines.ranks import Ranks
 from twogrpo.engines.scoring import ScoringModel
+from twogrpo.mismatch import Canary
 from twogrpo.preemption import Notice
 from twogrpo.records import Prompt
 from twogrpo.resampling import Counters, Resampling
@@ -35,10 +36,11 @@ class Run:
     test_sampling: Sampling
     validation: Sequence[Prompt]
     benchmarks: dict[str, list[Prompt]]
-    canary: Sequence[Prompt]
+    canary: Canary
     ranks: Ranks
     clock: Clock
     notice: Notice = field(init=False)
+    generation: int = field(default=0, init=False)  # that is under way
 
     def __post_init__(self) -> None:
         grace = self.config.training.preemption_grace_seconds

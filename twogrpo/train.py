@@ -17,7 +17,7 @@ from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.evaluation_card import write_card
 from twogrpo.exams import evaluate_at_end, validate
 from twogrpo.faults import CheckpointFault, NotFiniteFault, Preempted
-from twogrpo.mismatch import mismatch_row, prove_sync
+from twogrpo.mismatch import mismatch_row
 from twogrpo.planning import batch_table
 from twogrpo.preferences import reweigh
 from twogrpo.progress import Progress
@@ -48,8 +48,10 @@ def train(run: Run) -> None:
         try:
             with run.notice:
                 _train(run)
-        except BaseException:
+        except BaseException as error:
             run.record.interrupt()
+            if isinstance(error, Exception) and not isinstance(error, Preempted):
+                error.add_note(how_to_go_on(run))
             raise
 
 
@@ -59,7 +61,7 @@ def _train(run: Run) -> None:
         sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
     if run.ranks.is_first and first:
         sys.stderr.write(f"  continues at generation {first}\n")
-    prove_sync(run.rollout, run.policy, run.canary, run.sampling, run.config)
+    run.canary.prove_sync(run.rollout, run.policy, run.sampling, run.config)
     with Progress(
         run.config.run_name,
         total=run.config.num_generations,
@@ -68,7 +70,7 @@ def _train(run: Run) -> None:
         is_shown=run.ranks.is_first,
     ) as progress:
         for generation in range(first, run.config.num_generations):
-            before = loop_state(run, generation)
+            run.generation, before = generation, loop_state(run, generation)
             try:
                 row = train_one_generation(run, generation)
                 row |= validate(run, generation)
@@ -77,9 +79,6 @@ def _train(run: Run) -> None:
                     checkpoint.exists(run.record.folder / "checkpoints", generation)
                 )[0]:
                     save_checkpoint(run, before)
-                raise
-            except Exception as error:
-                error.add_note(how_to_go_on(run, generation))
                 raise
             run.record.log(row)
             if is_checkpoint_due(run.config, generation + 1):
@@ -128,7 +127,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
             trained_on.append(step.sequences)
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
-        row |= prove_sync(run.rollout, policy, run.canary, run.sampling, config)
+        row |= run.canary.prove_sync(run.rollout, policy, run.sampling, config)
 
     run.counters.trained_on += sum(update.num_sequences for update in updates)
     with clock.phase("measure"):
@@ -178,6 +177,7 @@ def update(run: Run, step: bad_batch.Step) -> UpdateMetrics:
 def finish(run: Run) -> None:
     """Exports the policy, evaluates it and closes the record."""
     config = run.config
+    run.generation = config.num_generations
     run.policy.export(run.record.folder / "final")
     if config.evaluation.at_end:
         row = evaluate_at_end(run)
