@@ -26,7 +26,8 @@ BRIEF = ["evaluation.benchmarks=[longer]", "evaluation.validation_every=0"]
 
 
 def is_time(name: str) -> bool:
-    return name.split("/")[0] in ("seconds", "cpu_seconds", "speed") or name.endswith("/seconds")
+    first = name.split("/")[0]
+    return first in ("seconds", "cpu_seconds", "speed", "memory") or name.endswith("/seconds")
 
 
 def timeless(row: dict) -> dict:
@@ -83,9 +84,9 @@ def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
         assert row["policy/gradient_norm"] > 0
         assert row["policy/entropy"] > 0
         assert row["tokens/generated"] >= row["tokens/trained_on"] > 0
-        assert {f"seconds/{p}" for p in ("generate", "score", "old_logps", "update", "sync")} <= {
-            *row
-        }
+        for phase in ("generate", "score", "old_logps", "measure", "update", "sync"):
+            assert row[f"seconds/{phase}"] > 0
+            assert 0.05 < row[f"memory/{phase}_gib"] < 64
     if arm == "two_grpo_rs":
         assert all(count <= (g + 1) * 16 * 5 for g, count in enumerate(generated))
         assert steps[-1]["rollouts/discarded"] > 0

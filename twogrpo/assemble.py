@@ -91,7 +91,7 @@ def assemble(config: Config) -> Run:
         benchmarks=benchmarks,
         canary=Canary(prompts[: canary_size(rollout, ranks)]),
         ranks=ranks,
-        clock=Clock(),
+        clock=Clock(config.hardware.device),
         record=RunRecord(config, sandbox=isolation(reward))
         if ranks.is_first
         else FollowedRecord(config),

@@ -28,7 +28,8 @@ KILLS_AT_RANDOM = 4  # an arm
 
 
 def is_time(name: str) -> bool:
-    return name.split("/")[0] in ("seconds", "cpu_seconds", "speed") or name.endswith("/seconds")
+    first = name.split("/")[0]
+    return first in ("seconds", "cpu_seconds", "speed", "memory") or name.endswith("/seconds")
 
 
 def timeless(row: dict) -> dict:

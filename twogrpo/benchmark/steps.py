@@ -91,7 +91,7 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
         steps=steps,
         prompt_lengths=[len(prompt.token_ids) for prompt in prompts],
         memory_at_start=at_start,
-        peak_memory=machine.peak_memory_bytes(device),
+        peak_memory=max(machine.peak_memory_bytes(device), run.clock.peak_bytes),
         num_ranks=run.ranks.size,
     )
 
