@@ -10,7 +10,7 @@ which the mutations at the end prove.
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,29 @@ import torch
 from torch import Tensor
 
 from tests.conftest import CONF, compose_config, tiny_model
-from twogrpo import batches
+from twogrpo import batches, preferences, records
 from twogrpo.batches import minibatches
 from twogrpo.config import Config, parse
 from twogrpo.core import advantages, surrogates
+from twogrpo.core.preference import preference_advantages
 from twogrpo.data import tiny_tokenizer
 from twogrpo.engines import build
 from twogrpo.engines.ranks import ALONE
 from twogrpo.records import Group, Prompt, Rollout, Verdict
 
 GOLDEN = Path(__file__).parent / "golden/one_generation.json"
-# On-policy rows: a preference advantage is put in place by the loop, with a reference model.
-ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml") if p.stem != "dpo")
+ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml"))
 TOLERANCE = 1e-3  # relative; other processors and kernels differ by about 1e-5
+
+
+class Reference:
+    """DPO's: gives the n-th of the 18 tokens the probability n / (1 + … + 18), anywhere."""
+
+    def token_logps(self, sequences: Sequence[records.Sequence]) -> list[Tensor]:
+        return [((torch.tensor(s.response_token_ids) + 1) / 171).log() for s in sequences]
+
+
+REFERENCE = Reference()
 
 
 def small_config(algorithm: str, model_folder: Path) -> Config:
@@ -86,10 +96,11 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
         pairs = zip(tensors, direction, strict=True)
         return sum(float((tensor.double() * way.double()).sum()) for tensor, way in pairs)
 
+    beta = config.algorithm.preference_beta
     start = [parameter.detach().clone() for parameter in parameters]
     found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
     for batch in minibatches(made_up_groups(), policy, config, generation=0):
-        metrics = policy.update(batch)
+        metrics = policy.update(preferences.reweigh(batch, policy, REFERENCE, beta=beta))
         found["norm"].append(metrics.gradient_norm)
         found["along"].append(along([p.grad for p in parameters if p.grad is not None]))
         found["clip_low"].append(metrics.clip_fraction_low)
@@ -161,6 +172,27 @@ def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, mo
     )
     with pytest.raises(AssertionError):
         assert_golden("grpo", model_folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda log_ratios, weights, beta: -preference_advantages(log_ratios, weights, beta=beta),
+        lambda log_ratios, weights, beta: preference_advantages(log_ratios, weights, beta=1.0),
+        lambda log_ratios, weights, beta: (
+            preference_advantages(log_ratios, weights, beta=1.0) * beta
+        ),  # β before the logarithm's sigmoid lost, the one before the gradient not
+        lambda log_ratios, weights, beta: preference_advantages(-log_ratios, weights, beta=beta),
+        lambda log_ratios, weights, beta: preference_advantages(0 * log_ratios, weights, beta=beta),
+    ],
+    ids=["sign", "no beta", "beta outside alone", "reference for policy", "no reference"],
+)
+def test_a_changed_preference_fails(change, model_folder, monkeypatch):
+    monkeypatch.setattr(
+        preferences, "preference_advantages", lambda *args, beta: change(*args, beta)
+    )
+    with pytest.raises(AssertionError, match=r"norm|along"):
+        assert_golden("dpo", model_folder)
 
 
 def record() -> None:
