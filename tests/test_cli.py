@@ -13,7 +13,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
-from twogrpo import assemble, tracking, train
+from twogrpo import assemble, cli, tracking, train
 
 SCRIPT = ROOT / "scripts/train.py"
 
@@ -190,6 +190,32 @@ def test_from_a_real_shell_too(typed, tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", ["algorithm=two_gpro", "algorithm.group_size=1"])
+def test_under_torchrun_the_first_rank_alone_says_it(typed, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(SCRIPT), typed, f"output_dir={tmp_path / 'run'}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1  # torchrun's own, after a trace of its own
+    assert sum(typed in line and "Error" not in line for line in done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_alone_found_it_says_it_at_last(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(cli, "FIRST_RANK_SAYS_IT_SECONDS", 0.01)
+    with pytest.raises(SystemExit) as stopped:
+        cli._fail("only here", cli.EXIT_USAGE)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "only here\n"
 
 
 def test_cfg_job_prints_the_composed_configuration_and_writes_nothing(tmp_path):

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+FIRST_RANK_SAYS_IT_SECONDS = 20.0
 
 
 def run(main: Callable[[], None]) -> None:
@@ -136,5 +138,9 @@ def _keys() -> list[str]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    if code == EXIT_USAGE and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        # Every rank of torchrun finds the same mistake. The first of the node says it, whereupon
+        # torchrun ends the others; who still waits then is the only one that found it.
+        time.sleep(FIRST_RANK_SAYS_IT_SECONDS)
     sys.stderr.write(message + "\n")
     raise SystemExit(code)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,18 @@ def test_more_ranks_than_gpus_is_refused(monkeypatch):
     hardware = ranked_updates.hardware("hardware=four_gpus")
     with pytest.raises(ConfigError, match="--nproc-per-node 2"):
         ranks.join(hardware)
+
+
+def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        named = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_PORT": port}
+        for name, value in (named | {"MASTER_ADDR": "127.0.0.1"}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match=rf"2 ranks .* 127.0.0.1:{port} .*in use") as told:
+            ranks.join(ranked_updates.hardware())
+    assert "--standalone or a free port, --master-port" in str(told.value)
+    assert "\n" not in str(told.value)
 
 
 def test_ranks_that_tensor_parallelism_cannot_part_are_refused(monkeypatch):
