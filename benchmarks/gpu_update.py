@@ -124,7 +124,8 @@ def predicted(config: Config, model: Architecture, chunk: int) -> dict[str, floa
     """Bytes that the planner expects the policy to allocate at most."""
     hardware = replace(config.hardware, logits_chunk_tokens=chunk)
     found = memory(replace(config, hardware=hardware), model, load_device("h200_141"))
-    return {"predicted_bytes": found.state + found.gathered + found.activations + found.logits}
+    beside = found.start_policy + found.sampler_in_updates + found.overhead  # none of it is here
+    return {"predicted_bytes": found.update_peak - beside}
 
 
 def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:

@@ -9,7 +9,6 @@ import torch
 from twogrpo.checks import check
 from twogrpo.clock import Clock
 from twogrpo.config import Config, Rollout
-from twogrpo.core.preference import PAIRINGS
 from twogrpo.data.datasets import (
     PromptStream,
     benchmark_prompts,
@@ -21,6 +20,7 @@ from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.ranked import RankedReward, RankedRollout
 from twogrpo.engines.ranks import Ranks, join
 from twogrpo.mismatch import Canary
+from twogrpo.planning import is_start_policy_asked
 from twogrpo.records import Prompt
 from twogrpo.resampling import (
     Counters,
@@ -101,16 +101,6 @@ def assemble(config: Config) -> Run:
 def longest(prompts: Sequence[Prompt]) -> int:
     """Tokens of the longest prompt; 0 without any."""
     return max((len(prompt.token_ids) for prompt in prompts), default=0)
-
-
-def is_start_policy_asked(config: Config) -> bool:
-    """Whether anything compares with the start policy: KL, the cosine, or a preference."""
-    tracking = config.tracking
-    return bool(
-        tracking.kl_rollouts
-        or tracking.gradient_cosine_every
-        or config.algorithm.advantage in PAIRINGS
-    )
 
 
 def canary_size(rollout: Rollout, ranks: Ranks) -> int:

@@ -6,6 +6,7 @@ import torch
 
 from twogrpo.config import Config
 from twogrpo.core.advantages import ADVANTAGES
+from twogrpo.core.preference import PAIRINGS
 from twogrpo.sampling import rollout_seed
 
 # The paper's section on experiments, by group size (its ablation has 32 prompts at every size; its
@@ -57,6 +58,16 @@ def paper_column(config: Config) -> list[str]:
         f"{generations * PAPER_GENERATION * group_size:,}",
         f"{scale * 1e-6:g}",
     ]
+
+
+def is_start_policy_asked(config: Config) -> bool:
+    """Whether anything compares with the start policy: KL, the cosine, or a preference."""
+    tracking = config.tracking
+    return bool(
+        tracking.kl_rollouts
+        or tracking.gradient_cosine_every
+        or config.algorithm.advantage in PAIRINGS
+    )
 
 
 def safety_rows(config: Config) -> list[tuple[str, str, str]]:

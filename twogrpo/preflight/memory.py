@@ -1,9 +1,9 @@
-"""Memory of one device: what lies in it between phases, during updates and during sampling.
+"""Memory of one device: what lies in it between phases, during updates, sampling and weight sync.
 
-Held against SmolLM2-135M's sizes in float32 on a CPU (2026-11-22, peak resident memory less the
-empty process; state, activations and logits): 1,024 tokens 4.32 GiB predicted and 4.31 measured,
-2,048 tokens 5.51 and 5.59, 1,024 with checkpointing 2.36 and 2.64 (−11 %). None was measured on a
-GPU yet.
+Held against SmolLM2-135M's sizes on a CPU: peaks of the policy alone in float32 (2026-11-22; 4.31,
+5.59 and, with checkpointing, 2.64 GiB) within 4 %, whole steps in bfloat16 (2026-11-23; 3.8 and
+3.55 GiB) 7 % above, given the tokens that the passes really saw; planned from the limits, 15 and
+27 % above. No sharded peak has been held against it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twogrpo.config import Config
+from twogrpo.planning import is_start_policy_asked
+from twogrpo.preflight.activations import (
+    activation_bytes,
+    head_gradient_bytes,
+    largest_microbatch,
+    logits_bytes,
+)
 from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.devices import Device
+from twogrpo.preflight.lengths import Lengths, lengths_of
 
 BYTES = {"float32": 4, "bfloat16": 2}
 GIB = 2**30
 # CUDA context, libraries' workspaces, what the allocator cannot use (ours).
 OVERHEAD = 2.0 * GIB
+# A process on a CPU before it has loaded a model: Python and the libraries (measured).
+CPU_OVERHEAD = 0.64 * GIB
 # vLLM's own activations and CUDA graphs, inside its share (ours; its profiling decides).
 SAMPLER_OVERHEAD = 4.0 * GIB
 # Beyond this part of a device a plan that fits on paper may not (ours).
@@ -26,24 +36,29 @@ TIGHT = 0.92
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device. The sampler's weights and cache are held while it is awake."""
+    """Bytes of one device. The sampler's weights and cache are held while it is awake; in updates
+    it holds `sampler_in_updates`."""
 
     weights: float
     gradients: float
     optimiser: float
+    start_policy: float
     gathered: float
+    casts: float
     activations: float
     logits: float
+    head_gradient: float
+    sync: float
     sampler_weights: float
     cache: float
     sampler_overhead: float
+    sampler_in_updates: float
     overhead: float
-    is_awake_in_updates: bool
 
     @property
     def state(self) -> float:
-        """Of the policy between phases."""
-        return self.weights + self.gradients + self.optimiser
+        """Of the policy, and of the start policy where there is one, between phases."""
+        return self.weights + self.gradients + self.optimiser + self.start_policy
 
     @property
     def sampler(self) -> float:
@@ -52,9 +67,9 @@ class Memory:
 
     @property
     def update_peak(self) -> float:
-        """While the policy is updated."""
-        beside = self.sampler if self.is_awake_in_updates else 0.0
-        return self.state + self.gathered + self.activations + self.logits + self.overhead + beside
+        """While the policy is updated: at the start of a backward pass."""
+        passes = self.gathered + self.casts + self.activations + self.logits + self.head_gradient
+        return self.state + passes + self.overhead + self.sampler_in_updates
 
     @property
     def sampling_peak(self) -> float:
@@ -62,75 +77,90 @@ class Memory:
         return self.state + self.sampler + self.overhead
 
     @property
+    def sync_peak(self) -> float:
+        """While the sampler, its cache empty or still asleep, takes the new weights."""
+        held = max(self.sampler_in_updates, self.sampler_weights + self.sampler_overhead)
+        return self.state + held + self.sync + self.overhead
+
+    @property
     def peak(self) -> float:
-        """The larger of the two."""
-        return max(self.update_peak, self.sampling_peak)
+        """The largest of the three."""
+        return max(self.update_peak, self.sampling_peak, self.sync_peak)
 
 
-def memory(config: Config, model: Architecture, device: Device) -> Memory:
-    """Of each of `hardware.num_gpus` devices (one where that is 0).
+def memory(
+    config: Config, model: Architecture, device: Device, lengths: Lengths | None = None
+) -> Memory:
+    """Of each of `hardware.num_gpus` devices (one where that is 0); mean lengths given or assumed.
 
-    Weights, gradients and Adam's two moments are float32 and divided among the ranks (FSDP2); with
-    `cpu_offload` they rest elsewhere.
+    Weights, gradients, Adam's two moments and the start policy are float32 and divided among the
+    ranks (FSDP2); with `cpu_offload` they rest elsewhere. One process on a CPU is not sharded: its
+    passes run under autocast, which keeps a copy of the weights in their dtype.
     """
     hardware = config.hardware
-    ranks = max(hardware.num_gpus, 1)
+    ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]
     share = 0.0 if hardware.cpu_offload else 4.0 * model.parameters / ranks
-    is_gpu, has_vllm = hardware.device != "cpu", config.rollout.engine == "vllm"
+    is_gpu, is_sharded = hardware.device != "cpu", _is_sharded(config)
+    is_autocast = not is_sharded and width < 4
+    tokens = largest_microbatch(config, lengths or lengths_of(config))
     sampler_weights, cache = _sampler(config, model, device)
     return Memory(
         weights=share,
         gradients=share,
         optimiser=2 * share,
-        gathered=_gathered(config, model, ranks),
+        start_policy=share if is_start_policy_asked(config) else 0.0,
+        gathered=_gathered(model, width) if is_sharded else 0.0,
+        casts=float(width * model.active_parameters) if is_autocast else 0.0,
         activations=activation_bytes(
             model,
-            hardware.tokens_per_microbatch,
-            bytes_per_value=BYTES[hardware.dtype],
+            tokens,
+            bytes_per_value=width,
             is_checkpointed=hardware.activation_checkpointing,
+            is_autocast=is_autocast,
         ),
         logits=logits_bytes(
             model,
-            min(hardware.logits_chunk_tokens, hardware.tokens_per_microbatch),
-            bytes_per_value=BYTES[hardware.dtype],
+            int(min(hardware.logits_chunk_tokens, tokens.distinct)),
+            bytes_per_value=width,
         ),
+        head_gradient=head_gradient_bytes(model, bytes_per_value=width),
+        sync=_sync(config, model) if is_sharded else 0.0,
         sampler_weights=sampler_weights,
         cache=cache,
-        sampler_overhead=SAMPLER_OVERHEAD if has_vllm and is_gpu else 0.0,
-        overhead=OVERHEAD if is_gpu else 0.5 * GIB,
-        is_awake_in_updates=not (is_gpu and has_vllm) or hardware.sleep_level == 0,
+        sampler_overhead=SAMPLER_OVERHEAD if is_gpu and _has_vllm(config) else 0.0,
+        sampler_in_updates=_in_updates(config, sampler_weights, cache),
+        overhead=OVERHEAD if is_gpu else CPU_OVERHEAD,
     )
 
 
-def activation_bytes(
-    model: Architecture, num_tokens: int, *, bytes_per_value: int, is_checkpointed: bool
-) -> float:
-    """Of one micro-batch; flash attention, so that nothing grows with the square of the length.
-
-    A layer keeps about 8 values of the hidden size a token (two norms with their float32 inputs,
-    two residual sums), its queries, keys and values twice (before and after the rotation),
-    attention's output, and 4 of the intermediate size (gate, its activation, up, their product).
-    With checkpointing only each layer's input stays, and one layer is whole at a time.
-    """
-    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    layer = 8 * model.hidden + 3 * queries + 4 * keys + 4 * model.intermediate
-    if is_checkpointed:
-        # The backward pass of the one layer holds its gradients beside its values.
-        return num_tokens * bytes_per_value * (model.layers * model.hidden + 2 * layer)
-    return num_tokens * bytes_per_value * (model.layers + 1) * layer
+def _has_vllm(config: Config) -> bool:
+    return config.rollout.engine == "vllm"
 
 
-def logits_bytes(model: Architecture, num_tokens: int, *, bytes_per_value: int) -> float:
-    """Of one chunk: logits in the policy's dtype and in float32, and the gradient of either."""
-    return 2.0 * num_tokens * model.vocabulary * (bytes_per_value + 4)
+def _is_sharded(config: Config) -> bool:
+    """A plan for GPUs is one for ranks, be it one."""
+    return config.hardware.device != "cpu" or config.hardware.num_gpus > 1
 
 
-def _gathered(config: Config, model: Architecture, ranks: int) -> float:
+def _gathered(model: Architecture, width: int) -> float:
     """Whole layers in the policy's dtype: one in use, one underway, and embedding and head."""
-    if ranks == 1 and config.hardware.device == "cpu":
-        return 0.0
-    values = 2 * model.layer_parameters + model.embedding_parameters
-    return float(values * BYTES[config.hardware.dtype])
+    return float((2 * model.layer_parameters + model.embedding_parameters) * width)
+
+
+def _sync(config: Config, model: Architecture) -> float:
+    """Whole float32 weights on their way to the sampler: vLLM takes them one by one, of which the
+    embedding is the largest; the plain sampler wants all of them together."""
+    values = model.vocabulary * model.hidden if _has_vllm(config) else model.parameters
+    return 4.0 * values
+
+
+def _in_updates(config: Config, weights: float, cache: float) -> float:
+    """What the sampler holds while the policy is updated: the plain one its weights."""
+    if not _has_vllm(config):
+        return weights
+    if config.hardware.device == "cpu":
+        return weights + cache
+    return weights + cache + SAMPLER_OVERHEAD if config.hardware.sleep_level == 0 else 0.0
 
 
 def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float, float]:

@@ -13,8 +13,9 @@ from twogrpo.preflight.conflicts import Finding, check_values, conflicts, exit_c
 from twogrpo.preflight.cost import Cost, Placement, Workload
 from twogrpo.preflight.devices import Device, load_device, read_calibration
 from twogrpo.preflight.forecast import ASSUMED, Beta, Counts, read_probe
+from twogrpo.preflight.lengths import Lengths, lengths_of
 from twogrpo.preflight.memory import Memory, memory, verdict
-from twogrpo.preflight.plan import Lengths, arm_costs, evaluation_cost, lengths_of, placement
+from twogrpo.preflight.plan import arm_costs, evaluation_cost, placement
 from twogrpo.preflight.text import MARKS, gib
 
 VERDICT_LEVELS = {"fits": "ok", "tight": "warning", "does not fit": "failure"}
@@ -71,7 +72,7 @@ def preflight(config: PreflightConfig) -> Preflight:
     lengths = lengths_of(
         config, prompt=config.mean_prompt_tokens, response=config.mean_response_tokens
     )
-    needed = memory(config, model, device)
+    needed = memory(config, model, device, lengths)
     place = placement(config, needed)
     return Preflight(
         config=config,
@@ -140,9 +141,11 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
     if outcome == "fits":
         return Finding("ok", "memory", text)
     remedy = "more GPUs, hardware.cpu_offload=true, hardware.activation_checkpointing=true"
+    if needed.start_policy:
+        remedy += ", tracking.kl_rollouts=0 (no start policy)"
     if needed.cache <= 0:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
-    elif needed.sampling_peak > needed.update_peak:
+    elif needed.sampling_peak == needed.peak:
         remedy = "lower hardware.gpu_memory_share (vllm) or hardware.rollouts_per_call"
     level = VERDICT_LEVELS[outcome]
     return Finding(level, "memory", f"{outcome}: {text}: {remedy}")  # type: ignore[arg-type]

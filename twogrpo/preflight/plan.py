@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +12,7 @@ from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.cost import Cost, Placement, Workload, cost
 from twogrpo.preflight.devices import Device
 from twogrpo.preflight.forecast import Beta, Counts, forecast
+from twogrpo.preflight.lengths import Lengths
 from twogrpo.preflight.memory import BYTES, Memory
 
 ARMS = ("grpo", "two_grpo", "two_grpo_rs")
@@ -25,24 +26,6 @@ BENCHMARK_PROBLEMS = {
     "geometry3k_test": 601,
     "gsm8k_test": 1319,
 }
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Mean tokens of a prompt and of a response over the whole run."""
-
-    prompt: float
-    response: float
-
-
-def lengths_of(config: Config, *, prompt: float | None, response: float | None) -> Lengths:
-    """As given; else assumed (ours): 150 or half of the longest prompt, a fifth of the longest
-    response."""
-    limits = config.dataset
-    return Lengths(
-        prompt=min(150.0, limits.max_prompt_tokens / 2) if prompt is None else prompt,
-        response=limits.max_response_tokens / 5 if response is None else response,
-    )
 
 
 def workload(

@@ -13,9 +13,10 @@ from twogrpo.config import ConfigError
 from twogrpo.preflight.architectures import ROOT, architecture_of
 from twogrpo.preflight.cost import Cost, Workload, bisect, cost, efficiencies
 from twogrpo.preflight.forecast import ASSUMED
+from twogrpo.preflight.lengths import lengths_of
 from twogrpo.preflight.memory import memory
 from twogrpo.preflight.overview import PreflightConfig, device_of
-from twogrpo.preflight.plan import lengths_of, placement, workload
+from twogrpo.preflight.plan import placement, workload
 from twogrpo.preflight.scaling import scaling_report
 from twogrpo.preflight.text import note, section, table
 
@@ -191,7 +192,7 @@ def _paper_run(compose: Compose, row: dict[str, str]) -> PreflightConfig:
 
 
 def _paper_hours(config: PreflightConfig, response: float | None) -> float:
-    lengths = lengths_of(config, prompt=None, response=response)
+    lengths = lengths_of(config, response=response)
     work = workload(config, lengths, ASSUMED, skips_dead=False)
     return _cost(config, work, (None, None)).hours
 
@@ -218,7 +219,7 @@ def _measured_work(config: PreflightConfig, row: dict[str, str]) -> Workload:
     """The run's work with what the ledger says of it."""
     kept = float(row["rollouts_kept"])
     generated = float(row["rollouts_generated"])
-    lengths = lengths_of(config, prompt=None, response=float(row["tokens_generated"]) / generated)
+    lengths = lengths_of(config, response=float(row["tokens_generated"]) / generated)
     return replace(
         workload(config, lengths, ASSUMED),
         draws=generated / kept,
