@@ -1,10 +1,12 @@
 """The roofline: a value by hand, what it scales with, and that calibration is its inverse."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.test_resampling import World, new_prompts
 from twogrpo.config import ConfigError
 from twogrpo.preflight.architectures import PUBLISHED
 from twogrpo.preflight.cost import (
@@ -19,6 +21,8 @@ from twogrpo.preflight.cost import (
     update_seconds,
 )
 from twogrpo.preflight.devices import Calibration, load_device, read_calibration
+from twogrpo.records import Group
+from twogrpo.resampling import Counters
 
 MODEL = PUBLISHED["qwen25_math_7b"]
 H200 = load_device("h200_141")
@@ -94,11 +98,45 @@ def test_a_pair_s_saving_in_sampling_is_bounded_by_the_longest_response():
     assert two > floor
 
 
-def test_time_is_proportional_to_rounds_and_falls_with_devices():
-    drawn = replace(WORK, draws=3.0)
-    assert generation_seconds(MODEL, H200, drawn, PLACE) == pytest.approx(
-        3 * generation_seconds(MODEL, H200, WORK, PLACE)
+def test_resampling_waits_for_one_longest_response_a_round():
+    """3.25 draws are three rounds of the batch and one of a quarter, each as long as a generation
+    of that many prompts takes: a quarter of the work is more than a quarter of the time."""
+
+    def seconds(work: Workload) -> float:
+        return generation_seconds(MODEL, H200, work, PLACE)
+
+    quarter = replace(WORK, prompts=WORK.prompts // 4)
+    assert seconds(replace(WORK, draws=3.0)) == pytest.approx(3 * seconds(WORK))
+    mixed = seconds(replace(WORK, draws=3.25))
+    assert mixed == pytest.approx(3 * seconds(WORK) + seconds(quarter))
+    assert mixed > 3.25 * seconds(WORK)
+
+
+def test_rounds_are_those_that_the_loop_draws():
+    """512 prompts, pairs mixed with probability 0.3, the budget far away: twenty generations of
+    twogrpo/resampling.py, each round timed as a generation of its prompts."""
+    counters = Counters()
+    world, resampling = World(2, counters), new_prompts(512, budget_group_size=1000)
+    world.mixed_rate, rounds = 0.3, list[int]()
+    pairs = replace(WORK, group_size=2)
+
+    def draw(count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        rounds.append(count)
+        return world.draw(count, again=again)
+
+    for generation in range(20):
+        resampling.collect(draw, generation=generation, counters=counters)
+    drawn = [
+        generation_seconds(MODEL, H200, replace(pairs, prompts=count), PLACE) for count in rounds
+    ]
+    expected = generation_seconds(
+        MODEL, H200, replace(pairs, draws=sum(rounds) / (20 * 512)), PLACE
     )
+    # The loop takes a last handful of pairs in rounds of their own, which are left out.
+    assert 0.85 * sum(drawn) / 20 < expected < sum(drawn) / 20
+
+
+def test_time_falls_with_devices():
     seconds = [
         cost(MODEL, H200, WORK, replace(PLACE, devices=n)).step_seconds for n in (1, 2, 4, 8)
     ]

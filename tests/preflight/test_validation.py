@@ -56,6 +56,8 @@ def test_the_paper_s_hours(one_cell):
     text = paper_report(compose, one_cell)
     assert "assumptions" in text.lower()
     assert "(fitted)" in text
+    error = rows["two_grpo_rs"].fitted / 5.78 - 1
+    assert f"2-GRPO+RS alone, so fitted: {error:+.0%} to {error:+.0%}" in " ".join(text.split())
 
 
 PHASES = ("generate", "score", "old_logps", "update", "sync", "measure", "validate")

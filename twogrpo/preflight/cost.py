@@ -132,7 +132,18 @@ def concurrency(model: Architecture, work: Workload, place: Placement) -> float:
 def generation_seconds(
     model: Architecture, device: Device, work: Workload, place: Placement
 ) -> float:
-    """Of drawing one generation's rollouts, `draws` rounds of them one after another."""
+    """Of drawing one generation's rollouts: of resampling's rounds, none larger than the batch, one
+    after another, so that each ends with a longest response of its own."""
+    whole, rest = divmod(work.draws, 1.0)
+    seconds = whole * _round_seconds(model, device, work, place)
+    if rest * work.prompts >= 0.5:  # a prompt
+        smaller = replace(work, prompts=max(1, round(rest * work.prompts)))
+        seconds += _round_seconds(model, device, smaller, place)
+    return seconds
+
+
+def _round_seconds(model: Architecture, device: Device, work: Workload, place: Placement) -> float:
+    """Of `work.prompts` groups, all asked for at once."""
     waiting = work.rollouts / place.replicas
     active = min(waiting, concurrency(model, work, place))
     middle = work.prompt_tokens + work.response_tokens / 2
@@ -151,7 +162,7 @@ def generation_seconds(
     prompts = work.prompts / place.replicas * work.prompt_tokens
     prefill = model.forward_flops(prompts, work.prompt_tokens / 2)
     rate = device.matmul_flops * device.update_efficiency * place.tensor_parallel
-    return work.draws * (seconds + prefill / rate)
+    return seconds + prefill / rate
 
 
 def _step_seconds(
