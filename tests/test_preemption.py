@@ -2,21 +2,25 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.test_train import ARMS, BRIEF, assert_bit_for_bit, outcome
-from twogrpo import train
-from twogrpo.faults import EXIT_LATE, Preempted
+from twogrpo import resuming, train
+from twogrpo.faults import EXIT_LATE, CheckpointFault, NotFiniteFault, Preempted
 from twogrpo.preemption import Notice
 from twogrpo.tracking import read_rows
+
+README = (ROOT / "README.md").read_text()
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -62,6 +66,75 @@ def test_the_phase_ends_a_checkpoint_is_written_and_the_run_goes_on(
     train.train(make_run(*common))
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "finished"
     assert_bit_for_bit(outcome(tmp_path / "run"), outcome(tmp_path / "whole"))
+
+
+RECIPE = re.search(r"^\[ \$RUN/run\.json .*?\$SLURM_JOB_ID$", README, re.MULTILINE | re.DOTALL)
+
+
+def is_requeued(folder: Path) -> bool:
+    """What the end of README's Slurm job does."""
+    assert RECIPE
+    script = f'RUN={folder}; SLURM_JOB_ID=7; scontrol() {{ echo "$@"; }}\n{RECIPE[0]}'
+    said = subprocess.run(
+        ["bash", "-c", script], cwd=folder.parent, capture_output=True, text=True, check=False
+    )
+    assert said.stderr == ""
+    return said.stdout == "requeue 7\n"
+
+
+@pytest.mark.parametrize("fault", [None, NotFiniteFault, CheckpointFault, RuntimeError])
+def test_a_job_is_put_back_into_the_queue_only_if_it_was_told_to_end(fault, make_run, tmp_path):
+    brief = [*ARMS["two_grpo"], *BRIEF, "evaluation.at_end=false"]
+    folder, began = tmp_path / "run", tmp_path / "7.began"
+    assert not is_requeued(folder)  # code 2, and nothing was written
+    began.touch()
+    run = make_run(*brief)
+    assert not is_requeued(folder)
+    send_at(run, "generate", 2)
+    with pytest.raises(Preempted):
+        train.train(run)
+    assert json.loads((folder / "run.json").read_text())["ended_by"] == "SIGTERM"
+    assert is_requeued(folder)
+    time.sleep(0.05)
+    began.touch()  # the job again, which fails with code 2: the record is the first one's
+    assert not is_requeued(folder)
+    run = make_run(*brief)
+    if fault is not None:
+        run.resampling.collect = _raiser(fault)
+        with pytest.raises(fault):
+            train.train(run)
+        assert json.loads((folder / "run.json").read_text())["ended_by"] == fault.__name__
+    else:
+        train.train(run)
+        assert "ended_by" not in json.loads((folder / "run.json").read_text())
+    assert not is_requeued(folder)
+
+
+def _raiser(fault: type[Exception]):
+    def collect(*_, **__):
+        raise fault("no")
+
+    return collect
+
+
+@pytest.mark.parametrize(
+    ("environment", "launch"),
+    [
+        ({"LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "1"}, "torchrun --nproc-per-node 4 "),
+        (
+            {"LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"},
+            "on each node torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d "
+            "--rdzv-endpoint HOST:PORT ",
+        ),
+        (None, "python "),
+    ],
+)
+def test_how_to_go_on_names_the_launch(environment, launch, make_run, monkeypatch):
+    run = make_run("algorithm=two_grpo")
+    for name, value in (environment or {}).items():
+        monkeypatch.setenv(name, value)
+    run.ranks = replace(run.ranks, is_sharded=environment is not None)
+    assert f"To go on: {launch}" in resuming.how_to_go_on(run)
 
 
 def test_in_the_final_evaluation_it_ends_at_the_next_chunk(make_run, tmp_path):

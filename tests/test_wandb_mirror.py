@@ -77,7 +77,7 @@ def test_wherever_it_is_lost_the_record_is_whole_and_it_is_said_once(
 def test_online_without_a_network_or_an_account_goes_on_offline(open_record, capsys):
     record, [run] = open_record("init online", mode="online")
     record.log({"step": 0})
-    record.interrupt()
+    record.interrupt(by="SIGTERM")
     assert (run.steps, run.exit_code) == ([0], 1)
     [said] = capsys.readouterr().err.splitlines()
     assert "wandb sync" in said

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from twogrpo.engines.ranks import ALONE, Ranks
@@ -17,13 +18,21 @@ CONTINUES = "the same command continues at the last checkpoint"
 
 class Notice:
     """Whether SIGTERM came, while this is entered. A phase that takes longer than `grace_seconds`
-    is not waited for: the process ends there and then, as if killed, but with a code that says so.
+    is not waited for: the process ends there and then, as if killed, but with a code that says so
+    and after `at_last`.
     """
 
-    def __init__(self, ranks: Ranks = ALONE, *, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        ranks: Ranks = ALONE,
+        *,
+        grace_seconds: float,
+        at_last: Callable[[], None] = lambda: None,
+    ) -> None:
         self._ranks = ranks
         self._came = False
-        self._late = threading.Timer(grace_seconds, _give_up)
+        self._at_last = at_last
+        self._late = threading.Timer(grace_seconds, self._give_up)
         self._late.daemon = True
 
     def __enter__(self) -> Notice:
@@ -49,7 +58,7 @@ class Notice:
             os.write(2, b"SIGTERM: a checkpoint after the current phase, then the end\n")
             self._late.start()
 
-
-def _give_up() -> None:
-    os.write(2, f"SIGTERM: the phase takes too long to wait for; {CONTINUES}\n".encode())
-    os._exit(EXIT_LATE)
+    def _give_up(self) -> None:
+        os.write(2, f"SIGTERM: the phase takes too long to wait for; {CONTINUES}\n".encode())
+        self._at_last()
+        os._exit(EXIT_LATE)

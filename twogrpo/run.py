@@ -44,4 +44,8 @@ class Run:
 
     def __post_init__(self) -> None:
         grace = self.config.training.preemption_grace_seconds
-        self.notice = Notice(self.ranks, grace_seconds=grace)
+        self.notice = Notice(
+            self.ranks,
+            grace_seconds=grace,
+            at_last=lambda: self.record.mark_interrupted("SIGTERM"),
+        )

@@ -2,7 +2,8 @@
 
 The folder of a run:
 
-    run.json        config, identity, commit, code hash, versions, hardware, status, summary
+    run.json        config, identity, commit, code hash, versions, hardware, status, what ended it
+                    before its time, summary
     metrics.jsonl   one row a generation; rows of the final evaluation have `evaluation/…` keys
     checkpoints/    see twogrpo/engines/checkpoint.py
     evaluation/     every sample of the final evaluation, see twogrpo/evaluation_samples.py
@@ -91,18 +92,25 @@ class RunRecord:
         if self._mirror:
             self._mirror.finish(self.summary)
 
-    def interrupt(self) -> None:
-        """Says that the run stopped before its end, and closes the mirror.
+    def interrupt(self, by: str) -> None:
+        """Says that the run stopped before its end, by "SIGTERM" or an error of that name, and
+        closes the mirror.
+        """
+        self.mark_interrupted(by)
+        if self._mirror:
+            self._mirror.interrupt()
+
+    def mark_interrupted(self, by: str) -> None:
+        """Says it in the record alone, where there is no time for more.
 
         Where even that cannot be written, a full disk being why it stopped, it stays "running".
         """
         with suppress(OSError):
-            self._write_status("interrupted")
-        if self._mirror:
-            self._mirror.interrupt()
+            self._write_status("interrupted", by)
 
-    def _write_status(self, status: str) -> None:
-        content = {**self.about, "status": status, "summary": self.summary}
+    def _write_status(self, status: str, ended_by: str | None = None) -> None:
+        ended = {"ended_by": ended_by} if ended_by else {}
+        content = {**self.about, "status": status, **ended, "summary": self.summary}
         write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
 
 
@@ -123,7 +131,10 @@ class FollowedRecord(RunRecord):
     def finish(self, summary: Mapping[str, Any]) -> None:
         """The first rank does."""
 
-    def interrupt(self) -> None:
+    def mark_interrupted(self, by: str) -> None:
+        """The first rank does."""
+
+    def interrupt(self, by: str) -> None:
         """The first rank does."""
 
 

@@ -49,8 +49,9 @@ def train(run: Run) -> None:
             with run.notice:
                 _train(run)
         except BaseException as error:
-            run.record.interrupt()
-            if isinstance(error, Exception) and not isinstance(error, Preempted):
+            is_told = isinstance(error, Preempted)
+            run.record.interrupt(by="SIGTERM" if is_told else type(error).__name__)
+            if isinstance(error, Exception) and not is_told:
                 error.add_note(how_to_go_on(run))
             raise
 

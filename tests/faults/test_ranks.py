@@ -5,6 +5,7 @@ torchrun is told to end: all ranks end their phase and save it together.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,9 @@ ARM = ["algorithm=two_grpo", "tracking=local", "evaluation.benchmarks=[longer]"]
 
 
 @contextmanager
-def launched(folder: Path, num_ranks: int, *arguments: str) -> Iterator[subprocess.Popen]:
+def launched(
+    folder: Path, num_ranks: int, *arguments: str, meeting: list[str] | None = None
+) -> Iterator[subprocess.Popen]:
     """`torchrun … scripts/train.py`."""
     # One code, whatever is edited while this runs: the package is copied nowhere, so say it.
     program = "from twogrpo import tracking; tracking.code_hash = lambda: 'one code'; "
@@ -32,7 +35,8 @@ def launched(folder: Path, num_ranks: int, *arguments: str) -> Iterator[subproce
     program += "runpy.run_path('scripts/train.py', run_name='__main__')"
     script = folder.parent / "script.py"
     script.write_text(program)
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    meeting = meeting or ["--standalone"]
+    launch = ["-m", "torch.distributed.run", *meeting, f"--nproc-per-node={num_ranks}"]
     typed = [*SMALL, *ARM, *arguments, f"output_dir={folder}"]
     log = folder.with_name("log")
     with log.open("a") as words:
@@ -118,9 +122,33 @@ def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
     [saved] = (folder / "checkpoints").iterdir()
     assert len(list(saved.glob("shard-*"))) == 2
     assert [row["step"] for row in read_rows(folder)] == list(range(int(saved.name)))
-    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     with launched(folder, 2, rare) as process:
         assert process.wait(300) == 0, folder.with_name("log").read_text()
     assert f"continues at generation {int(saved.name)}" in folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_two_nodes_that_meet_by_c10d_are_one_run(tmp_path):
+    """README's launch, two agents on this machine."""
+    folder = tmp_path / "run"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = ["--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    meeting += ["--rdzv-id=7", "--local-addr=127.0.0.1"]
+    on_a_cpu = [
+        "hardware=multi_node", "hardware.device=cpu", "hardware.dtype=float32",
+        "hardware.num_threads=1", "dataset.num_prompts=16", "training.epochs=1",
+    ]  # fmt: skip
+    with (
+        launched(folder, 1, *on_a_cpu, meeting=meeting) as first,
+        launched(folder, 1, *on_a_cpu, meeting=meeting) as second,
+    ):
+        codes = [node.wait(100) for node in (first, second)]
+        assert codes == [0, 0], folder.with_name("log").read_text()
+    assert [row["step"] for row in read_rows(folder)] == [0, 1]  # a generation, the evaluation
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    [saved] = (folder / "checkpoints").iterdir()
+    assert len(list(saved.glob("shard-*"))) == 2

@@ -1,5 +1,6 @@
 """SIGTERM at random moments: soon over, with the code that says so, and nothing lost."""
 
+import json
 import os
 import random
 import signal
@@ -63,6 +64,8 @@ def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_s
         "too long to wait for; the same command continues at the last checkpoint"
         in (script.words().splitlines()[-1])
     )
+    about = json.loads((folder / "run.json").read_text())
+    assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     done = len(read_rows(folder))
     saved = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")]
     assert max(saved) == 4 * (done // 4) < done
