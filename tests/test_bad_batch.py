@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.conftest import compose_config
 from tests.test_train import BRIEF, full_disk
 from twogrpo import bad_batch, replay, train
-from twogrpo.config import ConfigError
+from twogrpo.config import ConfigError, parse
 from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.faults import NotFiniteFault
 from twogrpo.script_configs import ReplayConfig
@@ -129,6 +130,33 @@ def test_replay_s_parts_are_those_of_the_policy_that_was_there(make_run, tmp_pat
     parts = replayed(run, tmp_path / "run/bad_batch-000000-1")
     assert [part.gradient_norm for part in parts] == pytest.approx(seen, rel=1e-6)
     assert sum(part.gradient_norm > 0 for part in parts) > 2
+
+
+def test_replay_computes_as_the_run_did_unless_told_otherwise(make_run, tmp_path, capsys):
+    """An overflow of bfloat16 would be finite in float32."""
+    run = make_run(*ARM, "hardware.dtype=bfloat16", "hardware.tokens_per_microbatch=99")
+    (step, *_) = steps_of(run)
+    folder = bad_batch.keep(step, run.policy, run.config, reason="to look at", is_writer=True)
+    surrogate = run.policy.objective.surrogate
+    norms = [run.policy.gradient([s], surrogate=surrogate).norm().item() for s in step.sequences]
+
+    def replayed(*typed: str) -> list[float]:
+        composed = compose_config(f"batch={folder}", *typed, name="replay")
+        return [part.gradient_norm for part in replay.replay(parse(composed, ReplayConfig))]
+
+    assert replayed() == norms
+    in_float32 = replayed("hardware=cpu")
+    assert in_float32 != norms
+    assert replayed("hardware=cpu", "hardware.dtype=bfloat16") == norms
+    assert capsys.readouterr().err == ""
+    content = json.loads((folder / "batch.json").read_text())
+    content["config"]["hardware"]["device"] = "cuda"
+    (folder / "batch.json").write_text(json.dumps(content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        assert replayed() == norms
+    said = capsys.readouterr().err
+    assert "hardware.device=cuda is not here: recomputed on the CPU, in the run's bfloat16" in said
 
 
 def test_a_folder_that_is_no_batch_is_a_mistake_with_its_remedy(poisoned, tmp_path):

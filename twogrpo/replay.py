@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def replay(config: ReplayConfig) -> list[Part]:
     """
     folder = Path(config.batch)
     content = bad_batch.read(folder)
-    values = {**content["config"], "hardware": asdict(config.hardware)}
+    values = {**content["config"], "hardware": _hardware(config, content["config"]["hardware"])}
     values["model"] = {**values["model"], "path": str((folder / bad_batch.POLICY).resolve())}
     run = parse(OmegaConf.create(values), Config)
     check_hardware(run.hardware)
@@ -56,6 +57,19 @@ def replay(config: ReplayConfig) -> list[Part]:
     pictures = build.load_pictures(run.model)
     policy = build.build_policy(run, build.load_tokenizer(run.model), ALONE, pictures)
     return [_part(place, values, policy) for place, values in enumerate(content["sequences"])]
+
+
+def _hardware(config: ReplayConfig, of_the_run: dict[str, Any]) -> dict[str, Any]:
+    """What is typed or else the run's, whose dtype and chunks may be why; on the CPU if need be."""
+    if config.hardware is not None:
+        return asdict(config.hardware)
+    if of_the_run["device"] == "cuda" and not torch.cuda.is_available():
+        sys.stderr.write(
+            f"WARNING: the run's hardware.device=cuda is not here: recomputed on the CPU, in the "
+            f"run's {of_the_run['dtype']}; its kernels round otherwise\n"
+        )
+        return {**of_the_run, "device": "cpu"}
+    return of_the_run
 
 
 def report(parts: Iterable[Part]) -> str:
@@ -75,7 +89,7 @@ def report(parts: Iterable[Part]) -> str:
     else:
         lines.append(
             "every sequence is finite here: the sum overflows, or it was this machine, this dtype "
-            "or these kernels (hardware=… as in the run)"
+            "or these kernels (hardware=one_gpu hardware.dtype=… sets others than the run's)"
         )
     return "\n".join(lines)
 

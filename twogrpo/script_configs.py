@@ -72,10 +72,10 @@ class PrepareModelConfig:
 
 @dataclass
 class ReplayConfig:
-    """Which step that was not finite to take apart, and on what."""
+    """Which step that was not finite to take apart, and on what; None: as in the run."""
 
     batch: str
-    hardware: Hardware
+    hardware: Hardware | None
 
 
 @dataclass
