@@ -1,13 +1,17 @@
 """Scaling curves: exponents by hand, and points that vary one size alone."""
 
+import csv
 import json
+import math
 
 import pytest
 from transformers import AutoModelForCausalLM
 
+from tests.conftest import compose_config
 from twogrpo.benchmark import sweep as sweeping
+from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.sweep import SWEEPS, exponent, fit, page, row_of
-from twogrpo.config import ConfigError
+from twogrpo.config import ConfigError, parse
 
 
 def test_exponents_by_hand():
@@ -30,6 +34,11 @@ def found(seconds: float) -> dict:
         "rollouts_per_second": 5.0,
         "peak_memory": 2**30,
         "memory_at_start": 2**29,
+        "model": "tiny",
+        "threads": 1,
+        "machine": "an abacus",
+        "date": "2026-11-23",
+        "group_size": 4,
     }
 
 
@@ -83,8 +92,47 @@ def test_a_sweep_runs_its_points_and_keeps_its_csv(benchmark_config, monkeypatch
     config = benchmark_config("sweep=ranks", f"results_dir={tmp_path}")
     sweeping.sweep(config, ["seed=3", "sweep=ranks"])
     assert asked == [(1, ["seed=3"]), (2, ["seed=3"])]
-    lines = (tmp_path / "sweep_ranks.csv").read_text().splitlines()
+    lines = (tmp_path / "sweep_ranks_tiny.csv").read_text().splitlines()
     assert lines[0].startswith("size,seconds,seconds_generate") and len(lines) == 3
+    assert lines[0].endswith(",model,threads,machine,date")
+    assert lines[2].startswith("2,") and lines[2].endswith(",tiny,1,an abacus,2026-11-23")
+
+
+def test_no_vocabulary_is_smaller_than_the_tokenizer_s(benchmark_config, tokenizer, monkeypatch):
+    """Whose tokens the prompts hold: SmolLM2's 49,152 leave two of the four."""
+    least = len(tokenizer)
+    monkeypatch.setattr(sweeping, "VOCABULARIES", (least // 2, least - 1, least + 5))
+    with SWEEPS["vocabulary"](benchmark_config()) as points:
+        assert [point.size for point in points] == [least, least + 5]
+
+
+def test_fewer_than_two_sizes_are_told_before_any_is_measured(benchmark_config, monkeypatch):
+    monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
+    config = benchmark_config(
+        "sweep=constant_rollouts", "algorithm.group_size=3", "training.prompts_per_generation=2",
+        "training.prompts_per_minibatch=1",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="sweep=constant_rollouts has 0 sizes here: make"):
+        sweeping.sweep(config, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["prompts", "ranks"])
+def test_a_real_sweep_of_two_points(name, tmp_path, monkeypatch, capfd):
+    """The tiny model in processes of their own; a point of `ranks` is two."""
+    monkeypatch.setattr(sweeping, "PROMPT_FACTORS", (1, 2))
+    given = [
+        f"sweep={name}", f"results_dir={tmp_path}", "algorithm=grpo", "algorithm.group_size=2",
+        "training.prompts_per_generation=4", "training.prompts_per_minibatch=4",
+        "dataset.max_response_tokens=4", "warmup_steps=0", "steps=1",
+    ]  # fmt: skip
+    config = parse(compose_config(*given, name="benchmark"), BenchmarkConfig)
+    last = json.loads(sweeping.sweep(config, given).splitlines()[-1])
+    assert last["sweep"] == name and all(map(math.isfinite, last["exponents"].values()))
+    with (tmp_path / f"sweep_{name}_tiny.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert float(second["size"]) == 2 * float(first["size"])
+    assert float(second["seconds"]) > 0 and second["machine"] and second["model"] == "tiny"
 
 
 def test_an_unknown_sweep_is_told(benchmark_config):

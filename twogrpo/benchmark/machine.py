@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import resource
 import time
 from collections.abc import Callable
@@ -27,6 +28,16 @@ def copy_bytes_per_second(device: str) -> float:
     source = torch.ones(COPY_BYTES[device] // 4, device=device)
     target = torch.empty_like(source)
     return 2 * COPY_BYTES[device] / _best_seconds(lambda: target.copy_(source), device)
+
+
+def name(device: str) -> str:
+    """Of the GPU or, of a CPU, what Linux calls it."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def synchronise(device: str) -> None:

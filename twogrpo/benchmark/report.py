@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from twogrpo.benchmark import machine
 from twogrpo.benchmark.result import Ceilings, Result
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.preflight.architectures import Architecture
@@ -28,6 +29,7 @@ def as_json(
         "max_response_tokens": config.dataset.max_response_tokens,
         "sampler": config.rollout.engine,
         "device": hardware.device,
+        "machine": machine.name(hardware.device),
         "threads": hardware.num_threads,
         "ranks": num_ranks,
         "dtype": hardware.dtype,

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.checks import one_of
@@ -34,6 +34,7 @@ RESPONSE_TOKENS = (16, 32, 64, 128, 256)
 VOCABULARIES = (2_048, 8_192, 32_768, 131_072)
 RANKS = (1, 2)
 PHASES = ("generate", "update")
+ABOUT = ("model", "threads", "machine", "date")  # of a point's JSON, beside its numbers
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Curve:
     name: str
     rows: Sequence[dict[str, float]]
     exponents: dict[str, float]
+
+
+# What may be missing where a sweep has no two sizes.
+REMEDIES = {
+    "constant_rollouts": "make training.prompts_per_generation × algorithm.group_size and the "
+    "mini-batch in rollouts multiples of two of the group sizes "
+    + ", ".join(map(str, GROUP_SIZES)),
+}
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
@@ -75,18 +84,24 @@ def sweep(config: BenchmarkConfig, arguments: Sequence[str]) -> str:
     """Runs `config.sweep`, keeps its CSV and returns the page; `arguments` are the user's own.
 
     Raises:
-        ConfigError: there is no such sweep, or a point does not run.
+        ConfigError: there is no such sweep, it has fewer than two sizes, or a point does not run.
     """
     assert config.sweep is not None
     one_of("sweep", config.sweep, SWEEPS)
     own = [word for word in arguments if not word.startswith(("sweep=", "json=", "work="))]
-    rows = []
+    rows, about = [], dict[str, Any]()
     with SWEEPS[config.sweep](config) as points:
+        if len(points) < 2:
+            remedy = REMEDIES.get(config.sweep, "use another sweep")
+            raise ConfigError(f"sweep={config.sweep} has {len(points)} sizes here: {remedy}")
         for point in points:
             sys.stderr.write(f"sweep={config.sweep}: {point.size}\n")
-            rows.append(row_of(point.size, _run(point, own)))
+            found = _run(point, own)
+            rows.append(row_of(point.size, found))
+            about = {key: found[key] for key in ABOUT}
     curve = fit(config.sweep, rows)
-    _write(curve, ROOT / config.results_dir / f"sweep_{curve.name}.csv")
+    name = f"sweep_{curve.name}_{config.model.name}.csv"
+    _write(curve, about, ROOT / config.results_dir / name)
     return page(curve)
 
 
@@ -141,12 +156,12 @@ def _run(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _write(curve: Curve, path: Path) -> None:
+def _write(curve: Curve, about: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(curve.rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, [*curve.rows[0], *about], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in curve.rows)
+        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} | about for row in curve.rows)
 
 
 @contextmanager
@@ -196,16 +211,18 @@ def _ranks(config: BenchmarkConfig) -> Iterator[list[Point]]:
 
 @contextmanager
 def _vocabularies(config: BenchmarkConfig) -> Iterator[list[Point]]:
-    """Models of the same shape with random weights and another vocabulary."""
+    """Models of the same shape with random weights and another vocabulary, the smallest that of the
+    tokenizer: prompts hold any of its tokens."""
     with TemporaryDirectory() as folder:
         source = ROOT / config.model.path
         if not source.is_dir():
             raise ConfigError(
                 f"model.path={config.model.path} is no folder: sweep=vocabulary needs one"
             )
+        least = len(AutoTokenizer.from_pretrained(source))
         yield [
             Point(size, (f"model.path={_random_model(source, Path(folder) / str(size), size)}",))
-            for size in VOCABULARIES
+            for size in sorted({max(size, least) for size in VOCABULARIES})
         ]
 
 
