@@ -2,18 +2,21 @@
 
 import copy
 import json
+from argparse import Namespace
 from dataclasses import asdict
 
 import pytest
 import torch
 
 from tests.conftest import EvenSum
+from twogrpo.benchmark import calibrate as calibrating
 from twogrpo.benchmark import machine
 from twogrpo.benchmark.bench import bench
-from twogrpo.benchmark.result import Result
+from twogrpo.benchmark.result import Ceilings, Result
 from twogrpo.benchmark.steps import measure, open_run, take_step
 from twogrpo.benchmark.work import Endless
 from twogrpo.config import ConfigError
+from twogrpo.preflight.architectures import architecture_of
 from twogrpo.preflight.devices import load_device, read_calibration
 
 
@@ -102,11 +105,45 @@ def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
         (["steps=0"], "steps=0 is too small"),
         (["work=full", "algorithm.group_size=3"], "algorithm.group_size=3 is odd"),
         (["sweep=prompts", "calibrate=x"], "calibrate=x beside sweep=prompts"),
+        (["calibrate=nowhere/x.json"], "calibrate=nowhere/x.json: there is no folder nowhere"),
+        (["calibrate=/"], "calibrate=/ is a folder: give a file"),
     ],
 )
 def test_a_mistake_is_told_with_its_key(benchmark_config, overrides, words):
     with pytest.raises(ConfigError, match=words), open_run(benchmark_config(*overrides)):
         pass
+
+
+def test_a_decoding_step_is_timed_without_the_prefill(benchmark_config, monkeypatch):
+    """A call of n tokens takes 9 s and one of 1 token 2 s: 7 s for n − 1 steps; Adam's step 5 s.
+    The weights' reading (16 bytes a parameter-step at this ceiling) is taken off."""
+    seconds = iter([9.0, 2.0, 5.0])
+    called: list[int] = []
+
+    def timed(work, device):
+        before = len(watched.lengths_PG)
+        work()
+        called.extend(length for group in watched.lengths_PG[before:] for length in group)
+        return next(seconds)
+
+    monkeypatch.setattr(calibrating, "_median_seconds", timed)
+    config = benchmark_config("work=full")
+    model = architecture_of(config.model)
+    with open_run(config) as (run, watched):
+        ceilings = Ceilings(1e9, 1e12)
+        decode, update = calibrating.overheads(run, config, model, ceilings)
+    steps, one = called
+    assert (steps, one) == (8, 1)
+    assert decode == pytest.approx(1.0 - 4 * model.active_parameters / 1e12)
+    assert update == pytest.approx(5.0 - 28 * model.parameters / 1e12)
+
+
+def test_a_gpu_is_planned_with_its_own_memory(monkeypatch):
+    properties = Namespace(name="a GPU of 24", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: properties)
+    found = calibrating.this_device("cuda")
+    assert (found.name, found.memory_gib) == ("a GPU of 24", 24)
+    assert calibrating.this_device("cpu") == load_device("cpu")
 
 
 def test_ceilings_and_memory_are_measured():

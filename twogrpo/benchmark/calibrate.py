@@ -7,19 +7,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 
+import torch
+
 from twogrpo.benchmark import machine
 from twogrpo.benchmark.result import TRAINING, Ceilings, Result
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.steps import Measured
 from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.cost import Workload, efficiencies
-from twogrpo.preflight.devices import Calibration, load_device
+from twogrpo.preflight.devices import Calibration, Device, load_device
 from twogrpo.preflight.memory import BYTES, memory
 from twogrpo.preflight.plan import placement
 from twogrpo.records import Sequence
 from twogrpo.run import Run
 
 TRIALS = 5
+SEEDS = 8  # the longest of that many short responses is timed
 LEAST_SECONDS = 1e-6  # an overhead is never nothing
 
 
@@ -35,7 +38,7 @@ def calibrate(
     as long as the run's phases took."""
     decode, update = overheads(run, config, model, ceilings)
     device = replace(
-        load_device("cpu" if config.hardware.device == "cpu" else "h200_141"),
+        this_device(config.hardware.device),
         matmul_flops=ceilings.matmul_flops,
         copy_bytes_per_second=ceilings.copy_bytes_per_second,
         decode_step_seconds=decode,
@@ -62,6 +65,14 @@ def calibrate(
     )
 
 
+def this_device(kind: str) -> Device:
+    """This machine's CPU or GPU to plan with: of a GPU its own memory, links as an H200's."""
+    if kind == "cpu":
+        return load_device("cpu")
+    found = torch.cuda.get_device_properties()
+    return replace(load_device("h200_141"), name=found.name, memory_gib=found.total_memory / 2**30)
+
+
 def workload(config: BenchmarkConfig, measured: Measured) -> Workload:
     """The median step as the planner sees a generation; lengths and dead groups as measured."""
     steps, updates = measured.steps, config.updates_per_generation
@@ -86,20 +97,25 @@ def overheads(
     run: Run, config: BenchmarkConfig, model: Architecture, ceilings: Ceilings
 ) -> tuple[float, float]:
     """Seconds of a decoding step and of an optimiser step on one short sequence, each without what
-    the weights alone cost at the ceiling of copies, since the planner counts that apart."""
+    the weights alone cost at the ceiling of copies, since the planner counts that apart. A call of
+    one token, which is all prefill, is taken off the call that is timed."""
     prompt, sampling = run.stream.next(1)[0][1], replace(run.sampling, max_response_tokens=8)
-    length = len(run.rollout.sample([prompt], [[0]], sampling)[0][0].token_ids)
+    drawn = run.rollout.sample([prompt], [list(range(SEEDS))], sampling)[0]
+    lengths = [len(rollout.token_ids) for rollout in drawn]
+    length, seed = max(lengths), lengths.index(max(lengths))
 
-    def decode() -> None:
-        run.rollout.sample([prompt], [[0]], sampling)
+    def decode(tokens: int) -> float:
+        limited = replace(sampling, max_response_tokens=tokens)
+        return _median_seconds(lambda: run.rollout.sample([prompt], [[seed]], limited), device)
 
+    device = config.hardware.device
+    stepping = (decode(length) - decode(1)) / max(length - 1, 1)
     sequence = Sequence(prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3)
     rate = ceilings.copy_bytes_per_second
     reading = model.active_parameters * BYTES[config.sampler_dtype] / rate
     adam = 28 * model.parameters / rate
-    device = config.hardware.device
     return (
-        max(_median_seconds(decode, device) / length - reading, LEAST_SECONDS),
+        max(stepping - reading, LEAST_SECONDS),
         max(_median_seconds(lambda: run.policy.update([sequence]), device) - adam, LEAST_SECONDS),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from twogrpo.checks import at_least, one_of
 from twogrpo.config import Config, ConfigError
@@ -47,3 +49,16 @@ def check_benchmark(config: BenchmarkConfig) -> None:
         raise ConfigError(
             f"calibrate={config.calibrate} beside sweep={config.sweep}: do one after the other"
         )
+    if config.calibrate is not None:
+        _check_file("calibrate", config.calibrate)
+
+
+def _check_file(key: str, value: str) -> None:
+    """That it can be written, before minutes are spent on what it is to hold."""
+    path = Path(value)
+    if path.is_dir():
+        raise ConfigError(f"{key}={value} is a folder: give a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{key}={value}: there is no folder {path.parent}, make it")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{key}={value} cannot be written: give another file")
