@@ -23,6 +23,7 @@ GIB = 2**30
 GROUP_SIZES = (2, 16)
 ROLLOUTS = 32
 TOKENS = 24
+LONGER = 1.15  # by which one side's mean response may be longer: more is other work
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,19 @@ class Pair:
             f"speed × {self.speed:.2f}  memory × {self.memory:.2f}  "
             f"skipped {1 - self.ours['trained_share']:.0%} of ours"
         )
+
+
+def check_work(ours: dict[str, Any], peer: dict[str, Any]) -> None:
+    """Exits where one side drew other rollouts a step, or much longer ones: no ratio means then
+    what it says."""
+    told = "not the same work: ours {} {}, TRL's {}"
+    counts = [f"{side['rollouts_a_step']:g}" for side in (ours, peer)]
+    if counts[0] != counts[1]:
+        raise SystemExit(told.format(counts[0], "rollouts a step", counts[1]))
+    tokens = [side["tokens_per_rollout"] for side in (ours, peer)]
+    if max(tokens) > LONGER * min(tokens):
+        own, other = (f"{mean:.1f}" for mean in tokens)
+        raise SystemExit(told.format(own, "tokens a rollout", other))
 
 
 def _side(found: dict[str, Any]) -> str:
@@ -123,20 +137,31 @@ def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> di
 def arguments() -> argparse.Namespace:
     """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=positive, default=3)
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
-    parser.add_argument("--steps", type=int, default=3, help="that are counted")
-    parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument("--steps", type=positive, default=3, help="that are counted")
+    parser.add_argument("--threads", type=positive, default=2, help="of each side")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
-    parser.add_argument("--tokens-per-microbatch", type=int, default=1024)
-    parser.add_argument("--logits-chunk-tokens", type=int, default=256)
-    parser.add_argument("--peer-batch", type=int, default=32, help="TRL: rollouts in a pass")
-    parser.add_argument(
-        "--peer-weights", default="float32", help="TRL: or bfloat16, under Adam too"
-    )
+    parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
+    parser.add_argument("--logits-chunk-tokens", type=positive, default=256)
+    parser.add_argument("--peer-batch", type=positive, default=32, help="TRL: rollouts in a pass")
+    parser.add_argument("--peer-weights", choices=["float32", "bfloat16"], default="float32",
+                        help="TRL: bfloat16 is so under Adam too")  # fmt: skip
     parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.warmup < 0:
+        parser.error(f"--warmup={given.warmup}: use 0 or more")
+    if ROLLOUTS % given.peer_batch:
+        parser.error(f"--peer-batch={given.peer_batch} does not divide the {ROLLOUTS} rollouts")
+    return given
+
+
+def positive(word: str) -> int:
+    """Of the command line; raises ValueError, which argparse tells."""
+    if int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word}: use 1 or more")
+    return int(word)
 
 
 def main() -> None:
@@ -153,6 +178,7 @@ def main() -> None:
         for group_size in GROUP_SIZES:
             ours = run(our_command(group_size, given, number), threads=given.threads)
             peer = run(peer_command(group_size, given, number), threads=given.threads, path=PEER)
+            check_work(ours, peer)
             pairs.append(Pair(group_size, ours, peer))
             print(f"{number + 1}: {pairs[-1]}", flush=True)
     print(json.dumps(ratios(pairs)))

@@ -16,7 +16,13 @@ from twogrpo.config import parse
 
 def pair(group_size: int, speeds: tuple[float, float], memories: tuple[int, int]) -> Pair:
     ours, peer = (
-        {"rollouts_per_second": speed, "peak_memory": memory, "trained_share": 0.25}
+        {
+            "rollouts_per_second": speed,
+            "peak_memory": memory,
+            "trained_share": 0.25,
+            "rollouts_a_step": 32.0,
+            "tokens_per_rollout": 12.0,
+        }
         for speed, memory in zip(speeds, memories, strict=True)
     )
     return Pair(group_size, ours, peer)
@@ -80,6 +86,8 @@ def test_the_last_line_is_the_ratios(given, monkeypatch, capsys):
             "rollouts_per_second": 1.0 if "benchmarks.peer_trl" in command else 3.0,
             "peak_memory": 2**30,
             "trained_share": 1.0,
+            "rollouts_a_step": 32.0,
+            "tokens_per_rollout": 12.0,
         },
     )
     bench_peer.main()
@@ -96,3 +104,31 @@ def test_a_process_that_fails_shows_its_message(capsys):
     with pytest.raises(SystemExit, match="failed"):
         bench_peer.run(command, threads=1)
     assert "no such model" in capsys.readouterr().err
+
+
+def test_sides_that_did_not_do_the_same_work_are_no_pair():
+    """Other rollouts a step, or responses that are over 15 % longer on one side."""
+    ours, peer = (pair(2, (6, 2), (1, 2)).ours for _ in range(2))
+    bench_peer.check_work(ours, peer | {"tokens_per_rollout": 13.7})
+    bench_peer.check_work(ours | {"tokens_per_rollout": 13.7}, peer)
+    for wrong, words in (
+        ({"rollouts_a_step": 16.0}, "32 rollouts a step, TRL's 16"),
+        ({"tokens_per_rollout": 13.9}, "12.0 tokens a rollout, TRL's 13.9"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            bench_peer.check_work(ours, peer | wrong)
+        with pytest.raises(SystemExit, match="not the same work"):
+            bench_peer.check_work(peer | wrong, ours)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--pairs=0", "--steps=0", "--warmup=-1", "--threads=0", "--peer-batch=0", "--peer-batch=5",
+     "--tokens-per-microbatch=0", "--logits-chunk-tokens=0", "--peer-weights=int8"],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused(typed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench_peer.py", typed])
+    with pytest.raises(SystemExit) as stopped:
+        bench_peer.arguments()
+    assert stopped.value.code == 2
+    assert typed.partition("=")[0] in capsys.readouterr().err

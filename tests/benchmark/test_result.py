@@ -45,6 +45,7 @@ def test_rates_of_a_step_by_hand():
     assert found.tokens_generated_per_second == 5.5
     assert found.tokens_trained_per_second == 3.0
     assert found.trained_share == 0.5
+    assert (found.rollouts_a_step, found.tokens_per_rollout) == (4, 5.5)
     assert (found.memory_at_start, found.peak_memory) == (1, 2)
 
 

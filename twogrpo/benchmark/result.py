@@ -45,6 +45,7 @@ class Result:
     """Of one benchmark; rates are those of the median step. `seconds_of` are medians by phase.
 
     `is_same_work`: every step drew responses of the same lengths and trained on as many tokens.
+    `rollouts_a_step` and `tokens_per_rollout` are means of those drawn.
     `trained_share` of the rollouts drawn went through the policy: the rest has advantage zero.
     """
 
@@ -54,6 +55,8 @@ class Result:
     tokens_generated_per_second: float
     tokens_trained_per_second: float
     trained_share: float
+    rollouts_a_step: float
+    tokens_per_rollout: float
     is_same_work: bool
     memory_at_start: int
     peak_memory: int
@@ -89,6 +92,8 @@ def summarise(
         tokens_generated_per_second=median(step.tokens_generated / step.seconds for step in steps),
         tokens_trained_per_second=median(step.tokens_trained / step.seconds for step in steps),
         trained_share=sum(s.rollouts_trained for s in steps) / sum(s.rollouts for s in steps),
+        rollouts_a_step=sum(s.rollouts for s in steps) / len(steps),
+        tokens_per_rollout=sum(s.tokens_generated for s in steps) / sum(s.rollouts for s in steps),
         is_same_work=len({_work(step) for step in steps}) == 1,
         memory_at_start=measured.memory_at_start,
         peak_memory=measured.peak_memory,
