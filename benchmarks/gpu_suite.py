@@ -24,6 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+import torch
+
 from benchmarks.gpu_jobs import JOBS, ROOT, SMOLLM2, MissingError
 from twogrpo.preflight.text import table
 from twogrpo.tracking import code_hash
@@ -145,8 +147,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Does the jobs and tells; 1 where one failed or took too long."""
+    """Does the jobs and tells; 1 where one failed or took too long, 2 without a GPU to do them."""
     given = arguments(words)
+    if given.device == "cuda" and not torch.cuda.is_available():
+        sys.stderr.write("no CUDA device is here: use --device cpu\n")
+        return 2
     given.out.mkdir(parents=True, exist_ok=True)
     statuses = []
     for name in given.jobs or JOBS:

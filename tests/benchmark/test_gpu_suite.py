@@ -45,6 +45,7 @@ def test_each_job_is_written_down_and_none_stops_the_next(monkeypatch, tmp_path,
     commands = {n: (lambda _, p=program: [["-c", p]]) for n, program in programs.items()}
     limits = {"fails": 20, "hangs": 4, "passes": 20}
     fakes = {name: Job(name, limits[name], command) for name, command in commands.items()}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu_suite, "JOBS", {"lacks": Job("lacks", 9, lacking), **fakes})
     out = str(tmp_path)
     assert gpu_suite.main(["lacks", "fails", "hangs", "--out", out]) == 1
@@ -177,3 +178,12 @@ def test_no_job_names_where_the_repository_lies(monkeypatch, tmp_path):
     program = Path("benchmarks/gpu_models.py").resolve()
     found = gpu_suite.run([sys.executable, "-c", f"print({str(program)!r})"], 20)
     assert found["messages"] == "benchmarks/gpu_models.py\n"
+
+
+def test_without_a_gpu_nothing_is_begun(monkeypatch, tmp_path, capsys):
+    """Its tests would all be skipped, and that would pass."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu_suite, "do", lambda *_: pytest.fail("was begun"))
+    assert gpu_suite.main(["tests", "--out", str(tmp_path / "out")]) == 2
+    assert "no CUDA device is here: use --device cpu" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
