@@ -5,6 +5,7 @@ import json
 import math
 
 import pytest
+from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import compose_config
@@ -104,6 +105,16 @@ def test_no_vocabulary_is_smaller_than_the_tokenizer_s(benchmark_config, tokeniz
     monkeypatch.setattr(sweeping, "VOCABULARIES", (least // 2, least - 1, least + 5))
     with SWEEPS["vocabulary"](benchmark_config()) as points:
         assert [point.size for point in points] == [least, least + 5]
+
+
+def test_the_longest_response_fits_into_the_context_of_its_curve(benchmark_config):
+    """The embedded model's own has 64 positions."""
+    config = benchmark_config()
+    with SWEEPS["response_tokens"](config) as points:
+        paths = {point.overrides[0].removeprefix("model.path=") for point in points}
+        (shape,) = map(AutoConfig.from_pretrained, paths)
+    assert points[-1].size == 256
+    assert shape.max_position_embeddings == config.dataset.max_prompt_tokens + 256
 
 
 def test_fewer_than_two_sizes_are_told_before_any_is_measured(benchmark_config, monkeypatch):

@@ -201,7 +201,15 @@ def _prompts(config: BenchmarkConfig) -> Iterator[list[Point]]:
 
 @contextmanager
 def _response_tokens(config: BenchmarkConfig) -> Iterator[list[Point]]:
-    yield [Point(tokens, (f"dataset.max_response_tokens={tokens}",)) for tokens in RESPONSE_TOKENS]
+    """A model of the same shape with random weights and a context that holds the longest."""
+    with _folder_of_models(config) as (source, folder):
+        has = AutoConfig.from_pretrained(source).max_position_embeddings
+        wanted = max(has, config.dataset.max_prompt_tokens + max(RESPONSE_TOKENS))
+        path = _random_model(source, folder / "long", max_position_embeddings=wanted)
+        yield [
+            Point(tokens, (f"model.path={path}", f"dataset.max_response_tokens={tokens}"))
+            for tokens in RESPONSE_TOKENS
+        ]
 
 
 @contextmanager
@@ -213,23 +221,33 @@ def _ranks(config: BenchmarkConfig) -> Iterator[list[Point]]:
 def _vocabularies(config: BenchmarkConfig) -> Iterator[list[Point]]:
     """Models of the same shape with random weights and another vocabulary, the smallest that of the
     tokenizer: prompts hold any of its tokens."""
-    with TemporaryDirectory() as folder:
-        source = ROOT / config.model.path
-        if not source.is_dir():
-            raise ConfigError(
-                f"model.path={config.model.path} is no folder: sweep=vocabulary needs one"
-            )
+    with _folder_of_models(config) as (source, folder):
         least = len(AutoTokenizer.from_pretrained(source))
         yield [
-            Point(size, (f"model.path={_random_model(source, Path(folder) / str(size), size)}",))
+            Point(
+                size, (f"model.path={_random_model(source, folder / str(size), vocab_size=size)}",)
+            )
             for size in sorted({max(size, least) for size in VOCABULARIES})
         ]
 
 
-def _random_model(source: Path, target: Path, vocabulary: int) -> Path:
+@contextmanager
+def _folder_of_models(config: BenchmarkConfig) -> Iterator[tuple[Path, Path]]:
+    """The model's folder, and one for models of its shape."""
+    source = ROOT / config.model.path
+    if not source.is_dir():
+        raise ConfigError(
+            f"model.path={config.model.path} is no folder: sweep={config.sweep} needs one"
+        )
+    with TemporaryDirectory() as folder:
+        yield source, Path(folder)
+
+
+def _random_model(source: Path, target: Path, **changes: int) -> Path:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors"))
     shape = AutoConfig.from_pretrained(source)
-    shape.vocab_size = vocabulary
+    for name, value in changes.items():
+        setattr(shape, name, value)
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         AutoModelForCausalLM.from_config(shape).save_pretrained(target)
