@@ -5,8 +5,7 @@ import json
 import math
 
 import pytest
-from transformers import AutoConfig
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.conftest import compose_config
 from twogrpo.benchmark import sweep as sweeping
