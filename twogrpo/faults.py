@@ -5,8 +5,8 @@
     70   a number that is not finite: the batch is kept for scripts/replay.py
     71   memory: a phase needs more than there is; before the first it is a mistake in the config, 2
     74   the disk: full, or no checkpoint on it is whole
-    76   the sampler does not hold the policy's weights (twogrpo/mismatch.py)
     75   told to end by SIGTERM and not ready in time: continues at the checkpoint before
+    76   the sampler does not hold the policy's weights (twogrpo/mismatch.py)
     130  interrupted by Ctrl-C
     143  told to end by SIGTERM, and a checkpoint was written first
     1    anything else, with a trace
@@ -29,7 +29,7 @@ EXIT_SYNC = 76
 
 
 class Fault(RuntimeError):
-    """Ends a run with one line for a person and a code for a script."""
+    """Ends a run with one line for a person, one on how to go on, and a code for a script."""
 
     exit_code = 1
 
