@@ -2,8 +2,8 @@
 
 Held against SmolLM2-135M's sizes on a CPU: peaks of the policy alone in float32 (2026-11-22; 4.31,
 5.59 and, with checkpointing, 2.64 GiB) within 4 %, whole steps in bfloat16 (2026-11-23; 3.8 and
-3.55 GiB) 7 % above, given the tokens that the passes really saw; planned from the limits, 15 and
-27 % above. No sharded peak has been held against it.
+3.55 GiB) 7 % above, at the tokens that they had (by estimate); planned from the limits, 15 and 27 %
+above. No sharded peak has been held against it.
 """
 
 from __future__ import annotations

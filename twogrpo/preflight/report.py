@@ -132,8 +132,8 @@ def _memory(found: Preflight) -> str:
                 f"The float32 state is divided over {found.place.devices} rank(s); activation "
                 f"checkpointing {checkpointing}; a token in the cache takes "
                 f"{per_token / 1024:.3g} KiB. From sizes alone: on a CPU within 7 % of "
-                "measured peaks for the tokens really there, up to 27 % above them from the limits "
-                "(SmolLM2-135M); not held against any peak of sharded ranks."
+                "measured peaks at the tokens that were there, up to 27 % above them from the "
+                "limits (SmolLM2-135M); not held against any peak of sharded ranks."
             ),
             "",
             table(["", "", ""], [_fit(found, device) for device in _devices(found)], left=3),
