@@ -34,7 +34,7 @@ types: $(READY)  ## Check types
 test test-faults test-gpu golden: export HF_HUB_OFFLINE := 1
 test test-faults test-gpu golden: export WANDB_MODE := offline
 
-test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no GPU; under five minutes on two cores)
+test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no GPU; six minutes on two cores)
 	@$(VLLM)
 	$(PY) -m pytest -n $(WORKERS) -m "not gpu and not faults"
 
