@@ -60,15 +60,13 @@ def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_s
     assert script.when(lambda: folder.exists() and len(read_rows(folder)) >= 6)
     assert terminate(script) < 60
     assert script.process.exitcode == 75, script.words()
-    assert (
-        "too long to wait for; the same command continues at the last checkpoint"
-        in (script.words().splitlines()[-1])
-    )
+    said = "too long to wait for; the same command continues at the last checkpoint"
+    assert said in script.words()  # the loop may still say how far it is after that
     about = json.loads((folder / "run.json").read_text())
     assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     done = len(read_rows(folder))
     saved = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")]
-    assert max(saved) == 4 * (done // 4) < done
+    assert max(saved) % 4 == 0 and done - 4 <= max(saved) <= done
     finished(folder, *arm)
     assert f"continues at generation {max(saved)}" in script.words()
     assert_bit_for_bit(outcome(folder), outcome(tmp_path / "whole"))
