@@ -38,7 +38,7 @@ test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no 
 	@$(VLLM)
 	$(PY) -m pytest -n $(WORKERS) -m "not gpu and not faults"
 
-test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is lost (under 20 minutes on two cores)
+test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is lost (five minutes on two cores)
 	$(PY) -m pytest -n $(WORKERS) -m faults
 
 test-gpu: $(READY)  ## Hold a GPU's sharded policy, attention and sampler against the CPU (minutes; skips without one)
