@@ -120,7 +120,13 @@ def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[
 
 
 def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> dict[str, Any]:
-    """The JSON of a process's last line; its messages are shown if it fails."""
+    """The JSON of a process's last line."""
+    found: dict[str, Any] = json.loads(output(command, threads=threads, path=path)[-1])
+    return found
+
+
+def output(command: Sequence[str], *, threads: int, path: Path | None = None) -> list[str]:
+    """What a process prints, by line; its messages are shown if it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     if path is not None:
         environment["PYTHONPATH"] = str(path)
@@ -130,13 +136,12 @@ def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> di
     if done.returncode:
         sys.stderr.write(done.stderr)
         raise SystemExit(f"{' '.join(command)} failed: see above")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return done.stdout.splitlines()
 
 
-def arguments() -> argparse.Namespace:
-    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def our_arguments() -> argparse.ArgumentParser:
+    """Of the processes that are ours."""
+    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pairs", type=positive, default=3)
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--steps", type=positive, default=3, help="that are counted")
@@ -145,6 +150,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
     parser.add_argument("--logits-chunk-tokens", type=positive, default=256)
+    return parser
+
+
+def arguments() -> argparse.Namespace:
+    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
+    parser = argparse.ArgumentParser(description=__doc__, parents=[our_arguments()])
     parser.add_argument("--peer-batch", type=positive, default=32, help="TRL: rollouts in a pass")
     parser.add_argument("--peer-weights", choices=["float32", "bfloat16"], default="float32",
                         help="TRL: bfloat16 is so under Adam too")  # fmt: skip

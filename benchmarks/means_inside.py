@@ -1,0 +1,270 @@
+"""Means that are no knob: one process does the same work with each and without it, in turn.
+
+python -m benchmarks.means_inside [--pairs 3] [key=value …]     a line of JSON for each
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from twogrpo.batches import weighted_sequences
+from twogrpo.benchmark.settings import BenchmarkConfig
+from twogrpo.benchmark.steps import open_run
+from twogrpo.benchmark.work import Endless
+from twogrpo.cli import CONF
+from twogrpo.config import parse
+from twogrpo.core.logprobs import chunked_token_logps
+from twogrpo.core.surrogates import token_ratio_clipped
+from twogrpo.engines.build import DTYPES, build_rollout, load_model, load_tokenizer
+from twogrpo.engines.protocols import Sampling
+from twogrpo.records import Group, Prompt
+from twogrpo.records import Sequence as Rollout
+from twogrpo.run import Run
+from twogrpo.sampling import rollout_seed, sample_groups, score
+
+T = TypeVar("T")
+PREFIXES = (40, 400)  # tokens of a prompt
+TINIEST = 1e-30  # an advantage that is computed and adds nothing that float32 could hold
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The same work done twice."""
+
+    mean: str
+    phase: str
+    used: Callable[[], object]
+    left_out: Callable[[], object]
+
+
+def cases(config: BenchmarkConfig) -> Iterator[Inside]:
+    """Those of the sampler that is chosen."""
+    if config.rollout.engine == "vllm":
+        yield from prefix_cases(config)
+        return
+    with open_run(config) as (run, _):
+        yield from plain_cases(run)
+
+
+def plain_cases(run: Run) -> Iterator[Inside]:
+    """On the groups that the run draws first, with the rewards that they have."""
+    config = run.config
+    size = config.algorithm.group_size
+    drawn = run.stream.next(config.training.prompts_per_generation)
+    groups = score(
+        sample_groups(
+            drawn, run.rollout, run.sampling, group_size=size, seed=config.seed, generation=0
+        ),
+        run.reward,
+    )
+    yield from sampling_cases(run, groups)
+    yield from update_cases(run, groups)
+
+
+def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
+    """Of vLLM; on a CPU its blocks hold 128 tokens, so a short prompt has no whole one to share."""
+    from vllm import SamplingParams
+
+    num_prompts, size = config.training.prompts_per_generation, config.algorithm.group_size
+    sampling = Sampling(1.0, 1.0, 0, config.dataset.max_response_tokens)
+    engine: Any = build_rollout(
+        config.rollout, config.model, config.hardware, load_tokenizer(config.model),
+        context_tokens=max(PREFIXES) + sampling.max_response_tokens,
+    )  # fmt: skip
+    seeds_PG = [range(place * size, (place + 1) * size) for place in range(num_prompts)]
+    for length in PREFIXES:
+        prompts = [
+            Prompt(str(place), "", "", tuple(range(100 + place, 100 + place + length)))
+            for place in range(num_prompts)
+        ]
+
+        def draw(prompts: Sequence[Prompt] = prompts) -> None:
+            engine.llm.reset_prefix_cache()
+            engine.sample(prompts, seeds_PG, sampling)
+
+        def draw_without(draw: Callable[[], None] = draw) -> None:
+            with patch(
+                "vllm.SamplingParams", partial(SamplingParams, skip_reading_prefix_cache=True)
+            ):
+                draw()
+
+        yield Inside(f"vLLM's prefix cache, prompts of {length}", "generate", draw, draw_without)
+    engine.close()
+
+
+def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
+    """Of the transformers sampler; both sides draw with the same seeds."""
+    engine: Any = run.rollout.engine  # type: ignore[attr-defined]
+    prompts = [group.prompt for group in groups]
+    seeds_PG = [
+        [
+            rollout_seed(run.config.seed, g.draw, g.prompt.prompt_id, i)
+            for i in range(len(g.rollouts))
+        ]
+        for g in groups
+    ]
+    yield Inside(
+        "a prompt read once for its group",
+        "generate",
+        lambda: engine.sample(prompts, seeds_PG, run.sampling),
+        lambda: engine.sample(
+            [prompt for prompt, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds],
+            [[seed] for seeds in seeds_PG for seed in seeds],
+            run.sampling,
+        ),
+    )
+    # Where no row leaves, all go on until the longest response ends.
+    longest = max(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
+    until = replace(run.sampling, max_response_tokens=longest)
+
+    def with_all_rows() -> None:
+        tokenizer = engine.tokenizer
+        engine.tokenizer = Endless(tokenizer, engine="transformers")
+        engine.sample(prompts, seeds_PG, until)
+        engine.tokenizer = tokenizer
+
+    yield Inside(
+        "finished rows leave the batch",
+        "generate",
+        lambda: engine.sample(prompts, seeds_PG, run.sampling),
+        with_all_rows,
+    )
+
+
+def update_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
+    """Of one update of all rollouts; every one is given an advantage unless the mean is to skip."""
+    policy, config = run.policy, run.config
+    as_is = weighted_sequences(groups, config, generation=0)
+    alive = all_alive(as_is)
+    alone = apart(alive)
+    yield Inside(
+        "rollouts without advantage are skipped",
+        "update",
+        lambda: policy.update(as_is),
+        lambda: policy.update(alive),
+    )
+    yield Inside(
+        "a prompt computed once for its group",
+        "update",
+        lambda: policy.update(alive),
+        lambda: policy.update(alone),
+    )
+
+    def with_old_logps() -> None:
+        policy.token_logps(alive)
+        policy.update(alive)
+
+    yield Inside(
+        "no π_old pass before a first update",
+        "old_logps and update",
+        lambda: policy.update(alive),
+        with_old_logps,
+    )
+    padded = Padded(run)
+    yield Inside(
+        "no padding, prompts apart",
+        "forward and backward",
+        lambda: policy.gradient(alone, surrogate=token_ratio_clipped),
+        lambda: padded.gradient(alone),
+    )
+
+
+def all_alive(sequences: Sequence[Rollout]) -> list[Rollout]:
+    """None of them is skipped, and the gradient stays what it is."""
+    return [s if s.advantage else replace(s, advantage=TINIEST) for s in sequences]
+
+
+def apart(sequences: Sequence[Rollout]) -> list[Rollout]:
+    """Each with a prompt of its own, as long as before: another last token, up to 16 in a group."""
+    return [
+        replace(s, prompt_token_ids=(*s.prompt_token_ids[:-1], place % 16))
+        for place, s in enumerate(sequences)
+    ]
+
+
+class Padded:
+    """The plain way: rows of a padded batch through the model of transformers."""
+
+    def __init__(self, run: Run) -> None:
+        hardware = run.config.hardware
+        self.model = load_model(run.config.model).to(hardware.device)
+        self.model.set_attn_implementation("sdpa")
+        self.dtype, self.device = DTYPES[hardware.dtype], hardware.device
+        self.tokens_per_microbatch = hardware.tokens_per_microbatch
+        self.logits_chunk_tokens = hardware.logits_chunk_tokens
+
+    def gradient(self, sequences: Sequence[Rollout]) -> Tensor:
+        """As the policy's, in micro-batches of like lengths and as many padded tokens."""
+        self.model.zero_grad()
+        rest = sorted(sequences, key=lambda s: -s.num_tokens)
+        while rest:
+            count = max(1, self.tokens_per_microbatch // rest[0].num_tokens)
+            self._accumulate(rest[:count])
+            rest = rest[count:]
+        return torch.cat([-p.grad.flatten() for p in self.model.parameters() if p.grad is not None])
+
+    def _accumulate(self, batch: Sequence[Rollout]) -> None:
+        rows = [torch.tensor(s.prompt_token_ids + s.response_token_ids) for s in batch]
+        tokens_NT = pad_sequence(rows, batch_first=True).to(self.device)
+        lengths_N = torch.tensor([s.num_tokens for s in batch])[:, None]
+        prompts_N = torch.tensor([len(s.prompt_token_ids) for s in batch])[:, None]
+        place_T = torch.arange(1, tokens_NT.shape[1])
+        is_response_NT = (place_T >= prompts_N) & (place_T < lengths_N)
+        weights_N = torch.tensor([s.advantage * s.token_weight for s in batch])[:, None]
+        weights_R = weights_N.expand_as(is_response_NT)[is_response_NT].to(self.device)
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
+            hidden_NTD = self.model.base_model(input_ids=tokens_NT, use_cache=False)[0]
+            logps_R = chunked_token_logps(
+                hidden_NTD[:, :-1][is_response_NT],
+                self.model.get_output_embeddings().weight,
+                tokens_NT[:, 1:][is_response_NT],
+                temperature=1.0,
+                chunk_tokens=self.logits_chunk_tokens,
+            )
+        (-((logps_R - logps_R.detach()).exp() * weights_R).sum()).backward()
+
+
+def in_turn(number: int, used: Callable[[], T], left_out: Callable[[], T]) -> tuple[T, T]:
+    """Both, every other time the second first, so that a drift of the machine cancels."""
+    if number % 2 == 0:
+        return used(), left_out()
+    second = left_out()
+    return used(), second
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("overrides", nargs="*", help="of conf/benchmark.yaml")
+    given = parser.parse_args()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = parse(compose("benchmark", overrides=given.overrides), BenchmarkConfig)
+    for case in cases(config):
+        case.used(), case.left_out()  # not counted
+        used, left_out = partial(seconds, case.used), partial(seconds, case.left_out)
+        pairs = [in_turn(number, used, left_out) for number in range(given.pairs)]
+        print(json.dumps({"mean": case.mean, "phase": case.phase, "pairs": pairs}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
