@@ -69,13 +69,25 @@ def test_a_mixture_is_read_as_far_as_its_tokens_reach():
 
 
 def test_update_by_hand():
-    """8,192 rollouts of 950 tokens over 8 GPUs: 4 · 2 · 7.07e9 FLOPs a token and attention, at 35 %
-    of 989 TFLOP/s; 16 steps of Adam reading 28 bytes a parameter, and 0.1 s each."""
-    tokens = 8192 * 950 / 8
-    flops = 4 * tokens * (2 * MODEL.active_parameters + 4 * 28 * 3584 * 475)
+    """512 prompts of 150 tokens and 8,192 responses of 800 over 8 GPUs: 4 · 2 · 7.07e9 FLOPs a token
+    and attention to 75 and to 150 + 400 positions, at 35 % of 989 TFLOP/s; 16 steps of Adam reading
+    28 bytes a parameter, and 0.1 s each."""
+    tokens, positions = 512 * 150 + 8192 * 800, 512 * 150 * 75 + 8192 * 800 * 550
+    flops = 4 / 8 * (2 * MODEL.active_parameters * tokens + 4 * 28 * 3584 * positions)
     adam = 16 * (28 * MODEL.parameters / 8 / 4.8e12 + 0.1)
     expected = flops / (989e12 * 0.35) + adam
     assert update_seconds(MODEL, H200, WORK, PLACE) == pytest.approx(expected)
+
+
+def test_a_prompt_is_charged_once_for_its_group_unless_it_is_not_shared():
+    """Half of 8,192 rollouts are trained on: 256 prompts, or 4,096 of them."""
+    half = replace(WORK, trained_share=0.5)
+    assert half.trained_tokens == 4096 * 800 + 256 * 150
+    alone = replace(half, shares_prompts=False)
+    assert alone.trained_tokens == 4096 * 950
+    shared, unshared = (update_seconds(MODEL, H200, work, PLACE) for work in (half, alone))
+    # Were a prompt without attention, and without the optimiser's share of the seconds.
+    assert 800 / 950 < shared / unshared < 0.9
 
 
 def test_skipped_rows_cost_nothing():

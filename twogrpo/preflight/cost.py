@@ -27,7 +27,8 @@ class Workload:
 
     `draws`: rollouts drawn for each one kept (resampling). `trained_share`: of the rollouts kept,
     those that pass through the policy (the rest have advantage zero and are skipped).
-    `old_logps_share`: of those, the share whose π_old is another than the policy.
+    `old_logps_share`: of those, the share whose π_old is another than the policy. `shares_prompts`:
+    a prompt passes through the policy once for its whole group (twogrpo/data/packing.py).
     """
 
     prompts: int
@@ -40,6 +41,7 @@ class Workload:
     trained_share: float = 1.0
     old_logps_share: float = 1.0
     draws: float = 1.0
+    shares_prompts: bool = True
 
     @property
     def rollouts(self) -> float:
@@ -50,6 +52,17 @@ class Workload:
     def trained_rollouts(self) -> float:
         """That pass through the policy, in one generation."""
         return self.rollouts * self.trained_share
+
+    @property
+    def trained_prompts(self) -> float:
+        """That pass through the policy; a live group passes whole."""
+        return self.trained_rollouts / (self.group_size if self.shares_prompts else 1)
+
+    @property
+    def trained_tokens(self) -> float:
+        """Of prompts and responses that pass through the policy."""
+        responses = self.trained_rollouts * self.response_tokens
+        return self.trained_prompts * self.prompt_tokens + responses
 
 
 @dataclass(frozen=True)
@@ -178,8 +191,10 @@ def _step_seconds(
 
 def _trained_flops(model: Architecture, work: Workload) -> float:
     """Of one forward pass over the trained rollouts of a generation."""
-    length = work.prompt_tokens + work.response_tokens
-    return model.forward_flops(work.trained_rollouts * length, length / 2)
+    prompt, response = work.prompt_tokens, work.response_tokens
+    prompts = model.forward_flops(work.trained_prompts * prompt, prompt / 2)
+    context = prompt + response / 2
+    return prompts + model.forward_flops(work.trained_rollouts * response, context)
 
 
 def _old_logps_seconds(
@@ -209,7 +224,7 @@ def _communication_seconds(
     """Each micro-batch gathers the weights for both passes and scatters float32 gradients."""
     if place.devices == 1 or place.hides_communication:
         return 0.0
-    tokens = work.trained_rollouts * (work.prompt_tokens + work.response_tokens) / place.devices
+    tokens = work.trained_tokens / place.devices
     passes = max(work.updates, tokens / place.tokens_per_microbatch)
     num_bytes = passes * model.parameters * (2 * place.policy_bytes + 4)
     is_one_node = place.devices <= device.devices_per_node

@@ -29,9 +29,15 @@ BENCHMARK_PROBLEMS = {
 
 
 def workload(
-    config: Config, lengths: Lengths, success: Counts | Beta, *, skips_dead: bool = True
+    config: Config,
+    lengths: Lengths,
+    success: Counts | Beta,
+    *,
+    skips_dead: bool = True,
+    shares_prompts: bool = True,
 ) -> Workload:
-    """One generation of the run; `skips_dead`: rows of advantage zero pass through nothing (ours).
+    """One generation of the run; `skips_dead`: rows of advantage zero pass through nothing (ours),
+    `shares_prompts`: a group's prompt passes once (ours).
 
     With resampling every group kept is contrastive while the budget lasts.
     """
@@ -53,6 +59,7 @@ def workload(
         trained_share=trained if skips_dead else 1.0,
         old_logps_share=(updates - 1) / updates if skips_dead else 1.0,
         draws=draws,
+        shares_prompts=shares_prompts,
     )
 
 

@@ -208,8 +208,8 @@ def _assumptions(found: Preflight) -> str:
         f"mean_response_tokens=…), prompts of {lengths.prompt:,.0f}; "
         f"{found.device.update_efficiency:.3g} of the device's matrix ceiling in updates and "
         f"{found.device.generation_efficiency:.3g} of its ceilings in decoding ({source}); shares "
-        "of dead groups as below; the longest response holds up each generation; verifier, "
-        "validation and start-up cost nothing."
+        "of dead groups as below; a prompt is trained on once for its group; the longest response "
+        "holds up each generation; verifier, validation and start-up cost nothing."
     )
 
 

@@ -60,7 +60,8 @@ def against_paper(compose: Compose, published: Path) -> list[Compared]:
     """Hours of the paper's Table 1. `fitted`: at the response length of a cell (model and data)
     that makes its 16-GRPO exact; the length is what is least known.
 
-    As the trainer of the paper: every row passes through the policy, π_old is always computed anew.
+    As the trainer of the paper: every row passes through the policy with a prompt of its own, π_old
+    is always computed anew.
     """
     rows = [row for row in read_csv(published) if row["hours"]]
     runs = [_paper_run(compose, row) for row in rows]
@@ -140,8 +141,8 @@ def paper_report(compose: Compose, published: Path) -> str:
             "Assumptions: 4 GPUs for 1.5B and 8 for 7B models (the paper), each as "
             "conf/device/h200_141.yaml, not calibrated; batches, microbatches and memory shares of "
             "conf/hardware/; a mean response of a fifth of the longest (the paper publishes none) "
-            "and lengths log-normal; every row trained on and π_old always computed, as its "
-            "trainers do; no validation, evaluation, verifier or start-up, which its hours may "
+            "and lengths log-normal; every row trained on with a prompt of its own and π_old always "
+            "computed, as its trainers do; no validation, evaluation, verifier or start-up, which its hours may "
             "include. 2-GRPO+RS comes out too dear: success rates Beta(2, 0.5) make it draw 4.4 "
             "pairs for each one kept, where the paper's Table 3 suggests about 3, and our loop "
             "draws them in five rounds, each of which ends with a longest response of its own."
@@ -197,7 +198,7 @@ def _paper_run(compose: Compose, row: dict[str, str]) -> PreflightConfig:
 
 def _paper_hours(config: PreflightConfig, response: float | None) -> float:
     lengths = lengths_of(config, response=response)
-    work = workload(config, lengths, ASSUMED, skips_dead=False)
+    work = workload(config, lengths, ASSUMED, skips_dead=False, shares_prompts=False)
     return _cost(config, work, (None, None)).hours
 
 
