@@ -20,7 +20,7 @@ def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group
             Rollout((3,) * length, (-0.5,) * length, "", reason)
             for length, reason in zip(lengths, reasons, strict=True)
         ),
-        verdicts=tuple(Verdict(reward, "") for reward in rewards),
+        verdicts=tuple(Verdict(r, "correct" if r >= 1 else "wrong") for r in rewards),
     )
 
 
@@ -41,6 +41,15 @@ def test_sampling_row_worked_by_hand():
     assert row["response/truncated_fraction"] == 1 / 4
     assert row["tokens/generated"] == 10
     assert row["policy/entropy"] == pytest.approx(0.5)
+
+
+def test_rates_of_the_mean_go_by_correct_responses_and_the_groups_own_size():
+    # 3 of 6 correct, a bonus of 1/4 on two of them: (1/2)³ + (1/2)³, and what is left of 1.
+    trios = [group(r, [1] * 3, ["stop"] * 3) for r in ([1.25, 1.25, 1.0], [0.0, 0.25, 0.0])]
+    row = metrics.sampling_row(trios)
+    assert row["reward/mean"] == 3.75 / 6
+    assert row["groups/discard_rate_of_mean"] == 1 / 4
+    assert row["groups/kept_rate_of_mean"] == 3 / 4
 
 
 def update(norm: float, low: float, high: float, num_tokens: int) -> UpdateMetrics:

@@ -30,20 +30,21 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
     """About all groups drawn in a generation, those that resampling discards included.
 
     `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
-    entropy of a token, in nats, at the rollout temperature.
+    entropy of a token, in nats, at the rollout temperature. The rates of the mean are those of the
+    share of correct responses, whatever a bonus for their form adds to the reward.
     """
     rollouts = [rollout for group in drawn for rollout in group.rollouts]
     rewards = [reward for group in drawn for reward in group.rewards]
     num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     reasons = Counter(verdict.reason for group in drawn for verdict in group.verdicts)
-    mean_reward = sum(rewards) / len(rewards)
+    success_rate, group_size = reasons["correct"] / len(rollouts), len(drawn[0].rollouts)
     dead = discard_rate(group.rewards for group in drawn)
     return {
-        "reward/mean": mean_reward,
+        "reward/mean": sum(rewards) / len(rewards),
         "groups/contrastive_share": 1 - dead,
         "groups/discard_rate": dead,
-        "groups/discard_rate_of_mean": discard_rate_of_mean(mean_reward),
-        "groups/kept_rate_of_mean": kept_rate_of_mean(mean_reward),
+        "groups/discard_rate_of_mean": discard_rate_of_mean(success_rate, group_size=group_size),
+        "groups/kept_rate_of_mean": kept_rate_of_mean(success_rate, group_size=group_size),
         "policy/entropy": -math.fsum(x for r in rollouts for x in r.sampler_logps) / num_tokens,
         "response/tokens_mean": num_tokens / len(rollouts),
         "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts)

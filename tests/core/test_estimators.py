@@ -60,6 +60,9 @@ def test_the_two_formulas_of_the_mean_are_complements_worked_by_hand():
     # 0.7² + 0.3² = 0.49 + 0.09.
     assert discard_rate_of_mean(0.7) == pytest.approx(0.58)
     assert kept_rate_of_mean(0.7) == pytest.approx(0.42)
+    # 0.7³ + 0.3³ = 0.343 + 0.027.
+    assert discard_rate_of_mean(0.7, group_size=3) == pytest.approx(0.37)
+    assert kept_rate_of_mean(0.7, group_size=3) == pytest.approx(0.63)
 
 
 def test_rate_from_the_mean_is_a_lower_bound_of_the_measured_rate():

@@ -52,21 +52,23 @@ def discard_rate(groups_of_rewards: Iterable[Sequence[float]]) -> float:
     return sum(is_dead) / len(is_dead) if is_dead else math.nan
 
 
-def discard_rate_of_mean(mean_reward: float) -> float:
-    """r̄² + (1−r̄)²: the discard rate at G = 2 if every prompt had the success rate r̄.
+def discard_rate_of_mean(success_rate: float, *, group_size: int = 2) -> float:
+    """p^G + (1−p)^G: the discard rate if every prompt had the success rate p, rewards 0 or 1.
 
-    What Table 3 of the paper holds. A lower bound of the real rate (Jensen): E[p² + (1−p)²] is at
-    least its value at the mean of p.
+    Table 3 of the paper holds its value at G = 2 and p = r̄. A lower bound of the real rate
+    (Jensen): the mean over prompts of p^G + (1−p)^G is at least its value at the mean of p.
 
     >>> discard_rate_of_mean(0.5)
     0.5
+    >>> discard_rate_of_mean(0.5, group_size=3)
+    0.25
     """
-    return mean_reward**2 + (1 - mean_reward) ** 2
+    return success_rate**group_size + (1 - success_rate) ** group_size
 
 
-def kept_rate_of_mean(mean_reward: float) -> float:
-    """1 − r̄² − (1−r̄)²: printed as the discard rate in the paper's Appendix D.3; the kept rate."""
-    return 1.0 - discard_rate_of_mean(mean_reward)
+def kept_rate_of_mean(success_rate: float, *, group_size: int = 2) -> float:
+    """1 − p^G − (1−p)^G: at G = 2 printed as the discard rate in App. D.3; it is the kept rate."""
+    return 1.0 - discard_rate_of_mean(success_rate, group_size=group_size)
 
 
 def _check_counts(num_correct: int, num_samples: int) -> None:
