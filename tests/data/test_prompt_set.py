@@ -1,6 +1,7 @@
 """A frozen prompt set reads back as what it was made from."""
 
 import json
+import re
 
 import pytest
 
@@ -72,3 +73,51 @@ def test_nothing_is_written_for_bad_input(tmp_path):
     with pytest.raises(ConfigError, match="is generated: nothing to prepare"):
         prepare_data(config(tmp_path, "dataset.source=generated"))
     assert not (tmp_path / "set").exists()
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (("output_dir=data",), "dataset.path=data/train.jsonl lies in it"),
+        (("output_dir=.",), "dataset.path=data/train.jsonl lies in it"),
+        (("output_dir=exams",), "evaluation.folder=exams lies in it"),
+        (("output_dir=frozen", "dataset.path=frozen"), "dataset.path=frozen/prompts.parquet lies"),
+        (("output_dir=notes",), "holds more than a prompt set"),
+        (("output_dir=of_another",), "holds more than a prompt set"),
+        (("output_dir=beside",), "holds more than a prompt set"),
+        (("output_dir=data/train.jsonl",), "lies in it"),
+        (("output_dir=exams/amc23.jsonl",), "holds more than a prompt set"),
+    ],
+)
+def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, why):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "exams", "notes", "of_another"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "data/train.jsonl", ("a", "1?", "1"))
+    write(tmp_path / "exams/amc23.jsonl", ("x", "new", "1"))
+    paths = ("dataset.path=data/train.jsonl", "evaluation.folder=exams")
+    for name in ("frozen", "beside"):
+        prepare_data(config(tmp_path, *paths, f"output_dir={name}"))
+    (tmp_path / "notes/thesis.txt").write_text("three years")
+    (tmp_path / "of_another/manifest.json").write_text("{}")
+    (tmp_path / "beside/thesis.txt").write_text("three years")
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        prepare_data(config(tmp_path, *paths, *overrides))
+    assert files(tmp_path) == before
+
+
+def test_an_empty_folder_is_filled_and_a_prompt_set_replaced(tmp_path):
+    write(tmp_path / "train.jsonl", ("a", "1?", "1"))
+    write(tmp_path / "amc23.jsonl", ("x", "new", "1"))
+    (tmp_path / "set").mkdir()
+    prepare_data(config(tmp_path))
+    first = (tmp_path / "set/ids.txt").read_text()
+    write(tmp_path / "train.jsonl", ("a", "2?", "1"))
+    prepare_data(config(tmp_path))
+    assert (tmp_path / "set/ids.txt").read_text() != first
+    assert {path.name for path in tmp_path.iterdir()} == {"train.jsonl", "amc23.jsonl", "set"}

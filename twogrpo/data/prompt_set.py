@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,9 +24,10 @@ from twogrpo.config import ConfigError, Dataset
 from twogrpo.data.contamination import overlap, report
 from twogrpo.data.preparation import Prepared
 from twogrpo.data.problems import Problem, content_id
-from twogrpo.data.sources import benchmark_problems, dataset_file, prepared_dataset
+from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
 from twogrpo.script_configs import PrepareDataConfig
 
+FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
 SCHEMA = pyarrow.schema(
     {
         "id": pyarrow.string(),
@@ -39,18 +41,21 @@ SCHEMA = pyarrow.schema(
 def prepare_data(config: PrepareDataConfig) -> str:
     """Writes the prompt set to `output_dir`, all or nothing; what is to be told about it.
 
+    A prompt set that lies there already is replaced.
+
     Raises:
-        ConfigError: a source cannot be read, or nothing is to be prepared.
+        ConfigError: a source cannot be read, nothing is to be prepared, or `output_dir` holds
+            anything but a prompt set.
     """
     if config.dataset.source == "generated":
         raise ConfigError(f"dataset={config.dataset.name} is generated: nothing to prepare")
+    folder = _replaceable(config)
     prepared = prepared_dataset(config.dataset)
     overlaps = {
         benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
         for benchmark in config.evaluation.benchmarks
     }
-    folder = Path(config.output_dir)
-    temporary = folder.with_name(folder.name + ".tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     write_prompts(temporary / "prompts.parquet", prepared.problems)
@@ -61,7 +66,7 @@ def prepare_data(config: PrepareDataConfig) -> str:
     _write_json(temporary / "manifest.json", facts)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    return f"{_told(facts)}\n{report(overlaps)}\n{folder}"
+    return f"{_told(facts)}\n{report(overlaps)}\n{config.output_dir}"
 
 
 def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
@@ -91,6 +96,45 @@ def manifest(dataset: Dataset, prepared: Prepared, names: Sequence[str]) -> dict
         "content_sha256": hashlib.sha256("\n".join(pairs).encode()).hexdigest(),
         "dropped": prepared.dropped,
     }
+
+
+def _replaceable(config: PrepareDataConfig) -> Path:
+    """`output_dir`, which is to be deleted: nothing is in it but a prompt set, and no source."""
+    folder = Path(config.output_dir).resolve()
+    sources = {
+        "dataset.path": dataset_file(config.dataset),
+        "dataset.ids": config.dataset.ids,
+        "evaluation.folder": config.evaluation.folder,
+    }
+    for key, value in sources.items():
+        # From the working directory or the repository's root: whichever it is, it stays.
+        places = [(base / value).resolve() for base in (Path(), ROOT)] if value else []
+        if any(place.is_relative_to(folder) for place in places):
+            raise ConfigError(
+                f"output_dir={config.output_dir} is replaced as a whole and {key}={value} lies in "
+                "it: give another output_dir"
+            )
+    if os.path.lexists(folder) and not _is_prompt_set(folder):
+        raise ConfigError(
+            f"output_dir={config.output_dir} is there and holds more than a prompt set: it would "
+            "be deleted, give a new or empty folder"
+        )
+    return folder
+
+
+def _is_prompt_set(folder: Path) -> bool:
+    """Whether the folder is empty or has the files of a prompt set and no others."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return True
+    manifest_file = folder / "manifest.json"
+    return names <= set(FILES) and "content_sha256" in (
+        manifest_file.read_text(encoding="utf-8", errors="replace")
+        if manifest_file.is_file()
+        else ""
+    )
 
 
 def _told(facts: dict[str, Any]) -> str:
