@@ -118,6 +118,37 @@ def test_the_embedded_run_is_planned_for_the_cpu():
     assert [name for name, _ in found.arms.items()] == ["two_grpo", "grpo", "two_grpo_rs"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key", "label"),
+    [
+        (["experiment=table4/math_qwen25_math_1_5b_g2"], "grpo_g2", "grpo, G = 2 ←"),
+        (["algorithm=two_grpo", "algorithm.group_size=4"], "two_grpo_g4", "two_grpo, G = 4 ←"),
+        (["algorithm=dapo"], "dapo_g16", "dapo, G = 16 ←"),
+        (["algorithm=two_grpo", "algorithm.advantage=centred"], "two_grpo_g2", "two_grpo, G = 2 ←"),
+    ],
+)
+def test_a_run_that_is_no_arm_of_the_paper_has_a_name_of_its_own(overrides, key, label):
+    """And is compared with them: the last column is its share of 16-GRPO's time."""
+    found = look(*overrides, "reward=exact_answer")
+    data = as_json(found)
+    assert [*data["arms"]] == [key, "grpo", "two_grpo", "two_grpo_rs"] and data["arm"] == key
+    assert found.arms["grpo"][0].group_size == 16 and found.arms["two_grpo"][0].group_size == 2
+    text = report(found)
+    own, sixteen = line(text, label), line(text, "16-GRPO")
+    assert sixteen.endswith("100.0%") and not own.endswith("100.0%")
+    assert found.arms[key][0].group_size == found.config.algorithm.group_size
+    share = data["arms"][key]["hours"] / data["arms"]["grpo"]["hours"]
+    assert own.endswith(f"{share:.1%}")
+
+
+def test_the_longest_sequences_that_the_cache_has_room_for():
+    """0.5 · 139.8 GiB − 14.19 of weights − 4 = 51.7 GiB; / 57,344 B a token = 968 k tokens;
+    / (1,024 + 3,072) = 236. The engine takes 100 at most in the second plan."""
+    assert "1,024 sequences of mean length at a time, 236 of the longest" in report(look(*PAPER))
+    few = report(look(*PAPER, "hardware.rollouts_per_call=100"))
+    assert "decodes 100 sequences of mean length at a time, 100 of the longest" in few
+
+
 EXPERIMENTS = sorted(
     file.relative_to(ROOT / "conf/experiment").with_suffix("").as_posix()
     for file in (ROOT / "conf/experiment").rglob("*.yaml")

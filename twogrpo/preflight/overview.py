@@ -15,7 +15,7 @@ from twogrpo.preflight.devices import Device, load_device, read_calibration
 from twogrpo.preflight.forecast import ASSUMED, Beta, Counts, read_probe
 from twogrpo.preflight.lengths import Lengths, lengths_of
 from twogrpo.preflight.memory import Memory, memory, verdict
-from twogrpo.preflight.plan import arm_costs, evaluation_cost, placement
+from twogrpo.preflight.plan import arm_costs, evaluation_cost, own_arm, placement
 from twogrpo.preflight.text import MARKS, gib
 
 VERDICT_LEVELS = {"fits": "ok", "tight": "warning", "does not fit": "failure"}
@@ -51,6 +51,11 @@ class Preflight:
     arms: dict[str, tuple[Workload, Cost]]
     evaluation_hours: float | None
     findings: list[Finding]
+
+    @property
+    def own(self) -> str:
+        """The run's own name in `arms`."""
+        return own_arm(self.config.algorithm)
 
     @property
     def exit_code(self) -> int:

@@ -117,6 +117,16 @@ def _algorithm(name: str) -> Algorithm:
     return Algorithm(**OmegaConf.to_container(values))  # type: ignore[arg-type]
 
 
+def own_arm(algorithm: Algorithm) -> str:
+    """Its name in ARMS where it is one of the paper's, value for value; else name and group size.
+
+    Always another name than theirs: an arm called `two_grpo` with G = 4 is `two_grpo_g4`.
+    """
+    if any(algorithm == _algorithm(name) for name in ARMS):
+        return algorithm.name
+    return f"{algorithm.name}_g{algorithm.group_size}"
+
+
 def arm_costs(
     config: Config,
     model: Architecture,
@@ -125,12 +135,12 @@ def arm_costs(
     success: Counts | Beta,
     place: Placement,
 ) -> dict[str, tuple[Workload, Cost]]:
-    """Of this run and, on the same data and devices, of the paper's arms, by algorithm name.
+    """Of this run (`own_arm`) and, on the same data and devices, of the paper's arms, by name.
 
     An arm whose mini-batches do not divide the generations is left out; 16-GRPO's divide them
     wherever the run's own do.
     """
-    runs = {config.algorithm.name: config}
+    runs = {own_arm(config.algorithm): config}
     for name in ARMS:
         other = with_algorithm(config, name)
         if config.training.prompts_per_generation % other.prompts_per_minibatch == 0:

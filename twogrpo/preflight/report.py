@@ -8,7 +8,7 @@ from typing import Any
 
 from twogrpo.config import Config
 from twogrpo.planning import batch_rows, paper_column, safety_rows
-from twogrpo.preflight.cost import Workload, concurrency
+from twogrpo.preflight.cost import Placement, Workload, concurrency
 from twogrpo.preflight.devices import Device, named_gpus
 from twogrpo.preflight.forecast import Beta, Forecast, forecast
 from twogrpo.preflight.memory import memory, verdict
@@ -46,6 +46,7 @@ def as_json(found: Preflight) -> dict[str, Any]:
     gpus = found.place.devices
     return {
         "run_name": config.run_name,
+        "arm": found.own,
         "exit_code": found.exit_code,
         "model": {"parameters": found.model.parameters, "source": found.model.source},
         "device": asdict(found.device),
@@ -80,7 +81,7 @@ def as_json(found: Preflight) -> dict[str, Any]:
 
 
 def _summary(found: Preflight) -> str:
-    own, (_, cost) = found.config, found.arms[found.config.algorithm.name]
+    own, (_, cost) = found.config, found.arms[found.own]
     devices = f"{found.place.devices} × {found.device.name}"
     return (
         f"{own.model.name} ({found.model.parameters / 1e9:.3g} B parameters) on {devices}: "
@@ -148,16 +149,24 @@ def _fit(found: Preflight, device: Device) -> list[str]:
     peak = f"{outcome}: {gib(needed.peak)} of {device.memory_gib:g}"
     if needed.cache <= 0:
         return [MARKS["failure"], device.name, f"{outcome}: no room for the sampler's cache"]
-    work, _ = found.arms[found.config.algorithm.name]
-    together = concurrency(found.model, work, placement(found.config, needed))
-    full = work.longest_tokens + found.config.dataset.max_prompt_tokens
-    longest = together * (work.prompt_tokens + work.response_tokens / 2) / full
+    work, _ = found.arms[found.own]
+    place = placement(found.config, needed)
+    together = concurrency(found.model, work, place)
+    longest = _longest_at_a_time(found, place)
     return [
         MARKS[VERDICT_LEVELS[outcome]],
         device.name,
-        f"{peak}; decodes {together:,.0f} sequences of mean length at a time, {longest:,.0f} of "
+        f"{peak}; decodes {together:,.0f} sequences of mean length at a time, {longest:,} of "
         "the longest",
     ]
+
+
+def _longest_at_a_time(found: Preflight, place: Placement) -> int:
+    """Sequences of the longest prompt and response that one copy of the sampler has room for."""
+    limits, per_token = found.config.dataset, found.model.cache_bytes_per_token(place.sampler_bytes)
+    tokens = place.cache_bytes * place.tensor_parallel / per_token
+    full = limits.max_prompt_tokens + limits.max_response_tokens
+    return int(min(place.rollouts_per_call, tokens / full))
 
 
 def _devices(found: Preflight) -> list[Device]:
@@ -175,7 +184,7 @@ def _time(found: Preflight) -> str:
     header += ["GPU-hours", "of 16-GRPO", *(["price"] if priced else [])]
     rows = [
         [
-            NAMES.get(name, name) + (" ←" if name == config.algorithm.name else ""),
+            _label(found, name) + (" ←" if name == found.own else ""),
             *(f"{x:,.3g}" for x in (cost.generate, cost.old_logps, cost.update, cost.sync)),
             f"{_tokens(work) / 1e6:,.4g}",
             duration(cost.hours),
@@ -197,6 +206,12 @@ def _time(found: Preflight) -> str:
             note(_assumptions(found)),
         ]
     )
+
+
+def _label(found: Preflight, name: str) -> str:
+    """The paper's name of an arm; of a run that is none of its arms, algorithm and group size."""
+    own = found.config.algorithm
+    return NAMES.get(name, f"{own.name}, G = {own.group_size}")
 
 
 def _assumptions(found: Preflight) -> str:
