@@ -114,6 +114,7 @@ def test_identity_is_of_what_can_change_a_number(make_config):
         "tracking.kl_rollouts=0",
         "tracking=wandb_offline",
         "hardware.tokens_per_microbatch=999",
+        "reward.num_workers=3",
     ):
         assert make_config(same).identity() == identity, same
     for other in (
@@ -121,6 +122,7 @@ def test_identity_is_of_what_can_change_a_number(make_config):
         "algorithm.clip_high=0.2",
         "evaluation.num_samples=5",
         "dataset.seed=1",
+        "reward.deadline_seconds=9",
     ):
         assert make_config(other).identity() != identity, other
 

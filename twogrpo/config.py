@@ -22,6 +22,7 @@ NOT_IDENTIFYING = (
     "run_name",
     "output_dir",
     "resume",
+    "reward.num_workers",
     "tracking.",
     "hardware.",
     "rollout.canary",
