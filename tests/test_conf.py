@@ -143,7 +143,7 @@ def test_resampling_changes_nothing_but_resampling():
         for name in ("two_grpo", "two_grpo_rs")
     )
     assert {key for key in two if two[key] != rs[key]} == {
-        *("name", "resampling", "resampling_budget_group_size", "on_budget_spent")
+        *("name", "resampling", "resampling_budget_group_size")
     }
 
 

@@ -150,7 +150,7 @@ def test_surplus_groups_keep_the_generation_that_sampled_them():
 
 
 def test_when_the_budget_is_spent_dead_groups_fill_the_batch():
-    """Rule `fill_with_dead_groups`: nothing is mixed, so all 16 / 2 · 3 groups are drawn."""
+    """Dead groups fill the batch: nothing is mixed, so all 16 / 2 · 3 groups are drawn."""
     counters = Counters()
     world = World(2, counters)
     world.mixed_rate = 0.0

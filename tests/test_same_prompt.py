@@ -73,7 +73,6 @@ def test_a_run_stays_within_its_budget_and_leaves_the_stream_alone(make_run, tmp
         "algorithm=two_grpo",
         "algorithm.resampling=same_prompt",
         "algorithm.resampling_budget_group_size=8",
-        "algorithm.on_budget_spent=fill_with_dead_groups",
     )
     row = train.train_one_generation(run, 0)
     assert run.stream.position == 16

@@ -16,7 +16,6 @@ from twogrpo.core.surrogates import SURROGATES
 
 RESAMPLING = ("none", "new_prompt", "same_prompt")
 DTYPES = ("float32", "bfloat16")
-ON_BUDGET_SPENT = ("fill_with_dead_groups",)
 
 
 def check(config: Config) -> None:
@@ -159,7 +158,6 @@ def _check_batches(config: Config) -> None:
 
 
 def _check_budget(algorithm: Algorithm) -> None:
-    one_of("algorithm.on_budget_spent", algorithm.on_budget_spent, ON_BUDGET_SPENT)
     budget = algorithm.resampling_budget_group_size
     if budget is None or budget < algorithm.group_size:
         raise ConfigError(

@@ -54,7 +54,6 @@ class Algorithm:
     aggregation: str
     resampling: str
     resampling_budget_group_size: int | None
-    on_budget_spent: str | None
     importance_sampling_cap: float | None
 
 

@@ -82,8 +82,8 @@ class NewPromptResampling:
     (t + 1) · `budget_per_generation` have been sampled, so never more than the baseline's at the
     same step. Mixed groups beyond the batch wait in `surplus`, with the log-probabilities of the
     policy that sampled them. When the budget is spent before the batch is full, dead groups of this
-    generation take the places left (rule `fill_with_dead_groups`): the batch keeps its size and its
-    denominator, as in 2-GRPO.
+    generation take the places left (ours): the batch keeps its size and its denominator, as in
+    2-GRPO.
     """
 
     wanted: int
