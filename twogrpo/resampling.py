@@ -46,16 +46,16 @@ class Resampling(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """What the next batch depends on, as JSON."""
-        ...
+        """What the next batch depends on, as JSON; empty where nothing is carried over."""
+        return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """The inverse of `state`."""
-        ...
+        assert not state
 
 
 @dataclass
-class NoResampling:
+class NoResampling(Resampling):
     """The batch is what was drawn, dead groups included."""
 
     wanted: int
@@ -65,13 +65,6 @@ class NoResampling:
         groups = draw(self.wanted)
         counters.kept += num_rollouts(groups)
         return groups
-
-    def state(self) -> dict[str, Any]:
-        """Nothing is carried over."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing is carried over."""
 
 
 @dataclass
@@ -126,7 +119,7 @@ class NewPromptResampling:
 
 
 @dataclass
-class SamePromptResampling:
+class SamePromptResampling(Resampling):
     """Each prompt is sampled again, a whole group at a time, until its group is mixed.
 
     At most `num_draws` groups a prompt, the last of which stays though it be dead; all are charged.
@@ -150,13 +143,6 @@ class SamePromptResampling:
             for place, group in zip(dead, fresh, strict=True):
                 batch[place] = group
         return batch
-
-    def state(self) -> dict[str, Any]:
-        """Nothing is carried over."""
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing is carried over."""
 
 
 def redrawn(groups: Sequence[Group]) -> list[tuple[int, Prompt]]:
