@@ -35,6 +35,8 @@ WRONG_VALUES = [
     ("algorithm.clip_low=1.5", "1.5"),
     ("algorithm.clip_high=-0.28", "-0.28"),
     ("algorithm.clip_high=inf", "inf"),
+    ("algorithm.importance_sampling_cap=0", "0.0"),
+    ("algorithm=dpo algorithm.importance_sampling_cap=2", "2.0"),  # no π_old beside it
     (f"{RS} algorithm.resampling_budget_group_size=1", "1"),
     (f"{RS} algorithm.resampling_budget_group_size=null", "None"),
     ("training.epochs=0", "0"),

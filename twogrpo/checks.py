@@ -12,7 +12,7 @@ from twogrpo.config import Algorithm, Config, ConfigError, Evaluation, Hardware,
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.preference import PAIRINGS
-from twogrpo.core.surrogates import SURROGATES
+from twogrpo.core.surrogates import SURROGATES, SURROGATES_WITH_RATIO
 
 RESAMPLING = ("none", "new_prompt", "same_prompt")
 DTYPES = ("float32", "bfloat16")
@@ -75,11 +75,24 @@ def check_algorithm(algorithm: Algorithm) -> None:
     positive("algorithm.clip_high", algorithm.clip_high)
     positive("algorithm.preference_beta", algorithm.preference_beta)
     if algorithm.importance_sampling_cap is not None:
-        positive("algorithm.importance_sampling_cap", algorithm.importance_sampling_cap)
+        _check_cap(algorithm)
     if algorithm.advantage in PAIRINGS:
         _check_preference(algorithm)
     if algorithm.resampling != "none":
         _check_budget(algorithm)
+
+
+def _check_cap(algorithm: Algorithm) -> None:
+    """π_old, which the cap's weight π_old/π_sampler is of, exists beside a ratio only."""
+    cap = algorithm.importance_sampling_cap
+    assert cap is not None
+    positive("algorithm.importance_sampling_cap", cap)
+    if algorithm.surrogate not in SURROGATES_WITH_RATIO:
+        raise ConfigError(
+            f"algorithm.importance_sampling_cap={cap} beside algorithm.surrogate="
+            f"{algorithm.surrogate}, which computes no π_old to weigh with: use "
+            "algorithm.importance_sampling_cap=null"
+        )
 
 
 def _check_preference(algorithm: Algorithm) -> None:
