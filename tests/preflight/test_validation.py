@@ -7,7 +7,6 @@ import pytest
 
 from tests.conftest import ROOT, compose_config
 from twogrpo.config import ConfigError, parse
-from twogrpo.preflight.cost import bisect
 from twogrpo.preflight.overview import PreflightConfig
 from twogrpo.preflight.scaling import predict, scaling_report
 from twogrpo.preflight.validation import (
@@ -36,11 +35,6 @@ def one_cell(tmp_path: Path) -> Path:
         writer.writeheader()
         writer.writerows(kept)
     return tmp_path / "table.csv"
-
-
-def test_bisect_of_a_falling_and_a_rising_function():
-    assert bisect(lambda x: 1 / x, 0.25, low=1e-3, high=1e3) == pytest.approx(4)
-    assert bisect(lambda x: x * x, 9.0, low=1e-3, high=1e3) == pytest.approx(3)
 
 
 def test_the_paper_s_hours(one_cell):

@@ -9,15 +9,13 @@ is that of its tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.devices import Device
+from twogrpo.preflight.tail import bisect, running_tokens, survival
 
-# Response lengths are taken as log-normal with this standard deviation over mean (ours: nothing
-# about the shape is published), cut off at the longest allowed.
-LENGTH_VARIATION = 0.8
+EFFICIENCIES = (1e-6, 10.0)  # least and most that `efficiencies` looks for
 SLICES = 256  # of the longest response, over which decoding is summed
 
 
@@ -25,6 +23,7 @@ SLICES = 256  # of the longest response, over which decoding is summed
 class Workload:
     """One generation of the loop, in rollouts and tokens; means over the whole run.
 
+    `response_tokens` is the mean after the cut at `longest_tokens` (twogrpo/preflight/tail.py).
     `draws`: rollouts drawn for each one kept (resampling). `trained_share`: of the rollouts kept,
     those that pass through the policy (the rest have advantage zero and are skipped).
     `old_logps_share`: of those, the share whose π_old is another than the policy. `shares_prompts`:
@@ -63,6 +62,11 @@ class Workload:
         """Of prompts and responses that pass through the policy."""
         responses = self.trained_rollouts * self.response_tokens
         return self.trained_prompts * self.prompt_tokens + responses
+
+    @property
+    def context(self) -> float:
+        """Tokens before a response's token on the mean, and those that a running one holds."""
+        return self.prompt_tokens + running_tokens(self.response_tokens, self.longest_tokens)
 
 
 @dataclass(frozen=True)
@@ -121,25 +125,15 @@ def cost(model: Architecture, device: Device, work: Workload, place: Placement) 
     )
 
 
-def survival(tokens: float, mean: float) -> float:
-    """Share of responses longer than `tokens`: log-normal, of that mean and LENGTH_VARIATION."""
-    if tokens <= 0:
-        return 1.0
-    variance = math.log(1 + LENGTH_VARIATION**2)
-    z = (math.log(tokens / mean) + variance / 2) / math.sqrt(variance)
-    return 0.5 * math.erfc(z / math.sqrt(2))
-
-
 def concurrency(model: Architecture, work: Workload, place: Placement) -> float:
     """Sequences that one copy of the sampler decodes at a time: the cache's or the engine's bound.
 
-    A sequence holds its prompt and, over its life, half of its response on the mean.
+    A sequence holds its prompt and what it has of its response (`Workload.context`).
     """
-    footprint = work.prompt_tokens + work.response_tokens / 2
     tokens = (
         place.cache_bytes * place.tensor_parallel / model.cache_bytes_per_token(place.sampler_bytes)
     )
-    return max(1.0, min(place.rollouts_per_call, tokens / footprint))
+    return max(1.0, min(place.rollouts_per_call, tokens / work.context))
 
 
 def generation_seconds(
@@ -159,13 +153,12 @@ def _round_seconds(model: Architecture, device: Device, work: Workload, place: P
     """Of `work.prompts` groups, all asked for at once."""
     waiting = work.rollouts / place.replicas
     active = min(waiting, concurrency(model, work, place))
-    middle = work.prompt_tokens + work.response_tokens / 2
     full_steps = (waiting - active) * work.response_tokens / active
-    seconds = full_steps * _step_seconds(model, device, place, active, middle)
+    seconds = full_steps * _step_seconds(model, device, place, active, work.context)
     stride = work.longest_tokens / SLICES
     for slice_ in range(SLICES):
         tokens = (slice_ + 0.5) * stride
-        share = survival(tokens, work.response_tokens)
+        share = survival(tokens, work.response_tokens, work.longest_tokens)
         # All ranks wait for the longest response of all, so a step is taken while any is active.
         any_active = -math.expm1(active * place.replicas * math.log1p(-min(share, 1 - 1e-12)))
         step = _step_seconds(
@@ -173,7 +166,7 @@ def _round_seconds(model: Architecture, device: Device, work: Workload, place: P
         )
         seconds += stride * any_active * step
     prompts = work.prompts / place.replicas * work.prompt_tokens
-    prefill = model.forward_flops(prompts, work.prompt_tokens / 2)
+    prefill = prompt_flops(model, prompts, work.prompt_tokens / 2)
     rate = device.matmul_flops * device.update_efficiency * place.tensor_parallel
     return seconds + prefill / rate
 
@@ -189,12 +182,17 @@ def _step_seconds(
     return device.decode_step_seconds + roofline
 
 
+def prompt_flops(model: Architecture, num_tokens: float, context: float) -> float:
+    """Of a forward pass over tokens whose logits nobody wants: without the output head."""
+    head = 2 * model.vocabulary * model.hidden
+    return model.forward_flops(num_tokens, context) - num_tokens * head
+
+
 def _trained_flops(model: Architecture, work: Workload) -> float:
     """Of one forward pass over the trained rollouts of a generation."""
-    prompt, response = work.prompt_tokens, work.response_tokens
-    prompts = model.forward_flops(work.trained_prompts * prompt, prompt / 2)
-    context = prompt + response / 2
-    return prompts + model.forward_flops(work.trained_rollouts * response, context)
+    prompt, responses = work.prompt_tokens, work.trained_rollouts * work.response_tokens
+    prompts = prompt_flops(model, work.trained_prompts * prompt, prompt / 2)
+    return prompts + model.forward_flops(responses, work.context)
 
 
 def _old_logps_seconds(
@@ -252,28 +250,19 @@ def efficiencies(
     """`generation_efficiency` and `update_efficiency` at which the phases take what they took.
 
     Seconds are of one generation; `train_seconds` is of old log-probabilities and updates. Found by
-    bisection: more efficiency never takes longer. Held to [1e-6, 10].
+    bisection: more efficiency never takes longer. Held to EFFICIENCIES.
     """
+    least, most = EFFICIENCIES
 
     def training(efficiency: float) -> float:
         at = replace(device, update_efficiency=efficiency)
         update = update_seconds(model, at, work, place)
         return update + _old_logps_seconds(model, at, work, place)
 
-    update = bisect(training, train_seconds, low=1e-6, high=10.0)
+    update = bisect(training, train_seconds, low=least, high=most)
 
     def generating(efficiency: float) -> float:
         at = replace(device, generation_efficiency=efficiency, update_efficiency=update)
         return generation_seconds(model, at, work, place)
 
-    return bisect(generating, generate_seconds, low=1e-6, high=10.0), update
-
-
-def bisect(f: Callable[[float], float], wanted: float, *, low: float, high: float) -> float:
-    """x in [low, high], on a log scale, at which a monotone f is nearest `wanted`."""
-    rises = f(high) > f(low)
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        is_below = (f(middle) < wanted) == rises
-        low, high = (middle, high) if is_below else (low, middle)
-    return middle
+    return bisect(generating, generate_seconds, low=least, high=most), update

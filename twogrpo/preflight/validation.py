@@ -11,13 +11,14 @@ from statistics import median
 
 from twogrpo.config import ConfigError
 from twogrpo.preflight.architectures import ROOT, architecture_of
-from twogrpo.preflight.cost import Cost, Workload, bisect, cost, efficiencies
+from twogrpo.preflight.cost import Cost, Workload, cost, efficiencies
 from twogrpo.preflight.forecast import ASSUMED
 from twogrpo.preflight.lengths import lengths_of
 from twogrpo.preflight.memory import memory
 from twogrpo.preflight.overview import PreflightConfig, device_of
 from twogrpo.preflight.plan import placement, workload
 from twogrpo.preflight.scaling import scaling_report
+from twogrpo.preflight.tail import bisect
 from twogrpo.preflight.text import note, section, table
 
 Compose = Callable[[list[str]], PreflightConfig]
@@ -141,11 +142,12 @@ def paper_report(compose: Compose, published: Path) -> str:
             "Assumptions: 4 GPUs for 1.5B and 8 for 7B models (the paper), each as "
             "conf/device/h200_141.yaml, not calibrated; batches, microbatches and memory shares of "
             "conf/hardware/; a mean response of a fifth of the longest (the paper publishes none) "
-            "and lengths log-normal; every row trained on with a prompt of its own and π_old always "
-            "computed, as its trainers do; no validation, evaluation, verifier or start-up, which its hours may "
-            "include. 2-GRPO+RS comes out too dear: success rates Beta(2, 0.5) make it draw 4.4 "
-            "pairs for each one kept, where the paper's Table 3 suggests about 3, and our loop "
-            "draws them in five rounds, each of which ends with a longest response of its own."
+            "and lengths log-normal; every row trained on, with a prompt of its own, and π_old "
+            "always computed, as its trainers do; no validation, evaluation, verifier or start-up, "
+            "which its hours may include. 2-GRPO+RS comes out too dear: success rates Beta(2, 0.5) "
+            "make it draw 4.4 pairs for each one kept, where the paper's Table 3 suggests about 3, "
+            "and our loop draws them in five rounds, each of which ends with a longest response of "
+            "its own."
         ),
     )
 
