@@ -8,6 +8,7 @@ import torch
 from tests.conftest import tiny_model
 from twogrpo import train, twins
 from twogrpo.batches import weighted_sequences
+from twogrpo.core.preference import dpo_loss
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
 from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
 from twogrpo.engines.scoring import Knobs, ScoringModel
@@ -93,6 +94,38 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
         gradient = policy.gradient(sequences, surrogate=log_likelihood)
         assert expected.norm() > 1e-2
         assert (gradient - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_config) -> None:
+    """Rewards 1 > 0.1 > 0: the middle one wins one pair and loses one, so A = 0 at π_θ = π_ref."""
+    config = make_config("algorithm=dpo", "algorithm.group_size=3", "reward.format_weight=0.1")
+    verdicts = tuple(Verdict(reward, "") for reward in (1.0, 0.1, 0.0))
+    groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
+    sequences = weighted_sequences(groups, config, generation=0)
+    assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
+    policy = make_policy(seed=0)
+    reference = ScoringModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
+    weights_PGG = pair_weights(groups, pairing="preference_over_all_pairs", seed=0)
+    assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
+    log_ratios_PG = torch.stack(
+        [
+            policy_logps.sum() - reference_logps.sum()
+            for policy_logps, reference_logps in zip(
+                policy.token_logps(sequences), reference.token_logps(sequences), strict=True
+            )
+        ]
+    ).unflatten(0, (-1, 3))
+    log_ratios_PG.requires_grad_()
+    dpo_loss(log_ratios_PG, weights_PGG, beta=BETA).backward()
+    advantages = [s.advantage for s in reweigh(sequences, policy, reference, beta=BETA)]
+    # The loss is a mean over P groups; (1/(P·G)) Σ A_i ∇log π_i is minus its gradient.
+    expected = -log_ratios_PG.grad.flatten() * log_ratios_PG.numel()
+    assert advantages == pytest.approx(expected.tolist(), rel=1e-5)
+    assert min(map(abs, advantages[1::3])) > 1e-3
+    expected_gradient = plain_dpo_gradient(groups, policy, reference, weights_PGG)
+    reweighed = reweigh(sequences, policy, reference, beta=BETA)
+    gradient = policy.gradient(reweighed, surrogate=log_likelihood)
+    assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
 
 
 def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config) -> None:

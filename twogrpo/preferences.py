@@ -48,12 +48,14 @@ def reweigh(
     if group_size == 0:
         return list(sequences)
     assert reference is not None, "a preference is against the start policy"
-    paired = [place for place, sequence in enumerate(sequences) if sequence.advantage != 0]
+    weights_PGG = torch.tensor([s.pair_weights for s in sequences]).unflatten(0, (-1, group_size))
+    # Not by the advantage: where rewards have three values, a middle one may start with 0.
+    is_paired_PG = (weights_PGG.sum(dim=2) + weights_PGG.sum(dim=1)) > 0
+    paired = is_paired_PG.flatten().nonzero()[:, 0].tolist()
     log_ratios_B = torch.zeros(len(sequences))
     if paired:
         chosen = [sequences[place] for place in paired]
         log_ratios_B[paired] = _sums(policy, chosen) - _sums(reference, chosen)
-    weights_PGG = torch.tensor([s.pair_weights for s in sequences]).unflatten(0, (-1, group_size))
     advantages_PG = preference_advantages(
         log_ratios_B.unflatten(0, (-1, group_size)), weights_PGG, beta=beta
     )
