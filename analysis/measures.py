@@ -42,7 +42,10 @@ def retention(arm: str, *, passes: bool = False) -> Measure:
 
 
 def difference(arm: str, baseline: str = BASELINE, *, level: float = 0.95) -> Measure:
-    """Points of average Mean@n above the baseline."""
+    """Points of average Mean@n above the baseline.
+
+    A 90 % interval inside ±m is two one-sided tests of equivalence at 5 % (Schuirmann 1987, TOST).
+    """
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         return _pooled(settings, (arm, baseline), lambda c, key: c.average(key), np.subtract, level)

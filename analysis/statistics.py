@@ -155,14 +155,3 @@ def combine(
         )
     replicates_R[~np.isfinite(replicates_R)] = np.nan
     return interval(float(value) if np.isfinite(value) else np.nan, replicates_R, level)
-
-
-def equivalence(
-    arm: tuple[float, Array], baseline: tuple[float, Array], *, margin: float
-) -> tuple[Estimate, bool]:
-    """Two one-sided tests at 5 %: equivalent if the difference's 90 % interval lies in ±margin.
-
-    (Schuirmann 1987; the interval form of TOST.) Not being equivalent is no proof of a difference.
-    """
-    difference = combine(np.subtract, [arm, baseline], level=0.90)
-    return difference, -margin < difference.low and difference.high < margin

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.statistics import Bootstrap, Scores, combine, equivalence, interval, scores
+from analysis.claims import verdict
+from analysis.statistics import Bootstrap, Scores, combine, interval, scores
 
 
 def arm(scores_SN: list[list[float]], seeds: tuple[int, ...] = (0, 1)) -> Scores:
@@ -88,19 +89,22 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= hits / 200 <= 0.99
 
 
-@pytest.mark.parametrize(("shift", "expected"), [(0.0, True), (1.5, True), (2.5, False)])
-def test_equivalence_within_two_points(shift: float, expected: bool) -> None:
+@pytest.mark.parametrize(
+    ("shift", "found"), [(0.0, "reproduced"), (1.5, "reproduced"), (2.5, "not reproduced")]
+)
+def test_equivalence_within_two_points(shift: float, found: str) -> None:
     boot, base = bootstrap(), np.random.default_rng(4).uniform(0, 100, (1, 50))
     one, other = (boot.average(arm((base + s).tolist(), seeds=(0,))) for s in (shift, 0.0))
-    difference, equivalent = equivalence(one, other, margin=2)
+    difference = combine(np.subtract, [one, other], level=0.90)
     assert difference.value == pytest.approx(shift)
-    assert equivalent is expected
+    assert verdict(difference.low, difference.high, -2, 2) == found
 
 
 def test_noise_alone_is_not_equivalence() -> None:
     rng, boot = np.random.default_rng(5), bootstrap()
     one, other = (boot.average(arm(rng.uniform(0, 100, (1, 20)).tolist(), (0,))) for _ in range(2))
-    assert not equivalence(one, other, margin=2)[1]
+    difference = combine(np.subtract, [one, other], level=0.90)
+    assert verdict(difference.low, difference.high, -2, 2) == "inconclusive"
 
 
 def test_same_generator_same_numbers() -> None:
