@@ -1,4 +1,4 @@
-"""One setting's arms side by side: every number that the exhibits share, with one set of draws."""
+"""A setting's arms side by side: every number that the exhibits share, with one set of draws."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Draws = tuple[float, Array]
 class Comparison:
     """The arms of one (dataset, model); all intervals come from the same paired draws.
 
-    The draws are made here, in a fixed order and from a fixed seed: an arm has the same interval in
-    every exhibit, and a second run of the analysis gives the same bytes.
+    The draws are made here, in a fixed order: an arm has the same interval in every exhibit, and a
+    second run of the analysis gives the same bytes.
     """
 
-    def __init__(self, runs: Runs, setting: tuple[str, str], *, seed: int = 0) -> None:
+    def __init__(self, runs: Runs, setting: tuple[str, str], bootstrap: Bootstrap) -> None:
         self.setting = setting
         self.runs = at(runs.runs, setting)
         self.steps = at(runs.steps, setting)
@@ -32,7 +32,7 @@ class Comparison:
         self.timings = at(runs.benchmarks, setting)
         self.arms = in_order(self.runs["arm"])
         self.evaluated = in_order(self.evaluations["arm"])
-        self._bootstrap = Bootstrap(np.random.default_rng(seed))
+        self._bootstrap = bootstrap
         self._scores: dict[tuple[str, int | None], Scores] = {}
         for arm in self.arms:
             self._bootstrap.seed_weights_RS(tuple(self.seeds(arm)))
@@ -130,5 +130,6 @@ class Comparison:
 
 @lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws
 def comparisons(runs: Runs) -> tuple[Comparison, ...]:
-    """One for each setting."""
-    return tuple(Comparison(runs, setting) for setting in runs.settings)
+    """One for each setting; those on the same problems, or of the same seeds, draw the same."""
+    bootstrap = Bootstrap(np.random.default_rng(0))
+    return tuple(Comparison(runs, setting, bootstrap) for setting in runs.settings)

@@ -79,7 +79,7 @@ def _score(rows: pd.DataFrame, k: int | None) -> list[float]:
 
 
 class Bootstrap:
-    """The draws of one comparison, shared by all its arms and metrics."""
+    """The draws of an analysis, shared by all its settings, arms and metrics."""
 
     def __init__(self, rng: np.random.Generator, num_replicates: int = NUM_REPLICATES) -> None:
         self._rng = rng

@@ -22,7 +22,7 @@ from analysis import (
     table_4,
 )
 from analysis.arms import ARMS, arm, in_order
-from analysis.comparison import Comparison
+from analysis.comparison import comparisons
 from analysis.runs import Runs, load
 from tests.analysis import recorded
 
@@ -165,7 +165,7 @@ def test_pass_at_k_rises_and_ends_at_the_share_ever_solved(runs: Runs) -> None:
     for _, line in frame.groupby(["arm", "benchmark"]):
         assert line["k"].tolist() == [1, 2, 4]
         assert line["pass_at_k"].is_monotonic_increasing
-    comparison = Comparison(runs, runs.settings[0])
+    comparison = comparisons(runs)[0]
     solved = comparison.evaluations.assign(any=comparison.evaluations["num_correct"] > 0)
     expected = solved.groupby(["arm", "benchmark"])["any"].mean()
     last = frame[frame["k"] == 4].set_index(["arm", "benchmark"])["pass_at_k"] / 100

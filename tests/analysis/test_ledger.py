@@ -3,7 +3,7 @@
 import pytest
 
 from analysis import ledger, resampling_cost, time_split
-from analysis.comparison import Comparison
+from analysis.comparison import comparisons
 from analysis.exhibit import number
 from analysis.runs import Runs
 
@@ -47,7 +47,7 @@ def test_phases_add_up_to_the_ledgers_hours(runs: Runs) -> None:
 
 
 def test_resampling_draws_three_for_one(runs: Runs) -> None:
-    cost = resampling_cost.cost(Comparison(runs, runs.settings[0]))
+    cost = resampling_cost.cost(comparisons(runs)[0])
     of = {name: rows["value"].tolist() for name, rows in cost.groupby("measure")}
     assert of["drawn_per_kept"] == pytest.approx([3] * 8)
     assert of["budget_share"] == pytest.approx([3 * 2 / 16] * 8)
