@@ -202,16 +202,6 @@ def test_smollm2_s_arms_differ_in_the_algorithm_alone():
     assert grpo["rollout"]["engine"] == "vllm"
 
 
-def test_smollm2_s_base_is_evaluated_as_its_arms_are():
-    scale = compose_and_parse("reproduce", "scale=smollm2").scale
-    base = compose_and_parse("evaluate", *scale.checkpoint_overrides)
-    arm = compose_and_parse("train", "experiment=smollm2/grpo")
-    for group in ("evaluation", "reward", "rollout", "hardware"):
-        assert getattr(base, group) == getattr(arm, group)
-    assert base.model.prompt_template == arm.model.prompt_template
-    assert scale.checkpoints == [arm.model.path]
-
-
 def test_the_smoke_run_takes_two_steps_on_one_rank_or_two():
     config = compose_and_parse("train", "experiment=smoke/smollm2_two_steps")
     assert config.num_generations == 2

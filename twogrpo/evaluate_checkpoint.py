@@ -32,7 +32,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         ConfigError: a value is wrong, the checkpoint cannot be loaded, the folder is another run's.
     """
-    _check(config)
+    check(config)
     torch.set_num_threads(config.hardware.num_threads)
     source = checkpoint_source.find(config.checkpoint, config.model.revision)
     config = checkpoint_source.describe(config, source)
@@ -61,7 +61,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     return row
 
 
-def _check(config: EvaluateConfig) -> None:
+def check(config: EvaluateConfig) -> None:
+    """Raises ConfigError at the first value that is wrong by itself or beside another."""
     check_evaluation(config.evaluation)
     check_hardware(config.hardware)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:

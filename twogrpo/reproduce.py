@@ -6,13 +6,17 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from twogrpo.config import ConfigError
-from twogrpo.tracking import ROOT, is_finished_folder
+from hydra import compose
+from omegaconf import DictConfig
+
+from twogrpo.config import Config, ConfigError, Hardware, parse
+from twogrpo.script_configs import EvaluateConfig
+from twogrpo.tracking import ROOT, Recorded, is_finished_folder
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Scale:
     experiments: list[str]
     seeds: list[int]
     overrides: list[str]
-    checkpoints: list[str]
+    checkpoints: dict[str, list[str]]
     checkpoint_overrides: list[str]
     processes: int
     launcher: str
@@ -51,17 +55,17 @@ class ReproduceConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """One process and the folder of its record."""
+    """What is run, and how it is started."""
 
     name: str
-    folder: Path
+    config: Recorded
     command: list[str]
     cost: Cost | None = None
 
     @property
     def is_done(self) -> bool:
         """Finished by the code as it is now."""
-        return is_finished_folder(self.folder)
+        return is_finished_folder(ROOT / self.config.output_dir)
 
 
 def reproduce(config: ReproduceConfig) -> None:
@@ -73,7 +77,7 @@ def reproduce(config: ReproduceConfig) -> None:
     """
     if config.processes < 1:
         raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
-    planned = list(jobs(config))
+    planned = jobs(config)
     waiting = [job for job in planned if not job.is_done]
     _say(f"{len(planned)} runs, {len(planned) - len(waiting)} of them done, in {config.runs_dir}")
     if config.dry_run:
@@ -85,25 +89,54 @@ def reproduce(config: ReproduceConfig) -> None:
     subprocess.run([sys.executable, *analyse], cwd=ROOT, check=True)
 
 
-def jobs(config: ReproduceConfig) -> Iterator[Job]:
-    """Every run of the scale: experiments × seeds, and the untrained checkpoints."""
-    scale, runs = config.scale, Path(config.runs_dir)
+def jobs(config: ReproduceConfig) -> list[Job]:
+    """Every run of the scale: experiments × seeds, and the untrained checkpoints.
+
+    Composes them, so Hydra must be at work on conf/ (in `@hydra.main`, `initialize_config_dir`).
+
+    Raises:
+        ConfigError: a run's configuration does not parse.
+        HydraException: it does not compose.
+    """
+    scale, planned = config.scale, list[Job]()
     for experiment in scale.experiments:
+        given = [f"experiment={experiment}", *scale.overrides]
+        composed = compose("train", given)  # once for all seeds: it takes a third of a second
         for seed in scale.seeds:
-            name = f"{Path(experiment).name}-seed{seed}"
-            arguments = [f"experiment={experiment}", f"seed={seed}", *scale.overrides]
-            job = _job(name, runs, scale.launcher, "scripts/train.py", arguments)
-            yield replace(job, cost=scale.expected_costs.get(experiment))
-    for checkpoint in scale.checkpoints:
-        name = f"base-{Path(checkpoint).name}"
-        arguments = [f"checkpoint={checkpoint}", *scale.checkpoint_overrides]
-        yield _job(name, runs, "python", "scripts/evaluate.py", arguments)
+            folder = f"{config.runs_dir}/{Path(experiment).name}-seed{seed}"
+            job = _training(composed, given, seed, folder, launcher=scale.launcher)
+            planned.append(replace(job, cost=scale.expected_costs.get(experiment)))
+    for checkpoint, overrides in scale.checkpoints.items():
+        folder = f"{config.runs_dir}/base-{Path(checkpoint).name}"
+        given = [f"checkpoint={checkpoint}", *scale.checkpoint_overrides, *overrides]
+        planned.append(_evaluation([*given, f"output_dir={folder}"]))
+    return planned
 
 
-def _job(name: str, runs: Path, launcher: str, script: str, arguments: Sequence[str]) -> Job:
-    start = [sys.executable] if launcher == "python" else shlex.split(launcher)
-    command = [*start, script, *arguments, f"output_dir={runs / name}"]
-    return Job(name, ROOT / runs / name, command)
+def _training(
+    composed: DictConfig, given: Sequence[str], seed: int, folder: str, *, launcher: str
+) -> Job:
+    composed.seed, composed.output_dir = seed, folder  # what refers to them follows
+    config = parse(composed, Config)
+    arguments = [*given, f"seed={seed}", f"output_dir={folder}"]
+    command = [*_start(launcher, config.hardware), "scripts/train.py", *arguments]
+    return Job(Path(folder).name, config, command)
+
+
+def _evaluation(arguments: list[str]) -> Job:
+    config = parse(compose("evaluate", arguments), EvaluateConfig)
+    command = [sys.executable, "scripts/evaluate.py", *arguments]  # one process, see its checks
+    return Job(Path(config.output_dir).name, config, command)
+
+
+def _start(launcher: str, hardware: Hardware) -> list[str]:
+    if launcher not in ("auto", "python"):
+        return shlex.split(launcher)
+    if launcher == "python" or (hardware.num_gpus <= 1 and not hardware.cpu_offload):
+        return [sys.executable]
+    ranks = str(max(1, hardware.num_gpus))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
+    return [sys.executable, *torchrun]
 
 
 def _cost(job: Job) -> str:
