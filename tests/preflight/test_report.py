@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from tests.conftest import ROOT, compose_config
 from twogrpo.config import ConfigError, parse
 from twogrpo.planning import paper_column, safety_rows
+from twogrpo.preflight.devices import Calibration
 from twogrpo.preflight.overview import Preflight, PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
 
@@ -82,6 +83,64 @@ def test_memory_decides_the_exit_code():
 def test_a_device_of_one_s_own():
     small = look(*PAPER, "device.memory_gib=30", "device.name=mine")
     assert line(report(small), "✗  mine").startswith("✗ mine does not fit")
+
+
+def test_a_changed_device_stands_beside_the_one_that_it_was():
+    found = look(*PAPER, "device.memory_gib=48")
+    text = report(found)
+    assert " of 48;" in line(text, "✓  own (48 GiB)")
+    assert " of 139.8" in line(text, "✓  h200_141")
+    assert as_json(found)["memory"]["devices"]["own (48 GiB)"] == "fits"
+    assert "own (" not in report(look(*PAPER, "device=a100_80"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("device.memory_gib=48", "device.memory_gib=48.0"),
+        ("device=a100_80", "device=a100_80"),
+        ("device.name=mine", "device.name=mine"),
+    ],
+)
+def test_a_gpu_is_not_described_to_a_plan_for_a_cpu(typed, told):
+    with pytest.raises(ConfigError, match=rf"^{told} describes a GPU.*: add hardware=one_gpu"):
+        look(typed)
+
+
+def test_a_cpu_of_one_s_own():
+    found = look("device=cpu", "device.memory_gib=0.5")
+    assert (found.device.name, found.device.memory_gib) == ("own (0.5 GiB)", 0.5)
+    assert found.exit_code == 2
+
+
+def test_hours_are_of_the_ceiling_s_dtype(tmp_path):
+    def ceilings(*overrides: str) -> list[str]:
+        return [f.text for f in look(*overrides).findings if f.name == "ceilings"]
+
+    assert ceilings() == ceilings(*PAPER) == []
+    (told,) = ceilings("hardware.num_threads=2", "hardware.dtype=bfloat16")
+    assert told.startswith(
+        "hardware.dtype=bfloat16 hardware.num_threads=2, but the ceilings of cpu"
+    )
+    (told,) = ceilings(*PAPER, "hardware.dtype=float32")
+    assert "of h200_141 are of bfloat16" in told
+    assert ceilings(*PAPER, "hardware.dtype=float32", "device.matmul_flops=5e14") == []
+    file = tmp_path / "calibration.json"
+    Calibration("cpu", "tiny", "2026-11-23", 1e11, 1e10, 0.5, 0.3, 1e-3, 1e-3).write(file)
+    assert ceilings("hardware.num_threads=2", f"calibration={file}") == []
+
+
+def test_the_help_page_s_examples_plan_something():
+    """All but the last, which is a check."""
+    help_page = (ROOT / "conf/preflight.yaml").read_text()
+    examples = [
+        example.split("preflight.py ")[1].split()
+        for example in help_page.splitlines()
+        if "  python scripts/preflight.py" in example and "check=" not in example
+    ]
+    assert len(examples) == 3
+    for example in examples:
+        assert look(*example, "reward=exact_answer").arms
 
 
 def test_price_is_shown_where_it_is_known():

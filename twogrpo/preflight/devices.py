@@ -91,8 +91,17 @@ def load_device(name: str) -> Device:
     return Device(**OmegaConf.to_container(OmegaConf.load(CONF / f"device/{name}.yaml")))  # type: ignore[arg-type]
 
 
+def device_names() -> list[str]:
+    """Of conf/device/."""
+    return sorted(file.stem for file in (CONF / "device").glob("*.yaml"))
+
+
+def default_device() -> str:
+    """What conf/preflight.yaml plans for where no device is chosen."""
+    defaults = OmegaConf.load(CONF / "preflight.yaml").defaults
+    return str(next(entry.device for entry in defaults if "device" in entry))
+
+
 def named_gpus() -> Iterator[Device]:
     """Every device of conf/device/ but the CPU."""
-    for file in sorted((CONF / "device").glob("*.yaml")):
-        if file.stem != "cpu":
-            yield load_device(file.stem)
+    return (load_device(name) for name in device_names() if name != "cpu")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from twogrpo import checks
@@ -11,7 +12,13 @@ from twogrpo.planning import safety_rows
 from twogrpo.preflight.architectures import Architecture, architecture_of
 from twogrpo.preflight.conflicts import Finding, check_values, conflicts, exit_code
 from twogrpo.preflight.cost import Cost, Placement, Workload
-from twogrpo.preflight.devices import Device, load_device, read_calibration
+from twogrpo.preflight.devices import (
+    Device,
+    default_device,
+    device_names,
+    load_device,
+    read_calibration,
+)
 from twogrpo.preflight.forecast import ASSUMED, Beta, Counts, read_probe
 from twogrpo.preflight.lengths import Lengths, lengths_of
 from twogrpo.preflight.memory import Memory, memory, verdict
@@ -92,26 +99,53 @@ def preflight(config: PreflightConfig) -> Preflight:
         findings=[
             *_safety_findings(config),
             *conflicts(config, model),
+            *_ceiling_findings(config, device),
             _memory_finding(needed, device),
         ],
     )
 
 
 def device_of(config: PreflightConfig) -> Device:
-    """The device planned for: conf/device/cpu.yaml for hardware=cpu, else `device`; calibrated.
+    """The device planned for, calibrated: conf/device/cpu.yaml for hardware=cpu, else `device`; one
+    with other values than its file of conf/device/ is named as the user's own.
 
     Raises:
-        ConfigError: the calibration cannot be read, or a value of the device is not positive.
+        ConfigError: the calibration cannot be read, a value of the device is not positive, or a
+            device was chosen that hardware=cpu has no use for.
     """
     device = config.device
-    if config.hardware.device == "cpu" and device.name != "cpu":
-        device = load_device("cpu")
     for name, value in asdict(device).items():
         if name != "name" and not value > 0:
             raise ConfigError(f"device.{name}={value} must be over 0")
+    changed = _changed_values(device)
+    if config.hardware.device == "cpu" and device.name != "cpu":
+        _refuse_unused(device, changed)
+        device = load_device("cpu")
+    elif changed:
+        device = replace(device, name=f"own ({device.memory_gib:g} GiB)")
     if config.calibration:
         return read_calibration(Path(config.calibration)).apply(device)
     return device
+
+
+def _changed_values(device: Device) -> dict[str, float]:
+    """What differs from the device's file; nothing of one that the user has named."""
+    if device.name not in device_names():
+        return {}
+    own = asdict(load_device(device.name))
+    return {name: value for name, value in asdict(device).items() if value != own[name]}
+
+
+def _refuse_unused(device: Device, changed: dict[str, float]) -> None:
+    """A GPU's values that a plan for a CPU would leave out without a word."""
+    if device.name == default_device() and not changed:
+        return
+    name, value = next(iter(changed.items()), ("name", device.name))
+    told = f"device={value}" if value in device_names() else f"device.{name}={value}"
+    raise ConfigError(
+        f"{told} describes a GPU, but hardware=cpu plans for a CPU: add hardware=one_gpu (or "
+        "four_gpus, …), or device=cpu for a CPU with such values"
+    )
 
 
 def _check_assumptions(config: PreflightConfig) -> None:
@@ -138,6 +172,26 @@ def _safety_findings(config: Config) -> list[Finding]:
         for mark, name, text in safety_rows(config)
         if mark != "✓"
     ]
+
+
+def _ceiling_findings(config: PreflightConfig, device: Device) -> Iterator[Finding]:
+    """Where conf/device/'s ceiling of matrix products is of another dtype or number of threads; one
+    that is calibrated, or given, is taken as it is."""
+    hardware, files = config.hardware, map(load_device, device_names())
+    if config.calibration or device.matmul_flops not in {file.matmul_flops for file in files}:
+        return
+    used, measured = f"hardware.dtype={hardware.dtype}", "bfloat16"
+    is_measured = hardware.dtype == measured
+    if hardware.device == "cpu":
+        used += f" hardware.num_threads={hardware.num_threads}"
+        measured = "float32 on one thread"
+        is_measured = (hardware.dtype, hardware.num_threads) == ("float32", 1)
+    if not is_measured:
+        text = (
+            f"{used}, but the ceilings of {device.name} are of {measured}: hours are off until "
+            "calibration=FILE (scripts/benchmark.py calibrate=FILE)"
+        )
+        yield Finding("warning", "ceilings", text)
 
 
 def _memory_finding(needed: Memory, device: Device) -> Finding:

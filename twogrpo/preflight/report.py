@@ -60,7 +60,7 @@ def as_json(found: Preflight) -> dict[str, Any]:
             "verdict": verdict(found.needed, found.device),
             "devices": {
                 d.name: verdict(memory(config, found.model, d, found.lengths), d)
-                for d in named_gpus()
+                for d in _devices(found)
             },
         },
         "lengths": asdict(found.lengths),
