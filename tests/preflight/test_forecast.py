@@ -117,10 +117,41 @@ def test_probe_files(tmp_path):
     assert read_probe(tmp_path / "probe.json") == [(2, 3), (0, 3)]
 
 
-@pytest.mark.parametrize("content", ["[1]", "{}", '{"1": [1]}', '{"1": [3, 2]}', '{"1": [1, 1]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[1]", "{}", '{"1": [1]}', '{"1": [3, 2]}', '{"1": [1, 1]}', '{"1": [1, 8, 2]}'),
+        *('{"1": [Infinity, 8]}', '{"1": "48"}', '{"1": [3.7, 8]}', '{"1": [true, 8]}'),
+        '{"1": null}',
+    ],
+)
 def test_a_bad_probe_is_named(content, tmp_path):
     (tmp_path / "probe.json").write_text(content)
-    with pytest.raises(ConfigError, match="probe="):
+    with pytest.raises(ConfigError, match="probe=") as caught:
         read_probe(tmp_path / "probe.json")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"a": [1]},
+        {"benchmark": [], "problem_id": [], "is_correct": []},
+        {"benchmark": ["b", "b"], "problem_id": ["1", "1"], "is_correct": ["yes", "no"]},
+        {"benchmark": ["b", "b"], "problem_id": ["1", "1"], "is_correct": [None, True]},
+    ],
+)
+def test_a_table_that_is_no_evaluation_s_is_named(columns, tmp_path):
+    file = tmp_path / "samples.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    with pytest.raises(ConfigError, match="probe=") as caught:
+        read_probe(file)
+    assert "\n" not in str(caught.value)
+    file.write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_probe(file)
+
+
+def test_a_probe_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_probe(tmp_path / "nothing.parquet")

@@ -138,15 +138,24 @@ def read_probe(path: Path) -> list[tuple[int, int]]:
             counts = _counts_of_samples(path)
         else:
             content = json.loads(path.read_text(encoding="utf-8"))
-            counts = [(int(c), int(n)) for c, n in content.values()]
+            counts = [_whole(pair) for pair in content.values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]  # pyarrow lists every column, one a line
         raise ConfigError(
-            f"probe={path} cannot be read ({error}): give an evaluation's samples.parquet, or JSON "
-            '{"prompt": [correct, samples], …}'
+            f"probe={path} cannot be read ({reason}): give an evaluation's samples.parquet, or "
+            'JSON {"prompt": [correct, samples], …}'
         ) from error
     if not counts or any(n < 2 or not 0 <= c <= n for c, n in counts):
         raise ConfigError(f"probe={path}: every prompt needs 2 samples or more, 0 ≤ correct ≤ n")
     return counts
+
+
+def _whole(pair: object) -> tuple[int, int]:
+    """Two whole numbers and nothing that could be taken for them: `int` would make 4 and 8 of "48",
+    and 3 of 3.7."""
+    if not (isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair)):
+        raise ValueError(f"{pair!r} is no [correct, samples]")
+    return pair[0], pair[1]
 
 
 def _counts_of_samples(path: Path) -> list[tuple[int, int]]:
@@ -157,5 +166,7 @@ def _counts_of_samples(path: Path) -> list[tuple[int, int]]:
     for row in table.to_pylist():
         key = (row["benchmark"], row["problem_id"])
         correct, samples = counts.get(key, (0, 0))
-        counts[key] = (correct + bool(row["is_correct"]), samples + 1)
+        if not isinstance(row["is_correct"], bool):
+            raise ValueError(f"is_correct={row['is_correct']!r} is neither true nor false")
+        counts[key] = (correct + row["is_correct"], samples + 1)
     return list(counts.values())
