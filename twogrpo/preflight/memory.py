@@ -8,6 +8,7 @@ above. No sharded peak has been held against it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from twogrpo.config import Config
@@ -164,7 +165,7 @@ def _in_updates(config: Config, weights: float, cache: float) -> float:
 
 
 def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float, float]:
-    """Its weights and its cache on one device; the cache is negative where nothing is left."""
+    """Its weights and its cache on one device; vLLM's is negative where nothing is left."""
     hardware, engine = config.hardware, config.rollout.engine
     width = BYTES[hardware.sampler_dtype]
     weights = model.parameters * width / hardware.tensor_parallel_size
@@ -173,16 +174,17 @@ def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float
         return weights, share - weights - SAMPLER_OVERHEAD
     if engine == "vllm":
         return weights, hardware.kv_cache_gib * GIB
-    # The plain sampler keeps every sequence of a call at its full length.
-    ranks = max(hardware.num_gpus, 1)
-    rollouts = config.training.prompts_per_generation * config.algorithm.group_size // ranks
+    # The plain sampler keeps every sequence of a call at its full length; a group is one rank's.
+    prompts = math.ceil(config.training.prompts_per_generation / max(hardware.num_gpus, 1))
+    rollouts = prompts * config.algorithm.group_size
     length = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
     at_a_time = min(hardware.rollouts_per_call, rollouts)
     return weights, float(at_a_time * length * model.cache_bytes_per_token(width))
 
 
 def verdict(needed: Memory, device: Device) -> str:
-    """`fits`, `tight` (over 92 % of it) or `does not fit` (nor does a negative cache)."""
+    """`fits`, `tight` (over 92 % of it) or `does not fit`: so where vLLM's share leaves no cache,
+    which the plain sampler always has."""
     if needed.cache <= 0 or needed.peak > device.memory_bytes:
         return "does not fit"
     return "tight" if needed.peak > TIGHT * device.memory_bytes else "fits"
