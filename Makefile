@@ -13,10 +13,10 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer sweep base lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-means sweep base lock clean
 
 help:  ## List the targets
-	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup:  ## Make .venv: pinned, hash-locked packages and PyTorch (TORCH=cpu or cuda overrules)
 	@"$(PYTHON)" requirements/install.py
@@ -92,6 +92,9 @@ bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in tu
 	@test -d $(PEER)/trl || $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
 		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
 	@$(PY) benchmarks/bench_peer.py $(ARGS)
+
+bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (half an hour on two idle cores)
+	@$(PY) -m benchmarks.means $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16

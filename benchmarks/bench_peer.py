@@ -90,7 +90,12 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
     return [
         sys.executable,
         "scripts/benchmark.py",
-        *("json=true", "work=fresh", f"warmup_steps={given.warmup}", f"steps={given.steps}"),
+        *(
+            "json=true",
+            f"work={given.work}",
+            f"warmup_steps={given.warmup}",
+            f"steps={given.steps}",
+        ),
         *("algorithm=grpo", f"algorithm.group_size={group_size}", f"seed={seed}"),
         *("training=smollm2", f"training.prompts_per_generation={prompts}"),
         f"training.prompts_per_minibatch={prompts}",
@@ -98,6 +103,7 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         *("dataset=digit_arithmetic", f"dataset.max_response_tokens={TOKENS}"),
         *("reward=last_number", "evaluation=digit_arithmetic", f"rollout={given.sampler}"),
         f"hardware={'cpu' if given.device == 'cpu' else 'one_gpu'}",
+        "hardware.activation_checkpointing=false",  # as TRL's
         *("hardware.dtype=bfloat16", f"hardware.num_threads={given.threads}"),
         f"hardware.tokens_per_microbatch={given.tokens_per_microbatch}",
         f"hardware.logits_chunk_tokens={given.logits_chunk_tokens}",
@@ -114,7 +120,7 @@ def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[
         *(f"--rollouts={ROLLOUTS}", f"--tokens={TOKENS}", f"--seed={seed}"),
         *(f"--warmup={given.warmup}", f"--steps={given.steps}", f"--threads={given.threads}"),
         *(f"--batch={given.peer_batch}", f"--weights={given.peer_weights}"),
-        f"--device={given.device}",
+        *(f"--device={given.device}", f"--work={given.work}"),
         *(["--vllm"] if given.peer_vllm else []),
     ]
 
@@ -143,6 +149,9 @@ def our_arguments() -> argparse.ArgumentParser:
     """Of the processes that are ours."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pairs", type=positive, default=3)
+    parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
+                        help="full: responses to the limit, half of each group right, so that no "
+                        "rollout can be skipped")  # fmt: skip
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--steps", type=positive, default=3, help="that are counted")
     parser.add_argument("--threads", type=positive, default=2, help="of each side")

@@ -96,7 +96,7 @@ def of_knob(knob: Knob, group_size: int, given: argparse.Namespace) -> Iterator[
 def process(value: str, group_size: int, given: argparse.Namespace, seed: int) -> dict[str, float]:
     """Median seconds of each phase of a step, of the whole, and of all beside the counted steps."""
     command = bench_peer.our_command(group_size, given, seed)
-    command = with_values(command, "work=full", value)
+    command = with_values(command, "work=full", value)  # the same lengths, whatever is drawn
     start = time.perf_counter()
     found = bench_peer.run(command, threads=given.threads)
     wall = time.perf_counter() - start

@@ -28,9 +28,13 @@ from twogrpo.rewards.last_number import LastNumber
 
 @dataclass
 class Graded:
-    """The reward of conf/reward/last_number.yaml as TRL calls it; counts what it sees."""
+    """The reward of conf/reward/last_number.yaml as TRL calls it; counts what it sees.
+
+    With `alternates` every other rollout is right, whatever it says.
+    """
 
     end_id: int
+    alternates: bool = False
     __name__ = "last_number"  # TRL wants to name it
     num_tokens: int = 0
     rewards: list[float] = field(default_factory=list)
@@ -49,6 +53,8 @@ class Graded:
             verdict.reward * (ids[-1] == self.end_id)
             for verdict, ids in zip(verdicts, completion_ids, strict=True)
         ]
+        if self.alternates:
+            rewards = [float(place % 2 == 0) for place in range(len(completions))]
         self.rewards += rewards
         return rewards
 
@@ -82,7 +88,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(given.model)
     assert isinstance(tokenizer.eos_token_id, int)
-    reward, timer = Graded(tokenizer.eos_token_id), Timer()
+    reward, timer = Graded(tokenizer.eos_token_id, given.work == "full"), Timer()
     with TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             model=given.model,
@@ -102,6 +108,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=".cache/models/smollm2_135m")
     parser.add_argument("--group-size", type=int, required=True)
+    parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
+                        help="full: responses to the limit, every other one right")  # fmt: skip
     parser.add_argument("--rollouts", type=int, default=32, help="a step")
     parser.add_argument("--tokens", type=int, default=24, help="of a response at most")
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
@@ -129,6 +137,7 @@ def config(given: argparse.Namespace, folder: str) -> Any:
         gradient_accumulation_steps=given.rollouts // given.batch,
         num_generations=given.group_size,
         max_completion_length=given.tokens,
+        generation_kwargs={"min_new_tokens": given.tokens} if given.work == "full" else None,
         shuffle_dataset=False,
         temperature=1.0,
         top_p=1.0,
