@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from twogrpo import train
-from twogrpo.engines.checkpoint import shards
 from twogrpo.faults import CheckpointFault
 from twogrpo.tracking import read_rows
 
@@ -40,7 +39,7 @@ def outcome(folder: Path) -> dict:
     return {
         "rows": [timeless(row) for row in read_rows(folder)],
         "weights": load_file(folder / "final/model.safetensors"),
-        "tensors": {k: v for p in shards(checkpoint) for k, v in load_file(p).items()},
+        "tensors": {k: v for p in checkpoint.glob("shard-*") for k, v in load_file(p).items()},
         "state": json.loads((checkpoint / "state.json").read_text()),
         "summary": timeless(json.loads((folder / "run.json").read_text())["summary"]),
     }

@@ -135,11 +135,6 @@ def exists(folder: Path, generation: int) -> bool:
     return (folder / f"{generation:06d}").is_dir()
 
 
-def shards(checkpoint: Path) -> list[Path]:
-    """The files of its tensors."""
-    return sorted(checkpoint.glob("shard-*.safetensors"))
-
-
 def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
     file_of, filled, file = {}, 0, 1
     for name, tensor in tensors.items():
