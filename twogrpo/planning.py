@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from twogrpo.config import Config
+from twogrpo.config import Algorithm, Config
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.preference import PAIRINGS
 from twogrpo.sampling import rollout_seed
@@ -41,23 +41,38 @@ def batch_rows(config: Config) -> list[tuple[str, str]]:
 def paper_column(config: Config) -> list[str]:
     """The paper's value for each of `batch_rows`; "–" where it has no such arm.
 
-    Its 2-GRPO has mini-batches of 256 prompts and 8e-6; every other arm 32 prompts and 1e-6.
+    2-GRPO and 2-GRPO+RS have mini-batches of 256 prompts and 8e-6, the ablation 32 prompts and
+    1e-6. Of RS's rollouts it says that 16-GRPO's are their bound, not how many they were.
     """
     group_size = config.algorithm.group_size
-    if group_size not in (2, 4, 8, 16):
+    if not _is_paper_s(config.algorithm):
         return ["–"] * 9
-    scale = 8 if group_size == 2 and config.algorithm.minibatch_scale > 1 else 1
+    scale = 8 if config.algorithm.minibatch_scale > 1 else 1
     prompts = 32 * scale
     generations, updates = PAPER_PROMPTS * PAPER_EPOCHS // PAPER_GENERATION, 512 // prompts
     numbers = (PAPER_GENERATION, PAPER_GENERATION * group_size, prompts, prompts * group_size)
+    is_bound = config.algorithm.resampling != "none"
+    total = generations * PAPER_GENERATION * (16 if is_bound else group_size)
     return [
         *(f"{number:,}" for number in numbers),
         f"{updates:,}",
         f"{generations:,}",
         f"{generations * updates:,}",
-        f"{generations * PAPER_GENERATION * group_size:,}",
+        f"{'at most ' if is_bound else ''}{total:,}",
         f"{scale * 1e-6:g}",
     ]
+
+
+def _is_paper_s(algorithm: Algorithm) -> bool:
+    """Whether it published batch sizes for it: GRPO by itself, with pairs in larger mini-batches
+    (2-GRPO), and these with new prompts for dead groups (2-GRPO+RS)."""
+    names = (algorithm.advantage, algorithm.surrogate, algorithm.aggregation)
+    if names != ("standardised_population", "token_ratio_clipped", "sequence_mean_of_token_means"):
+        return False
+    is_two_grpo = algorithm.group_size == 2 and algorithm.minibatch_scale > 1
+    if algorithm.resampling != "none":
+        return is_two_grpo and algorithm.resampling == "new_prompt"
+    return is_two_grpo or (algorithm.minibatch_scale == 1 and algorithm.group_size in (2, 4, 8, 16))
 
 
 def is_start_policy_asked(config: Config) -> bool:
@@ -83,7 +98,7 @@ def safety_rows(config: Config) -> list[tuple[str, str, str]]:
     ranks, prompts = max(config.hardware.num_gpus, 1), config.training.prompts_per_generation
     each, rest = divmod(prompts, ranks)
     rows.append(
-        ("✓" if not rest else "!", "ranks", f"{prompts} prompts over {ranks}: {each} each")
+        ("✓", "ranks", f"{prompts} prompts over {ranks}: {each} each")
         if not rest
         else ("!", "ranks", f"{prompts} prompts do not divide over {ranks} ranks: some wait")
     )

@@ -10,6 +10,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT, compose_config
+from twogrpo import planning
 from twogrpo.config import ConfigError, parse
 from twogrpo.planning import paper_column, safety_rows
 from twogrpo.preflight.devices import Calibration
@@ -30,6 +31,10 @@ def look(*overrides: str) -> Preflight:
     return preflight(parse(compose_config(*overrides, name="preflight"), PreflightConfig))
 
 
+def paper(*overrides: str) -> list[str]:
+    return paper_column(parse(compose_config(*overrides, name="preflight"), PreflightConfig))
+
+
 def line(text: str, beginning: str) -> str:
     (found,) = [line for line in text.splitlines() if line.strip().startswith(beginning)]
     return " ".join(found.split())
@@ -44,10 +49,6 @@ def test_the_paper_s_row_stands_beside_the_run_s():
 
 def test_the_paper_s_row_of_every_arm():
     """16 · 512 rollouts, 32 prompts, 16 updates; the ablation's G = 2 is not 2-GRPO."""
-
-    def paper(*overrides: str) -> list[str]:
-        return paper_column(parse(compose_config(*overrides, name="preflight"), PreflightConfig))
-
     assert paper("algorithm=grpo")[:5] == ["512", "8,192", "32", "512", "16"]
     assert paper("algorithm.group_size=2")[2:] == [
         "32",
@@ -58,7 +59,25 @@ def test_the_paper_s_row_of_every_arm():
         "149,504",
         "1e-06",
     ]
-    assert paper("algorithm.group_size=3") == ["–"] * 9
+    assert paper("algorithm=two_grpo")[2:] == ["256", "512", "2", "146", "292", "149,504", "8e-06"]
+    resampled = paper("algorithm=two_grpo_rs")
+    assert resampled == [*paper("algorithm=two_grpo")[:7], "at most 1,196,032", "8e-06"]
+
+
+@pytest.mark.parametrize("name", ["dpo", "dapo", "rloo", "gspo", "dr_grpo", "ctr_grpo"])
+def test_the_paper_has_no_row_for_other_algorithms(name):
+    """Nor for other group sizes of its own, or its 2-GRPO+RS with other redraws."""
+    assert paper(f"algorithm={name}") == paper("algorithm.group_size=3") == ["–"] * 9
+    assert paper("algorithm=two_grpo", "algorithm.group_size=4") == ["–"] * 9
+    assert paper("algorithm=two_grpo_rs", "algorithm.resampling=same_prompt") == ["–"] * 9
+
+
+def test_seeds_that_leave_the_rollout_out_are_told(monkeypatch):
+    """A pair of one seed is twice the same response, dead for ever."""
+    config = parse(compose_config("algorithm=two_grpo", name="preflight"), PreflightConfig)
+    monkeypatch.setattr(planning, "rollout_seed", lambda run, draw, prompt, index: run + draw)
+    ((mark, *_),) = [row for row in safety_rows(config) if row[1] == "seeds"]
+    assert mark == "✗"
 
 
 def test_small_groups():
