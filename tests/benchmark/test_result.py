@@ -108,4 +108,4 @@ def test_the_planner_sees_what_was_measured(benchmark_config):
         "training.prompts_per_minibatch=1",
     )
     longest = config.dataset.max_response_tokens
-    assert workload(config, MEASURED) == Workload(2, 2, 1, 2, 8.0, 5.5, longest, 0.5, 0.5, 1.0)
+    assert workload(config, MEASURED) == Workload(2, 2, 1, 2, 8.0, 5.5, longest, 0.5, 0.5, (1.0,))

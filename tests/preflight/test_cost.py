@@ -16,6 +16,7 @@ from twogrpo.preflight.cost import (
     efficiencies,
     generation_seconds,
     update_seconds,
+    whole_rounds,
 )
 from twogrpo.preflight.devices import Calibration, load_device, read_calibration
 from twogrpo.records import Group
@@ -103,8 +104,8 @@ def test_resampling_waits_for_one_longest_response_a_round():
         return generation_seconds(MODEL, H200, work, PLACE)
 
     quarter = replace(WORK, prompts=WORK.prompts // 4)
-    assert seconds(replace(WORK, draws=3.0)) == pytest.approx(3 * seconds(WORK))
-    mixed = seconds(replace(WORK, draws=3.25))
+    assert seconds(replace(WORK, rounds=whole_rounds(3.0))) == pytest.approx(3 * seconds(WORK))
+    mixed = seconds(replace(WORK, rounds=whole_rounds(3.25)))
     assert mixed == pytest.approx(3 * seconds(WORK) + seconds(quarter))
     assert mixed > 3.25 * seconds(WORK)
 
@@ -127,10 +128,31 @@ def test_rounds_are_those_that_the_loop_draws():
         generation_seconds(MODEL, H200, replace(pairs, prompts=count), PLACE) for count in rounds
     ]
     expected = generation_seconds(
-        MODEL, H200, replace(pairs, draws=sum(rounds) / (20 * 512)), PLACE
+        MODEL, H200, replace(pairs, rounds=whole_rounds(sum(rounds) / (20 * 512))), PLACE
     )
     # The loop takes a last handful of pairs in rounds of their own, which are left out.
     assert 0.85 * sum(drawn) / 20 < expected < sum(drawn) / 20
+
+
+def test_dpo_s_scoring_is_two_more_passes():
+    """Recomputing, an update is four forward passes' work; DPO's is six."""
+    steps = 16 * (28 * MODEL.parameters / 8 / 4.8e12 + 0.1)
+    plain, dpo = (
+        update_seconds(MODEL, H200, replace(WORK, reweighing_passes=n), PLACE) - steps
+        for n in (0, 2)
+    )
+    assert dpo / plain == pytest.approx(6 / 4)
+
+
+def test_offloading_is_not_free():
+    """Over a link of 25 GB/s: 12 bytes a parameter and micro-batch and 28 an update, of an eighth
+    of the parameters; Adam's own 28 at 4.8 TB/s are gone."""
+    full = update_seconds(MODEL, H200, WORK, PLACE)
+    offloaded = update_seconds(MODEL, H200, WORK, replace(PLACE, offloads=True))
+    microbatches = (512 * 150 + 8192 * 800) / 8 / 16_384
+    share = MODEL.parameters / 8
+    extra = (12 * microbatches + 28 * 16) * share / 25e9 - 28 * 16 * share / 4.8e12
+    assert offloaded - full == pytest.approx(extra)
 
 
 def test_time_falls_with_devices():

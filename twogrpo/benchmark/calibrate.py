@@ -14,7 +14,7 @@ from twogrpo.benchmark.result import TRAINING, Ceilings, Result
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.steps import Measured
 from twogrpo.preflight.architectures import Architecture
-from twogrpo.preflight.cost import Workload, efficiencies
+from twogrpo.preflight.cost import Workload, efficiencies, whole_rounds
 from twogrpo.preflight.devices import Calibration, Device, load_device
 from twogrpo.preflight.memory import BYTES, memory
 from twogrpo.preflight.plan import placement
@@ -89,7 +89,7 @@ def workload(config: BenchmarkConfig, measured: Measured) -> Workload:
         trained_share=sum(step.rollouts_trained for step in steps)
         / (len(steps) * prompts * group_size),
         old_logps_share=(updates - 1) / updates,
-        draws=rollouts / (len(steps) * prompts * group_size),
+        rounds=whole_rounds(rollouts / (len(steps) * prompts * group_size)),
     )
 
 

@@ -24,10 +24,12 @@ class Workload:
     """One generation of the loop, in rollouts and tokens; means over the whole run.
 
     `response_tokens` is the mean after the cut at `longest_tokens` (twogrpo/preflight/tail.py).
-    `draws`: rollouts drawn for each one kept (resampling). `trained_share`: of the rollouts kept,
-    those that pass through the policy (the rest have advantage zero and are skipped).
-    `old_logps_share`: of those, the share whose π_old is another than the policy. `shares_prompts`:
-    a prompt passes through the policy once for its whole group (twogrpo/data/packing.py).
+    `rounds`: of sampling, one after another, as shares of the batch. `trained_share`: of the
+    rollouts kept, those that pass through the policy (the rest have advantage zero and are
+    skipped). `old_logps_share`: of those, the share whose π_old is another than the policy.
+    `reweighing_passes`: forward passes over what is trained on, within the updates (DPO).
+    `shares_prompts`: a prompt passes through the policy once for its whole group
+    (twogrpo/data/packing.py).
     """
 
     prompts: int
@@ -39,8 +41,14 @@ class Workload:
     longest_tokens: int
     trained_share: float = 1.0
     old_logps_share: float = 1.0
-    draws: float = 1.0
+    rounds: tuple[float, ...] = (1.0,)
+    reweighing_passes: int = 0
     shares_prompts: bool = True
+
+    @property
+    def draws(self) -> float:
+        """Rollouts drawn for each one kept (resampling)."""
+        return sum(self.rounds)
 
     @property
     def rollouts(self) -> float:
@@ -73,7 +81,8 @@ class Workload:
 class Placement:
     """How the work lies on devices. Bytes are per value; `cache_bytes` is each device's.
 
-    `hides_communication`: weights never wait for a link (expert and pipeline parallelism).
+    `offloads`: the float32 state rests in the CPU's memory. `hides_communication`: weights never
+    wait for a link (expert and pipeline parallelism).
     """
 
     devices: int
@@ -85,6 +94,7 @@ class Placement:
     rollouts_per_call: int
     cache_bytes: float
     sleeps: bool = False
+    offloads: bool = False
     hides_communication: bool = False
 
     @property
@@ -139,14 +149,20 @@ def concurrency(model: Architecture, work: Workload, place: Placement) -> float:
 def generation_seconds(
     model: Architecture, device: Device, work: Workload, place: Placement
 ) -> float:
-    """Of drawing one generation's rollouts: of resampling's rounds, none larger than the batch, one
-    after another, so that each ends with a longest response of its own."""
-    whole, rest = divmod(work.draws, 1.0)
-    seconds = whole * _round_seconds(model, device, work, place)
-    if rest * work.prompts >= 0.5:  # a prompt
-        smaller = replace(work, prompts=max(1, round(rest * work.prompts)))
-        seconds += _round_seconds(model, device, smaller, place)
-    return seconds
+    """Of drawing one generation's rollouts; each round ends with a longest response of its own."""
+    prompts = [round(share * work.prompts) for share in work.rounds if share * work.prompts >= 0.5]
+    rounds = [replace(work, prompts=count) for count in prompts]
+    return sum(_round_seconds(model, device, each, place) for each in rounds)
+
+
+def whole_rounds(draws: float) -> tuple[float, ...]:
+    """Of the batch's size, none larger, and a last one for the rest: as the loop draws new prompts.
+
+    >>> whole_rounds(3.25)
+    (1.0, 1.0, 1.0, 0.25)
+    """
+    whole, rest = divmod(draws, 1.0)
+    return (1.0,) * int(whole) + ((rest,) if rest else ())
 
 
 def _round_seconds(model: Architecture, device: Device, work: Workload, place: Placement) -> float:
@@ -207,13 +223,25 @@ def update_seconds(model: Architecture, device: Device, work: Workload, place: P
 
     Forward once, backward twice, recomputation of activations once more; gathering weights and
     scattering gradients (FSDP2) go on meanwhile and count where they take longer. Adam reads and
-    writes weight, gradient and two moments in float32 (28 bytes a parameter).
+    writes weight, gradient and two moments in float32 (28 bytes a parameter). With `offloads` Adam
+    does so in the CPU's memory, and each micro-batch brings the rank's float32 weights for both
+    passes and takes its gradients back, as if over one slow link (never measured).
     """
-    flops = _trained_flops(model, work) * (4 if place.recomputes else 3) / place.devices
+    passes = (4 if place.recomputes else 3) + work.reweighing_passes
+    flops = _trained_flops(model, work) * passes / place.devices
     computing = flops / device.matmul_flops / device.update_efficiency
-    adam = 28 * model.parameters / place.devices / device.copy_bytes_per_second
-    steps = work.updates * (adam + device.update_seconds)
+    share = model.parameters / place.devices
+    rate = device.host_bytes_per_second if place.offloads else device.copy_bytes_per_second
+    steps = work.updates * (28 * share / rate + device.update_seconds)
+    if place.offloads:
+        steps += 12 * share * _microbatches(work, place) / rate
     return max(computing, _communication_seconds(model, device, work, place)) + steps
+
+
+def _microbatches(work: Workload, place: Placement) -> float:
+    """Of a rank, in one generation."""
+    tokens = work.trained_tokens / place.devices
+    return max(work.updates, tokens / place.tokens_per_microbatch)
 
 
 def _communication_seconds(
@@ -222,9 +250,7 @@ def _communication_seconds(
     """Each micro-batch gathers the weights for both passes and scatters float32 gradients."""
     if place.devices == 1 or place.hides_communication:
         return 0.0
-    tokens = work.trained_tokens / place.devices
-    passes = max(work.updates, tokens / place.tokens_per_microbatch)
-    num_bytes = passes * model.parameters * (2 * place.policy_bytes + 4)
+    num_bytes = _microbatches(work, place) * model.parameters * (2 * place.policy_bytes + 4)
     is_one_node = place.devices <= device.devices_per_node
     rate = device.link_bytes_per_second if is_one_node else device.network_bytes_per_second
     return num_bytes / rate

@@ -8,12 +8,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from twogrpo.cli import CONF
 from twogrpo.config import Algorithm, Config
+from twogrpo.core.preference import PAIRINGS
+from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
 from twogrpo.preflight.architectures import Architecture
-from twogrpo.preflight.cost import Cost, Placement, Workload, cost
+from twogrpo.preflight.cost import Cost, Placement, Workload, cost, whole_rounds
 from twogrpo.preflight.devices import Device
-from twogrpo.preflight.forecast import Beta, Counts, forecast
+from twogrpo.preflight.forecast import Beta, Counts, fit_beta, forecast
 from twogrpo.preflight.lengths import Lengths
 from twogrpo.preflight.memory import BYTES, Memory
+from twogrpo.preflight.redraws import same_prompt_rounds
 
 ARMS = ("grpo", "two_grpo", "two_grpo_rs")
 # Of the paper's benchmarks, problems in all; what an evaluation at the end draws 32 times each.
@@ -39,15 +42,13 @@ def workload(
     """One generation of the run; `skips_dead`: rows of advantage zero pass through nothing (ours),
     `shares_prompts`: a group's prompt passes once (ours).
 
-    With resampling every group kept is contrastive while the budget lasts.
+    Resampling by new prompts keeps live groups alone while the budget lasts; by the same prompts,
+    of those that are seldom mixed many stay dead. DPO knows no π_old, but before each update scores
+    its pairs by the policy and the start policy (twogrpo/preferences.py).
     """
     algorithm, updates = config.algorithm, config.updates_per_generation
-    (expected,) = forecast(success, [algorithm.group_size])
-    draws, trained = 1.0, expected.contrastive_share
-    if algorithm.resampling != "none":
-        budget = (algorithm.resampling_budget_group_size or 0) / algorithm.group_size
-        draws = min(expected.draws_per_kept, budget)
-        trained = min(1.0, draws * expected.contrastive_share)
+    rounds, trained = _rounds(algorithm, success)
+    has_old_logps = algorithm.surrogate in SURROGATES_WITH_RATIO
     return Workload(
         prompts=config.training.prompts_per_generation,
         group_size=algorithm.group_size,
@@ -57,10 +58,25 @@ def workload(
         response_tokens=lengths.response,
         longest_tokens=config.dataset.max_response_tokens,
         trained_share=trained if skips_dead else 1.0,
-        old_logps_share=(updates - 1) / updates if skips_dead else 1.0,
-        draws=draws,
+        old_logps_share=has_old_logps * ((updates - 1) / updates if skips_dead else 1.0),
+        rounds=rounds,
+        reweighing_passes=2 if algorithm.advantage in PAIRINGS else 0,
         shares_prompts=shares_prompts,
     )
+
+
+def _rounds(algorithm: Algorithm, success: Counts | Beta) -> tuple[tuple[float, ...], float]:
+    """Of sampling, one after another, as shares of the batch; and the share of it that is live."""
+    (expected,) = forecast(success, [algorithm.group_size])
+    if algorithm.resampling == "none":
+        return (1.0,), expected.contrastive_share
+    budget = (algorithm.resampling_budget_group_size or 0) / algorithm.group_size
+    if algorithm.resampling == "same_prompt":
+        fitted = success if isinstance(success, Beta) else fit_beta(success)
+        *rounds, dead = same_prompt_rounds(fitted, algorithm.group_size, int(budget))
+        return tuple(rounds), 1 - dead
+    draws = min(expected.draws_per_kept, budget)
+    return whole_rounds(draws), min(1.0, draws * expected.contrastive_share)
 
 
 def placement(config: Config, needed: Memory) -> Placement:
@@ -76,6 +92,7 @@ def placement(config: Config, needed: Memory) -> Placement:
         rollouts_per_call=hardware.rollouts_per_call,
         cache_bytes=max(needed.cache, 1.0) if is_vllm else float("inf"),
         sleeps=is_vllm and hardware.device != "cpu" and hardware.sleep_level > 0,
+        offloads=hardware.cpu_offload and hardware.device != "cpu",
     )
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 from twogrpo.config import ConfigError
 from twogrpo.preflight.architectures import ROOT, architecture_of
-from twogrpo.preflight.cost import Cost, Workload, cost, efficiencies
+from twogrpo.preflight.cost import Cost, Workload, cost, efficiencies, whole_rounds
 from twogrpo.preflight.forecast import ASSUMED
 from twogrpo.preflight.lengths import lengths_of
 from twogrpo.preflight.memory import memory
@@ -229,7 +229,7 @@ def _measured_work(config: PreflightConfig, row: dict[str, str]) -> Workload:
     lengths = lengths_of(config, response=float(row["tokens_generated"]) / generated)
     return replace(
         workload(config, lengths, ASSUMED),
-        draws=generated / kept,
+        rounds=whole_rounds(generated / kept),
         trained_share=float(row["rollouts_trained_on"]) / kept,
     )
 
