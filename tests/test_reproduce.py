@@ -1,26 +1,31 @@
 """What a scale runs: commands that work, bases asked as their arms, and only what is not done."""
 
+import json
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 
 from tests.conftest import CONF, compose_config
-from twogrpo import checks
-from twogrpo.config import Config, parse
+from twogrpo import checks, tracking
+from twogrpo.config import Config, ConfigError, parse
 from twogrpo.evaluate_checkpoint import check
-from twogrpo.reproduce import Job, ReproduceConfig, jobs
+from twogrpo.reproduce import Job, ReproduceConfig, jobs, reproduce
 from twogrpo.script_configs import EvaluateConfig
+from twogrpo.tracking import RunRecord
 
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 
 
 def planned(*overrides: str) -> list[Job]:
-    config = parse(compose_config(*overrides, name="reproduce"), ReproduceConfig)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return jobs(config)
+        return jobs(parse(compose("reproduce", list(overrides)), ReproduceConfig))
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +84,79 @@ def test_every_base_is_asked_as_its_arms_are(scale, jobs_of):
             assert arm.rollout == base.rollout
             gpus = arm.hardware.num_gpus
             assert arm.hardware == replace(base.hardware, num_gpus=gpus)
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch) -> list[str]:
+    """A scale of two seeds and a base, all done."""
+    monkeypatch.setattr(tracking, "code_hash", lambda: "one code")
+    small = [
+        "scale.experiments=[cpu/two_grpo]",
+        "scale.seeds=[0,1]",
+        f"runs_dir={tmp_path}/runs",
+        "scale.overrides=['tracking=local']",
+        "scale.checkpoint_overrides=['tracking=local']",
+    ]
+    for job in planned(*small):
+        config: Any = job.config
+        if isinstance(config, EvaluateConfig):  # as it is once the weights are found
+            config = replace(config, weights_sha256="0ab", model=replace(config.model, path="x"))
+        RunRecord(config).finish({})
+    return small
+
+
+def rerun(*overrides: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        reproduce(parse(compose("reproduce", list(overrides)), ReproduceConfig))
+
+
+def test_what_is_done_is_done_where_the_configuration_is_the_same(finished, capsys):
+    rerun(*finished, "dry_run=true")
+    told = capsys.readouterr().err
+    assert "3 runs, 3 of them done" in told
+    # What changes no number, as where to report to, makes no other run.
+    again = planned(*finished, "scale.overrides=['tracking=local','hardware.num_threads=2']")
+    assert [job.is_done for job in again] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("key", "override", "named"),
+    [
+        ("overrides", "training.learning_rate=1e-4", "training.learning_rate=5e-05 there, 0.0001"),
+        ("checkpoint_overrides", "evaluation.num_samples=4", "evaluation.num_samples=32 there, 4"),
+    ],
+)
+def test_an_edited_configuration_is_refused_before_anything_runs(
+    finished, monkeypatch, capsys, key, override, named
+):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something ran"))
+    edited = [*finished, f"scale.{key}=['tracking=local','{override}']"]
+    with pytest.raises(ConfigError, match=f"{named} here.*runs_dir=… gives all runs new folders"):
+        rerun(*edited)
+    rerun(*edited, "dry_run=true")
+    assert "todo" not in (told := capsys.readouterr().err) and "refused (output_dir=" in told
+
+
+def test_a_run_that_waits_or_was_broken_off_is_run(finished, monkeypatch):
+    started = list[str]()
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        started.append(shlex.join(command[1:]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    file = planned(*finished)[1].config.output_dir + "/run.json"
+    record = json.loads(Path(file).read_text())
+    Path(file).write_text(json.dumps(record | {"status": "interrupted"}))
+    rerun(*finished)
+    assert [line.split()[0] for line in started] == ["scripts/train.py", "-m"]
+    assert "seed=1" in started[0]
+
+
+def test_a_plan_imports_no_torch():
+    """A second `make reproduce` has nothing to do, quickly."""
+    program = "import sys, scripts.reproduce; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", program], cwd=CONF.parent, check=False).returncode
+        == 0
+    )

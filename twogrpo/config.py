@@ -245,7 +245,11 @@ class Config:
         Two runs with the same identity and the same code are the same run; where its record lies,
         how it is tracked and saved, and the hardware knobs but the dtype, are left out.
         """
-        return identity_of(asdict(self))
+        return identity_of(self.identifying())
+
+    def identifying(self) -> dict[str, Any]:
+        """Those values, by dotted key."""
+        return identifying(asdict(self))
 
 
 def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -265,8 +269,8 @@ def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity_of(values: dict[str, Any]) -> str:
-    """Hash of the identifying values."""
-    content = json.dumps(identifying(values), sort_keys=True)
+    """Hash of identifying values."""
+    content = json.dumps(values, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

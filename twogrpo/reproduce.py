@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from twogrpo.config import Config, ConfigError, Hardware, parse
 from twogrpo.script_configs import EvaluateConfig
-from twogrpo.tracking import ROOT, Recorded, is_finished_folder
+from twogrpo.tracking import ROOT, Recorded, earlier_run, read_run_file
 
 
 @dataclass
@@ -64,26 +64,47 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Finished by the code as it is now."""
-        return is_finished_folder(ROOT / self.config.output_dir)
+        """Finished with this configuration by the code as it is now.
+
+        Raises:
+            ConfigError: the folder is another run's, see `earlier_run`.
+        """
+        config = replace(self.config, output_dir=str(ROOT / self.config.output_dir))
+        if isinstance(config, EvaluateConfig):  # hashes the weights when it runs, not here
+            recorded = read_run_file(Path(config.output_dir)).get("config", {})
+            config = replace(config, weights_sha256=recorded.get("weights_sha256", ""))
+        try:
+            return earlier_run(config).get("status") == "finished"
+        except ConfigError as error:
+            raise ConfigError(f"{error}; runs_dir=… gives all runs new folders") from error
+
+    @property
+    def state(self) -> str:
+        """In a word; where its folder is another run's, why."""
+        try:
+            return "done" if self.is_done else "todo"
+        except ConfigError as error:
+            return f"refused ({error})"
 
 
 def reproduce(config: ReproduceConfig) -> None:
     """Runs what is not done, then rebuilds tables and figures.
 
     Raises:
-        ConfigError: `processes` is less than 1.
+        ConfigError: `processes` is less than 1, or a folder is another run's: of other code, or
+            of a configuration that was edited since.
         SystemExit: a run failed; its own message has said why.
     """
     if config.processes < 1:
         raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
     planned = jobs(config)
-    waiting = [job for job in planned if not job.is_done]
-    _say(f"{len(planned)} runs, {len(planned) - len(waiting)} of them done, in {config.runs_dir}")
+    states = [job.state for job in planned]
+    _say(f"{len(planned)} runs, {states.count('done')} of them done, in {config.runs_dir}")
     if config.dry_run:
-        for job in planned:
-            _say(f"{'done' if job.is_done else 'todo'}  {_cost(job)}{shlex.join(job.command)}")
+        for job, state in zip(planned, states, strict=True):
+            _say(f"{state}  {_cost(job)}{shlex.join(job.command)}")
         return
+    waiting = [job for job in planned if not job.is_done]
     _run_all(waiting, processes=config.processes)
     analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
     subprocess.run([sys.executable, *analyse], cwd=ROOT, check=True)

@@ -6,6 +6,7 @@ As in twogrpo/config.py, values and what they mean stand in conf/.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from twogrpo.config import (
     Dataset,
@@ -15,6 +16,7 @@ from twogrpo.config import (
     Reward,
     Rollout,
     Tracking,
+    identifying,
     identity_of,
 )
 
@@ -58,9 +60,12 @@ class EvaluateConfig:
 
     def identity(self) -> str:
         """Hash of the weights, wherever they lie, and of all that can change a number."""
-        values = asdict(self)
-        del values["checkpoint"], values["contamination"], values["model"]["path"]
-        return identity_of(values)
+        return identity_of(self.identifying())
+
+    def identifying(self) -> dict[str, Any]:
+        """Those values, by dotted key."""
+        elsewhere = ("checkpoint", "contamination", "model.path")
+        return {k: v for k, v in identifying(asdict(self)).items() if k not in elsewhere}
 
 
 @dataclass

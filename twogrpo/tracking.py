@@ -145,11 +145,11 @@ def earlier_run(config: Recorded) -> dict[str, Any]:
         ConfigError: the folder belongs to another config, to other code, or `resume` is never.
     """
     folder = config.output_dir
-    earlier = _read_run_file(Path(folder))
+    earlier = read_run_file(Path(folder))
     if not earlier:
         return {}
     if earlier["identity"] != config.identity():
-        difference = _first_difference(earlier["config"], asdict(config))
+        difference = _first_difference(earlier["config"], config)
         raise ConfigError(
             f"output_dir={folder} belongs to another config ({difference}): "
             "give a new folder, output_dir=…, or delete this one"
@@ -184,13 +184,8 @@ def is_finished(config: Recorded) -> bool:
     return done
 
 
-def is_finished_folder(folder: Path) -> bool:
-    """Whether a folder holds a run finished by the code as it is now."""
-    earlier = _read_run_file(folder)
-    return earlier.get("status") == "finished" and earlier["code"] == code_hash()
-
-
-def _read_run_file(folder: Path) -> dict[str, Any]:
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """`run.json` of a run's folder; empty where there is none."""
     path = folder / "run.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -233,8 +228,8 @@ def _about(config: Recorded) -> dict[str, Any]:
     }
 
 
-def _first_difference(earlier: dict[str, Any], now: dict[str, Any]) -> str:
-    there, here = identifying(earlier), identifying(now)
+def _first_difference(earlier: dict[str, Any], config: Recorded) -> str:
+    there, here = identifying(earlier), config.identifying()
     for key in here:
         if there.get(key) != here[key]:
             return f"{key}={there.get(key)} there, {here[key]} here"
