@@ -11,7 +11,7 @@ from twogrpo.benchmark.result import (
     decoding_bytes,
     spread,
     summarise,
-    trained_tokens,
+    trained_prompts,
 )
 from twogrpo.benchmark.steps import Measured, Step
 from twogrpo.preflight.architectures import PUBLISHED
@@ -59,19 +59,27 @@ def test_medians_are_of_the_steps_and_the_phases_apart():
 
 
 def test_a_prompt_is_trained_on_once_for_its_group():
-    """12 response tokens and the 8 of one prompt: both rollouts are of one group."""
-    assert trained_tokens(STEP, prompt_tokens=8.0) == 20.0
+    """The 8 tokens of one prompt: both rollouts are of one group."""
+    assert trained_prompts(STEP, prompt_tokens=8.0) == 8.0
+
+
+BODY = MODEL.active_parameters - 49_152 * 576  # without the output head, that no prompt meets
+ATTENTION = 4 * 30 * 9 * 64  # FLOPs a token and position
 
 
 def test_updating_is_three_forward_passes_a_second():
-    """Over 1.5 s; a sequence has 8 + 22 / 4 tokens and a token sees half of it on the mean."""
-    flops = 3 * MODEL.forward_flops(20.0, 13.5 / 2) / 1.5
+    """Over the second of updates, π_old's half apart: 8 tokens of one prompt without the head, that
+    see 4 on the mean, and 12 of responses, that see 8 + 5.5 / 2."""
+    products = 2 * (8 * BODY + 12 * MODEL.active_parameters)
+    flops = 3 * (products + ATTENTION * (8 * 4 + 12 * (8 + 5.5 / 2)))
     assert summary().updating.flops == pytest.approx(flops)
     assert summary().updating.share_of_matmul == pytest.approx(flops / 1e11)
 
 
 def test_generating_prefills_each_prompt_once():
-    flops = MODEL.forward_flops(2 * 8.0, 4.0) + MODEL.forward_flops(22, 8 + 5.5 / 2)
+    """Two prompts of 8 tokens without the head and 22 response tokens with it, in 2 seconds."""
+    products = 2 * (2 * 8 * BODY + 22 * MODEL.active_parameters)
+    flops = products + ATTENTION * (2 * 8 * 4 + 22 * (8 + 5.5 / 2))
     assert summary().generating.flops == pytest.approx(flops / 2.0)
 
 
@@ -85,6 +93,25 @@ def test_weights_are_read_once_a_decoding_step_of_a_call(per_call, steps):
     found = decoding_bytes(STEP, MODEL, 8.0, sampler_bytes=2, per_call=per_call)
     weights = steps * MODEL.active_parameters * 2
     assert found == pytest.approx(weights + 243 * MODEL.cache_bytes_per_token(2))
+
+
+def test_each_copy_reads_its_own_weights():
+    """Two ranks have a group each: 6 + 10 steps of weights, the cache as before; two that share one
+    copy read it once, for 10 steps."""
+    weights, cache = MODEL.active_parameters * 2, 243 * MODEL.cache_bytes_per_token(2)
+    found = decoding_bytes(STEP, MODEL, 8.0, sampler_bytes=2, per_call=100, copies=2)
+    assert found == pytest.approx(16 * weights + cache)
+    two = replace(MEASURED, num_ranks=2)
+    for tensor_parallel, steps in ((1, 16), (2, 10)):
+        generating = summarise(
+            two,
+            MODEL,
+            CEILINGS,
+            sampler_bytes=2,
+            rollouts_per_call=100,
+            tensor_parallel=tensor_parallel,
+        ).generating
+        assert generating.bytes_per_second == pytest.approx((steps * weights + cache) / 2)
 
 
 def test_several_ranks_have_several_ceilings():

@@ -46,6 +46,7 @@ def bench(config: BenchmarkConfig) -> Told:
             ceilings,
             sampler_bytes=BYTES[config.sampler_dtype],
             rollouts_per_call=config.hardware.rollouts_per_call,
+            tensor_parallel=config.hardware.tensor_parallel_size,
         )
         if config.calibrate is not None:
             found = calibrate(run, config, model, measured, result, ceilings)

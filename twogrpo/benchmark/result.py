@@ -8,6 +8,7 @@ from statistics import median
 
 from twogrpo.benchmark.steps import Measured, Step
 from twogrpo.preflight.architectures import Architecture
+from twogrpo.preflight.cost import prompt_flops
 
 TRAINING = ("old_logps", "update")
 
@@ -80,8 +81,10 @@ def summarise(
     *,
     sampler_bytes: int,
     rollouts_per_call: int,
+    tensor_parallel: int = 1,
 ) -> Result:
-    """Of all steps; `sampler_bytes` are those of one of the sampler's values."""
+    """Of all steps; `sampler_bytes` are those of one of the sampler's values, a copy of which lies
+    on `tensor_parallel` ranks."""
     steps = measured.steps
     return Result(
         seconds=spread([step.seconds for step in steps]),
@@ -97,26 +100,42 @@ def summarise(
         is_same_work=len({_work(step) for step in steps}) == 1,
         memory_at_start=measured.memory_at_start,
         peak_memory=measured.peak_memory,
-        generating=_generating(measured, model, ceilings, sampler_bytes, rollouts_per_call),
+        generating=_generating(
+            measured,
+            model,
+            ceilings,
+            sampler_bytes,
+            rollouts_per_call,
+            max(measured.num_ranks // tensor_parallel, 1),
+        ),
         updating=_updating(measured, model, ceilings),
     )
 
 
-def trained_tokens(step: Step, prompt_tokens: float) -> float:
-    """Tokens of the rollouts trained on, a prompt counted once for all of its group's."""
-    group_size = len(step.lengths_PG[0])
-    return step.tokens_trained + step.rollouts_trained / group_size * prompt_tokens
+def trained_prompts(step: Step, prompt_tokens: float) -> float:
+    """Tokens of the prompts of rollouts trained on, each counted once for all of its group's."""
+    return step.rollouts_trained / len(step.lengths_PG[0]) * prompt_tokens
 
 
 def decoding_bytes(
-    step: Step, model: Architecture, prompt_tokens: float, *, sampler_bytes: int, per_call: int
+    step: Step,
+    model: Architecture,
+    prompt_tokens: float,
+    *,
+    sampler_bytes: int,
+    per_call: int,
+    copies: int = 1,
 ) -> float:
     """Read while decoding: all weights once a step of each call of at most `per_call` rollouts,
-    which ends with its longest response, and the key-value cache of every running rollout."""
+    which ends with its longest response, and the key-value cache of every running rollout. Each of
+    the sampler's `copies` reads its own weights, for every `copies`-th group (engines/ranked.py).
+    """
     together = max(1, per_call // len(step.lengths_PG[0]))
+    shares = [step.lengths_PG[first::copies] for first in range(copies)]
     calls = [
-        [length for group in step.lengths_PG[first : first + together] for length in group]
-        for first in range(0, len(step.lengths_PG), together)
+        [length for group in share[first : first + together] for length in group]
+        for share in shares
+        for first in range(0, len(share), together)
     ]
     weights = sum(map(max, calls)) * model.active_parameters * sampler_bytes
     positions = sum(n * prompt_tokens + n * (n - 1) / 2 for call in calls for n in call)
@@ -137,16 +156,19 @@ def _generating(
     ceilings: Ceilings,
     sampler_bytes: int,
     per_call: int,
+    copies: int,
 ) -> Achieved:
     """Prompts once each and every response token, against both ceilings."""
     prompt = _mean(measured.prompt_lengths)
     flops, num_bytes = [], []
     for step in measured.steps:
         response = step.tokens_generated / step.rollouts
-        work = model.forward_flops(len(step.lengths_PG) * prompt, prompt / 2)
+        work = prompt_flops(model, len(step.lengths_PG) * prompt, prompt / 2)
         work += model.forward_flops(step.tokens_generated, prompt + response / 2)
         flops.append(work / step.phases["generate"])
-        read = decoding_bytes(step, model, prompt, sampler_bytes=sampler_bytes, per_call=per_call)
+        read = decoding_bytes(
+            step, model, prompt, sampler_bytes=sampler_bytes, per_call=per_call, copies=copies
+        )
         num_bytes.append(read / step.phases["generate"])
     return Achieved(
         flops=median(flops),
@@ -157,13 +179,14 @@ def _generating(
 
 
 def _updating(measured: Measured, model: Architecture, ceilings: Ceilings) -> Achieved:
-    """A forward pass and a backward one of twice its work; recomputed activations do not count."""
+    """A forward pass and a backward one of twice its work, in the seconds of updates alone (π_old's
+    are another phase); recomputed activations do not count."""
     prompt = _mean(measured.prompt_lengths)
     flops = []
     for step in measured.steps:
-        tokens = trained_tokens(step, prompt)
-        length = prompt + step.tokens_generated / step.rollouts
-        seconds = sum(step.phases.get(phase, 0.0) for phase in TRAINING)
-        flops.append(3 * model.forward_flops(tokens, length / 2) / seconds)
+        response = step.tokens_generated / step.rollouts
+        work = prompt_flops(model, trained_prompts(step, prompt), prompt / 2)
+        work += model.forward_flops(step.tokens_trained, prompt + response / 2)
+        flops.append(3 * work / step.phases["update"])
     rate = median(flops)
     return Achieved(rate, rate / ceilings.matmul_flops / measured.num_ranks)
