@@ -3,7 +3,21 @@
 import pytest
 import torch
 
-from twogrpo.core.advantages import ADVANTAGES, PRESETS, class_balanced
+from twogrpo.core.advantages import (
+    ADVANTAGES,
+    class_balanced,
+    leave_one_out_standardised,
+    standardised_population,
+    standardised_sample,
+)
+
+# The advantage and its ε. The paper's ε is not given: here 0, its limit.
+PRESETS = {
+    "paper": (standardised_population, 0.0),
+    "verl": (standardised_sample, 1e-6),
+    "trl": (standardised_sample, 1e-4),
+    "nemo": (leave_one_out_standardised, 1e-6),  # NeMo RL
+}
 
 HALF_SQRT = 0.5 / 0.5**0.5  # 0.70711: deviation 1/2 over sample std sqrt(((1/2)² + (1/2)²)/1)
 

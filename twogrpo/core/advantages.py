@@ -113,14 +113,6 @@ ADVANTAGES: dict[str, AdvantageFunction] = {
     )
 }
 
-# What known trainers compute: the advantage and its ε. At G = 2 they differ by a constant only.
-PRESETS: dict[str, tuple[AdvantageFunction, float]] = {
-    "paper": (standardised_population, 0.0),  # the paper's ε is not given; 0 is its limit
-    "verl": (standardised_sample, 1e-6),
-    "trl": (standardised_sample, 1e-4),
-    "nemo": (leave_one_out_standardised, 1e-6),  # NeMo RL
-}
-
 
 def _standardised(rewards_PG: Tensor, *, epsilon: float, correction: int) -> Tensor:
     _check_groups(rewards_PG)
