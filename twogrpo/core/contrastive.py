@@ -1,9 +1,10 @@
 """GRPO as contrastive learning (the paper, 2510.00977, Prop. 3.2, Lemma B.1, App. B.4). Pure.
 
-With binary rewards a group's GRPO objective is a contrast of its N correct with its M wrong
-rollouts. Written twice, here as the contrast and in advantages × surrogates × aggregation as the
-trainer runs it, the two must agree to rounding; so must the closed forms of the coefficient that
-each token's ∇π_θ(o_t) carries, for GRPO, for its variant with one ratio a sequence, and for DPO.
+The paper's claim as code, for tests and readers; nothing trains with it. With binary rewards a
+group's GRPO objective is a contrast of its N correct with its M wrong rollouts. Written twice, here
+as the contrast and in advantages × surrogates × aggregation as the trainer runs it, the two must
+agree to rounding; so must the closed forms of the coefficient that each token's ∇π_θ(o_t) carries,
+for GRPO, for its variant with one ratio a sequence, and for DPO.
 
 Shapes: G rollouts of one prompt (N + M = G), T tokens; one group a call. A group with no correct or
 no wrong rollout contributes exactly 0.
