@@ -19,7 +19,6 @@ from analysis.style import look, panels
 from twogrpo.core.advantages import standardised_population
 
 GROUP_SIZES = (2, 4, 8, 16, 64)
-LARGEST = 64
 ARM = {2: "two_grpo", 4: "grpo_g4", 8: "grpo_g8", 16: "grpo_g16", 64: "grpo_g64"}
 
 
@@ -61,10 +60,10 @@ def limits(success_rate: float) -> dict[str, tuple[float, float]]:
 
 
 def build() -> Exhibit:
-    """Every G from 2 to 64 on a grid of p; shown are five of them and the limits."""
+    """Five G from 2 to 64 on a grid of p, and the limits."""
     grid = np.round(np.arange(0.01, 1.0, 0.01), 2)
     rows = []
-    for group_size in range(2, LARGEST + 1):
+    for group_size in GROUP_SIZES:
         for p in grid.tolist():
             correct, wrong = expected_advantage(group_size, p)
             limit = limits(p)["G → ∞"]
@@ -74,7 +73,7 @@ def build() -> Exhibit:
                     "success_rate": p,
                     "advantage_if_correct": correct,
                     "advantage_if_wrong": wrong,
-                    "prompt_weight": correct - wrong,
+                    "prompt_weight": prompt_weight(group_size, p),
                     "difference_from_centred": correct - (1 - p),
                     "ratio_to_limit": correct / limit[0],
                 }
@@ -83,7 +82,7 @@ def build() -> Exhibit:
     return Exhibit(
         name="expected_advantage",
         title="Prop. C.1: expected advantage, exact",
-        frame=frame[frame["group_size"].isin(GROUP_SIZES)],
+        frame=frame,
         figure=_figure(frame, grid),
     )
 
