@@ -31,6 +31,8 @@ def packed_attention(
     places_F: Tensor | None = None,
     places_T: Tensor | None = None,
     scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence, [1, T, H, D]; key and value may have fewer heads.
@@ -43,8 +45,12 @@ def packed_attention(
     `lengths_N` lies on the CPU; without it all tokens are one sequence.
 
     Raises:
-        ValueError: the layer attends to a window only, which is not built.
+        ValueError: the layer attends to a window only, caps its scores (`softcap`) or has sinks
+            (`s_aux`), which are not built.
     """
+    for name, value in {"softcap": softcap, "s_aux (sinks)": s_aux}.items():
+        if value is not None:
+            raise ValueError(f"attention with {name} is not supported")
     window = getattr(module, "sliding_window", None)
     lengths_N = torch.tensor([query_1HTD.shape[2]]) if lengths_N is None else lengths_N
     longest = int(lengths_N.max())

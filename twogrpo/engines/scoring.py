@@ -26,6 +26,7 @@ from twogrpo import records
 from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.data.packing import pack
 from twogrpo.data.pictures import Pictures
+from twogrpo.engines.agreement import check_agreement, own_logps
 from twogrpo.engines.attention import PACKED
 from twogrpo.engines.ranks import ALONE, Ranks
 from twogrpo.engines.vision import packed_inputs
@@ -51,6 +52,9 @@ class ScoringModel(nn.Module):
     by FSDP2, layer by layer, with parameters in float32, passes in `knobs.dtype`, and gradients
     *summed* over ranks in float32, since token weights count the whole optimiser step already.
     `pictures` is how a vision-language model takes them.
+
+    Raises:
+        ConfigError: the model is of a family that cannot be scored like this.
     """
 
     def __init__(
@@ -63,13 +67,15 @@ class ScoringModel(nn.Module):
         pictures: Pictures | None = None,
     ) -> None:
         super().__init__()
-        # Of the text: a vision tower knows its own pictures' bounds.
-        model.set_attn_implementation({"": PACKED, "text_config": PACKED})
         self.pictures = pictures
         self.model = model if ranks.is_sharded else model.to(knobs.device)
         self.temperature = temperature
         self.knobs = knobs
         self.ranks = ranks
+        own_logps_R = own_logps(model, temperature=temperature)
+        # Of the text: a vision tower knows its own pictures' bounds.
+        model.set_attn_implementation({"": PACKED, "text_config": PACKED})
+        check_agreement(model, self._score, own_logps_R)
         layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         if knobs.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -84,20 +90,23 @@ class ScoringModel(nn.Module):
         """Log-probabilities of the response tokens, [R] in order, float32."""
         is_mixed = self.knobs.dtype != torch.float32 and not self.ranks.is_sharded
         with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=is_mixed):
-            hidden_1TD = self.model.base_model(
-                **self._inputs(batch),
-                use_cache=False,
-                lengths_N=batch.lengths_N,
-                places_F=batch.places_F,
-                places_T=batch.places_T,
-            )[0]
-            return chunked_token_logps(
-                hidden_1TD[0, batch.predicting_R],
-                self.model.get_output_embeddings().weight,
-                batch.target_ids_R,
-                temperature=self.temperature,
-                chunk_tokens=self.knobs.logits_chunk_tokens,
-            )
+            return self._score(batch)
+
+    def _score(self, batch: records.MicroBatch) -> Tensor:
+        hidden_1TD = self.model.base_model(
+            **self._inputs(batch),
+            use_cache=False,
+            lengths_N=batch.lengths_N,
+            places_F=batch.places_F,
+            places_T=batch.places_T,
+        )[0]
+        return chunked_token_logps(
+            hidden_1TD[0, batch.predicting_R],
+            self.model.get_output_embeddings().weight,
+            batch.target_ids_R,
+            temperature=self.temperature,
+            chunk_tokens=self.knobs.logits_chunk_tokens,
+        )
 
     def _inputs(self, batch: records.MicroBatch) -> dict[str, Tensor]:
         if self.pictures is not None:
