@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from twogrpo.rewards.equivalence import Judgement, equivalent, judge, quick_judgement
+from twogrpo.rewards.equivalence import Judgement, judge, quick_judgement
 
 LINES = Path(__file__).with_name("corpus.tsv").read_text(encoding="utf-8").split("\n")
 PAIRS = [line.split("\t") for line in LINES if line and not line.startswith("#")]
@@ -17,7 +17,7 @@ PAIRS = [line.split("\t") for line in LINES if line and not line.startswith("#")
 
 @pytest.mark.parametrize(("sign", "gold", "answer"), PAIRS, ids=["|".join(p) for p in PAIRS])
 def test_corpus(sign: str, gold: str, answer: str) -> None:
-    assert equivalent(gold, answer).equal == (sign == "+")
+    assert judge(gold, answer).equal == (sign == "+")
 
 
 def test_the_corpus_is_large_and_balanced() -> None:
@@ -36,7 +36,7 @@ BARE = [
 
 @pytest.mark.parametrize(("gold", "answer"), BARE)
 def test_a_box_and_prose_around_an_answer_change_nothing(gold: str, answer: str) -> None:
-    assert equivalent(gold, f"We add \\boxed{{1}} first.\n\nSo \\boxed{{{answer}}}, done.").equal
+    assert judge(gold, f"We add \\boxed{{1}} first.\n\nSo \\boxed{{{answer}}}, done.").equal
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_box_and_prose_around_an_answer_change_nothing(gold: str, answer: str)
     ],
 )
 def test_escapes_lost_or_doubled_are_repaired(gold: str, answer: str) -> None:
-    assert equivalent(gold, answer).equal
+    assert judge(gold, answer).equal
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_escapes_lost_or_doubled_are_repaired(gold: str, answer: str) -> None:
     ],
 )
 def test_reasons(gold: str, answer: str, reason: str) -> None:
-    assert equivalent(gold, answer) == Judgement(reason == "correct", reason)
+    assert judge(gold, answer) == Judgement(reason == "correct", reason)
 
 
 def test_math_verify_reads_what_we_do_not() -> None:
     product = r"\begin{pmatrix}1&2\\3&4\end{pmatrix} \begin{pmatrix}0&1\\1&0\end{pmatrix}"
-    assert equivalent(r"\begin{pmatrix}2&1\\4&3\end{pmatrix}", product).equal
-    assert not equivalent(r"\begin{pmatrix}1&2\\4&3\end{pmatrix}", product).equal
-    assert equivalent(r"\int_0^1 x^2 dx", r"\int_{0}^{1} x^{2} dx").equal
+    assert judge(r"\begin{pmatrix}2&1\\4&3\end{pmatrix}", product).equal
+    assert not judge(r"\begin{pmatrix}1&2\\4&3\end{pmatrix}", product).equal
+    assert judge(r"\int_0^1 x^2 dx", r"\int_{0}^{1} x^{2} dx").equal
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_math_verify_reads_what_we_do_not() -> None:
     ],
 )
 def test_monsters_are_judged_at_once(monster: str) -> None:
-    assert not equivalent("5", f"\\boxed{{{monster}}}").equal
-    assert equivalent(monster, f"\\boxed{{{monster}}}").equal == (len(monster) <= 1000)
+    assert not judge("5", f"\\boxed{{{monster}}}").equal
+    assert judge(monster, f"\\boxed{{{monster}}}").equal == (len(monster) <= 1000)
 
 
 def test_quick_and_slow_judgements_agree() -> None:
@@ -126,11 +126,11 @@ def fragments() -> list[str]:
 @example("{" * 40 + "}" * 40, PAIRS[0])
 def test_no_text_makes_the_judge_raise(text: str, pair: list[str]) -> None:
     for gold, answer in ((pair[1], text), (text, pair[2]), (text, f"\\boxed{{{text}}}")):
-        assert equivalent(gold, answer).reason
+        assert judge(gold, answer).reason
 
 
 def test_random_characters_do_not_make_the_judge_raise() -> None:
     generator = random.Random(0)
     for _ in range(300):
         text = "".join(generator.choices(string.printable + "\\\\\\{{}}$$", k=30))
-        assert equivalent("x+1", text).reason
+        assert judge("x+1", text).reason

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from twogrpo.rewards.equivalence import equivalent, judge
+from twogrpo.rewards.equivalence import judge
 
 FOLDER = os.environ.get("TWOGRPO_DATA", "")
 BENCHMARKS = ("math500", "amc23", "minerva_math", "aime25", "olympiadbench", "gsm8k_test")
@@ -39,9 +39,7 @@ def golds(name: str) -> list[str]:
 @pytest.mark.parametrize("name", ["math500", "math_train"])
 def test_every_solution_is_right(name: str) -> None:
     # The two solutions with an empty box (number_theory/7115, 7117) give no answer.
-    wrong = [
-        row["id"] for row in rows(name) if not equivalent(row["answer"], row["solution"]).equal
-    ]
+    wrong = [row["id"] for row in rows(name) if not judge(row["answer"], row["solution"]).equal]
     assert len(wrong) <= (2 if name == "math_train" else 0), wrong
 
 
@@ -68,7 +66,7 @@ def respelled(gold: str) -> list[str]:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_rewritings_are_accepted(name: str) -> None:
     pairs = [(gold, new) for gold in golds(name) for new in respelled(gold)]
-    wrong = [(g, new) for g, new in pairs if not equivalent(g, f"So \\boxed{{{new}}}.").equal]
+    wrong = [(g, new) for g, new in pairs if not judge(g, f"So \\boxed{{{new}}}.").equal]
     assert len(wrong) <= 0.005 * len(pairs), wrong
 
 
@@ -87,7 +85,7 @@ def damaged(gold: str) -> list[str]:
 def test_near_misses_are_rejected(name: str) -> None:
     numeric = [gold for gold in golds(name) if re.search(r"\d", gold) and "\\mbox" not in gold]
     pairs = [(gold, new) for gold in numeric for new in damaged(gold)]
-    accepted = [(g, new) for g, new in pairs if equivalent(g, f"So \\boxed{{{new}}}.").equal]
+    accepted = [(g, new) for g, new in pairs if judge(g, f"So \\boxed{{{new}}}.").equal]
     assert len(accepted) <= 0.002 * len(pairs), accepted
 
 
@@ -97,7 +95,7 @@ def test_other_problems_answers_are_rejected(name: str) -> None:
     generator = random.Random(0)
     answers = golds(name)
     pairs = [generator.sample(answers, 2) for _ in range(3000)]
-    accepted = [(g, other) for g, other in pairs if equivalent(g, f"\\boxed{{{other}}}").equal]
+    accepted = [(g, other) for g, other in pairs if judge(g, f"\\boxed{{{other}}}").equal]
     assert all(_bare(gold) == _bare(other) for gold, other in accepted), accepted
 
 

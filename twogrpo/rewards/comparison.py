@@ -134,7 +134,7 @@ def _unrelated(reference: Answer, answer: Answer) -> tuple[Answer, Answer]:
     """Drops "x =" from either side where the other is a bare value."""
     both = isinstance(reference, Relation) and isinstance(answer, Relation)
     if isinstance(answer, Relation) and not both:
-        answer = _claimed(answer, reference) or answer
+        answer = _claimed(answer) or answer
     elif isinstance(reference, Relation) and not both:
         reference = _named_value(reference) or reference
     return reference, answer
@@ -151,7 +151,7 @@ def _named_value(relation: Relation) -> Answer | None:
     return None
 
 
-def _claimed(relation: Relation, reference: Answer) -> Answer | None:
+def _claimed(relation: Relation) -> Answer | None:
     """The value that a chain of equalities ends in, if it is one."""
     named = _named_value(relation)
     if named is not None:

@@ -37,19 +37,16 @@ _BRACKETED_PAIR = re.compile(r"\\?[(\[{][^,;]*,\S[^,;]*[)\]}]")
 _DECIMAL_COMMA = re.compile(r"-?\s*\d+,(?:\d{1,2}|\d{4,})|-?\s*0,\d+")
 
 
-def equivalent(reference: str, response: str) -> Judgement:
+def judge(reference: str, response: str, *, literal: bool = True) -> Judgement:
     r"""Judges a bare answer or a whole response against a reference (bare, boxed or a solution).
 
-    >>> equivalent(r"\frac{1}{2}", r"... so it is \boxed{0.5}.")
+    Without `literal` equality to the letter is no proof (for self-checks).
+
+    >>> judge(r"\frac{1}{2}", r"... so it is \boxed{0.5}.")
     Judgement(equal=True, reason='correct')
-    >>> equivalent("2", "12").reason
+    >>> judge("2", "12").reason
     'wrong'
     """
-    return judge(reference, response)
-
-
-def judge(reference: str, response: str, *, literal: bool = True) -> Judgement:
-    """As `equivalent`; without `literal` equality to the letter is no proof (for self-checks)."""
     quick = quick_judgement(reference, response) if literal else None
     if quick is not None:
         return quick
