@@ -1,4 +1,6 @@
-"""Which runs are compared: the finished ones, once each, of one code, data set and evaluation."""
+"""Which runs are compared: the finished ones, once each, of one code, data set, training and
+evaluation.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from analysis.sources import Record
 
 # What makes two evaluations comparable.
 SAMPLING = ("problems_per_benchmark", "num_samples", "temperature", "top_p", "top_k", "seed")
+# Of `training`, what says how a run is saved (twogrpo/config.py, NOT_IDENTIFYING).
+SAVING = ("checkpoint", "preemption")
 LeftOut = list[tuple[str, str, str]]  # run_id, where, reason
 
 
@@ -22,8 +26,9 @@ def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], L
     of a start model is the arm `base` of every data set that this model was trained on.
 
     Raises:
-        ValueError: runs of other code, data or evaluation settings stand side by side and
-            `allow_mixed` is false; or an arm and seed has two different configs.
+        ValueError: runs of other code, data, training or evaluation settings, or seeds of an arm
+            with other algorithms, stand side by side and `allow_mixed` is false; or an arm and seed
+            has two different configs.
     """
     records, left_out = _finished_once(records)
     if not allow_mixed:
@@ -123,6 +128,7 @@ def _refuse_mixed(records: list[Record]) -> None:
     for name in sorted({record.dataset for record in trained}):
         configs = ((r.about["config"], r) for r in trained if r.dataset == name)
         _same(f"dataset {name}", ((text(config["dataset"]), r) for config, r in configs))
+    _refuse_mixed_training(trained)
     for name in sorted({r.about["config"]["evaluation"]["name"] for r in records}):
         evaluations = ((r.about["config"]["evaluation"], r) for r in records)
         _same(
@@ -133,6 +139,23 @@ def _refuse_mixed(records: list[Record]) -> None:
                 if e["name"] == name
             ),
         )
+
+
+def _refuse_mixed_training(trained: list[Record]) -> None:
+    """Arms of a data set and model share `training`; the seeds of an arm, its algorithm too."""
+    for setting in sorted({(r.dataset, r.model) for r in trained}):
+        of_it = [r for r in trained if (r.dataset, r.model) == setting]
+        name = f"{setting[0]} with {setting[1]}"
+        _same(f"training on {name}", ((text(_trained_how(r)), r) for r in of_it))
+        for arm in sorted({arm_key(r.about["config"]) for r in of_it}):
+            seeds = ((r.about["config"], r) for r in of_it)
+            algorithms = ((text(c["algorithm"]), r) for c, r in seeds if arm_key(c) == arm)
+            _same(f"algorithm {arm} on {name}", algorithms)
+
+
+def _trained_how(record: Record) -> dict[str, Any]:
+    training = record.about["config"]["training"]
+    return {key: value for key, value in training.items() if not key.startswith(SAVING)}
 
 
 def _same(what: str, values: Iterable[tuple[Any, Record]]) -> None:

@@ -137,6 +137,7 @@ def test_half_written_last_line_is_dropped(tmp_path: Path) -> None:
         ({"code": "other"}, "code"),
         ({"config__dataset__num_prompts": 128}, "dataset chain_arithmetic"),
         ({"config__evaluation__num_samples": 8}, "evaluation chain_arithmetic"),
+        ({"config__training__learning_rate": 1e-4}, "training on chain_arithmetic with tiny"),
     ],
 )
 def test_refuses_to_mix_unless_told(tmp_path: Path, change: dict, named: str) -> None:
@@ -146,6 +147,17 @@ def test_refuses_to_mix_unless_told(tmp_path: Path, change: dict, named: str) ->
     with pytest.raises(ValueError, match=f"runs differ in their {named}.*allow_mixed=true"):
         load(str(tmp_path))
     assert len(load(str(tmp_path), allow_mixed=True).runs) == 2
+
+
+def test_seeds_of_an_arm_share_its_algorithm_and_save_as_they_like(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
+    saved = recorded.changed(recorded.about("grpo_g16", 1), config__training__checkpoint_every=9)
+    recorded.write(tmp_path / "saved", saved, recorded.rows("grpo_g16", 1))
+    assert len(load(str(tmp_path)).runs) == 2
+    other = recorded.changed(recorded.about("grpo_g16", 2), config__algorithm__minibatch_scale=2)
+    recorded.write(tmp_path / "other", other, recorded.rows("grpo_g16", 2))
+    with pytest.raises(ValueError, match=r"runs differ in their algorithm grpo_g16 on .* with tiny"):
+        load(str(tmp_path))
 
 
 def test_another_commit_of_the_same_code_is_no_mixture(tmp_path: Path) -> None:
