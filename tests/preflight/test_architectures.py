@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -58,6 +59,42 @@ def test_cache_of_a_token():
     assert PUBLISHED["deepseek_v3_671b"].cache_bytes_per_token(2) == 70_272
 
 
+def test_parameters_of_a_mixture_by_hand():
+    """A layer's attention: 7168·1536 + 1536 and 1536·128·(128 + 64) for queries, 7168·(512 + 64) +
+    512 and 512·128·(128 + 128) for keys and values, 128·128·7168 out: 187,107,328. A routed or
+    shared expert 3·7168·2048, three dense layers 3·7168·18432, routers 7168·256, two norms a layer,
+    the last norm, embedding and head 2·129280·7168."""
+    attention = 187_107_328 + 2 * 7168
+    expert, dense = 3 * 7168 * 2048, 3 * 7168 * 18_432
+    sparse = 257 * expert + 7168 * 256
+    outside = 7168 + 2 * 129_280 * 7168
+    mixture = PUBLISHED["deepseek_v3_671b"]
+    assert mixture.parameters == 61 * attention + 3 * dense + 58 * sparse + outside
+    met = 61 * attention + 3 * dense + 58 * (9 * expert + 7168 * 256) + 7168 + 129_280 * 7168
+    assert mixture.active_parameters == met == pytest.approx(37e9, rel=0.011)  # as published
+
+
+def test_a_mixture_is_read_as_far_as_its_tokens_reach():
+    """Two tokens that choose 8 of 256 each: 256·(1 − (31/32)²) = 15.75 of a layer; all of them in
+    the end. A dense model is read whole by one token."""
+    mixture, expert = PUBLISHED["deepseek_v3_671b"], 3 * 7168 * 2048
+    shared = mixture.active_parameters - 58 * 8 * expert
+    assert mixture.parameters_read(2) == pytest.approx(shared + 58 * 15.75 * expert)
+    assert mixture.parameters_read(8) == pytest.approx(163e9, rel=0.001)
+    whole = mixture.parameters - 129_280 * 7168  # a looked-up embedding is not read
+    assert mixture.parameters_read(10_000) == pytest.approx(whole)
+    dense = PUBLISHED["qwen25_math_7b"]
+    assert dense.parameters_read(1) == dense.parameters_read(100) == dense.active_parameters
+
+
+def test_distinct_experts_are_those_of_a_simulation():
+    random, chosen = np.random.default_rng(0), []
+    for _ in range(400):
+        chosen.append(len({e for _ in range(8) for e in random.permutation(256)[:8]}))
+    experts = PUBLISHED["deepseek_v3_671b"].experts
+    assert experts.read(8) / experts.parameters / 58 == pytest.approx(np.mean(chosen), rel=0.005)
+
+
 def test_forward_flops():
     """Two a parameter but the looked-up embedding, four a head value and position attended to."""
     model = PUBLISHED["qwen25_math_1_5b"]
@@ -81,10 +118,85 @@ def test_every_model_of_conf_is_known_without_a_network(name):
     assert architecture_of(config.model).parameters > 0
 
 
-def test_an_unknown_model_and_an_incomplete_file_are_named(tmp_path):
+SIZES = {
+    "model_type": "llama",
+    "num_attention_heads": 4,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+    "max_position_embeddings": 32,
+}
+
+
+def test_null_is_as_good_as_absent(tmp_path):
+    """Without KV heads each head has its own, as for `transformers`; text_config may be null."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(SIZES))
+    plain = from_config_file(file)
+    nulls = dict.fromkeys(("num_key_value_heads", "head_dim", "text_config", "num_experts"))
+    file.write_text(json.dumps({**SIZES, **nulls}))
+    assert from_config_file(file) == plain
+    assert (plain.kv_heads, plain.head_dim) == (4, 16)
+
+
+@pytest.mark.parametrize("key", ["num_experts", "n_routed_experts", "num_local_experts"])
+def test_a_mixture_of_experts_is_refused(key, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**SIZES, "text_config": {key: 128}}))
+    with pytest.raises(ConfigError, match=f"{key}=128 is a mixture"):
+        from_config_file(file)
+    file.write_text(json.dumps({**SIZES, key: 1}))
+    assert from_config_file(file).layers == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "no model's config.json"),
+        ("[1]", "no model's config.json"),
+        ('{"text_config": 3}', "no model's config.json"),
+        (json.dumps({**SIZES, "num_attention_heads": None}), "no num_attention_heads"),
+        (json.dumps({**SIZES, "vocab_size": "100"}), "vocab_size='100' is no size"),
+        (json.dumps({**SIZES, "num_attention_heads": 0}), "num_attention_heads=0 is no size"),
+        (json.dumps({**SIZES, "hidden_size": 64.5}), "hidden_size=64.5 is no size"),
+        (json.dumps({**SIZES, "vision_config": {"depth": 1}}), "vision_config that cannot be"),
+    ],
+)
+def test_a_damaged_file_is_one_line(content, said, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        from_config_file(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vision_tower_is_counted(tmp_path):
+    """The sizes of Qwen2.5-VL-7B, whose tower the table has as a published number: patches
+    3·2·14²·1280; 32 layers of 2·1280 + 4·1280² + 4·1280 + 3·1280·3420 + 2·3420 + 1280; the merger
+    1280 + 5120² + 5120 + 5120·3584 + 3584."""
+    tower = 3 * 2 * 14**2 * 1280
+    tower += 32 * (2 * 1280 + 4 * 1280**2 + 4 * 1280 + 3 * 1280 * 3420 + 2 * 3420 + 1280)
+    tower += 1280 + 5120**2 + 5120 + 5120 * 3584 + 3584
+    values = {
+        "model_type": "qwen2_5_vl",
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "intermediate_size": 18_944,
+        "vocab_size": 152_064,
+        "max_position_embeddings": 128_000,
+        "tie_word_embeddings": False,
+        "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420,
+                          "out_hidden_size": 3584, "num_heads": 16},
+    }  # fmt: skip
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(values))
+    assert from_config_file(file).other_parameters == tower
+    assert PUBLISHED["qwen25_vl_7b"].other_parameters == tower
+
+
+def test_an_unknown_model_is_named():
     with pytest.raises(ConfigError, match=r"model\.path=a/b .*model\.name=mine"):
         architecture_of(Model("mine", "a/b", None, "plain"))
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps({"model_type": "llama", "num_attention_heads": 2}))
-    with pytest.raises(ConfigError, match="num_hidden_layers"):
-        from_config_file(file)

@@ -5,22 +5,39 @@ Known without a network: a table of published `config.json` files. A model folde
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twogrpo.config import ConfigError, Model
+from twogrpo.preflight.model_config import count_parameters, read_config, size
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The routed experts of a mixture: in how many layers, E of a layer, k that a token meets, and
+    the parameters of one."""
+
+    layers: int
+    in_layer: int
+    met: int
+    parameters: int
+
+    def read(self, num_tokens: float) -> float:
+        """Parameters of the distinct ones that n tokens meet: E·(1 − (1 − k/E)^n) of each layer,
+        as if every token chose at random (routers are trained to balance)."""
+        missed = (1 - self.met / self.in_layer) ** num_tokens
+        return self.layers * self.in_layer * (1 - missed) * self.parameters
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A decoder of the Llama family (RMS norms, gated MLP, grouped queries) and what is beside it.
 
-    `other_parameters` lie outside the decoder (a vision tower). For a mixture of experts
-    `published_total` and `published_active` are given, as published, in place of the sums below,
-    and `cache_values` in place of two values a key-value head (multi-head latent attention).
+    `other_parameters` lie outside the decoder (a vision tower). Of a mixture of `experts` the sum
+    is `published_total`, and `cache_values` stand in place of two values a key-value head
+    (multi-head latent attention).
     """
 
     source: str
@@ -36,7 +53,7 @@ class Architecture:
     has_qkv_bias: bool
     other_parameters: int = 0
     published_total: int | None = None
-    published_active: int | None = None
+    experts: Experts | None = None
     cache_values: int | None = None
 
     @property
@@ -63,16 +80,18 @@ class Architecture:
     @property
     def active_parameters(self) -> int:
         """Those that each token is multiplied with; looking up an embedding is no product."""
-        if self.published_active is not None:
-            return self.published_active
+        if self.experts is not None:
+            return round(self.parameters_read(1))
         return self.layers * self.layer_parameters + self.vocabulary * self.hidden
 
     def parameters_read(self, num_tokens: float) -> float:
-        """From memory for one step over that many tokens: all that multiply; of a mixture the
-        experts that the tokens meet, at most all of them."""
-        if self.published_total is None:
+        """From memory for one step over that many tokens: all that multiply; of a mixture what all
+        tokens share and the experts that they meet."""
+        if self.experts is None:
             return self.active_parameters
-        return min(self.published_total, num_tokens * self.active_parameters)
+        routed = self.experts.layers * self.experts.in_layer * self.experts.parameters
+        shared = self.parameters - routed - self.vocabulary * self.hidden
+        return shared + self.experts.read(num_tokens)
 
     def cache_bytes_per_token(self, bytes_per_value: int) -> int:
         """Of the key-value cache: 2 · layers · KV heads · head size · bytes (or `cache_values`)."""
@@ -157,9 +176,10 @@ PUBLISHED: dict[str, Architecture] = {
         intermediate=27_648,
         positions=131_072,
     ),
+    # Attention of 128 queries (128 + 64 values, from 1,536) over latents of 512 + 64 values, which
+    # are all its cache; 3 dense layers, then 58 of 1 shared and 256 routed experts.
     "deepseek_v3_671b": Architecture(
-        "DeepSeek-V3 (2412.19437, section 4.2): 671 B parameters, 37 B active; its cache holds "
-        "512 + 64 values a token and layer",
+        "config.json of deepseek-ai/DeepSeek-V3 (2412.19437, section 4.2)",
         layers=61,
         hidden=7168,
         heads=128,
@@ -170,11 +190,18 @@ PUBLISHED: dict[str, Architecture] = {
         head_dim=128,
         is_tied=False,
         has_qkv_bias=False,
-        published_total=671_000_000_000,
-        published_active=37_000_000_000,
-        cache_values=576,
+        published_total=671_026_404_352,
+        experts=Experts(layers=58, in_layer=256, met=8, parameters=3 * 7168 * 2048),
+        cache_values=512 + 64,
     ),
 }
+
+
+def config_file(model: Model) -> Path | None:
+    """The `config.json` of the folder `model.path`, from the repository's root if relative; None
+    where there is none."""
+    file = ROOT / model.path / "config.json"
+    return file if file.is_file() else None
 
 
 def architecture_of(model: Model) -> Architecture:
@@ -183,9 +210,8 @@ def architecture_of(model: Model) -> Architecture:
     Raises:
         ConfigError: neither is there.
     """
-    folder = Path(model.path)
-    file = (folder if folder.is_absolute() else ROOT / folder) / "config.json"
-    if file.is_file():
+    file = config_file(model)
+    if file is not None:
         return from_config_file(file)
     if model.name not in PUBLISHED:
         raise ConfigError(
@@ -196,27 +222,27 @@ def architecture_of(model: Model) -> Architecture:
 
 
 def from_config_file(file: Path) -> Architecture:
-    """Of a `config.json` as `transformers` writes it.
+    """Of a dense model's `config.json` as `transformers` writes it; a vision tower is counted.
 
     Raises:
-        ConfigError: it lacks a size.
+        ConfigError: it lacks a size, or has one that is none, or is a mixture of experts.
     """
-    values = json.loads(file.read_text(encoding="utf-8"))
-    values = {**values, **values.get("text_config", {})}
-    try:
-        heads = values["num_attention_heads"]
-        return Architecture(
-            source=file.parent.name + "/config.json",
-            layers=values["num_hidden_layers"],
-            hidden=values["hidden_size"],
-            heads=heads,
-            kv_heads=values.get("num_key_value_heads", heads),
-            intermediate=values["intermediate_size"],
-            vocabulary=values["vocab_size"],
-            positions=values["max_position_embeddings"],
-            head_dim=values.get("head_dim") or values["hidden_size"] // heads,
-            is_tied=values.get("tie_word_embeddings", False),
-            has_qkv_bias=values["model_type"].startswith(("qwen2", "qwen2_vl", "qwen2_5_vl")),
-        )
-    except KeyError as error:
-        raise ConfigError(f"{file} has no {error}: its sizes cannot be planned with") from error
+    values = read_config(file)
+    heads, hidden = size(values, "num_attention_heads", file), size(values, "hidden_size", file)
+    decoder = Architecture(
+        source=file.parent.name + "/config.json",
+        layers=size(values, "num_hidden_layers", file),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=size(values, "num_key_value_heads", file, default=heads),
+        intermediate=size(values, "intermediate_size", file),
+        vocabulary=size(values, "vocab_size", file),
+        positions=size(values, "max_position_embeddings", file),
+        head_dim=size(values, "head_dim", file, default=max(hidden // heads, 1)),
+        is_tied=bool(values.get("tie_word_embeddings")),
+        has_qkv_bias=str(values.get("model_type")).startswith("qwen2"),
+    )
+    if not values.get("vision_config"):
+        return decoder
+    beside = count_parameters(file.parent) - decoder.parameters
+    return replace(decoder, other_parameters=beside)
