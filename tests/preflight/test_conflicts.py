@@ -2,9 +2,7 @@
 
 import json
 import shutil
-import socket
 from collections import namedtuple
-from collections.abc import Callable
 
 import pytest
 
@@ -12,12 +10,14 @@ from tests.conftest import compose_config
 from twogrpo.config import Config, ConfigError, parse
 from twogrpo.preflight.architectures import architecture_of
 from twogrpo.preflight.conflicts import (
+    KNOWN_ANSWERS,
     Finding,
     check_values,
     checkpoint_bytes,
     conflicts,
     exit_code,
 )
+from twogrpo.rewards.build import REWARDS
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -46,9 +46,9 @@ def test_context_shorter_than_prompt_and_response():
         "evaluation.max_response_tokens=4096",
     )
     finding = found(*long)["context"]
-    assert finding.level == "failure"  # vLLM refuses
+    assert finding.level == "failure"
     assert "dataset.max_response_tokens=3072" in finding.text
-    assert found(*long, "rollout=transformers")["context"].level == "warning"
+    assert found(*long, "rollout=transformers")["context"] == finding
     within = (*long, "dataset.max_response_tokens=3072")
     assert found(*within)["context"].level == "failure"  # evaluation has 4,096 too
     assert found(*within, "evaluation.max_response_tokens=3072")["context"].level == "ok"
@@ -62,11 +62,41 @@ def test_values_that_a_run_would_refuse():
 
 
 @pytest.mark.parametrize(
-    "overrides", [["model.prompt_template=chat"], ["reward=code_tests"], ["model.name=x"]]
+    ("path", "level"),
+    [
+        ("Qwen/Qwen2.5-Math-7B", "ok"),  # of the hub: not looked up
+        ("gpt2", "ok"),
+        ("/nowhere", "failure"),
+        ("./nowhere", "failure"),
+        ("models/qwen/7b", "failure"),
+    ],
 )
-def test_template_mismatch(overrides):
-    level = found("model.prompt_template=qwen25_math", *overrides)["template"].level
-    assert level == ("ok" if overrides == ["model.name=x"] else "warning")
+def test_a_path_that_is_no_folder_and_no_hub_id(path, level):
+    finding = found(*PAPER, f"model.path={path}")["model"]
+    assert finding.level == level
+    assert path in finding.text
+    assert "config.json of Qwen/Qwen2.5-Math-7B" in finding.text  # what was planned from
+
+
+SMOLLM2 = "experiment=smollm2/two_grpo"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "level"),
+    [
+        ([SMOLLM2], "ok"),  # chat for chat_boxed: one format, and the task wants no box
+        ([SMOLLM2, "reward=math_answer"], "warning"),  # which wants one
+        ([SMOLLM2, "reward=math_answer", "model.prompt_template=think_boxed"], "ok"),
+        ([SMOLLM2, "model.prompt_template=qwen25_math"], "warning"),  # another model's format
+        ([SMOLLM2, "model.prompt_template=code_r1"], "warning"),  # asks for a program
+        ([*PAPER, "reward=math_answer", "model.prompt_template=chat_boxed"], "warning"),
+        ([*PAPER, "reward=math_answer"], "ok"),
+        ([*PAPER, "reward=code_tests"], "warning"),
+        (["model.name=x", "model.prompt_template=qwen25_math"], "ok"),  # in no file
+    ],
+)
+def test_template_mismatch(overrides, level):
+    assert found(*overrides)["template"].level == level
 
 
 def test_a_model_that_cannot_see_pictures():
@@ -80,8 +110,11 @@ def test_contamination(tmp_path):
     given = (*PAPER, f"dataset.path={tmp_path}")
     file.write_text(json.dumps({"amc23": {"equal": {"a": ["1"]}}, "math500": {"equal": {}}}))
     assert "1 of amc23" in found(*given)["contamination"].text
+    prompts = f"dataset.path={tmp_path}/prompts.parquet"  # the file itself, as a run takes it
+    assert "1 of amc23" in found(*PAPER, prompts)["contamination"].text
     file.write_text(json.dumps({"amc23": {"equal": {}}}))
     assert found(*given)["contamination"].level == "ok"
+    assert found(*given, "dataset.source=hub")["contamination"].level == "warning"
 
 
 def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch):
@@ -95,8 +128,39 @@ def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_the_verifier_of_mathematics_is_started_and_tells_right_from_wrong():
-    assert "right answer" in found(*PAPER, "reward=math_answer")["verifier"].text
+def test_every_verifier_has_known_answers():
+    assert set(KNOWN_ANSWERS) == set(REWARDS)
+
+
+@pytest.mark.parametrize("name", ["math_answer", "last_number"])
+def test_a_verifier_is_started_and_tells_right_from_wrong(name):
+    assert "right answer" in found(*PAPER, f"reward={name}")["verifier"].text
+
+
+def test_the_verifier_of_programs_runs_a_right_and_a_wrong_one():
+    finding = found(*PAPER, "reward=code_tests")["verifier"]
+    if "no sandbox works here" in finding.text:
+        assert finding.level == "warning"
+        pytest.skip(finding.text)
+    assert (finding.level, finding.text) == (
+        "ok",
+        "code_tests tells a right answer from a wrong one",
+    )
+
+
+def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPatch):
+    """Here a failure, for another machine a warning; a wrong value fails anywhere."""
+
+    def refuse(**_):
+        raise ValueError("no sandbox works here")
+
+    monkeypatch.setattr("twogrpo.rewards.build.CodeTests", refuse)
+    finding = found(*PAPER, "reward=code_tests")["verifier"]
+    assert finding.level == "warning"
+    assert "not tried" in finding.text
+    assert "no sandbox works here" in finding.text
+    assert found("reward=code_tests")["verifier"].level == "failure"
+    assert found(*PAPER, "reward=code_tests", "reward.num_workers=0")["verifier"].level == "failure"
 
 
 def test_disk(monkeypatch: pytest.MonkeyPatch):
@@ -109,40 +173,13 @@ def test_disk(monkeypatch: pytest.MonkeyPatch):
     assert found(*PAPER)["disk"].level == "warning"  # planned here, carried out elsewhere
 
 
-@pytest.fixture
-def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[[OSError | None], list]:
-    """`connect(error)`: what happens to those who look W&B up, and the addresses they asked for."""
-
-    def set_up(error: OSError | None) -> list:
-        asked = []
-
-        def create_connection(address, timeout):
-            asked.append((*address, timeout))
-            if error:
-                raise error
-            return socket.socket()
-
-        monkeypatch.setattr(socket, "create_connection", create_connection)
-        return asked
-
-    return set_up
-
-
-def test_wandb_is_looked_up_only_if_online(connect):
-    asked = connect(OSError("no route"))
+def test_wandb_is_looked_up_only_if_online_and_never_fails_a_run(monkeypatch: pytest.MonkeyPatch):
+    """A run goes on offline (tests/test_wandb_mirror.py)."""
+    answers = [("warning", "no route")]
+    monkeypatch.setattr("twogrpo.preflight.conflicts.look_up_wandb", answers.pop)
     assert found()["W&B"].level == "ok"
-    assert asked == []
-    finding = found("tracking=wandb_online")["W&B"]
-    assert finding.level == "failure"
-    assert "tracking=wandb_offline" in finding.text
-    assert asked == [("api.wandb.ai", 443, 2.0)]
-
-
-def test_wandb_of_one_s_own(connect, monkeypatch: pytest.MonkeyPatch):
-    asked = connect(None)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://wandb.example")
-    assert found("tracking=wandb_online")["W&B"].level == "ok"
-    assert asked == [("wandb.example", 80, 2.0)]
+    assert len(answers) == 1
+    assert found("tracking=wandb_online")["W&B"] == Finding("warning", "W&B", "no route")
 
 
 def test_exit_codes():

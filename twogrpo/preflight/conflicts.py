@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from omegaconf import OmegaConf
 
 from twogrpo import checks
 from twogrpo.cli import CONF
 from twogrpo.config import Config, ConfigError
 from twogrpo.data.contamination import known
-from twogrpo.preflight.architectures import Architecture
+from twogrpo.data.sources import dataset_file
+from twogrpo.data.templates import CHAT
+from twogrpo.preflight.architectures import Architecture, config_file
+from twogrpo.preflight.network import look_up_wandb
 from twogrpo.preflight.text import gib
 from twogrpo.rewards.build import build_reward
 
 Level = Literal["ok", "warning", "failure"]
-WANDB_TIMEOUT_SECONDS = 2.0
 # A right and a wrong answer for each verifier, with the reference they are held against.
 KNOWN_ANSWERS = {
     "last_number": ("it is 12.", "it is 13.", "12"),
     "exact_answer": ("3*2=6", "3*2=5", "6"),
     "math_answer": (r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5"),
+    "code_tests": (
+        "```python\ndef double(x):\n    return 2 * x\n```",
+        "```python\ndef double(x):\n    return x + 2\n```",
+        '{"functional": "assert double(3) == 6"}',
+    ),
 }
+# Templates that ask for an answer in a box, which is where math_answer looks first.
+BOXED = ("qwen25_math", "chat_boxed", "r1_distill", "think_boxed")
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,13 @@ def conflicts(config: Config, model: Architecture) -> list[Finding]:
     """
     return [
         Finding("ok", "values", "batch sizes divide, names and ranges are right"),  # check_values
+        _model(config, model),
         _context(config, model),
         *_template(config),
         *_contamination(config),
         _verifier(config),
         _disk(config, model),
-        *_wandb(config),
+        _wandb(config),
     ]
 
 
@@ -72,8 +81,28 @@ def check_values(config: Config) -> None:
     checks.check(replace(config, hardware=replace(config.hardware, device="cpu")))
 
 
+def _model(config: Config, model: Architecture) -> Finding:
+    """Where its sizes come from; a hub id is not looked up, a folder that is none is missed."""
+    path = config.model.path
+    if config_file(config.model) is None and not _is_hub_id(path):
+        text = (
+            f"model.path={path} is no folder with a config.json, and no hub id: make it "
+            f"(scripts/prepare_model.py) or give another. Planned from {model.source}"
+        )
+        return Finding("failure", "model", text)
+    return Finding("ok", "model", f"{path}, planned from {model.source}")
+
+
+def _is_hub_id(path: str) -> bool:
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True
+
+
 def _context(config: Config, model: Architecture) -> Finding:
-    """Training's and evaluation's longest sequences; vLLM refuses what has no position."""
+    """Training's and evaluation's longest sequences; both engines refuse what has no position."""
     training, test = config.dataset, config.evaluation
     pairs = [(training.max_prompt_tokens, training.max_response_tokens)]
     if test.at_end:
@@ -85,28 +114,28 @@ def _context(config: Config, model: Architecture) -> Finding:
     if positions <= prompt:
         return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
     room = positions - prompt
-    is_refused = config.rollout.engine == "vllm"
     text = (
         f"prompt {prompt} + response {response} = {total} tokens, but the model has {positions:,} "
-        f"positions{' and rollout=vllm refuses' if is_refused else ''}. Choose: "
+        f"positions: the run refuses prompts that long. Choose: "
         f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room}, all within; "
         f"or, as the paper must have with Qwen2.5-Math, a copy of the model whose config.json "
         f"allows {total}, and accept responses beyond the positions it was trained on"
     )
-    return Finding("failure" if is_refused else "warning", "context", text)
+    return Finding("failure", "context", text)
 
 
 def _template(config: Config) -> Iterator[Finding]:
-    """The template of the model's own file, an answer that the verifier can find, pictures."""
+    """A format that the model knows, a request for what the verifier looks for, pictures."""
     template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
     own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
-    asks_code = config.reward.name == "code_tests"
-    if template != own:
+    # Those of CHAT differ in their request alone: the format is the tokenizer's own.
+    is_known = template == own or {template, own} <= CHAT.keys()
+    wanted = {"code_tests": ("code_r1",), "math_answer": BOXED}.get(config.reward.name)
+    is_asked = template in wanted if wanted else template != "code_r1"
+    if not is_known:
         text = f"model.prompt_template={template}, but {config.model.name} is asked with {own}"
         yield Finding("warning", "template", text)
-    elif asks_code != (template == "code_r1") or (
-        config.reward.name == "math_answer" and template == "plain"
-    ):
+    elif not is_asked:
         text = f"model.prompt_template={template} does not ask for what reward.name="
         yield Finding("warning", "template", f"{text}{config.reward.name} looks for")
     else:
@@ -121,8 +150,8 @@ def _contamination(config: Config) -> Iterator[Finding]:
     if config.dataset.source == "generated":
         yield Finding("ok", "contamination", "generated; benchmarks and training set are disjoint")
         return
-    path = config.dataset.path
-    found = known(Path(path)) if path else None
+    file = dataset_file(config.dataset)
+    found = known(file.parent) if file else None
     if found is None:
         seen = "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
         text = "not looked up: run scripts/prepare_data.py and give its folder as dataset.path"
@@ -141,11 +170,13 @@ def _verifier(config: Config) -> Finding:
     try:
         reward = build_reward(config.reward)
     except ConfigError as error:
-        return Finding("warning", "verifier", f"not here: {error}")
+        # That nothing isolates programs here (its only error with a cause) says nothing of the
+        # machine that will run them.
+        is_elsewhere = error.__cause__ is not None and not _runs_here(config)
+        level: Level = "warning" if is_elsewhere else "failure"
+        return Finding(level, "verifier", f"not tried: {error}")
+    right, wrong, reference = KNOWN_ANSWERS[name]
     try:
-        if name not in KNOWN_ANSWERS:
-            return Finding("ok", "verifier", f"{name} can be started")
-        right, wrong, reference = KNOWN_ANSWERS[name]
         verdicts = reward.grade([right, wrong], [reference, reference])
     finally:
         reward.close()
@@ -173,22 +204,17 @@ def _disk(config: Config, model: Architecture) -> Finding:
     text = f"{gib(needed)} for checkpoints and the final model, {gib(free)} free here"
     if free >= needed:
         return Finding("ok", "disk", text)
-    # A plan for GPUs is often made on another machine than it is carried out on.
-    runs_here = config.hardware.device == "cpu" or torch.cuda.is_available()
     remedy = ": make room, or output_dir=… elsewhere, or lower training.checkpoints_kept"
-    return Finding("failure" if runs_here else "warning", "disk", text + remedy)
+    return Finding("failure" if _runs_here(config) else "warning", "disk", text + remedy)
 
 
-def _wandb(config: Config) -> Iterator[Finding]:
+def _runs_here(config: Config) -> bool:
+    """A plan for GPUs is often made on another machine than it is carried out on."""
+    return config.hardware.device == "cpu" or torch.cuda.is_available()
+
+
+def _wandb(config: Config) -> Finding:
     if config.tracking.wandb_mode != "online":
-        yield Finding("ok", "W&B", f"{config.tracking.wandb_mode or 'off'}: needs no network")
-        return
-    url = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-    try:
-        socket.create_connection((host, port), timeout=WANDB_TIMEOUT_SECONDS).close()
-    except OSError as error:
-        text = f"{host}:{port} cannot be reached ({error}): use tracking=wandb_offline, then sync"
-        yield Finding("failure", "W&B", text)
-        return
-    yield Finding("ok", "W&B", f"{host}:{port} answers")
+        return Finding("ok", "W&B", f"{config.tracking.wandb_mode or 'off'}: needs no network")
+    level, text = look_up_wandb()
+    return Finding(level, "W&B", text)
