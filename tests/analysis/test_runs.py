@@ -156,7 +156,7 @@ def test_seeds_of_an_arm_share_its_algorithm_and_save_as_they_like(tmp_path: Pat
     assert len(load(str(tmp_path)).runs) == 2
     other = recorded.changed(recorded.about("grpo_g16", 2), config__algorithm__minibatch_scale=2)
     recorded.write(tmp_path / "other", other, recorded.rows("grpo_g16", 2))
-    with pytest.raises(ValueError, match=r"runs differ in their algorithm grpo_g16 on .* with tiny"):
+    with pytest.raises(ValueError, match="differ in their algorithm grpo_g16 on chain_arithmetic"):
         load(str(tmp_path))
 
 
