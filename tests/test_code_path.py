@@ -5,7 +5,6 @@ here, in the place of a rollout engine.
 """
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -162,5 +161,4 @@ def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypat
     assert row["groups/discard_rate"] == 1
     assert row["rollouts/generated"] == 4
     assert run.record.about["sandbox"] in ("bubblewrap", "namespaces")
-    assert Counter(run.reward.reward.counts) == {"no_answer": 4}
     run.reward.close()

@@ -53,12 +53,10 @@ def test_verdicts(reward: CodeTests, program: str, reference: str, reason: str) 
     assert verdict == Verdict(float(reason == "correct"), reason)
 
 
-def test_order_and_counts(reward: CodeTests) -> None:
-    before = reward.counts["no_answer"]
+def test_verdicts_are_in_order(reward: CodeTests) -> None:
     good = fenced("def add(a, b):\n    return a + b")
     verdicts = reward.grade(["no code", good, "no code"], [ADD] * 3)
-    assert [verdict.reward for verdict in verdicts] == [0.0, 1.0, 0.0]
-    assert reward.counts["no_answer"] == before + 2
+    assert [verdict.reason for verdict in verdicts] == ["no_answer", "correct", "no_answer"]
 
 
 def test_the_last_block_is_the_program() -> None:

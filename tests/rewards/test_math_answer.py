@@ -15,16 +15,13 @@ def reward():
     made.close()
 
 
-def test_verdicts_are_in_order_and_counted(reward: MathAnswer) -> None:
-    before = dict(reward.counts)
+def test_verdicts_are_in_order(reward: MathAnswer) -> None:
     verdicts = reward.grade(
         [r"so \boxed{0.5}", r"\boxed{2}", r"\boxed{}", HANGS, r"so \boxed{0.5}"],
         ["1/2", "3", "3", "3", "1/2"],
     )
     reasons = ["correct", "wrong", "no_answer", "verifier_timeout", "correct"]
     assert verdicts == [Verdict(float(reason == "correct"), reason) for reason in reasons]
-    assert reward.counts["verifier_timeout"] - before.get("verifier_timeout", 0) == 1
-    assert reward.counts["correct"] - before.get("correct", 0) == 2
 
 
 def test_unequal_lengths_are_named(reward: MathAnswer) -> None:

@@ -30,18 +30,16 @@ def test_a_hanging_item_is_killed_and_the_others_are_judged(pool: WorkerPool) ->
     start = time.monotonic()
     results = pool.run([("x", "x+0", True), HANGS, ("x", "2x/2", True), ("x", "y", True), HANGS])
     assert results == [CORRECT, TIMEOUT, CORRECT, WRONG, TIMEOUT]
-    assert pool.num_killed == 2
     assert time.monotonic() - start < 30
     assert pool.run([("x", "x+0", True)]) == [CORRECT]  # replaced
 
 
-def test_a_dead_worker_is_replaced_and_counted() -> None:
+def test_a_dead_worker_is_replaced() -> None:
     pool = WorkerPool(num_workers=1, deadline_seconds=60)
     assert pool.run([("x", "x+0", True)]) == [CORRECT]
     victim = pool._workers[0].process.pid
     threading.Timer(1.0, os.kill, (victim, signal.SIGKILL)).start()
     assert pool.run([HANGS, ("x", "2x/2", True)]) == [DIED, CORRECT]
-    assert pool.num_died == 1
     pool.close()
 
 

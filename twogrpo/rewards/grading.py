@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ class SelfCheck:
 
 
 class Grader:
-    """Judges responses against references; `counts` holds every reason given so far.
+    """Judges responses against references.
 
     Identical pairs of one call are judged once. Not bound to torch, so that a command line starts
     in a tenth of a second.
@@ -34,7 +33,6 @@ class Grader:
 
     def __init__(self, *, num_workers: int = 2, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._pool = WorkerPool(num_workers=num_workers, deadline_seconds=deadline_seconds)
-        self.counts: Counter[str] = Counter()
 
     def judge(self, responses: Sequence[str], references: Sequence[str]) -> list[Judgement]:
         """One judgement a response, in order."""
@@ -47,9 +45,7 @@ class Grader:
         hard = [pair for pair, judgement in judged.items() if judgement is None]
         tasks: list[Task] = [(reference, response, True) for reference, response in hard]
         judged.update(zip(hard, self._pool.run(tasks), strict=True))
-        results = [judgement for pair in pairs if (judgement := judged[pair]) is not None]
-        self.counts.update(judgement.reason for judgement in results)
-        return results
+        return [judgement for pair in pairs if (judgement := judged[pair]) is not None]
 
     def self_check(self, references: Sequence[str]) -> SelfCheck:
         r"""Grades each gold answer, put into a ``\boxed{}``, against itself.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from twogrpo.records import Verdict
 from twogrpo.rewards.grading import DEADLINE_SECONDS, Grader, SelfCheck
@@ -29,11 +29,6 @@ class MathAnswer:
         """One verdict a response, in order; an item beyond the deadline scores 0."""
         judgements = self._grader.judge(responses, references)
         return [Verdict(float(judged.equal), judged.reason) for judged in judgements]
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """How often each reason was given since the start (verifier_timeout, …)."""
-        return self._grader.counts
 
     def self_check(self, references: Sequence[str]) -> SelfCheck:
         """Gold against gold; raises if under 99 % pass, since training would then teach noise."""

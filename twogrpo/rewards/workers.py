@@ -41,7 +41,7 @@ class _Worker:
 
 
 class WorkerPool:
-    """Judges pairs in worker processes; a hung one is killed, a dead one replaced, both counted.
+    """Judges pairs in worker processes; a hung one is killed, a dead one replaced.
 
     Workers start at the first call and stay warm until `close`. Safe to call from several threads,
     one after the other.
@@ -54,8 +54,6 @@ class WorkerPool:
             raise ValueError(f"deadline_seconds={deadline_seconds} is not positive: use e.g. 5")
         self.num_workers = num_workers
         self.deadline_seconds = deadline_seconds
-        self.num_killed = 0
-        self.num_died = 0
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
@@ -111,7 +109,6 @@ class WorkerPool:
         for worker in list(self._workers):
             if worker.task is not None and now - worker.sent > self.deadline_seconds:
                 results[worker.task] = TIMEOUT
-                self.num_killed += 1
                 self._discard(worker)
             elif not worker.ready and now - worker.started > _START_SECONDS:
                 self._discard(worker)
@@ -133,7 +130,6 @@ class WorkerPool:
         self._discard(worker)
         if not ready:
             raise RuntimeError("a grading worker ended while starting: see its error output above")
-        self.num_died += 1
         if task is not None:
             results[task] = DIED
 
