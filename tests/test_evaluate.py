@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from analysis.runs import load
 from tests.conftest import EvenSum, compose_config
 from twogrpo import evaluate_checkpoint as module
 from twogrpo import tracking
@@ -136,6 +137,18 @@ def test_a_trained_policy_is_evaluated_as_its_run_did(make_run, tmp_path):
     newest = max((tmp_path / "run/checkpoints").iterdir())
     of_checkpoint = evaluate_checkpoint(config(newest, tmp_path / "b", *same))
     assert numbers({**of_checkpoint, "step": last["step"]}) == numbers(last)
+
+
+def test_a_run_that_was_not_evaluated_at_its_end_is_completed_by_a_later_evaluation(
+    make_run, tmp_path
+):
+    train(make_run("algorithm=two_grpo", "algorithm.minibatch_scale=1", "evaluation.at_end=false"))
+    row = evaluate_checkpoint(config(tmp_path / "run", tmp_path / "later"))
+    assert json.loads((tmp_path / "later/run.json").read_text())["config"]["step"] == 6
+    found = load(str(tmp_path), allow_mixed=True)  # asked otherwise than the run would have been
+    assert found.left_out.empty
+    (recorded,) = found.benchmarks.query("benchmark == 'longer'")["mean"]
+    assert recorded == row["evaluation/longer/mean"]
 
 
 def test_the_name_and_folder_come_from_the_checkpoint(model_folder, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from twogrpo.engines import checkpoint as checkpoints
 from twogrpo.engines import hub
 from twogrpo.engines.build import ROOT
 from twogrpo.script_configs import EvaluateConfig, Origin, TrainedOn
+from twogrpo.tracking import read_rows
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
 def _of_run(folder: Path) -> Source:
     run = _read_json(folder / "run.json")
     if (folder / "final" / "config.json").is_file():
-        steps = [json.loads(line)["step"] for line in _lines(folder / "metrics.jsonl")]
-        return Source(folder.name, str(folder / "final"), run=run, step=max(steps, default=0))
+        generations = sum("rollouts/generated" in row for row in read_rows(folder))  # as analysis/
+        return Source(folder.name, str(folder / "final"), run=run, step=generations)
     saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
     if not saved:
         raise ConfigError(
@@ -125,7 +126,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): restore it or train again") from error
     return content
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.is_file() else []
