@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import mpmath
 
-from twogrpo.rewards import evaluation
+from twogrpo.rewards import tree_values
 from twogrpo.rewards.answers import (
     Answer,
     Listing,
@@ -161,7 +161,7 @@ def _claimed(relation: Relation) -> Answer | None:
     last = _before_approximation(relation)
     if isinstance(last, Scalar) and last.tree == ("number", Fraction(0)):
         first = relation.sides[0]  # "x^2 - 9 = 0" does not claim the value 0
-        constant = isinstance(first, Scalar) and not evaluation.symbols(first.tree)
+        constant = isinstance(first, Scalar) and not tree_values.symbols(first.tree)
         return last if constant else None
     return last
 
@@ -197,7 +197,7 @@ def _same_left(mine: Relation, theirs: Relation) -> bool:
 
 
 def _is_function(value: Answer) -> bool:
-    return isinstance(value, Scalar) and bool(evaluation.symbols(value.tree))
+    return isinstance(value, Scalar) and bool(tree_values.symbols(value.tree))
 
 
 Link = tuple[str, Answer, Answer]
@@ -226,15 +226,15 @@ def _same_link(mine: Link, theirs: Link) -> bool:
 
 
 def _proportional(mine: Tree, theirs: Tree, *, positive: bool) -> bool:
-    names = evaluation.symbols(mine)
-    if names != evaluation.symbols(theirs) or not names:
+    names = tree_values.symbols(mine)
+    if names != tree_values.symbols(theirs) or not names:
         return False
     ratios = []
-    for point in evaluation.points(names):
+    for point in tree_values.points(names):
         a, b = value_at(mine, point), value_at(theirs, point)
         if a is not None and b is not None and abs(a) > 1e-20 and abs(b) > 1e-20:
             ratios.append(a / b)
-    if len(ratios) < 3 or any(not evaluation.close(ratios[0], r) for r in ratios[1:]):
+    if len(ratios) < 3 or any(not tree_values.close(ratios[0], r) for r in ratios[1:]):
         return False
     return not positive or mpmath.re(ratios[0]) > 0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import mpmath
 
-from twogrpo.rewards import evaluation
+from twogrpo.rewards import tree_values
 from twogrpo.rewards.answers import Answer, Listing, Relation, Scalar, Union
-from twogrpo.rewards.evaluation import Undefined
+from twogrpo.rewards.tree_values import Undefined
 
 Piece = tuple[mpmath.mpf, bool, mpmath.mpf, bool]
 """Lower end, whether it belongs to the set, upper end, whether it belongs."""
@@ -29,7 +29,7 @@ def same_real_set(mine: list[Piece], theirs: list[Piece]) -> bool:
 
 
 def _same_end(a: mpmath.mpf, b: mpmath.mpf) -> bool:
-    return a == b if mpmath.isinf(a) or mpmath.isinf(b) else evaluation.close(a, b)
+    return a == b if mpmath.isinf(a) or mpmath.isinf(b) else tree_values.close(a, b)
 
 
 def _pieces(answer: Answer) -> list[Piece] | None:
@@ -75,14 +75,14 @@ def _point(item: Answer) -> list[Piece] | None:
 
 def _end(item: Answer) -> mpmath.mpf | None:
     """A real number or an infinity."""
-    if not isinstance(item, Scalar) or evaluation.symbols(item.tree):
+    if not isinstance(item, Scalar) or tree_values.symbols(item.tree):
         return None
     if item.tree == ("infty",):
         return mpmath.inf
     if item.tree in (("negative", ("infty",)), ("-", ("infty",))):
         return -mpmath.inf
     try:
-        value = evaluation.value(item.tree)
+        value = tree_values.value(item.tree)
     except Undefined:
         return None
     return None if mpmath.im(value) else mpmath.re(value)

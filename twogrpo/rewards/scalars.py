@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import mpmath
 
-from twogrpo.rewards import evaluation, units
+from twogrpo.rewards import tree_values, units
 from twogrpo.rewards.answers import Decimal, Scalar
-from twogrpo.rewards.evaluation import Undefined
 from twogrpo.rewards.expressions import Tree
+from twogrpo.rewards.tree_values import Undefined, Value
 
 MIN_ROUNDED_DIGITS = 4
 """A decimal of fewer digits is no approximation: 0.33 is not 1/3 (0.3333 is)."""
@@ -44,10 +44,10 @@ def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
 def _same_value(reference: Scalar, answer: Scalar) -> bool:
     if reference.tree == answer.tree:
         return True
-    mine, theirs = evaluation.exact(reference.tree), evaluation.exact(answer.tree)
+    mine, theirs = tree_values.exact(reference.tree), tree_values.exact(answer.tree)
     if mine is not None and theirs is not None:
         return mine == theirs or _rounds(reference, answer, mine, theirs)
-    names = evaluation.symbols(reference.tree) | evaluation.symbols(answer.tree)
+    names = tree_values.symbols(reference.tree) | tree_values.symbols(answer.tree)
     if names:
         return _same_function(reference.tree, answer.tree, tolerance=_tolerance(reference, answer))
     return _same_irrational(reference, answer)
@@ -57,11 +57,11 @@ def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
     bases = (None, 10) if _bare_log(reference.tree) or _bare_log(answer.tree) else (None,)
     for base in bases:
         try:
-            mine = evaluation.value(reference.tree, log_base=base)
-            theirs = evaluation.value(answer.tree, log_base=base)
+            mine = tree_values.value(reference.tree, log_base=base)
+            theirs = tree_values.value(answer.tree, log_base=base)
         except Undefined:
             continue
-        if evaluation.close(mine, theirs, tolerance=_tolerance(reference, answer)):
+        if tree_values.close(mine, theirs, tolerance=_tolerance(reference, answer)):
             return True
         if _comparable(reference, answer, mine, theirs) and _rounds(
             reference, answer, _fraction(mine), _fraction(theirs)
@@ -70,9 +70,7 @@ def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
     return False
 
 
-def _comparable(
-    reference: Scalar, answer: Scalar, mine: evaluation.Value, theirs: evaluation.Value
-) -> bool:
+def _comparable(reference: Scalar, answer: Scalar, mine: Value, theirs: Value) -> bool:
     """Whether rounding is worth a look: real values of everyday size, one of them a decimal."""
     real = mpmath.im(mine) == 0 == mpmath.im(theirs)
     moderate = all(x == 0 or 1e-300 < abs(x) < 1e300 for x in (mine, theirs))
@@ -80,11 +78,11 @@ def _comparable(
 
 
 def _bare_log(tree: Tree) -> bool:
-    return evaluation.mentions(tree, "log")
+    return tree_values.mentions(tree, "log")
 
 
-def _fraction(value: evaluation.Value) -> Fraction:
-    with mpmath.workdps(evaluation.DIGITS):
+def _fraction(value: Value) -> Fraction:
+    with mpmath.workdps(tree_values.DIGITS):
         return Fraction(*mpmath.libmp.to_rational(mpmath.re(value)._mpf_))
 
 
@@ -121,47 +119,43 @@ def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
     )
 
 
-def _tolerance(reference: Scalar, answer: Scalar) -> evaluation.Value:
+def _tolerance(reference: Scalar, answer: Scalar) -> Value:
     """Looser where exactly one side is an expression with rounded decimals in it (1.414x)."""
     rounded = [
         bool(_LONG_DECIMAL.search(side.text)) and side.decimals is None
         for side in (reference, answer)
     ]
-    return _COMPOSITE_TOLERANCE if rounded[0] != rounded[1] else evaluation.TOLERANCE
+    return _COMPOSITE_TOLERANCE if rounded[0] != rounded[1] else tree_values.TOLERANCE
 
 
-def _same_function(
-    mine: Tree, theirs: Tree, *, tolerance: evaluation.Value = evaluation.TOLERANCE
-) -> bool:
+def _same_function(mine: Tree, theirs: Tree, *, tolerance: Value = tree_values.TOLERANCE) -> bool:
     """Whether two expressions agree wherever both are real, at positive points everywhere."""
-    names = evaluation.symbols(mine) | evaluation.symbols(theirs)
+    names = tree_values.symbols(mine) | tree_values.symbols(theirs)
     bases = (None, 10) if _bare_log(mine) or _bare_log(theirs) else (None,)
     return any(_agree_at_points(mine, theirs, names, tolerance, base) for base in bases)
 
 
 def _agree_at_points(
-    mine: Tree, theirs: Tree, names: frozenset[str], tolerance: evaluation.Value, base: float | None
+    mine: Tree, theirs: Tree, names: frozenset[str], tolerance: Value, base: float | None
 ) -> bool:
     agreed = 0
-    for trial, point in enumerate(evaluation.points(names)):
+    for trial, point in enumerate(tree_values.points(names)):
         a, b = value_at(mine, point, base), value_at(theirs, point, base)
         if a is None or b is None:
-            if trial < evaluation.POSITIVE_POINTS and (a is None) != (b is None):
+            if trial < tree_values.POSITIVE_POINTS and (a is None) != (b is None):
                 return False
             continue
         real = abs(mpmath.im(a)) < 1e-30 and abs(mpmath.im(b)) < 1e-30
-        if evaluation.close(a, b, tolerance=tolerance):
+        if tree_values.close(a, b, tolerance=tolerance):
             agreed += 1
-        elif trial < evaluation.POSITIVE_POINTS or (real and tolerance == evaluation.TOLERANCE):
+        elif trial < tree_values.POSITIVE_POINTS or (real and tolerance == tree_values.TOLERANCE):
             return False
     return agreed >= 2
 
 
-def value_at(
-    tree: Tree, point: evaluation.Point, base: float | None = None
-) -> evaluation.Value | None:
+def value_at(tree: Tree, point: tree_values.Point, base: float | None = None) -> Value | None:
     """The value at a point, None where there is none."""
     try:
-        return evaluation.value(tree, point, log_base=base)
+        return tree_values.value(tree, point, log_base=base)
     except Undefined:
         return None
