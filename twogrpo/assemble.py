@@ -29,7 +29,7 @@ from twogrpo.resampling import (
     Resampling,
     SamePromptResampling,
 )
-from twogrpo.rewards.build import build_checked_reward, isolation
+from twogrpo.rewards.build import build_checked_reward, check_references, isolation
 from twogrpo.run import Run
 from twogrpo.tracking import FollowedRecord, RunRecord
 
@@ -49,7 +49,6 @@ def assemble(config: Config) -> Run:
     evaluation, rollout = config.evaluation, config.rollout
     limit = config.dataset.max_response_tokens
     prompts = training_prompts(config.dataset, tokenizer, template=template, pictures=pictures)
-    reward = build_checked_reward(config.reward, [prompt.reference for prompt in prompts])
     validation = validation_prompts(
         config.dataset, evaluation, tokenizer, template=template, pictures=pictures
     )
@@ -58,6 +57,11 @@ def assemble(config: Config) -> Run:
         if evaluation.at_end
         else {}
     )
+    source = f"dataset.name={config.dataset.name}"
+    reward = build_checked_reward(config.reward, prompts, where=source)
+    check_references(reward, validation, where=source)
+    for name, part in benchmarks.items():
+        check_references(reward, part, where=f"evaluation.benchmarks={name}")
     examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
     engine = build.build_rollout(
         rollout,

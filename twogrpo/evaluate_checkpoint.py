@@ -21,7 +21,8 @@ from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_card import write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.progress import Progress
-from twogrpo.rewards.build import build_reward, isolation
+from twogrpo.rewards.build import build_reward, check_references, isolation
+from twogrpo.rewards.protocol import Reward
 from twogrpo.script_configs import EvaluateConfig
 from twogrpo.tracking import RunRecord, is_finished, read_rows
 
@@ -46,7 +47,10 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         template=config.model.prompt_template,
         pictures=pictures,
     )
-    exam = _exam(config, _rollout(config, source, tokenizer, benchmarks, pictures))
+    reward = build_reward(config.reward)
+    for name, prompts in benchmarks.items():
+        check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
+    exam = _exam(config, reward, _rollout(config, source, tokenizer, benchmarks, pictures))
     record = RunRecord(config, sandbox=isolation(exam.reward))
     try:
         row = _evaluate(config, benchmarks, exam, record)
@@ -73,11 +77,11 @@ def check(config: EvaluateConfig) -> None:
     one_of("resume", config.resume, ("auto", "never"))
 
 
-def _exam(config: EvaluateConfig, rollout: RolloutEngine) -> Exam:
+def _exam(config: EvaluateConfig, reward: Reward, rollout: RolloutEngine) -> Exam:
     evaluation = config.evaluation
     return Exam(
         rollout=rollout,
-        reward=build_reward(config.reward),
+        reward=reward,
         sampling=Sampling(
             evaluation.temperature,
             evaluation.top_p,

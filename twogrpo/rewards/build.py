@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twogrpo.config import ConfigError, Reward
+from twogrpo.plain_text import plain
+from twogrpo.records import Prompt
 from twogrpo.rewards import protocol
-from twogrpo.rewards.code_tests import CodeTests
+from twogrpo.rewards.code_tests import CodeTests, parse_tests
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rewards.format_bonus import FormatBonus
-from twogrpo.rewards.last_number import LastNumber, is_number
+from twogrpo.rewards.last_number import LastNumber, parse_number
 from twogrpo.rewards.math_answer import MathAnswer
 
 REWARDS = ("exact_answer", "last_number", "math_answer", "code_tests")
+# How an answer is read by those that cannot judge by any text; ValueError where it cannot be.
+_READERS: dict[type, Callable[[str], object]] = {CodeTests: parse_tests, LastNumber: parse_number}
 
 
 def build_reward(reward: Reward) -> protocol.Reward:
@@ -46,36 +50,58 @@ def _answer_reward(reward: Reward) -> protocol.Reward:
             return CodeTests(num_workers=reward.num_workers)
         except ValueError as error:
             raise ConfigError(f"reward.name=code_tests: {error}") from error
-    if reward.deadline_seconds is None or not reward.deadline_seconds > 0:
+    if reward.deadline_seconds is None or not 0 < reward.deadline_seconds < math.inf:
         raise ConfigError(f"reward.deadline_seconds={reward.deadline_seconds}: use e.g. 5")
     return MathAnswer(num_workers=reward.num_workers, deadline_seconds=reward.deadline_seconds)
 
 
 def isolation(reward: protocol.Reward) -> str | None:
     """What keeps judged programs from the machine, for the record; None where none are run."""
-    answer = reward.answer if isinstance(reward, FormatBonus) else reward
+    answer = _within(reward)
     return answer.method if isinstance(answer, CodeTests) else None
 
 
-def build_checked_reward(reward: Reward, references: Sequence[str]) -> protocol.Reward:
+def build_checked_reward(
+    reward: Reward, prompts: Sequence[Prompt], *, where: str
+) -> protocol.Reward:
     """The reward after its self-check on the training set's answers.
 
     Raises:
-        ConfigError: as `build_reward`, or the verifier does not recognise enough of the answers.
+        ConfigError: as `build_reward` and `check_references`, or the verifier does not recognise
+            enough of the answers.
     """
     built = build_reward(reward)
-    answer = built.answer if isinstance(built, FormatBonus) else built
-    if isinstance(answer, LastNumber):
-        odd = [reference for reference in references if not is_number(reference)]
-        if odd:
-            raise ConfigError(
-                f"reward.name=last_number: the answer {odd[0]!r} is no plain number, use "
-                "reward=math_answer"
-            )
+    check_references(built, prompts, where=where)
+    answer = _within(built)
     if isinstance(answer, MathAnswer):
         try:
-            answer.self_check(references)
+            answer.self_check([prompt.reference for prompt in prompts])
         except ValueError as error:
             built.close()
             raise ConfigError(f"reward.name={reward.name}: {error}") from error
     return built
+
+
+def check_references(reward: protocol.Reward, prompts: Sequence[Prompt], *, where: str) -> None:
+    """Tries to read every answer that `reward` will have to; `where` names the prompts' key.
+
+    Raises:
+        ConfigError: some cannot be read; one would end a run at the generation that draws it.
+    """
+    read, bad = _READERS.get(type(_within(reward))), list[tuple[str, str]]()
+    for prompt in prompts:
+        try:
+            if read:
+                read(prompt.reference)
+        except ValueError as error:
+            bad.append((prompt.prompt_id, str(error)))
+    if bad:
+        raise ConfigError(
+            f"{where}: {len(bad)} of {len(prompts)} answers cannot be judged by, first that of "
+            f"{plain(bad[0][0])} ({plain(bad[0][1])}): drop these rows, or use the reward=… that "
+            "suits the data"
+        )
+
+
+def _within(reward: protocol.Reward) -> protocol.Reward:
+    return reward.answer if isinstance(reward, FormatBonus) else reward

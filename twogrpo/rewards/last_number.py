@@ -25,7 +25,7 @@ class LastNumber:
     grades_truncated = False
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
-        """The verdicts, in order."""
+        """The verdicts, in order; raises ValueError for a reference that is no plain number."""
         return [
             _verdict(_NUMBER.findall(response), reference)
             for response, reference in zip(responses, references, strict=True)
@@ -35,17 +35,19 @@ class LastNumber:
         """Holds nothing."""
 
 
-def is_number(reference: str) -> bool:
-    """Whether an answer can be compared with.
+def parse_number(reference: str) -> Decimal:
+    """An answer to compare with; raises ValueError where it is no plain number.
 
-    >>> is_number("12"), is_number("1,234"), is_number("x")
-    (True, False, False)
+    >>> parse_number("12.50")
+    Decimal('12.50')
     """
-    return re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", reference) is not None
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", reference):
+        raise ValueError(f"{reference[:60]!r} is no plain number")
+    return Decimal(reference)
 
 
 def _verdict(numbers: list[str], reference: str) -> Verdict:
     if not numbers:
         return Verdict(0.0, "no_answer")
-    is_right = Decimal(numbers[-1].replace(",", "")) == Decimal(reference)
+    is_right = Decimal(numbers[-1].replace(",", "")) == parse_number(reference)
     return Verdict(1.0, "correct") if is_right else Verdict(0.0, "wrong")
