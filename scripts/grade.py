@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -28,8 +29,8 @@ def main() -> int:
     """The exit code: 0, or 2 if any line was bad."""
     parser = _parser()
     arguments = parser.parse_args()
-    if arguments.workers < 1 or not arguments.deadline > 0:
-        parser.error("--workers must be 1 or more and --deadline positive")
+    if arguments.workers < 1 or not 0 < arguments.deadline < math.inf:
+        parser.error("--workers must be 1 or more and --deadline positive and finite")
     grader = Grader(num_workers=arguments.workers, deadline_seconds=arguments.deadline)
     num_bad = 0
     try:

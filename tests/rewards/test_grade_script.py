@@ -71,3 +71,9 @@ def test_hostile_answers_cost_their_deadline_at_most() -> None:
 def test_nothing_in_nothing_out() -> None:
     done = grade(b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_deadline_that_never_comes_is_refused() -> None:
+    done = grade(b'{"gold": "x+1", "answer": "1+x"}', "--deadline", "inf")
+    assert done.returncode == 2
+    assert b"--deadline positive and finite" in done.stderr

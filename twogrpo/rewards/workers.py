@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import subprocess
@@ -50,8 +51,10 @@ class WorkerPool:
     def __init__(self, *, num_workers: int, deadline_seconds: float) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers={num_workers} is not positive: use 1 or more")
-        if deadline_seconds <= 0:
-            raise ValueError(f"deadline_seconds={deadline_seconds} is not positive: use e.g. 5")
+        if not 0 < deadline_seconds < math.inf:  # a worker's alarm takes no infinity
+            raise ValueError(
+                f"deadline_seconds={deadline_seconds} is not positive and finite: use e.g. 5"
+            )
         self.num_workers = num_workers
         self.deadline_seconds = deadline_seconds
         self._workers: list[_Worker] = []
