@@ -5,6 +5,7 @@ python scripts/evaluate.py checkpoint=runs/my-run evaluation=math_benchmarks rew
 """
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from twogrpo import cli
@@ -16,10 +17,14 @@ from twogrpo.script_configs import EvaluateConfig
 @cli.job
 def main(cfg: DictConfig) -> None:
     """Composes, checks, evaluates."""
-    config = parse(cfg, EvaluateConfig)
-    from twogrpo import evaluate_checkpoint  # after parsing: torch takes seconds to import
+    parse(cfg, EvaluateConfig)
+    from twogrpo import (  # after parsing: torch takes seconds to import
+        checkpoint_source,
+        evaluate_checkpoint,
+    )
 
-    evaluate_checkpoint.evaluate_checkpoint(config)
+    cfg = checkpoint_source.as_its_run(cfg, typed=HydraConfig.get().overrides.task)
+    evaluate_checkpoint.evaluate_checkpoint(parse(cfg, EvaluateConfig))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,27 @@
 """Evaluation: the record it leaves, resuming with the same numbers, whose checkpoint it was."""
 
 import json
-from dataclasses import replace
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 
 from analysis.runs import load
-from tests.conftest import EvenSum, compose_config
+from tests.conftest import ROOT, EvenSum, compose_config
 from twogrpo import evaluate_checkpoint as module
 from twogrpo import tracking
+from twogrpo.checkpoint_source import as_its_run
 from twogrpo.config import ConfigError, parse
 from twogrpo.evaluate import Exam
 from twogrpo.evaluate_checkpoint import evaluate_checkpoint
 from twogrpo.evaluation_card import curve, powers_of_two, write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.script_configs import EvaluateConfig
+from twogrpo.tracking import RunRecord
 from twogrpo.train import train
 
 
@@ -149,6 +154,58 @@ def test_a_run_that_was_not_evaluated_at_its_end_is_completed_by_a_later_evaluat
     assert found.left_out.empty
     (recorded,) = found.benchmarks.query("benchmark == 'longer'")["mean"]
     assert recorded == row["evaluation/longer/mean"]
+
+
+@pytest.fixture
+def gsm8k_run(make_config, model_folder, tmp_path) -> Path:
+    """The folder of a run that asks, samples and grades otherwise than conf/evaluate.yaml."""
+    asked = ("evaluation=gsm8k", "reward=last_number", "rollout=vllm", "hardware.dtype=bfloat16")
+    RunRecord(make_config(*asked, "evaluation.num_samples=7"))
+    shutil.copytree(model_folder, tmp_path / "run/final")
+    return tmp_path / "run"
+
+
+def as_asked(*typed: str) -> EvaluateConfig:
+    return parse(as_its_run(compose_config(*typed, name="evaluate"), typed), EvaluateConfig)
+
+
+@pytest.mark.parametrize("place", ["", "final"])
+def test_a_run_is_asked_what_it_would_be_asked_at_its_end(gsm8k_run, place):
+    recorded = json.loads((gsm8k_run / "run.json").read_text())["config"]
+    found = asdict(as_asked(f"checkpoint={gsm8k_run / place}"))
+    for group in ("evaluation", "reward", "rollout"):
+        assert found[group] == recorded[group]
+    assert found["evaluation"]["name"] == "gsm8k" and found["rollout"]["engine"] == "vllm"
+    assert (found["hardware"]["dtype"], found["hardware"]["sampler_dtype"]) == ("bfloat16",) * 2
+
+
+def test_what_is_typed_wins_over_the_run_s_record(gsm8k_run):
+    checkpoint = f"checkpoint={gsm8k_run}"
+    found = as_asked(checkpoint, "evaluation.num_samples=2", "hardware.dtype=float32")
+    assert (found.evaluation.name, found.evaluation.num_samples) == ("gsm8k", 2)
+    assert (found.hardware.dtype, found.hardware.sampler_dtype) == ("float32",) * 2
+    found = as_asked(checkpoint, "evaluation=math_benchmarks", "reward=math_answer")
+    assert (found.evaluation.name, found.evaluation.num_samples) == ("math_benchmarks", 32)
+    assert list(found.evaluation.hub) == found.evaluation.benchmarks
+    assert (found.reward.name, found.rollout.engine) == ("math_answer", "vllm")
+
+
+def test_a_start_model_is_asked_what_conf_says(model_folder):
+    typed = (f"checkpoint={model_folder}",)
+    assert as_asked(*typed) == parse(compose_config(*typed, name="evaluate"), EvaluateConfig)
+
+
+def test_the_script_asks_as_the_run_would(make_config, model_folder, tmp_path):
+    RunRecord(make_config())
+    shutil.copytree(model_folder, tmp_path / "run/final")
+    typed = [f"checkpoint={tmp_path / 'run'}", f"output_dir={tmp_path / 'out'}", "tracking=local"]
+    command = [sys.executable, "scripts/evaluate.py", *typed, "evaluation.num_samples=2"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    results = json.loads((tmp_path / "out/evaluation/card.json").read_text())["benchmarks"]
+    assert {name: row["num_samples"] for name, row in results.items()} == {
+        "in_distribution": 3 * 2,
+        "longer": 3 * 2,
+    }
 
 
 def test_the_name_and_folder_come_from_the_checkpoint(model_folder, tmp_path, monkeypatch):

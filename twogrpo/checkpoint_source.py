@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from twogrpo.config import ConfigError
@@ -40,9 +42,15 @@ class Source:
 
 def find(checkpoint: str, revision: str | None) -> Source:
     """Raises ConfigError where there is no such folder and no hub that has it."""
+    if source := _here(checkpoint):
+        return source
+    return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
+
+
+def _here(checkpoint: str) -> Source | None:
     folder = next((f for f in (Path(checkpoint), ROOT / checkpoint) if f.is_dir()), None)
     if folder is None:
-        return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
+        return None
     folder = folder.resolve()
     if (folder / "run.json").is_file():
         return _of_run(folder)
@@ -56,6 +64,31 @@ def find(checkpoint: str, revision: str | None) -> Source:
     if folder.name == "final" and (folder.parent / "run.json").is_file():
         return _of_run(folder.parent)
     return Source(folder.name, str(folder))
+
+
+def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """The configuration with the questions, the verifier, the sampler and the dtypes of the run
+    that trained the checkpoint, if one did; what `typed` names, as `key=value`, stays as typed.
+
+    Raises:
+        ConfigError: the checkpoint's folder is none.
+    """
+    source = _here(cfg.checkpoint)
+    if source is None or source.run is None:
+        return cfg
+    keys = [word.partition("=")[0].lstrip("+") for word in typed]
+    found = cfg.copy()
+    OmegaConf.set_struct(found, False)  # another evaluation has other benchmarks in its `hub`
+    for group in ("evaluation", "reward", "rollout"):
+        if group not in keys:
+            found[group] = OmegaConf.merge(found[group], source.run["config"][group])
+    if "hardware" not in keys and "hardware.dtype" not in keys:
+        for key in ("dtype", "sampler_dtype"):
+            found.hardware[key] = source.run["config"]["hardware"][key]
+    for key in keys:
+        if "." in key:
+            OmegaConf.update(found, key, OmegaConf.select(cfg, key), merge=False)
+    return found
 
 
 def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
