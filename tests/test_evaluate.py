@@ -111,6 +111,33 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(
     assert len(asked) + len(again) == 6  # five problems of each benchmark by twos
 
 
+@pytest.mark.parametrize("keeps_first", [False, True])
+def test_texts_are_kept_or_not_from_one_start_to_the_next(
+    model_folder, tmp_path, monkeypatch, keeps_first
+):
+    ask, chunks = Exam.ask, []
+
+    def killed(self, benchmark, prompts):
+        if len(chunks) == 2:
+            raise KeyboardInterrupt
+        chunks.append(prompts)
+        return ask(self, benchmark, prompts)
+
+    def evaluated(keep_text: bool):
+        keeping = f"evaluation.keep_text={str(keep_text).lower()}"
+        return evaluate_checkpoint(config(model_folder, tmp_path / "out", keeping))
+
+    monkeypatch.setattr(Exam, "ask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(keeps_first)
+    monkeypatch.setattr(Exam, "ask", ask)
+    evaluated(not keeps_first)
+    table = pyarrow.parquet.read_table(tmp_path / "out/evaluation/samples.parquet").to_pylist()
+    texts = [sample["response"] is not None for sample in table]
+    # Kept now: of all problems. No longer: of the two chunks of two, four samples each, before.
+    assert texts == ([True] * 16 + [False] * 24 if keeps_first else [True] * 40)
+
+
 def test_a_finished_evaluation_is_not_done_again(model_folder, tmp_path, monkeypatch):
     row = evaluate_checkpoint(config(model_folder, tmp_path / "out"))
     monkeypatch.setattr(Exam, "ask", None)

@@ -122,7 +122,9 @@ def _rollout(
 def _evaluate(
     config: EvaluateConfig, benchmarks: Benchmarks, exam: Exam, record: RunRecord
 ) -> dict[str, Any]:
-    store = SampleStore(record.folder / "evaluation", key=record.about["run_id"])
+    store = SampleStore(
+        record.folder / "evaluation", key=record.about["run_id"], keep_text=exam.keep_text
+    )
     total = sum(len(prompts) for prompts in benchmarks.values())
     with Progress(
         config.run_name,

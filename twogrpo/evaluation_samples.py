@@ -53,19 +53,24 @@ class SampleStore:
     """The samples of one evaluation on disk.
 
     `key` names everything the samples depend on (weights, prompts, sampling, reward): lines that
-    another key left behind are not continued but begun again. Of several ranks one writes.
+    another key left behind are not continued but begun again. Of several ranks one writes. Where
+    texts are kept (`keep_text`), a problem that was sampled without keeping them is not done.
     """
 
-    def __init__(self, folder: Path, key: str, *, is_writer: bool = True) -> None:
+    def __init__(
+        self, folder: Path, key: str, *, is_writer: bool = True, keep_text: bool = False
+    ) -> None:
         self.folder = folder
         self.is_writer = is_writer
+        self._keep_text = keep_text
         self._key = key
         self._lines = folder / "samples.jsonl"
         self._found = self._read()
 
     def done(self, benchmark: str) -> dict[str, ProblemSamples]:
         """By problem, what an earlier, interrupted evaluation finished."""
-        return {s.problem_id: s for s in self._found if s.benchmark == benchmark}
+        usable = (s for s in self._found if s.responses is not None or not self._keep_text)
+        return {s.problem_id: s for s in usable if s.benchmark == benchmark}
 
     def append(self, samples: Iterable[ProblemSamples]) -> None:
         """Adds a chunk and flushes it to disk."""
@@ -108,8 +113,9 @@ class SampleStore:
 
 
 def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:
-    """One row a sample."""
-    rows = []
+    """One row a sample, all with the same keys: `response` if any text was kept, else None."""
+    samples, rows = list(samples), []
+    is_text_kept = any(problem.responses is not None for problem in samples)
     for problem in samples:
         for index, num_tokens in enumerate(problem.num_tokens):
             row = {
@@ -121,7 +127,7 @@ def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:
                 "is_correct": problem.is_correct[index],
                 "reason": problem.reasons[index],
             }
-            if problem.responses is not None:
-                row["response"] = problem.responses[index]
+            if is_text_kept:
+                row["response"] = problem.responses[index] if problem.responses else None
             rows.append(row)
     return rows

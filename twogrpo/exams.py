@@ -28,7 +28,10 @@ def evaluate_at_end(run: Run) -> dict[str, Any]:
     exam = build_exam(run, num_samples=run.config.evaluation.num_samples)
     exam = replace(exam, before_each_chunk=run.notice.check)
     folder, key = run.record.folder / "evaluation", run.record.about["run_id"]
-    store = in_turn(run.ranks, lambda: SampleStore(folder, key, is_writer=run.ranks.is_first))
+    is_writer, keep_text = run.ranks.is_first, exam.keep_text
+    store = in_turn(
+        run.ranks, lambda: SampleStore(folder, key, is_writer=is_writer, keep_text=keep_text)
+    )
     total = sum(len(prompts) for prompts in run.benchmarks.values())
     with Progress(
         f"{run.config.run_name} evaluation",
