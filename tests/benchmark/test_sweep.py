@@ -3,11 +3,15 @@
 import csv
 import json
 import math
+import re
+import shlex
+from argparse import Namespace
+from subprocess import check_output
 
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.conftest import compose_config
+from tests.conftest import ROOT, compose_config
 from twogrpo.benchmark import sweep as sweeping
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.sweep import SWEEPS, exponent, fit, page, row_of
@@ -38,7 +42,10 @@ def found(seconds: float) -> dict:
         "threads": 1,
         "machine": "an abacus",
         "date": "2026-11-23",
+        "dtype": "float32",
         "group_size": 4,
+        "prompts": 8,
+        "max_response_tokens": 40,
     }
 
 
@@ -46,10 +53,24 @@ def test_a_curve_s_page_ends_with_its_exponents():
     curve = fit("prompts", [row_of(size, found(size**1.5)) for size in (2, 4, 8)])
     last = json.loads(page(curve).splitlines()[-1])
     assert last["sweep"] == "prompts"
-    assert list(last["exponents"].values()) == [1.5, 0.0, 1.5, 0.0]
+    assert list(last["exponents"].values()) == [1.5, 0.0, 1.5, 0.0, 0.0]
     names = ["seconds", "seconds_generate", "seconds_update", "peak_memory_bytes"]
-    assert list(last["exponents"]) == names
+    assert list(last["exponents"]) == [*names, "memory_of_steps_bytes"]
     assert curve.rows[0]["memory_of_steps_bytes"] == 2**29
+
+
+def test_the_steps_memory_grows_as_they_do_whatever_the_process_weighs():
+    """64, 128 and 256 MiB on top of 1 GiB: k = 1, and hardly any of the peak. Where the steps added
+    nothing to the process there is no exponent to give."""
+    points = [
+        (size, found(1.0) | {"peak_memory": 2**30 + size * 2**25, "memory_at_start": 2**30})
+        for size in (2, 4, 8)
+    ]
+    exponents = fit("prompts", [row_of(*point) for point in points]).exponents
+    assert exponents["memory_of_steps_bytes"] == pytest.approx(1)
+    assert 0 < exponents["peak_memory_bytes"] < 0.2
+    points[0][1]["memory_at_start"] = points[0][1]["peak_memory"]
+    assert "memory_of_steps_bytes" not in fit("x", [row_of(*p) for p in points]).exponents
 
 
 @pytest.mark.parametrize("name", [name for name in SWEEPS if name != "vocabulary"])
@@ -90,12 +111,50 @@ def test_a_sweep_runs_its_points_and_keeps_its_csv(benchmark_config, monkeypatch
 
     monkeypatch.setattr(sweeping, "_run", point_runs)
     config = benchmark_config("sweep=ranks", f"results_dir={tmp_path}")
-    sweeping.sweep(config, ["seed=3", "sweep=ranks"])
-    assert asked == [(1, ["seed=3"]), (2, ["seed=3"])]
-    lines = (tmp_path / "sweep_ranks_tiny.csv").read_text().splitlines()
-    assert lines[0].startswith("size,seconds,seconds_generate") and len(lines) == 3
-    assert lines[0].endswith(",model,threads,machine,date")
-    assert lines[2].startswith("2,") and lines[2].endswith(",tiny,1,an abacus,2026-11-23")
+    monkeypatch.setattr(sweeping, "_commit", lambda: "0123abc")
+    typed = ["seed=3", "sweep=ranks", "evaluation.benchmarks=[longer]"]
+    sweeping.sweep(config, typed)
+    assert asked == [(1, typed), (2, typed)]
+    with (tmp_path / "sweep_ranks_tiny.csv").open() as file:
+        first, second = csv.DictReader(file)
+    assert list(first)[:4] == ["size", "prompts", "group_size", "max_response_tokens"]
+    assert [second[key] for key in list(first)[:5]] == ["2", "8", "4", "40", "2"]
+    about = {"model": "tiny", "dtype": "float32", "threads": "1", "machine": "an abacus"}
+    about |= {"date": "2026-11-23", "commit": "0123abc"}
+    assert about.items() <= second.items()
+    assert shlex.split(first["arguments"]) == typed
+
+
+@pytest.mark.parametrize("word", ["sweep=prompts", "++sweep=prompts", "+sweep=prompts"])
+def test_a_point_sweeps_nothing(word, benchmark_config, monkeypatch):
+    """However the sweep was asked for; nor does it print a page or do less than its utmost."""
+    commands = list[list[str]]()
+
+    def runs(command, **_):
+        commands.append(command)
+        return Namespace(returncode=0, stdout=json.dumps(found(1.0)))
+
+    monkeypatch.setattr(sweeping.subprocess, "run", runs)
+    point = sweeping.Point(8, ("algorithm.group_size=8",))
+    sweeping._run(point, [word, "work=same", "++json=false", "algorithm.group_size=4"])
+    ((_, script, *overrides),) = commands
+    config = benchmark_config(*overrides)
+    assert script == "scripts/benchmark.py"
+    assert (config.sweep, config.work, config.json) == (None, "full", True)
+    assert config.algorithm.group_size == 8
+
+
+def test_no_sweep_calibrates_at_every_point(benchmark_config, monkeypatch):
+    monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
+    with pytest.raises(ConfigError, match="calibrate=x beside sweep=prompts"):
+        sweeping.sweep(benchmark_config("sweep=prompts", "calibrate=x"), [])
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a copy without its history")
+def test_the_commit_is_git_s():
+    head = check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True)
+    told = re.fullmatch("([0-9a-f]{12})(-dirty)?", sweeping._commit())
+    assert told and head.startswith(told[1])
 
 
 def test_no_vocabulary_is_smaller_than_the_tokenizer_s(benchmark_config, tokenizer, monkeypatch):

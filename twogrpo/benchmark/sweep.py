@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from twogrpo.benchmark.settings import BenchmarkConfig
+from twogrpo.benchmark.settings import BenchmarkConfig, check_benchmark
 from twogrpo.checks import one_of
 from twogrpo.config import ConfigError
 from twogrpo.preflight.text import gib, note, section, table
@@ -34,7 +35,9 @@ RESPONSE_TOKENS = (16, 32, 64, 128, 256)
 VOCABULARIES = (2_048, 8_192, 32_768, 131_072)
 RANKS = (1, 2)
 PHASES = ("generate", "update")
-ABOUT = ("model", "threads", "machine", "date")  # of a point's JSON, beside its numbers
+# Of a point's JSON beside its numbers: what it was, and what all points share.
+SETTINGS = ("prompts", "group_size", "max_response_tokens")
+ABOUT = ("model", "dtype", "threads", "machine", "date")
 
 
 @dataclass(frozen=True)
@@ -84,21 +87,23 @@ def sweep(config: BenchmarkConfig, arguments: Sequence[str]) -> str:
     """Runs `config.sweep`, keeps its CSV and returns the page; `arguments` are the user's own.
 
     Raises:
-        ConfigError: there is no such sweep, it has fewer than two sizes, or a point does not run.
+        ConfigError: a value is wrong, there is no such sweep, it has fewer than two sizes, or a
+            point does not run.
     """
     assert config.sweep is not None
     one_of("sweep", config.sweep, SWEEPS)
-    own = [word for word in arguments if not word.startswith(("sweep=", "json=", "work="))]
-    rows, about = [], dict[str, Any]()
+    check_benchmark(config)
+    rows, about, commit = [], dict[str, Any](), _commit()
     with SWEEPS[config.sweep](config) as points:
         if len(points) < 2:
             remedy = REMEDIES.get(config.sweep, "use another sweep")
             raise ConfigError(f"sweep={config.sweep} has {len(points)} sizes here: {remedy}")
         for point in points:
             sys.stderr.write(f"sweep={config.sweep}: {point.size}\n")
-            found = _run(point, own)
+            found = _run(point, arguments)
             rows.append(row_of(point.size, found))
             about = {key: found[key] for key in ABOUT}
+    about |= {"commit": commit, "arguments": shlex.join(arguments)}
     curve = fit(config.sweep, rows)
     name = f"sweep_{curve.name}_{config.model.name}.csv"
     _write(curve, about, ROOT / config.results_dir / name)
@@ -109,6 +114,7 @@ def row_of(size: int, found: dict[str, Any]) -> dict[str, float]:
     """What a curve keeps of one point's JSON."""
     return {
         "size": size,
+        **{key: found[key] for key in SETTINGS},
         "seconds": found["seconds"]["median"],
         **{f"seconds_{phase}": found["seconds_of"][phase] for phase in PHASES},
         "rollouts_per_second": found["rollouts_per_second"],
@@ -118,9 +124,12 @@ def row_of(size: int, found: dict[str, Any]) -> dict[str, float]:
 
 
 def fit(name: str, rows: Sequence[dict[str, float]]) -> Curve:
-    """The curve with its exponents of seconds, whole and by phase, and of peak memory."""
+    """The curve with its exponents of seconds, whole and by phase, and of peak memory: all of it,
+    and what the steps added to the process that they found (where each point's added some)."""
     sizes = [row["size"] for row in rows]
-    fitted = ("seconds", *(f"seconds_{phase}" for phase in PHASES), "peak_memory_bytes")
+    fitted = ["seconds", *(f"seconds_{phase}" for phase in PHASES), "peak_memory_bytes"]
+    if all(row["memory_of_steps_bytes"] > 0 for row in rows):
+        fitted.append("memory_of_steps_bytes")
     return Curve(name, rows, {key: exponent(sizes, [row[key] for row in rows]) for key in fitted})
 
 
@@ -129,14 +138,25 @@ def page(curve: Curve) -> str:
     rows = [
         [f"{row['size']:,.0f}", f"{row['seconds']:.3f}", f"{row['seconds_generate']:.3f}",
          f"{row['seconds_update']:.3f}", f"{row['rollouts_per_second']:,.1f}",
-         gib(row["peak_memory_bytes"])]
+         gib(row["peak_memory_bytes"]), gib(row["memory_of_steps_bytes"])]
         for row in curve.rows
     ]  # fmt: skip
     found = {name: round(value, 3) for name, value in curve.exponents.items()}
     told = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
     text = section(
         f"A step against {curve.name}",
-        table([curve.name, "seconds", "generate", "update", "rollouts/s", "peak memory"], rows),
+        table(
+            [
+                curve.name,
+                "seconds",
+                "generate",
+                "update",
+                "rollouts/s",
+                "peak memory",
+                "of the steps",
+            ],
+            rows,
+        ),
         note(f"Exponents of size: {told}."),
     )
     return f"{text}\n{json.dumps({'sweep': curve.name, 'exponents': found})}"
@@ -146,14 +166,23 @@ def _run(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
     launch = [sys.executable]
     if point.ranks > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={point.ranks}"]
-    command = [*launch, "scripts/benchmark.py", *arguments, *point.overrides]
-    done = subprocess.run(
-        [*command, "work=full", "json=true"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    # The last word wins: a point that took the user's own sweep= would sweep again, without end.
+    last = ["work=full", "json=true", "sweep=null"]
+    command = [*launch, "scripts/benchmark.py", *arguments, *point.overrides, *last]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise ConfigError(f"the point {point.size} does not run: see its message above")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _commit() -> str:
+    """The code that was measured; "-dirty" if it had changes of its own, empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _write(curve: Curve, about: dict[str, Any], path: Path) -> None:
