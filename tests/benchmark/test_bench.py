@@ -96,6 +96,11 @@ def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
     assert calibration.matmul_flops == told.data["ceilings"]["matmul_flops"]
     assert calibration.apply(load_device("cpu")).update_efficiency == calibration.update_efficiency
     assert 0 < calibration.update_seconds < told.result.seconds_of["update"]
+    found = (calibration.device, calibration.model, calibration.dtype)
+    assert found == ("cpu, 1 threads", "tiny", "float32")
+    phases = ("generate", "old_logps", "update")
+    others = sum(v for name, v in told.result.seconds_of.items() if name not in phases)
+    assert 0 < calibration.overhead_seconds < others
 
 
 @pytest.mark.parametrize(
@@ -146,13 +151,26 @@ def test_a_gpu_is_planned_with_its_own_memory(monkeypatch):
     assert calibrating.this_device("cpu") == load_device("cpu")
 
 
-def test_ceilings_and_memory_are_measured():
-    assert machine.matmul_flops("cpu", torch.float32) > 0
-    assert machine.copy_bytes_per_second("cpu") > 0
-    before = machine.peak_memory_bytes("cpu")
-    held = torch.ones(2**24)  # 64 MiB
-    assert machine.memory_bytes("cpu") >= held.numel() * 4
-    assert before <= machine.peak_memory_bytes("cpu")
+def test_ceilings_by_hand(monkeypatch):
+    """In half a second 2 · 64³ operations of a product, and 2^16 bytes read and as many written."""
+    did = list[object]()
+    monkeypatch.setattr(machine, "_best_seconds", lambda work, _: did.append(work()) or 0.5)
+    assert machine.matmul_flops("cpu", torch.bfloat16) == 4 * 64**3
+    assert machine.copy_bytes_per_second("cpu") == 4 * 2**16
+    product, copied = did
+    assert (product.shape, product.dtype) == ((64, 64), torch.bfloat16)
+    assert copied.numel() * copied.element_size() == 2**16 and copied.all()
+
+
+def test_memory_is_what_is_held_and_its_peak_stays():
+    """256 MiB; Linux counts to some hundreds of KiB."""
+    slack = 2**24
+    before, held = machine.memory_bytes("cpu"), torch.ones(2**26)
+    with_it = machine.memory_bytes("cpu")
+    assert with_it - before == pytest.approx(2**28, abs=slack)
+    del held
+    assert machine.memory_bytes("cpu") == pytest.approx(before, abs=slack)
+    assert machine.peak_memory_bytes("cpu") > with_it - slack
 
 
 def test_an_endless_tokenizer_s_end_is_never_drawn_or_hardly(tokenizer):
