@@ -38,6 +38,8 @@ WRONG_VALUES = [
     ("algorithm.importance_sampling_cap=0", "0.0"),
     ("algorithm=dpo algorithm.importance_sampling_cap=2", "2.0"),  # no π_old beside it
     (f"{RS} algorithm.resampling_budget_group_size=1", "1"),
+    (f"{RS} algorithm.resampling_budget_group_size=3", "3"),  # nothing would be drawn again
+    (f"{RS} algorithm.group_size=16 algorithm.resampling_budget_group_size=16", "16"),
     (f"{RS} algorithm.resampling_budget_group_size=null", "None"),
     ("training.epochs=0", "0"),
     ("training.prompts_per_generation=0", "0"),

@@ -172,10 +172,12 @@ def _check_batches(config: Config) -> None:
 
 def _check_budget(algorithm: Algorithm) -> None:
     budget = algorithm.resampling_budget_group_size
-    if budget is None or budget < algorithm.group_size:
+    least = 2 * algorithm.group_size
+    if budget is None or budget < least:
         raise ConfigError(
-            f"algorithm.resampling_budget_group_size={budget} is under one group: use "
-            f"algorithm.group_size={algorithm.group_size} or more (paper: 16)"
+            f"algorithm.resampling_budget_group_size={budget} leaves no second group to draw: use "
+            f"{least} (2 × algorithm.group_size) or more (paper: 16 at G = 2), or "
+            "algorithm.resampling=none"
         )
 
 
