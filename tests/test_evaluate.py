@@ -18,7 +18,7 @@ from twogrpo.checkpoint_source import as_its_run
 from twogrpo.config import ConfigError, parse
 from twogrpo.evaluate import Exam
 from twogrpo.evaluate_checkpoint import evaluate_checkpoint
-from twogrpo.evaluation_card import curve, powers_of_two, write_card
+from twogrpo.evaluation_card import curve, write_card
 from twogrpo.evaluation_samples import SampleStore
 from twogrpo.script_configs import EvaluateConfig
 from twogrpo.tracking import RunRecord
@@ -286,10 +286,15 @@ def test_contaminated_problems_are_left_out_beside_the_whole():
     ]
 
 
-def test_ks_are_powers_of_two_and_the_end():
-    assert powers_of_two(32) == [1, 2, 4, 8, 16, 32]
-    assert powers_of_two(1) == [1]
-    assert powers_of_two(12) == [1, 2, 4, 8, 12]
+def test_problems_that_are_too_long_are_counted_on_the_card(model_folder, tmp_path):
+    """Of five each: in distribution the longest has 12 tokens, of `longer` two have 14."""
+    evaluate_checkpoint(config(model_folder, tmp_path / "out", "evaluation.max_prompt_tokens=12"))
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    counts = {"in_distribution": {"used": 5, "dropped": 0}, "longer": {"used": 3, "dropped": 2}}
+    assert run["prompts"] == {"benchmarks": counts}
+    card = json.loads((tmp_path / "out/evaluation/card.json").read_text())
+    assert card["benchmarks"]["longer"]["num_problems_dropped"] == 2
+    assert "| longer | 2 |" in (tmp_path / "out/evaluation/card.md").read_text()
 
 
 def test_a_card_can_be_made_again_and_hostile_names_stay_text(model_folder, tmp_path):

@@ -65,6 +65,19 @@ def full_disk(num_bytes: int = 20_000) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_dropped_prompts_are_counted_in_the_record(make_run, tmp_path, capsys):
+    """Of the 24 prompts 3 have 12 tokens; 6 generations of 16 draw the other 21 4.57 times."""
+    make_run("dataset.max_prompt_tokens=10", *BRIEF)
+    counts = json.loads((tmp_path / "run/run.json").read_text())["prompts"]
+    assert counts == {
+        "training": {"used": 21, "dropped": 3},
+        "benchmarks": {"longer": {"used": 3, "dropped": 0}},
+    }
+    told = capsys.readouterr().err
+    assert "training.epochs=4 counts dataset.num_prompts=24; 3 of them are dropped" in told
+    assert "the others are drawn 4.57 times" in told
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
     run = make_run(*ARMS[arm])

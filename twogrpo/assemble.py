@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -10,6 +12,7 @@ from twogrpo.checks import check
 from twogrpo.clock import Clock
 from twogrpo.config import Config, Rollout
 from twogrpo.data.datasets import (
+    Prompts,
     PromptStream,
     benchmark_prompts,
     training_prompts,
@@ -84,22 +87,32 @@ def assemble(config: Config) -> Run:
         else None,
         resampling=build_resampling(config),
         counters=Counters(),
-        sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
-        test_sampling=Sampling(
-            evaluation.temperature,
-            evaluation.top_p,
-            evaluation.top_k,
-            evaluation.max_response_tokens,
-        ),
+        sampling=Sampling.of(rollout, limit),
+        test_sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
         validation=validation,
         benchmarks=benchmarks,
         canary=Canary(prompts[: canary_size(rollout, ranks)]),
         ranks=ranks,
         clock=Clock(config.hardware.device),
-        record=RunRecord(config, sandbox=isolation(reward))
+        record=RunRecord(
+            config, sandbox=isolation(reward), prompts=_counted(config, prompts, benchmarks)
+        )
         if ranks.is_first
         else FollowedRecord(config),
     )
+
+
+def _counted(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
+    """How many prompts are used and were dropped; says what it makes of the epochs."""
+    if prompts.num_dropped:
+        drawn = config.num_generations * config.training.prompts_per_generation
+        sys.stderr.write(
+            f"training.epochs={config.training.epochs} counts dataset.num_prompts="
+            f"{config.dataset.num_prompts}; {prompts.num_dropped} of them are dropped, so the "
+            f"others are drawn {drawn / len(prompts):.2f} times\n"
+        )
+    asked = {name: part.counts for name, part in benchmarks.items()}
+    return {"training": prompts.counts, "benchmarks": asked}
 
 
 def longest(prompts: Sequence[Prompt]) -> int:

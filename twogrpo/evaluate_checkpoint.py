@@ -51,7 +51,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     for name, prompts in benchmarks.items():
         check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
     exam = _exam(config, reward, _rollout(config, source, tokenizer, benchmarks, pictures))
-    record = RunRecord(config, sandbox=isolation(exam.reward))
+    asked = {name: prompts.counts for name, prompts in benchmarks.items()}
+    record = RunRecord(config, sandbox=isolation(exam.reward), prompts={"benchmarks": asked})
     try:
         row = _evaluate(config, benchmarks, exam, record)
     finally:
@@ -82,12 +83,7 @@ def _exam(config: EvaluateConfig, reward: Reward, rollout: RolloutEngine) -> Exa
     return Exam(
         rollout=rollout,
         reward=reward,
-        sampling=Sampling(
-            evaluation.temperature,
-            evaluation.top_p,
-            evaluation.top_k,
-            evaluation.max_response_tokens,
-        ),
+        sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
         num_samples=evaluation.num_samples,
         seed=evaluation.seed,
         rollouts_per_chunk=config.hardware.rollouts_per_call,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from twogrpo.core.estimators import mean_at_k, pass_at_k
+from twogrpo.core.estimators import mean_at_k, pass_at_k, powers_of_two
 from twogrpo.core.intervals import bootstrap_interval
 from twogrpo.tracking import write_atomically
 
@@ -50,7 +50,10 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
     ]
     card = {
         "about": about(run),
-        "benchmarks": {name: health(result) for name, result in results.items()},
+        "benchmarks": {
+            name: {"num_problems_dropped": dropped(run, name), **health(result)}
+            for name, result in results.items()
+        },
         "contaminated": contaminated if contaminated is not None else "not known",
         "points": [asdict(point) for point in points],
     }
@@ -97,16 +100,6 @@ def curve(benchmark: str, result: Mapping[str, Any], contaminated: list[str]) ->
     return points
 
 
-def powers_of_two(largest: int) -> list[int]:
-    """1, 2, 4, … up to `largest`, itself included.
-
-    >>> powers_of_two(6)
-    [1, 2, 4, 6]
-    """
-    powers = [1 << exponent for exponent in range(largest.bit_length()) if 1 << exponent <= largest]
-    return powers if powers[-1] == largest else [*powers, largest]
-
-
 def about(run: Mapping[str, Any]) -> dict[str, Any]:
     """What the numbers depend on, from the run's record."""
     config = run["config"]
@@ -141,6 +134,12 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": run["hardware"],
         "started": run["started"],
     }
+
+
+def dropped(run: Mapping[str, Any], benchmark: str) -> int | None:
+    """Problems that were not asked, too long or ill-formed; None where the record does not say."""
+    counts = (run.get("prompts") or {}).get("benchmarks", {}).get(benchmark)
+    return counts["dropped"] if counts else None
 
 
 def health(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,12 +177,14 @@ def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
         )
     lines += [
         "",
-        "| benchmark | tokens a response | cut short | verifier time-outs | unparsed | seconds |",
-        "|---|---|---|---|---|---|",
+        "| benchmark | problems dropped | tokens a response | cut short | verifier time-outs "
+        "| unparsed | seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in card["benchmarks"].items():
         lines.append(
-            f"| {_cell(name)} | {row['tokens_mean']:.0f} | {row['truncated_fraction']:.1%} "
+            f"| {_cell(name)} | {_known(row['num_problems_dropped'])} "
+            f"| {row['tokens_mean']:.0f} | {row['truncated_fraction']:.1%} "
             f"| {row['verifier_timeouts']} | {row['verifier_unparsed']} | {row['seconds']:.0f} |"
         )
     lines += ["", "Intervals: percentile bootstrap over problems; other seeds may move more.", ""]
@@ -196,6 +197,10 @@ def write_curve(path: Path, points: list[Point]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(Point.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(point) for point in points)
+
+
+def _known(count: int | None) -> str:
+    return "not known" if count is None else str(count)
 
 
 def _cell(text: str) -> str:

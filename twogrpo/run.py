@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twogrpo.clock import Clock
@@ -35,7 +35,7 @@ class Run:
     sampling: Sampling
     test_sampling: Sampling
     validation: Sequence[Prompt]
-    benchmarks: dict[str, list[Prompt]]
+    benchmarks: Mapping[str, Sequence[Prompt]]
     canary: Canary
     ranks: Ranks
     clock: Clock

