@@ -177,12 +177,7 @@ def measure(
             model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
         ),
         reward=ExactAnswer(),
-        sampling=Sampling(
-            temperature=evaluation.temperature,
-            top_p=evaluation.top_p,
-            top_k=evaluation.top_k,
-            max_response_tokens=evaluation.max_response_tokens,
-        ),
+        sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
         num_samples=evaluation.num_samples,
         seed=evaluation.seed,
         rollouts_per_chunk=1024,

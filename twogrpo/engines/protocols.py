@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from twogrpo import records
+from twogrpo.config import Evaluation, Rollout
 from twogrpo.core.surrogates import SurrogateFunction
 
 
@@ -21,6 +22,11 @@ class Sampling:
     top_p: float
     top_k: int
     max_response_tokens: int
+
+    @classmethod
+    def of(cls, drawn: Rollout | Evaluation, max_response_tokens: int) -> Sampling:
+        """As the configuration of training or of an evaluation says."""
+        return cls(drawn.temperature, drawn.top_p, drawn.top_k, max_response_tokens)
 
 
 class RolloutEngine(Protocol):
