@@ -13,6 +13,7 @@ from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
 from analysis.statistics import interval
 from analysis.style import band, legend, panels
+from twogrpo.core.estimators import powers_of_two
 
 
 def build(runs: Runs) -> Exhibit:
@@ -39,16 +40,6 @@ def build(runs: Runs) -> Exhibit:
         figure=figure,
         note="Unbiased estimator of Pass@K; bands: 95 % bootstrap over seeds and problems.",
     )
-
-
-def powers_of_two(largest: int) -> list[int]:
-    """1, 2, 4, … and `largest` itself.
-
-    >>> powers_of_two(12)
-    [1, 2, 4, 8, 12]
-    """
-    ks = [2**i for i in range(largest.bit_length()) if 2**i <= largest]
-    return ks if ks[-1] == largest else [*ks, largest]
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from twogrpo.core.estimators import (
     kl_k3,
     mean_at_k,
     pass_at_k,
+    powers_of_two,
 )
 
 
@@ -48,6 +49,12 @@ def test_pass_at_one_is_mean_and_pass_at_all_is_any():
 def test_impossible_counts_are_refused_by_name_and_value(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+def test_ks_are_powers_of_two_and_the_end():
+    assert powers_of_two(32) == [1, 2, 4, 8, 16, 32]
+    assert powers_of_two(1) == [1]
+    assert powers_of_two(12) == [1, 2, 4, 8, 12]
 
 
 def test_discard_rate_worked_by_hand():

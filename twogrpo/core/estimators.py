@@ -30,6 +30,16 @@ def pass_at_k(num_correct: int, num_samples: int, k: int) -> float:
     return 1.0 - math.prod(max(num_wrong - i, 0) / (num_samples - i) for i in range(k))
 
 
+def powers_of_two(largest: int) -> list[int]:
+    """1, 2, 4, … and `largest` itself: the k at which a curve of pass@k is drawn.
+
+    >>> powers_of_two(12)
+    [1, 2, 4, 8, 12]
+    """
+    powers = [1 << exponent for exponent in range(largest.bit_length())]
+    return powers if powers[-1] == largest else [*powers, largest]
+
+
 def kl_k3(policy_logps: Tensor, reference_logps: Tensor) -> Tensor:
     """Mean over tokens of e^d − 1 − d, d = log π_ref − log π, of tokens drawn from π.
 
