@@ -121,46 +121,47 @@ SHAPE = ("algorithm=grpo", "training=smollm2", "model=smollm2_135m", "dataset=di
 LONG = (*SHAPE, "algorithm.group_size=2", "training.prompts_per_minibatch=32",
         "dataset.max_response_tokens=512")  # fmt: skip
 STEP = (*SHAPE, "dataset.max_response_tokens=24", "hardware.dtype=bfloat16",
-        "hardware.logits_chunk_tokens=256")  # fmt: skip
+        "hardware.tokens_per_microbatch=1024", "hardware.logits_chunk_tokens=256")  # fmt: skip
+STEPS = {
+    16: (*STEP, "algorithm.group_size=16", "training.prompts_per_minibatch=2"),
+    2: (*STEP, "algorithm.group_size=2", "training.prompts_per_minibatch=16"),
+}
 
 
-def micro(tokens: int, chunk: int) -> tuple[str, str]:
-    return (f"hardware.tokens_per_microbatch={tokens}", f"hardware.logits_chunk_tokens={chunk}")
+def peak_gib(overrides: tuple[str, ...], lengths: Lengths | None = None, *, alone: bool = False):
+    """Of SmolLM2 on a CPU while it is updated; `alone`: without process and sampler."""
+    planned = parse(compose_config(*overrides), Config)
+    found = memory(planned, PUBLISHED["smollm2_135m"], load_device("cpu"), lengths)
+    beside = found.overhead + found.sampler_in_updates if alone else 0.0
+    return (found.update_peak - beside) / 2**30
 
 
 @pytest.mark.parametrize(
-    ("measured", "lengths", "overrides"),
-    [
-        # 2026-11-22: the policy alone, float32, no prompt shared; less the empty process.
-        (4.31, Lengths(1, 512), (*LONG, *micro(1024, 1024))),
-        (5.59, Lengths(1, 512), (*LONG, *micro(2048, 512))),
-        (2.64, Lengths(1, 512), (*LONG, *micro(1024, 256),
-                                 "hardware.activation_checkpointing=true")),
-        # 2026-11-23: scripts/benchmark.py, the whole process with its sampler; of 2 × 16 and 16 × 2
-        # rollouts about as many tokens as had an advantage.
-        (3.83, Lengths(42, 12), (*STEP, *micro(468, 256), "algorithm.group_size=16",
-                                 "training.prompts_per_minibatch=2")),
-        (3.55, Lengths(42, 12), (*STEP, *micro(330, 256), "algorithm.group_size=2",
-                                 "training.prompts_per_minibatch=16")),
-    ],
-)  # fmt: skip
-def test_peaks_measured_on_a_cpu_are_met_within_8_percent(measured, lengths, overrides):
-    found = memory(
-        parse(compose_config(*overrides), Config),
-        PUBLISHED["smollm2_135m"],
-        load_device("cpu"),
-        lengths,
+    ("measured", "tokens", "chunk", "checkpointing"),
+    [(4.31, 1024, 1024, False), (5.59, 2048, 512, False), (2.64, 1024, 256, True)],
+)
+def test_peaks_of_the_policy_alone_are_met_within_4_percent(measured, tokens, chunk, checkpointing):
+    """2026-11-22: float32, micro-batches as full as they may be, no prompt shared."""
+    given = (
+        f"hardware.tokens_per_microbatch={tokens}",
+        f"hardware.logits_chunk_tokens={chunk}",
+        f"hardware.activation_checkpointing={checkpointing}",
     )
-    peak = found.update_peak
-    if measured in (4.31, 5.59, 2.64):
-        peak -= found.overhead + found.sampler_in_updates
-    assert peak / 2**30 == pytest.approx(measured, rel=0.08)
+    found = peak_gib((*LONG, *given), Lengths(1, 512), alone=True)
+    assert found == pytest.approx(measured, rel=0.04)
 
 
-def test_limits_alone_promise_too_much_rather_than_too_little():
-    """The same two steps planned as a run is: micro-batches as full as they may be."""
-    for group_size, prompts, measured in ((16, 2, 3.83), (2, 16, 3.55)):
-        given = (f"algorithm.group_size={group_size}", f"training.prompts_per_minibatch={prompts}")
-        config = parse(compose_config(*STEP, *micro(1024, 256), *given), Config)
-        found = memory(config, PUBLISHED["smollm2_135m"], load_device("cpu"))
-        assert 1 < found.peak / 2**30 / measured < 1.3
+@pytest.mark.parametrize(("group_size", "measured"), [(16, 4.326), (2, 4.153)])
+def test_peaks_of_whole_steps_are_met_within_9_percent(group_size, measured):
+    """2026-11-23: scripts/benchmark.py work=full with these values, its process and sampler too.
+    All 32 rollouts have 24 tokens and an advantage, prompts 44. (Found: 4 and 8 % above.)"""
+    found = peak_gib(STEPS[group_size], Lengths(44, 24))
+    assert found == pytest.approx(measured, rel=0.09)
+
+
+@pytest.mark.parametrize(("group_size", "measured", "over"), [(16, 3.83, 0.15), (2, 3.55, 0.27)])
+def test_where_rows_are_skipped_limits_promise_too_much(group_size, measured, over):
+    """2026-11-23: the same with work=same, real draws: short, and most without an advantage. How
+    many tokens were there at the peak is not known; a plan from the limits is this much above."""
+    found = peak_gib(STEPS[group_size])
+    assert found / measured - 1 == pytest.approx(over, abs=0.02)
