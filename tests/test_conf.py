@@ -101,7 +101,7 @@ def keys_and_comments(path: Path) -> Iterator[tuple[str, bool]]:
 # Names that hold their unit or can mean one thing only.
 OBVIOUS = re.compile(
     r"(num_\w+|\w+_(seconds|tokens|prompts|samples|problems|rollouts|fraction|probability|size)"
-    r"|\w+_dir|hub|config|split|benchmarks|launcher|stages|adam_\w+|wandb_\w+|checkpoints_kept|name|seed|seeds|steps|defaults|hydra|override|run|sweep|dir|subdir|job|chdir|output_subdir"
+    r"|\w+_dir|hub|config|split|benchmarks|launcher|stages|adam_\w+|wandb_mode|name|seed|seeds|steps|defaults|hydra|override|run|sweep|dir|subdir|job|chdir|output_subdir"
     r"|job_logging|version|root|disable_existing_loggers|_self_)"
 )
 
@@ -117,6 +117,15 @@ def test_every_key_is_explained_in_its_group_or_by_its_name(group):
         explained |= {p.name for p in CONF.iterdir() if p.is_dir()}
     bare = {key for key, _ in seen if not OBVIOUS.fullmatch(key)} - explained
     assert not bare
+
+
+@pytest.mark.parametrize("group", ["training", "evaluation", "tracking"])
+def test_every_value_of_these_groups_says_its_unit_or_its_source(group):
+    """Where values are the paper's or ours, each of them says so, in every file."""
+    said_by_the_name = {"name", "benchmarks", "hub", "adam_beta2", "adam_epsilon"}
+    for path in (CONF / group).glob("*.yaml"):
+        bare = {key for key, has_comment in keys_and_comments(path) if not has_comment}
+        assert bare <= said_by_the_name | {"wandb_mode"}, path
 
 
 @pytest.mark.parametrize(
