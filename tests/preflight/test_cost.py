@@ -5,20 +5,22 @@ from dataclasses import replace
 
 import pytest
 
+from tests.conftest import compose_config
 from tests.test_resampling import World, new_prompts
-from twogrpo.config import ConfigError
+from twogrpo.config import Config, ConfigError, parse
 from twogrpo.preflight.architectures import PUBLISHED
 from twogrpo.preflight.cost import (
     Placement,
     Workload,
     concurrency,
     cost,
-    efficiencies,
     generation_seconds,
+    prompt_flops,
     update_seconds,
     whole_rounds,
 )
 from twogrpo.preflight.devices import Calibration, load_device, read_calibration
+from twogrpo.preflight.fit import LEAST_SECONDS, efficiencies, fitted
 from twogrpo.records import Group
 from twogrpo.resampling import Counters
 
@@ -96,6 +98,21 @@ def test_a_pair_s_saving_in_sampling_is_bounded_by_the_longest_response():
     assert two > floor
 
 
+def test_blocks_are_shared_whole():
+    """Of prompts of 150 tokens each rollout computes what blocks of 16 leave, 6: 144 +
+    16 · 6 tokens a group for 150; of blocks of 128, 22, and of larger ones everything."""
+
+    def prefill(block: float) -> float:
+        place = replace(PLACE, prefix_block=block)
+        return generation_seconds(MODEL, H200, WORK, place) - rest
+
+    rest = generation_seconds(MODEL, H200, WORK, PLACE)
+    flops = 64 * prompt_flops(MODEL, 1.0, 75.0) / (989e12 * 0.5)
+    assert prefill(16) == pytest.approx((240 - 150) * flops)
+    assert prefill(128) == pytest.approx((128 + 16 * 22 - 150) * flops)
+    assert prefill(256) == pytest.approx((16 * 150 - 150) * flops)
+
+
 def test_resampling_waits_for_one_longest_response_a_round():
     """3.25 draws are three rounds of the batch and one of a quarter, each as long as a generation
     of that many prompts takes: a quarter of the work is more than a quarter of the time."""
@@ -164,7 +181,7 @@ def test_time_falls_with_devices():
 
 def test_hours():
     found = cost(MODEL, H200, WORK, PLACE)
-    parts = found.generate + found.old_logps + found.update + found.sync
+    parts = found.generate + found.old_logps + found.update + found.sync + H200.overhead_seconds
     assert found.hours == pytest.approx(146 * parts / 3600)
 
 
@@ -182,7 +199,57 @@ def test_calibration_finds_the_efficiencies_again():
     assert found == pytest.approx((0.3, 0.5), rel=1e-6)
 
 
-CALIBRATION = Calibration("mine", "tiny", "2026-11-22", 1e14, 1e12, 0.4, 0.3, 1e-3, 1e-2)
+def test_what_is_beside_the_phases_is_the_generation_s_overhead():
+    """Fitting finds the whole device again; less than the way of the weights leaves nothing."""
+    true = replace(H200, generation_efficiency=0.3, update_efficiency=0.5, overhead_seconds=7.0)
+    seconds = cost(MODEL, true, WORK, PLACE)
+    assert seconds.step_seconds == pytest.approx(
+        seconds.generate + seconds.old_logps + seconds.update + seconds.sync + 7.0
+    )
+
+    def fit(other_seconds: float):
+        return fitted(
+            MODEL,
+            H200,
+            WORK,
+            PLACE,
+            generate_seconds=seconds.generate,
+            train_seconds=seconds.old_logps + seconds.update,
+            other_seconds=other_seconds,
+        )
+
+    found = fit(seconds.sync + 7.0)
+    assert found.overhead_seconds == pytest.approx(7.0)
+    assert cost(MODEL, found, WORK, PLACE).hours == pytest.approx(seconds.hours)
+    assert fit(seconds.sync / 2).overhead_seconds == LEAST_SECONDS
+
+
+CALIBRATION = Calibration(
+    "NVIDIA H200", "qwen25_math_7b", "bfloat16", "2026-11-22", 1e14, 1e12, 0.4, 0.3, 1e-3, 1e-2, 0.5
+)
+
+
+def test_a_calibration_of_something_else_is_doubted():
+    config = parse(compose_config("experiment=table1/math_qwen25_math_7b_two_grpo"), Config)
+    assert CALIBRATION.doubts(config, H200) == []
+    assert CALIBRATION.doubts(config, replace(H200, name="mine")) == []
+    cpu = replace(CALIBRATION, device="cpu, 1 threads")
+    others = [
+        (replace(CALIBRATION, model="tiny"), H200, "model tiny, planned for qwen25_math_7b"),
+        (replace(CALIBRATION, dtype="float32"), H200, "dtype float32, planned for bfloat16"),
+        (CALIBRATION, load_device("a100_80"), "device NVIDIA H200, planned for a100_80"),
+        (cpu, replace(H200, name="mine"), "device cpu, 1 threads, planned for mine"),
+        (replace(CALIBRATION, update_efficiency=10.0), H200, "update_efficiency=10 lies at the"),
+        (replace(CALIBRATION, generation_efficiency=1e-6), H200, "generation_efficiency=1e-06"),
+    ]
+    for calibration, device, words in others:
+        [doubt] = calibration.doubts(config, device)
+        assert words in doubt
+    tiny = parse(compose_config("experiment=cpu/two_grpo", "hardware.num_threads=2"), Config)
+    own = replace(CALIBRATION, device="cpu, 2 threads", model="tiny", dtype="float32")
+    assert own.doubts(tiny, load_device("cpu")) == []
+    [doubt] = replace(own, device="cpu, 1 threads").doubts(tiny, load_device("cpu"))
+    assert "device cpu, 1 threads, planned for cpu, 2 threads" in doubt
 
 
 def test_calibration_is_written_read_and_applied(tmp_path):

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT, compose_config
 from twogrpo import planning
+from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.config import ConfigError, parse
 from twogrpo.planning import paper_column, safety_rows
 from twogrpo.preflight.devices import Calibration
@@ -145,7 +146,10 @@ def test_hours_are_of_the_ceiling_s_dtype(tmp_path):
     assert "of h200_141 are of bfloat16" in told
     assert ceilings(*PAPER, "hardware.dtype=float32", "device.matmul_flops=5e14") == []
     file = tmp_path / "calibration.json"
-    Calibration("cpu", "tiny", "2026-11-23", 1e11, 1e10, 0.5, 0.3, 1e-3, 1e-3).write(file)
+    measured = Calibration(
+        "cpu, 2 threads", "tiny", "float32", "2026-11-23", 1e11, 1e10, 0.5, 0.3, 1e-3, 1e-3, 1e-2
+    )
+    measured.write(file)
     assert ceilings("hardware.num_threads=2", f"calibration={file}") == []
 
 
@@ -179,6 +183,15 @@ def test_a_probe_replaces_the_assumption(tmp_path):
     # 3.5 draws a kept group, all of them trained on; 16-GRPO through the fit.
     work = found.arms["two_grpo_rs"][0]
     assert (work.draws, work.trained_share) == (pytest.approx(3.5), pytest.approx(1))
+
+
+def test_what_to_do_without_a_probe_can_be_done():
+    """The hint's key is one of the script that it names."""
+    text = " ".join(report(look(*PAPER)).split())
+    assert "scripts/benchmark.py probe=probe.json" in text
+    config = parse(compose_config(*PAPER, "probe=probe.json", name="benchmark"), BenchmarkConfig)
+    assert (config.probe_samples, config.probe_prompts) == (8, 100)
+    assert "8 times each on 100 training prompts" in text
 
 
 def test_resampling_stops_at_its_budget(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def bench(config: BenchmarkConfig) -> Told:
             found = calibrate(run, config, model, measured, result, ceilings)
             if run.ranks.is_first:
                 found.write(Path(config.calibrate))
+                sys.stderr.writelines(f"calibrate: {doubt}\n" for doubt in found.clamped())
         data = report.as_json(config, model, ceilings, result, run.ranks.size)
         page = "" if config.json else report.report(config, ceilings, result) + "\n"
         return Told(result, data, f"{page}{json.dumps(data)}" if run.ranks.is_first else "")

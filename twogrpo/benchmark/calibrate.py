@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from statistics import median
 
 import torch
@@ -14,8 +14,9 @@ from twogrpo.benchmark.result import TRAINING, Ceilings, Result
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.steps import Measured
 from twogrpo.preflight.architectures import Architecture
-from twogrpo.preflight.cost import Workload, efficiencies, whole_rounds
+from twogrpo.preflight.cost import Workload, whole_rounds
 from twogrpo.preflight.devices import Calibration, Device, load_device
+from twogrpo.preflight.fit import LEAST_SECONDS, fitted
 from twogrpo.preflight.memory import BYTES, memory
 from twogrpo.preflight.plan import placement
 from twogrpo.records import Sequence
@@ -23,7 +24,6 @@ from twogrpo.run import Run
 
 TRIALS = 5
 SEEDS = 8  # the longest of that many short responses is timed
-LEAST_SECONDS = 1e-6  # an overhead is never nothing
 
 
 def calibrate(
@@ -34,9 +34,11 @@ def calibrate(
     result: Result,
     ceilings: Ceilings,
 ) -> Calibration:
-    """Ceilings, the overheads of one step, and the efficiencies at which the planner's model takes
-    as long as the run's phases took."""
+    """Ceilings, the overheads of one step and of a generation, and the efficiencies at which the
+    planner's model takes as long as the run's phases took."""
     decode, update = overheads(run, config, model, ceilings)
+    # Placed on the ranks that there were: hardware.num_gpus is for planning.
+    config = replace(config, hardware=replace(config.hardware, num_gpus=run.ranks.size))
     device = replace(
         this_device(config.hardware.device),
         matmul_flops=ceilings.matmul_flops,
@@ -44,24 +46,24 @@ def calibrate(
         decode_step_seconds=decode,
         update_seconds=update,
     )
-    generation, training = efficiencies(
+    seconds = result.seconds_of
+    device = fitted(
         model,
         device,
         workload(config, measured),
         placement(config, memory(config, model, device)),
-        generate_seconds=result.seconds_of["generate"],
-        train_seconds=sum(result.seconds_of.get(phase, 0.0) for phase in TRAINING),
+        generate_seconds=seconds["generate"],
+        train_seconds=sum(seconds.get(phase, 0.0) for phase in TRAINING),
+        other_seconds=sum(seconds[p] for p in seconds if p not in ("generate", *TRAINING)),
     )
+    threads = f"cpu, {config.hardware.num_threads} threads"
+    shared = {field.name for field in fields(Calibration)} & {f.name for f in fields(Device)}
     return Calibration(
-        device=f"{config.hardware.device}, {config.hardware.num_threads} threads",
+        device=threads if config.hardware.device == "cpu" else device.name,
         model=config.model.name,
+        dtype=config.hardware.dtype,
         date=time.strftime("%Y-%m-%d", time.gmtime()),
-        matmul_flops=ceilings.matmul_flops,
-        copy_bytes_per_second=ceilings.copy_bytes_per_second,
-        generation_efficiency=generation,
-        update_efficiency=training,
-        decode_step_seconds=decode,
-        update_seconds=update,
+        **{name: getattr(device, name) for name in shared},
     )
 
 
@@ -113,7 +115,7 @@ def overheads(
     sequence = Sequence(prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3)
     rate = ceilings.copy_bytes_per_second
     reading = model.active_parameters * BYTES[config.sampler_dtype] / rate
-    adam = 28 * model.parameters / rate
+    adam = 28 * model.parameters / run.ranks.size / rate
     return (
         max(stepping - reading, LEAST_SECONDS),
         max(_median_seconds(lambda: run.policy.update([sequence]), device) - adam, LEAST_SECONDS),

@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 
 from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.devices import Device
-from twogrpo.preflight.tail import bisect, running_tokens, survival
+from twogrpo.preflight.tail import running_tokens, survival
 
-EFFICIENCIES = (1e-6, 10.0)  # least and most that `efficiencies` looks for
 SLICES = 256  # of the longest response, over which decoding is summed
 
 
@@ -81,6 +80,7 @@ class Workload:
 class Placement:
     """How the work lies on devices. Bytes are per value; `cache_bytes` is each device's.
 
+    `prefix_block`: tokens that a group shares of its prompt's cache at a time; nearly 0: all of it.
     `offloads`: the float32 state rests in the CPU's memory. `hides_communication`: weights never
     wait for a link (expert and pipeline parallelism).
     """
@@ -95,6 +95,7 @@ class Placement:
     cache_bytes: float
     sleeps: bool = False
     offloads: bool = False
+    prefix_block: float = 1e-9
     hides_communication: bool = False
 
     @property
@@ -105,18 +106,20 @@ class Placement:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one generation of the loop by phase, and how often there is one."""
+    """Seconds of one generation of the loop by phase, and how often there is one; `other`:
+    scoring, measuring and whatever else the calibration found."""
 
     generate: float
     old_logps: float
     update: float
     sync: float
+    other: float
     generations: int
 
     @property
     def step_seconds(self) -> float:
         """Of one generation with its updates."""
-        return self.generate + self.old_logps + self.update + self.sync
+        return self.generate + self.old_logps + self.update + self.sync + self.other
 
     @property
     def hours(self) -> float:
@@ -128,9 +131,10 @@ def cost(model: Architecture, device: Device, work: Workload, place: Placement) 
     """Of a run without validation and evaluation."""
     return Cost(
         generate=generation_seconds(model, device, work, place),
-        old_logps=_old_logps_seconds(model, device, work, place),
+        old_logps=old_logps_seconds(model, device, work, place),
         update=update_seconds(model, device, work, place),
-        sync=_sync_seconds(model, device, place),
+        sync=sync_seconds(model, device, place),
+        other=device.overhead_seconds,
         generations=work.generations,
     )
 
@@ -181,10 +185,18 @@ def _round_seconds(model: Architecture, device: Device, work: Workload, place: P
             model, device, place, max(active * share, 1.0), work.prompt_tokens + tokens
         )
         seconds += stride * any_active * step
-    prompts = work.prompts / place.replicas * work.prompt_tokens
-    prefill = prompt_flops(model, prompts, work.prompt_tokens / 2)
-    rate = device.matmul_flops * device.update_efficiency * place.tensor_parallel
-    return seconds + prefill / rate
+    return seconds + _prefill_seconds(model, device, work, place)
+
+
+def _prefill_seconds(
+    model: Architecture, device: Device, work: Workload, place: Placement
+) -> float:
+    """Of a prompt once for its group, but for the rest of a block, which every rollout computes."""
+    shared = work.prompt_tokens // place.prefix_block * place.prefix_block
+    tokens = shared + work.group_size * (work.prompt_tokens - shared)
+    prompts = work.prompts / place.replicas * tokens
+    rate = device.matmul_flops * device.generation_efficiency * place.tensor_parallel
+    return prompt_flops(model, prompts, work.prompt_tokens / 2) / rate
 
 
 def _step_seconds(
@@ -211,9 +223,10 @@ def _trained_flops(model: Architecture, work: Workload) -> float:
     return prompts + model.forward_flops(responses, work.context)
 
 
-def _old_logps_seconds(
+def old_logps_seconds(
     model: Architecture, device: Device, work: Workload, place: Placement
 ) -> float:
+    """Of one forward pass over what waits for its π_old, in one generation."""
     flops = _trained_flops(model, work) * work.old_logps_share
     return flops / place.devices / device.matmul_flops / device.update_efficiency
 
@@ -256,39 +269,9 @@ def _communication_seconds(
     return num_bytes / rate
 
 
-def _sync_seconds(model: Architecture, device: Device, place: Placement) -> float:
+def sync_seconds(model: Architecture, device: Device, place: Placement) -> float:
     """New weights to every copy of the sampler; to the CPU and back where it sleeps."""
     num_bytes = model.parameters * place.sampler_bytes / place.tensor_parallel
     return num_bytes / device.link_bytes_per_second + (
         2 * num_bytes / device.host_bytes_per_second if place.sleeps else 0.0
     )
-
-
-def efficiencies(
-    model: Architecture,
-    device: Device,
-    work: Workload,
-    place: Placement,
-    *,
-    generate_seconds: float,
-    train_seconds: float,
-) -> tuple[float, float]:
-    """`generation_efficiency` and `update_efficiency` at which the phases take what they took.
-
-    Seconds are of one generation; `train_seconds` is of old log-probabilities and updates. Found by
-    bisection: more efficiency never takes longer. Held to EFFICIENCIES.
-    """
-    least, most = EFFICIENCIES
-
-    def training(efficiency: float) -> float:
-        at = replace(device, update_efficiency=efficiency)
-        update = update_seconds(model, at, work, place)
-        return update + _old_logps_seconds(model, at, work, place)
-
-    update = bisect(training, train_seconds, low=least, high=most)
-
-    def generating(efficiency: float) -> float:
-        at = replace(device, generation_efficiency=efficiency, update_efficiency=update)
-        return generation_seconds(model, at, work, place)
-
-    return bisect(generating, generate_seconds, low=least, high=most), update

@@ -10,7 +10,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from twogrpo.cli import CONF
-from twogrpo.config import ConfigError
+from twogrpo.config import Config, ConfigError
+
+EFFICIENCIES = (1e-6, 10.0)  # least and most that a calibration looks for
 
 
 @dataclass
@@ -29,6 +31,7 @@ class Device:
     generation_efficiency: float
     decode_step_seconds: float
     update_seconds: float
+    overhead_seconds: float
 
     @property
     def memory_bytes(self) -> float:
@@ -41,13 +44,15 @@ class Calibration:
     """What `scripts/benchmark.py calibrate=FILE` writes: one JSON object with these names.
 
     The two ceilings are measured ones of this machine, in the dtype of the policy; an efficiency is
-    what the model's own phase reached of them, as `cost.efficiencies` computes it from seconds; the
-    two overheads are a decoding step and an optimiser step of one short sequence. `model` and
-    `date` (YYYY-MM-DD) say what was measured and when.
+    what the model's own phase reached of them, as `fit.efficiencies` computes it from seconds; the
+    overheads are those of a decoding step, of an optimiser step of one short sequence, and of a
+    generation beside its modelled phases (scoring, measuring). `device` (a GPU's name, or "cpu, 1
+    threads"), `model`, `dtype` (of the policy) and `date` (YYYY-MM-DD) say what was measured.
     """
 
     device: str
     model: str
+    dtype: str
     date: str
     matmul_flops: float
     copy_bytes_per_second: float
@@ -55,11 +60,37 @@ class Calibration:
     update_efficiency: float
     decode_step_seconds: float
     update_seconds: float
+    overhead_seconds: float
 
     def apply(self, device: Device) -> Device:
         """The device with the measured numbers in place of the assumed ones."""
         shared = {field.name for field in fields(Device)} - {"name"}
         return replace(device, **{k: v for k, v in asdict(self).items() if k in shared})
+
+    def doubts(self, config: Config, device: Device) -> list[str]:
+        """Why a run planned on `device` may take another time; empty where nothing speaks so."""
+        hardware = config.hardware
+        pairs = [("model", self.model, config.model.name), ("dtype", self.dtype, hardware.dtype)]
+        if not _is_same_device(self.device, config, device):
+            own = _cpu(config) if hardware.device == "cpu" else device.name
+            pairs.append(("device", self.device, own))
+        return [
+            f"measured with {name} {measured}, planned for {planned}: measure that one"
+            for name, measured, planned in pairs
+            if measured != planned
+        ] + self.clamped()
+
+    def clamped(self) -> list[str]:
+        """Efficiencies that lie at a bound of what is looked for."""
+        least, most = EFFICIENCIES
+        both = ("generation_efficiency", "update_efficiency")
+        return [
+            f"{name}={getattr(self, name):.3g} lies at the bound of {least:g} … {most:g}: no share "
+            "of the ceilings explains the phase (overheads alone do, or do not nearly): measure "
+            "more prompts or longer responses"
+            for name in both
+            if not 1.001 * least < getattr(self, name) < most / 1.001
+        ]
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -81,9 +112,24 @@ def read_calibration(path: Path) -> Calibration:
         ) from error
     for name, value in asdict(calibration).items():
         is_number = isinstance(value, float | int) and value > 0
-        if name not in ("device", "model", "date") and not is_number:
+        if name not in ("device", "model", "dtype", "date") and not is_number:
             raise ConfigError(f"calibration={path}: {name}={value} must be a number over 0")
     return calibration
+
+
+def _cpu(config: Config) -> str:
+    """As a calibration names it."""
+    return f"cpu, {config.hardware.num_threads} threads"
+
+
+def _is_same_device(measured: str, config: Config, device: Device) -> bool:
+    """A CPU by its threads; a GPU of conf/device/ by its family (h200_141 is an "NVIDIA H200"); of
+    a user's own GPU all that is known is that it is none."""
+    if config.hardware.device == "cpu":
+        return measured == _cpu(config)
+    if device.name in device_names():
+        return device.name.partition("_")[0] in measured.lower()
+    return not measured.startswith("cpu")
 
 
 def load_device(name: str) -> Device:

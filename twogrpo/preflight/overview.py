@@ -100,6 +100,7 @@ def preflight(config: PreflightConfig) -> Preflight:
             *_safety_findings(config),
             *conflicts(config, model),
             *_ceiling_findings(config, device),
+            *_calibration_findings(config, device),
             _memory_finding(needed, device),
         ],
     )
@@ -172,6 +173,13 @@ def _safety_findings(config: Config) -> list[Finding]:
         for mark, name, text in safety_rows(config)
         if mark != "✓"
     ]
+
+
+def _calibration_findings(config: PreflightConfig, device: Device) -> Iterator[Finding]:
+    """Where it is of another model, dtype or device, or explains nothing."""
+    if config.calibration:
+        for doubt in read_calibration(Path(config.calibration)).doubts(config, device):
+            yield Finding("warning", "calibration", doubt)
 
 
 def _ceiling_findings(config: PreflightConfig, device: Device) -> Iterator[Finding]:

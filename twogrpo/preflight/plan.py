@@ -19,6 +19,8 @@ from twogrpo.preflight.memory import BYTES, Memory
 from twogrpo.preflight.redraws import same_prompt_rounds
 
 ARMS = ("grpo", "two_grpo", "two_grpo_rs")
+# Tokens of a block of vLLM's cache, what is not a whole one of a prompt is not shared.
+VLLM_BLOCK = {"cuda": 16, "cpu": 128}
 # Of the paper's benchmarks, problems in all; what an evaluation at the end draws 32 times each.
 BENCHMARK_PROBLEMS = {
     "math500": 500,
@@ -92,6 +94,7 @@ def placement(config: Config, needed: Memory) -> Placement:
         rollouts_per_call=hardware.rollouts_per_call,
         cache_bytes=max(needed.cache, 1.0) if is_vllm else float("inf"),
         sleeps=is_vllm and hardware.device != "cpu" and hardware.sleep_level > 0,
+        prefix_block=VLLM_BLOCK[hardware.device] if is_vllm else 1e-9,
         offloads=hardware.cpu_offload and hardware.device != "cpu",
     )
 
