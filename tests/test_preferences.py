@@ -182,6 +182,15 @@ def test_without_a_mixed_group_there_is_no_cosine(make_config) -> None:
     assert twins.cosine_row(dead, None, None, config, generation=0) == {}
 
 
+def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
+    config = make_config("algorithm=two_grpo_rs", "tracking.gradient_cosine_every=1")
+    older, groups = make_groups(2), [replace(group, generation=1) for group in make_groups(2)]
+    policy, reference = make_policy(seed=0), make_policy(seed=1)
+    expected = twins.cosine_row(groups, policy, reference, config, generation=1)
+    assert expected
+    assert twins.cosine_row(older + groups, policy, reference, config, generation=1) == expected
+
+
 def test_gradient_takes_no_step_and_agrees_with_the_update(make_config) -> None:
     config = make_config("algorithm=two_grpo")
     sequences = weighted_sequences(make_groups(2), config, generation=0)

@@ -40,13 +40,15 @@ def cosine_row(
     *,
     generation: int,
 ) -> dict[str, Any]:
-    """The cosines at π_θ = π_old, on the groups of the first mini-batch, whatever arm is training.
+    """The cosines at π_θ = π_old, on a mini-batch of groups, whatever arm is training.
 
-    `tracking.gradient_cosine_every` = 0 measures never; a mini-batch without a mixed group gives
-    no row.
+    They are the generation's first: groups that resampling carried over, of an older π_old, do not
+    count. `tracking.gradient_cosine_every` = 0 measures never; without a mixed group there is no
+    row.
     """
     every = config.tracking.gradient_cosine_every
-    groups = groups[: config.prompts_per_minibatch]
+    on_policy = [group for group in groups if group.generation == generation]
+    groups = on_policy[: config.prompts_per_minibatch]
     if not every or generation % every or not any(group.is_mixed for group in groups):
         return {}
 
