@@ -205,5 +205,6 @@ tokens on the mean, log-normal, cut at {longest}; 512 rollouts in a mini-batch f
 of advantage zero skipped, success rates Beta(2, 0.5); one copy of the sampler on 1 (7B), 2 (32B) or
 16 GPUs (671B) by tensor parallelism, which divides its time evenly (no cost of its collectives);
 every token chooses its experts at random; weights and gradients never wait for a link; a decoding
-step costs 4 ms beside the roofline. Sizes of the policies: `twogrpo/preflight/architectures.py`.
+step costs 4 ms beside the roofline, a generation a second beside its phases. Sizes of the policies:
+`twogrpo/preflight/architectures.py`.
 """
