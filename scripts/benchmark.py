@@ -3,6 +3,7 @@
 python scripts/benchmark.py experiment=smollm2/two_grpo
 python scripts/benchmark.py sweep=group_size           a scaling curve with its exponents
 python scripts/benchmark.py calibrate=machine.json     for scripts/preflight.py calibration=…
+python scripts/benchmark.py probe=probe.json           for scripts/preflight.py probe=…
 """
 
 import hydra
@@ -23,6 +24,11 @@ def main(cfg: DictConfig) -> None:
         from twogrpo.benchmark.sweep import sweep
 
         print(sweep(config, HydraConfig.get().overrides.task))
+        return
+    if config.probe is not None:
+        from twogrpo.benchmark.probe import probe
+
+        print(probe(config))
         return
     from twogrpo.benchmark.bench import bench  # after parsing: torch takes seconds to import
 

@@ -112,6 +112,9 @@ def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
         (["sweep=prompts", "calibrate=x"], "calibrate=x beside sweep=prompts"),
         (["calibrate=nowhere/x.json"], "calibrate=nowhere/x.json: there is no folder nowhere"),
         (["calibrate=/"], "calibrate=/ is a folder: give a file"),
+        (["probe=/"], "probe=/ is a folder: give a file"),
+        (["probe=x", "calibrate=y"], "calibrate=y beside probe=x: do one after the other"),
+        (["probe_samples=1"], "probe_samples=1 is too small"),
     ],
 )
 def test_a_mistake_is_told_with_its_key(benchmark_config, overrides, words):

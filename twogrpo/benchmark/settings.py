@@ -20,6 +20,9 @@ class BenchmarkConfig(Config):
     warmup_steps: int
     steps: int
     calibrate: str | None
+    probe: str | None
+    probe_prompts: int
+    probe_samples: int
     sweep: str | None
     results_dir: str
     json: bool
@@ -45,12 +48,15 @@ def check_benchmark(config: BenchmarkConfig) -> None:
             f"algorithm.group_size={config.algorithm.group_size} is odd: work=full makes every "
             "other rollout of a group right, use an even one"
         )
-    if config.calibrate is not None and config.sweep is not None:
-        raise ConfigError(
-            f"calibrate={config.calibrate} beside sweep={config.sweep}: do one after the other"
-        )
-    if config.calibrate is not None:
-        _check_file("calibrate", config.calibrate)
+    at_least("probe_prompts", config.probe_prompts, 1)
+    at_least("probe_samples", config.probe_samples, 2)
+    asked = {"calibrate": config.calibrate, "probe": config.probe, "sweep": config.sweep}
+    given = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{given[0]} beside {given[1]}: do one after the other")
+    for key in ("calibrate", "probe"):
+        if asked[key] is not None:
+            _check_file(key, asked[key])
 
 
 def _check_file(key: str, value: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from twogrpo.config import Config
 from twogrpo.planning import batch_rows, paper_column, safety_rows
-from twogrpo.preflight.cost import Placement, Workload, concurrency
+from twogrpo.preflight.cost import Placement, Workload, concurrency, phase_seconds
 from twogrpo.preflight.devices import Device, named_gpus
 from twogrpo.preflight.forecast import Beta, Forecast, forecast
 from twogrpo.preflight.memory import memory, verdict
@@ -19,6 +19,7 @@ from twogrpo.preflight.text import MARKS, duration, gib, note, section, table
 GROUP_SIZES = (2, 4, 8, 16)
 NAMES = {"grpo": "16-GRPO", "two_grpo": "2-GRPO", "two_grpo_rs": "2-GRPO+RS"}
 
+OFFLOADED = "cpu_offload waits for its link as sizes say, never measured; "
 NOT_DIVIDING = "its mini-batches, 8 times as many prompts, do not divide these generations."
 
 
@@ -180,12 +181,12 @@ def _time(found: Preflight) -> str:
     config, gpus = found.config, found.place.devices
     base = found.arms["grpo"][1].hours
     priced = config.price_per_gpu_hour is not None
-    header = ["arm", "sample s", "π_old s", "update s", "sync s", "M tokens", "hours"]
+    header = ["arm", "sample s", "π_old s", "update s", "sync s", "other s", "M tokens", "hours"]
     header += ["GPU-hours", "of 16-GRPO", *(["price"] if priced else [])]
     rows = [
         [
             _label(found, name) + (" ←" if name == found.own else ""),
-            *(f"{x:,.3g}" for x in (cost.generate, cost.old_logps, cost.update, cost.sync)),
+            *(f"{seconds:,.3g}" for seconds in phase_seconds(cost)),
             f"{_tokens(work) / 1e6:,.4g}",
             duration(cost.hours),
             f"{cost.hours * gpus:,.3g}",
@@ -224,7 +225,9 @@ def _assumptions(found: Preflight) -> str:
         f"{found.device.update_efficiency:.3g} of the device's matrix ceiling in updates and "
         f"{found.device.generation_efficiency:.3g} of its ceilings in decoding ({source}); shares "
         "of dead groups as below; a prompt is trained on once for its group; the longest response "
-        "holds up each generation; verifier, validation and start-up cost nothing."
+        f"holds up each generation; {OFFLOADED if found.place.offloads else ''}verifier and all "
+        f"else take {found.device.overhead_seconds:.2g} s a generation, validation and start-up "
+        "nothing."
     )
 
 
@@ -252,8 +255,9 @@ def _forecast(found: Preflight) -> str:
         f"From {found.config.probe}: {len(found.success)} prompts; ± one standard error of the "
         "prompts; larger G than samples through a beta distribution."
         if not isinstance(found.success, Beta)
-        else "No probe: success rates assumed Beta(2, 0.5), mean 0.8. Better: evaluate the start "
-        "model with evaluation.num_samples=8 on 100 problems and give probe=…/samples.parquet."
+        else "No probe: success rates assumed Beta(2, 0.5), mean 0.8. Better: the same keys with "
+        "scripts/benchmark.py probe=probe.json ask the start model 8 times each on 100 training "
+        "prompts, as training would; give the file as probe=probe.json."
     )
     return "\n".join(
         [
