@@ -7,7 +7,9 @@ interval is not a closed one, an equation is its set of solutions up to a factor
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 import mpmath
 
@@ -24,6 +26,8 @@ from twogrpo.rewards.answers import (
 from twogrpo.rewards.expressions import Tree
 from twogrpo.rewards.real_sets import real_set, same_real_set
 from twogrpo.rewards.scalars import same_scalar, value_at
+
+T = TypeVar("T")
 
 _NAME = re.compile(
     r"\s*(?:[A-Za-z]'*(?:_(?:\{[^{}]*\}|\w))?'*|\\[A-Za-z]+(?:_(?:\{[^{}]*\}|\w))?"
@@ -52,7 +56,7 @@ def same(reference: Answer, answer: Answer) -> bool:
     if isinstance(reference, Matrix) and isinstance(answer, Matrix):
         return _same_rows(reference.rows, answer.rows)
     if isinstance(reference, Union) and isinstance(answer, Union):
-        return _matched(reference.parts, answer.parts)
+        return _matched(reference.parts, answer.parts, same)
     return _same_listing(reference, answer)
 
 
@@ -67,7 +71,7 @@ def _same_listing(reference: Answer, answer: Answer) -> bool:
         return False
     kinds = {mine.brackets, theirs.brackets}
     if kinds <= {"", "{}"}:
-        return _same_named(mine, theirs) or _matched(mine.items, theirs.items)
+        return _same_named(mine, theirs) or _matched(mine.items, theirs.items, same)
     if "{}" in kinds:
         return False
     pair = len(mine.items) == 2 and "" not in kinds and "matrix" not in kinds
@@ -104,13 +108,13 @@ def _assigned_name(item: Answer) -> str | None:
     return None
 
 
-def _matched(mine: tuple[Answer, ...], theirs: tuple[Answer, ...]) -> bool:
+def _matched(mine: Sequence[T], theirs: Sequence[T], alike: Callable[[T, T], bool]) -> bool:
     """Whether the items pair off, in any order."""
     left = list(theirs)
     if len(mine) != len(theirs):
         return False
     for item in mine:
-        partner = next((other for other in left if same(item, other)), None)
+        partner = next((other for other in left if alike(item, other)), None)
         if partner is None:
             return False
         left.remove(partner)
@@ -177,19 +181,10 @@ def _before_approximation(relation: Relation) -> Answer:
 def _same_relation(reference: Relation, answer: Answer) -> bool:
     if not isinstance(answer, Relation):
         return False
-    mine, theirs = _links(reference), _links(answer)
     values = _named_value(reference), _named_value(answer)
     if values[0] is not None and values[1] is not None and same(values[0], values[1]):
         return _same_left(reference, answer) or _is_function(values[0])
-    if len(mine) != len(theirs):
-        return False
-    left = list(theirs)
-    for link in mine:
-        partner = next((other for other in left if _same_link(link, other)), None)
-        if partner is None:
-            return False
-        left.remove(partner)
-    return True
+    return _matched(_links(reference), _links(answer), _same_link)
 
 
 def _same_left(mine: Relation, theirs: Relation) -> bool:
