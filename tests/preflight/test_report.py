@@ -259,7 +259,7 @@ def test_an_arm_whose_batches_do_not_divide_is_shown_as_that():
     found = look("experiment=smoke/smollm2_two_steps", "reward=exact_answer")
     assert list(found.arms) == ["grpo"]
     text = report(found)
-    assert line(text, "2-GRPO+RS").split() == ["2-GRPO+RS", *["–"] * 8]
+    assert line(text, "2-GRPO+RS").split() == ["2-GRPO+RS", *["–"] * 9]
     assert "do not divide" in text
     assert "–:" not in report(look("algorithm=two_grpo"))
 

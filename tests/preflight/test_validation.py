@@ -10,6 +10,7 @@ from twogrpo.config import ConfigError, parse
 from twogrpo.preflight.overview import PreflightConfig
 from twogrpo.preflight.scaling import predict, scaling_report
 from twogrpo.preflight.validation import (
+    _paper_run,
     against_cpu,
     against_paper,
     checked,
@@ -47,6 +48,8 @@ def test_the_paper_s_hours(one_cell):
     }
     assert rows["grpo_g16"].fitted == pytest.approx(9.30, rel=1e-6)
     assert rows["two_grpo"].fitted == pytest.approx(2.43, rel=0.2)
+    paper = _paper_run(compose, {"dataset": "math", "model": "qwen25_math_7b", "arm": "two_grpo"})
+    assert paper.dataset.max_response_tokens == 4096  # and not our 3,072
     text = paper_report(compose, one_cell)
     assert "assumptions" in text.lower()
     assert "(fitted)" in text

@@ -119,12 +119,17 @@ class Cost:
     @property
     def step_seconds(self) -> float:
         """Of one generation with its updates."""
-        return self.generate + self.old_logps + self.update + self.sync + self.other
+        return sum(phase_seconds(self))
 
     @property
     def hours(self) -> float:
         """Of the whole run."""
         return self.generations * self.step_seconds / 3600
+
+
+def phase_seconds(cost: Cost) -> tuple[float, ...]:
+    """Sampling, π_old, updates, new weights, all else."""
+    return cost.generate, cost.old_logps, cost.update, cost.sync, cost.other
 
 
 def cost(model: Architecture, device: Device, work: Workload, place: Placement) -> Cost:
