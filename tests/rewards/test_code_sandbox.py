@@ -1,15 +1,46 @@
 """Escape attempts score nothing and harm nothing; honest programs run."""
 
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from twogrpo.rewards import code_sandbox
 from twogrpo.rewards.code_sandbox import Limits, Sandbox
 
+NOBODY = 65534
+ROOT = Path(__file__).resolve().parents[2]
+# Prints which of the places can be opened, and whose environment can be read.
+LOOK = """
+import glob
+for place in (*PLACES, *glob.glob("/proc/[0-9]*/environ")):
+    try:
+        content = open(place, "rb").read()
+        if not place.startswith("/proc") or b"API_KEY" in content:
+            print(place)
+    except OSError:
+        pass
+print("looked")
+"""
+# The same through each method that works for the user who runs this.
+LOOK_BY_EACH_METHOD = """
+import json, sys
+from code_sandbox import Sandbox
+seen = {}
+for method in ("namespaces", "bubblewrap"):
+    try:
+        seen[method] = Sandbox(method=method).run({"main.py": sys.argv[1]}).output
+    except ValueError as error:
+        print(error, file=sys.stderr)
+print(json.dumps(seen))
+"""
 LIMITS = Limits(wall_seconds=3, cpu_seconds=3, output_bytes=2**20, memory_bytes=400 * 2**20)
 
 
@@ -39,6 +70,54 @@ def test_it_inherits_no_secrets_and_no_rights(sandbox: Sandbox, monkeypatch) -> 
     outcome = sandbox.run({"main.py": "import os; print('API_KEY' in os.environ, os.getuid())"})
     assert outcome.output.split()[0] == "False"
     assert outcome.output.split()[1] != "0"
+
+
+def looking_for(*places: Path | str) -> str:
+    return f"PLACES = {[str(place) for place in places]}{LOOK}"
+
+
+def test_it_sees_no_files_of_ours(sandbox: Sandbox, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("42")
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o005)  # as open as a data set may be
+    program = looking_for(answers, ROOT / "README.md", "/etc/passwd")
+    assert sandbox.run({"main.py": program}).output == "looked\n"
+
+
+def test_nor_where_it_keeps_the_id_of_the_user_who_runs_it() -> None:
+    """A normal user's program has that user's rights: only what is not there cannot be read."""
+    python, setpriv = "/usr/bin/python3", shutil.which("setpriv")
+    if os.getuid() != 0 or setpriv is None or not Path(python).exists():
+        pytest.skip("needs root, to become another user by setpriv, and the system's own Python")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        for file in (code_sandbox.__file__, code_sandbox._LAUNCHER):
+            shutil.copy(file, folder)
+        secret = Path(folder, ".netrc")
+        secret.write_text("secret")
+        for path in (Path(folder), secret):
+            os.chown(path, NOBODY, NOBODY)
+            path.chmod(0o700)
+        done = subprocess.run(
+            [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", python, "-c",
+             LOOK_BY_EACH_METHOD, looking_for(secret, ROOT / "README.md", "/etc/passwd")],
+            env={"HOME": folder, "API_KEY": "secret", "PATH": os.environ["PATH"]},
+            cwd=folder, capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+    if (seen := json.loads(done.stdout)) == {}:
+        pytest.skip(done.stderr.strip())
+    assert set(seen.values()) == {"looked\n"}
+
+
+def test_a_home_is_not_shown_even_if_the_interpreter_is_installed_in_it(
+    monkeypatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert str(tmp_path) in code_sandbox._visible(tmp_path / "source")
+    for home in (tmp_path, tmp_path / "user"):
+        monkeypatch.setenv("HOME", str(home))
+        assert str(tmp_path) not in code_sandbox._visible(tmp_path / "source")
 
 
 def test_it_cannot_write_outside(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -119,7 +198,8 @@ def test_it_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> None:
 @pytest.mark.parametrize(
     "program",
     ["f = open('a', 'wb')\nwhile True: f.write(b'x' * 10**6)",
-     "i = 0\nwhile True:\n    open(str(i), 'wb').write(b'x' * 10**6); i += 1"],
+     "i = 0\nwhile True:\n    open(str(i), 'wb').write(b'x' * 10**6); i += 1",
+     *(f"open('{place}', 'wb')" for place in ("/x", "/tmp/x", "/dev/x", "/usr/x"))],
 )  # fmt: skip
 def test_it_cannot_fill_the_disk(sandbox: Sandbox, program: str) -> None:
     assert "OSError" in sandbox.run({"main.py": program}).errors

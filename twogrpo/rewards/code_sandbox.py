@@ -1,7 +1,9 @@
-"""Runs a program that nobody vouches for: no network, no files outside, bounded in everything.
+"""Runs a program that nobody vouches for: no network, no files of yours, bounded in everything.
 
 bubblewrap where it is installed, our own namespaces where the kernel grants them, and bare limits
-(process group, rlimits, another user) only if explicitly allowed. `method` says which it is.
+(process group, rlimits, another user) only if explicitly allowed. `method` says which it is. Under
+the first two a program sees the interpreter, the system's own programs (read-only) and its folder;
+homes, data sets, the repository and other processes are not there at all.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -26,6 +28,11 @@ METHODS = ("bubblewrap", "namespaces", "rlimits")
 _LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 _USER_IDS = itertools.cycle(range(61_000, 64_000))
 _MEBIBYTE = 2**20
+# What an interpreter and its libraries may need besides their own folders, where it is there.
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"),
+    *("/etc/alternatives", "/etc/ld.so.cache"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,8 @@ def _available(method: str | None, limits: Limits, *, allow_rlimits_only: bool) 
             return candidate
         failures.append(f"{candidate}: {outcome.errors.strip()[-200:]}")
     raise ValueError(
-        f"no sandbox works here ({'; '.join(failures)}): install bubblewrap, allow user namespaces "
-        "or, for programs that you trust, set allow_rlimits_only=true"
+        f"no sandbox works here ({'; '.join(failures)}): install bubblewrap or allow user "
+        "namespaces"
     )
 
 
@@ -110,8 +117,10 @@ def _run(
         folder.mkdir(mode=0o777)
         folder.chmod(0o777)
         source.mkdir()
+        source.chmod(0o755)  # whatever the umask: another user reads it
         for name, text in files.items():
             (source / name).write_text(text, encoding="utf-8", errors="replace")
+            (source / name).chmod(0o644)
         settings = _settings(method, limits, folder, source)
         with subprocess.Popen(
             [sys.executable, "-I", str(_LAUNCHER), json.dumps(settings)],
@@ -129,14 +138,16 @@ def _settings(method: str, limits: Limits, folder: Path, source: Path) -> dict[s
     program = [sys.executable, "-I", "-B", str(source / "main.py")]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    visible, links = _visible(source), _links()
     return {
         "method": method,
-        "command": [*_bubblewrap(folder, limits.disk_bytes), *program]
+        "command": [*_bubblewrap(visible, links, folder, limits.disk_bytes), *program]
         if method == "bubblewrap"
         else program,
         "environment": environment,
         "folder": str(folder),
-        "visible": _visible(folder.parent),
+        "visible": visible,
+        "links": links,
         "disk_bytes": limits.disk_bytes,
         "user_id": next(_USER_IDS),
         "limits": {
@@ -150,29 +161,37 @@ def _settings(method: str, limits: Limits, folder: Path, source: Path) -> dict[s
     }
 
 
-def _visible(root: Path) -> list[str]:
-    """The folders without which the program cannot run."""
-    prefixes = {sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix)}
-    interpreter = Path(os.path.realpath(sys.executable)).parent.parent
-    return sorted({str(Path(p).resolve()) for p in prefixes} | {str(interpreter), str(root)})
+def _visible(source: Path) -> list[str]:
+    """The files and folders without which the program cannot run, none within another.
+
+    By the names that the interpreter knows them by and by their real ones. None is a home or holds
+    one: where the interpreter lies in such a folder itself, no sandbox works.
+    """
+    names = {sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1])}
+    names |= {os.path.realpath(name) for name in names}
+    names |= {name for name in _SYSTEM if os.path.exists(name) and not os.path.islink(name)}
+    home = Path(os.path.realpath(Path.home()))
+    places = {Path(name) for name in names} - {home, *home.parents, Path("/")}
+    outermost = [place for place in places if not places & set(place.parents)]
+    return sorted(map(str, [*outermost, source]))
 
 
-def _bubblewrap(folder: Path, disk_bytes: int) -> list[str]:
+def _links() -> dict[str, str]:
+    """The system's folders that are links (/bin -> usr/bin)."""
+    return {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
+
+
+def _bubblewrap(
+    visible: Sequence[str], links: Mapping[str, str], folder: Path, disk_bytes: int
+) -> list[str]:
     return [
         shutil.which("bwrap") or "bwrap",
-        *("--unshare-all", "--die-with-parent", "--new-session", "--ro-bind", "/", "/"),
-        *(
-            "--dev",
-            "/dev",
-            "--proc",
-            "/proc",
-            "--size",
-            str(disk_bytes),
-            "--tmpfs",
-            str(folder),
-            "--chdir",
-            str(folder),
-        ),
+        *("--unshare-all", "--die-with-parent", "--new-session"),
+        *(word for path in visible for word in ("--ro-bind", path, path)),
+        *(word for path, target in links.items() for word in ("--symlink", target, path)),
+        *("--dev", "/dev", "--proc", "/proc"),
+        *("--size", str(disk_bytes), "--tmpfs", str(folder), "--chdir", str(folder)),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both in memory, of no bounded size
     ]
 
 

@@ -2,10 +2,10 @@
 
     python -I sandbox_launcher.py '{"method": "namespaces", "command": […], …}'
 
-It uses the standard library alone. In order: leave root, cut off network, processes and the file
-system (namespaces; bubblewrap does this itself), set the limits, start the program, pass its exit
-code on. When the launcher ends, so does everything it started: the kernel kills a process namespace
-with its first process.
+It uses the standard library alone. In order: cut off network, processes and the file system
+(namespaces; bubblewrap does this itself), leave root, set the limits, start the program, pass its
+exit code on. When the launcher ends, so does everything it started: the kernel kills a process
+namespace with its first process.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ _CLONE_ALL = _CLONE_NEWNS | 0x20000000 | 0x40000000 | 0x08000000 | 0x04000000
 _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 1 << 12, 1 << 14, 1 << 18
 _SYS_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = 1, 2
+_MNT_DETACH = 2
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 
 
 def main() -> int:
@@ -37,7 +39,7 @@ def main() -> int:
         return _in_namespaces(settings)
     if os.getuid() == 0 and settings["method"] == "bubblewrap":
         _check(_LIBC.unshare(_CLONE_NEWNS), "unshare")
-        _expose(settings["visible"])
+        _expose([*settings["visible"], settings["folder"]])
     return _become(settings)
 
 
@@ -76,22 +78,45 @@ def _in_namespaces(settings: dict[str, Any]) -> int:
 
 
 def _mount(settings: dict[str, Any], *, owner: int) -> None:
-    """Everything read-only but a fresh folder in memory, of bounded size."""
-    if os.getuid() == 0:
-        _expose(settings["visible"])
+    """A file system of its own: what is visible, read-only, and a folder in memory, bounded."""
     _check(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
+    folder: str = settings["folder"]
+    root = folder  # any empty folder will do until it is /
+    _mount_tmpfs(root, "size=1m,mode=755")
+    for path in (*settings["visible"], *_DEVICES):
+        _bind(path, root + path)
+    for path, target in settings["links"].items():
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        os.symlink(target, root + path)
+    for path in ("/proc", folder):
+        os.makedirs(root + path, exist_ok=True)
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
     changed = _LIBC.syscall(
-        _SYS_MOUNT_SETATTR, _AT_FDCWD, b"/", _AT_RECURSIVE, attributes, len(attributes)
+        _SYS_MOUNT_SETATTR, _AT_FDCWD, root.encode(), _AT_RECURSIVE, attributes, len(attributes)
     )
     _check(changed, "mount_setattr")
-    options = f"size={settings['disk_bytes']},mode=700,uid={owner}"
-    _mount_tmpfs(settings["folder"], options)
-    _LIBC.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV, None)  # refused in containers
+    _mount_tmpfs(root + folder, f"size={settings['disk_bytes']},mode=700,uid={owner}")
+    # Of this process namespace alone. Containers refuse it: then /proc is empty, and tells nothing.
+    _LIBC.mount(b"proc", f"{root}/proc".encode(), b"proc", _MS_NOSUID | _MS_NODEV, None)
+    os.chdir(root)
+    _check(_LIBC.pivot_root(b".", b"."), "pivot_root")
+    _check(_LIBC.umount2(b".", _MNT_DETACH), "umount")  # the old /, which lies over the new one
+    os.chdir("/")
+
+
+def _bind(source: str, target: str) -> None:
+    """Shows a file or folder, with all that is mounted within, at another place too."""
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        open(target, "x").close()
+    flags = _MS_BIND | _MS_REC
+    _check(_LIBC.mount(source.encode(), target.encode(), None, flags, None), f"bind {source}")
 
 
 def _expose(paths: list[str]) -> None:
-    """Opens what a program needs (its interpreter) and lies in folders of root's alone (/root).
+    """Opens to bubblewrap, as another user, what lies in folders of root's alone (/root).
 
     Such a folder is covered with an empty one in which only these paths reappear.
     """
@@ -101,10 +126,8 @@ def _expose(paths: list[str]) -> None:
     for folder in covered:
         _mount_tmpfs(folder, "size=1m,mode=755")
     for path, handle in handles.items():
-        if not os.path.isdir(path):
-            os.makedirs(path)
-            source = f"/proc/self/fd/{handle}".encode()
-            _check(_LIBC.mount(source, path.encode(), None, _MS_BIND | _MS_REC, None), "mount bind")
+        if not os.path.exists(path):
+            _bind(f"/proc/self/fd/{handle}", path)
         os.close(handle)
 
 
@@ -113,7 +136,7 @@ def _private_ancestor(path: str) -> str | None:
     parts = path.strip("/").split("/")
     for length in range(1, len(parts) + 1):
         folder = "/" + "/".join(parts[:length])
-        if not os.stat(folder).st_mode & 0o001:
+        if os.path.isdir(folder) and not os.stat(folder).st_mode & 0o001:
             return folder
     return None
 
