@@ -29,7 +29,12 @@ def build_reward(reward: Reward) -> protocol.Reward:
     if reward.format_weight == 0:
         return answer
     try:
-        return FormatBonus(answer, weight=reward.format_weight, pattern=reward.format_pattern)
+        return FormatBonus(
+            answer,
+            weight=reward.format_weight,
+            pattern=reward.format_pattern,
+            num_workers=reward.num_workers or 1,
+        )
     except re.error as error:
         raise ConfigError(
             f"reward.format_pattern={reward.format_pattern} is no regular expression ({error})"

@@ -45,10 +45,13 @@ class WorkerPool:
     """Judges pairs in worker processes; a hung one is killed, a dead one replaced.
 
     Workers start at the first call and stay warm until `close`. Safe to call from several threads,
-    one after the other.
+    one after the other. With a `pattern` a response is right where that regular expression is found
+    in it, whatever its reference.
     """
 
-    def __init__(self, *, num_workers: int, deadline_seconds: float) -> None:
+    def __init__(
+        self, *, num_workers: int, deadline_seconds: float, pattern: str | None = None
+    ) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers={num_workers} is not positive: use 1 or more")
         if not 0 < deadline_seconds < math.inf:  # a worker's alarm takes no infinity
@@ -57,6 +60,7 @@ class WorkerPool:
             )
         self.num_workers = num_workers
         self.deadline_seconds = deadline_seconds
+        self.pattern = pattern
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
@@ -85,7 +89,7 @@ class WorkerPool:
     def _fill(self, num_open: int) -> None:
         """Keeps as many workers alive as there is work for."""
         while len(self._workers) < min(self.num_workers, num_open):
-            worker = _Worker(_start(self.deadline_seconds), time.monotonic())
+            worker = _Worker(_start(self.deadline_seconds, self.pattern), time.monotonic())
             self._workers.append(worker)
             assert worker.process.stdout is not None
             self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
@@ -157,12 +161,15 @@ class WorkerPool:
         process.wait()
 
 
-def _start(deadline_seconds: float) -> subprocess.Popen[bytes]:
+def _start(deadline_seconds: float, pattern: str | None) -> subprocess.Popen[bytes]:
     paths = [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
     return subprocess.Popen(
-        [sys.executable, "-m", "twogrpo.rewards.worker", str(deadline_seconds)],
+        [
+            *(sys.executable, "-m", "twogrpo.rewards.worker", str(deadline_seconds)),
+            *([] if pattern is None else [pattern]),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
