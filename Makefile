@@ -105,6 +105,8 @@ base: $(READY)  ## Make the embedded experiment's start checkpoint again
 lock:  ## Resolve requirements/*.lock again from pyproject.toml
 	@sh requirements/lock.sh "$(PYTHON)"
 
-clean:  ## Remove .venv and the caches; runs and results stay
-	rm -rf .venv .cache .hypothesis *.egg-info
+clean:  ## Remove .venv and the caches; runs, results, frozen training sets and converted models stay
+	rm -rf .venv .hypothesis *.egg-info
+	mkdir -p .cache
+	find .cache -mindepth 1 -maxdepth 1 ! -name data ! -name models -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
