@@ -26,10 +26,9 @@ from twogrpo.benchmark.result import spread
 from twogrpo.config import Config
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.engines import ranks
-from twogrpo.engines.build import DTYPES
+from twogrpo.engines.build import DTYPES, knobs
 from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
 from twogrpo.engines.ranks import Ranks
-from twogrpo.engines.scoring import Knobs
 from twogrpo.preflight.architectures import Architecture
 from twogrpo.preflight.devices import load_device
 from twogrpo.preflight.memory import memory
@@ -66,20 +65,12 @@ def flops(model: Architecture, sequences: Sequence[Rollout]) -> float:
 
 def build(config: Config, model: Architecture, group: Ranks) -> TransformersPolicy:
     """A policy with random weights and conf/hardware/'s knobs; its steps are too small to move."""
-    hardware = config.hardware
     return TransformersPolicy(
-        random_qwen2(model, hardware.device),
+        random_qwen2(model, config.hardware.device),
         None,  # a tokenizer goes with exports only
         objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
         adam=Adam(1e-30, 0, (0.9, 0.999), epsilon=1e-8, gradient_clip_norm=1.0),
-        knobs=Knobs(
-            device=hardware.device,
-            dtype=DTYPES[hardware.dtype],
-            tokens_per_microbatch=hardware.tokens_per_microbatch,
-            logits_chunk_tokens=hardware.logits_chunk_tokens,
-            activation_checkpointing=hardware.activation_checkpointing,
-            compile=hardware.compile,
-        ),
+        knobs=knobs(config.hardware),
         ranks=group,
     )
 

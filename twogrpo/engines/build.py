@@ -95,6 +95,19 @@ def load_pictures(model: Model) -> Pictures | None:
     return Pictures(processor, config.image_token_id, files)
 
 
+def knobs(hardware: Hardware) -> Knobs:
+    """What a policy takes of conf/hardware/."""
+    return Knobs(
+        device=hardware.device,
+        dtype=DTYPES[hardware.dtype],
+        tokens_per_microbatch=hardware.tokens_per_microbatch,
+        logits_chunk_tokens=hardware.logits_chunk_tokens,
+        activation_checkpointing=hardware.activation_checkpointing,
+        cpu_offload=hardware.cpu_offload,
+        compile=hardware.compile,
+    )
+
+
 def build_policy(
     config: Config,
     tokenizer: PreTrainedTokenizerBase,
@@ -120,7 +133,7 @@ def build_policy(
             epsilon=training.adam_epsilon,
             gradient_clip_norm=training.gradient_clip_norm,
         ),
-        knobs=_knobs(config.hardware),
+        knobs=knobs(config.hardware),
         ranks=ranks,
         pictures=pictures,
     )
@@ -133,7 +146,7 @@ def build_start_policy(
     scoring = ScoringModel(
         load_model(config.model),
         temperature=config.rollout.temperature,
-        knobs=_knobs(config.hardware),
+        knobs=knobs(config.hardware),
         ranks=ranks,
         pictures=pictures,
     )
@@ -195,18 +208,6 @@ def _vllm_rollout(
             sleep_level=hardware.sleep_level,
         ),
         pictures=pictures,
-    )
-
-
-def _knobs(hardware: Hardware) -> Knobs:
-    return Knobs(
-        device=hardware.device,
-        dtype=DTYPES[hardware.dtype],
-        tokens_per_microbatch=hardware.tokens_per_microbatch,
-        logits_chunk_tokens=hardware.logits_chunk_tokens,
-        activation_checkpointing=hardware.activation_checkpointing,
-        cpu_offload=hardware.cpu_offload,
-        compile=hardware.compile,
     )
 
 
