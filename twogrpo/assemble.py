@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-
 from twogrpo.checks import check
 from twogrpo.clock import Clock
 from twogrpo.config import Config, Rollout
@@ -19,6 +17,7 @@ from twogrpo.data.datasets import (
     validation_prompts,
 )
 from twogrpo.engines import build
+from twogrpo.engines.processor import prepare_process
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.ranked import RankedReward, RankedRollout
 from twogrpo.engines.ranks import Ranks, join
@@ -45,7 +44,7 @@ def assemble(config: Config) -> Run:
     """
     check(config)
     ranks = join(config.hardware)
-    torch.set_num_threads(config.hardware.num_threads)
+    prepare_process(config.hardware)
     tokenizer = build.load_tokenizer(config.model)
     pictures = build.load_pictures(config.model)
     template = config.model.prompt_template

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from twogrpo import checkpoint_source, metrics
 from twogrpo.checkpoint_source import Source
 from twogrpo.checks import check_evaluation, check_hardware, one_of
@@ -16,6 +14,7 @@ from twogrpo.data import contamination
 from twogrpo.data.datasets import benchmark_prompts
 from twogrpo.data.pictures import Pictures
 from twogrpo.engines import build
+from twogrpo.engines.processor import prepare_process
 from twogrpo.engines.protocols import RolloutEngine, Sampling
 from twogrpo.evaluate import Benchmarks, Exam, evaluate_benchmarks, num_missing
 from twogrpo.evaluation_card import write_card
@@ -34,7 +33,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         ConfigError: a value is wrong, the checkpoint cannot be loaded, the folder is another run's.
     """
     check(config)
-    torch.set_num_threads(config.hardware.num_threads)
+    prepare_process(config.hardware)
     source = checkpoint_source.find(config.checkpoint, config.model.revision)
     config = checkpoint_source.describe(config, source)
     if is_finished(config):

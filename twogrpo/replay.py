@@ -18,6 +18,7 @@ from twogrpo.config import Config, parse
 from twogrpo.core.surrogates import truncated_importance_weights
 from twogrpo.engines import build
 from twogrpo.engines.policy import TransformersPolicy
+from twogrpo.engines.processor import prepare_process
 from twogrpo.engines.ranks import ALONE
 from twogrpo.script_configs import ReplayConfig
 
@@ -53,7 +54,7 @@ def replay(config: ReplayConfig) -> list[Part]:
     values["model"] = {**values["model"], "path": str((folder / bad_batch.POLICY).resolve())}
     run = parse(OmegaConf.create(values), Config)
     check_hardware(run.hardware)
-    torch.set_num_threads(run.hardware.num_threads)
+    prepare_process(run.hardware)
     pictures = build.load_pictures(run.model)
     policy = build.build_policy(run, build.load_tokenizer(run.model), ALONE, pictures)
     return [_part(place, values, policy) for place, values in enumerate(content["sequences"])]

@@ -11,14 +11,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from twogrpo.assemble import longest
 from twogrpo.benchmark.settings import BenchmarkConfig, check_benchmark
 from twogrpo.checks import check
 from twogrpo.config import ConfigError
 from twogrpo.data.datasets import training_prompts
 from twogrpo.engines import build
+from twogrpo.engines.processor import prepare_process
 from twogrpo.engines.protocols import Sampling
 from twogrpo.evaluate import BenchmarkResult, Exam, evaluate
 from twogrpo.rewards.build import build_checked_reward
@@ -50,7 +49,7 @@ def probe(config: BenchmarkConfig) -> str:
 
 
 def _ask(config: BenchmarkConfig) -> BenchmarkResult:
-    torch.set_num_threads(config.hardware.num_threads)
+    prepare_process(config.hardware)
     dataset = replace(config.dataset, num_prompts=config.probe_prompts)
     tokenizer, pictures = build.load_tokenizer(config.model), build.load_pictures(config.model)
     prompts = training_prompts(

@@ -54,9 +54,9 @@ def check_benchmark(config: BenchmarkConfig) -> None:
     given = [f"{key}={value}" for key, value in asked.items() if value is not None]
     if len(given) > 1:
         raise ConfigError(f"{given[0]} beside {given[1]}: do one after the other")
-    for key in ("calibrate", "probe"):
-        if asked[key] is not None:
-            _check_file(key, asked[key])
+    for key, value in asked.items():
+        if value is not None and key != "sweep":
+            _check_file(key, value)
 
 
 def _check_file(key: str, value: str) -> None:

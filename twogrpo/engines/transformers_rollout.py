@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from twogrpo import records
 from twogrpo.core.sampling import sample_tokens
 from twogrpo.data.pictures import Pictures
+from twogrpo.engines.attention import CACHED
 from twogrpo.engines.protocols import Sampling
 from twogrpo.engines.vision import padded_inputs
 
@@ -60,6 +61,8 @@ class TransformersRollout:
         pictures: Pictures | None = None,
     ) -> None:
         self.pictures = pictures
+        if model.config._attn_implementation == "sdpa":  # of the text; pictures are read once
+            model.set_attn_implementation({"": CACHED, "text_config": CACHED})
         self.model = model.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
         self.device = device
