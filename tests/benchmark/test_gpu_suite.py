@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import initialize_config_dir
 
 from benchmarks import gpu_jobs, gpu_suite
 from benchmarks.gpu_jobs import JOBS, Job, MissingError
 from benchmarks.gpu_models import QWEN_1_5B, TINY, configured, random_qwen2, with_weights
 from benchmarks.gpu_update import build, flops, measure, rollouts
-from tests.conftest import compose_config, tiny_model
+from tests.conftest import CONF, compose_config, tiny_model
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.checks import check
 from twogrpo.config import Config, parse
@@ -110,7 +111,8 @@ def test_the_tiny_comparison_is_the_whole_one_on_the_gpu(given, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     [[_, *overrides]] = JOBS["tiny"].commands(given)
     config = parse(compose_config(*overrides, name="reproduce"), ReproduceConfig)
-    planned = list(jobs(config))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        planned = list(jobs(config))
     assert len(planned) == 22
     for job in planned[:-1]:
         run = parse(compose_config(*job.command[2:]), Config)
