@@ -69,8 +69,8 @@ def layer_bytes(
     passes are not, unless the stream is), and the products behind them theirs: q, k and v share
     one, gate and up another; autocast makes one for each of the five. Attention's output once more
     for its projection; 4 of the intermediate size (gate, its activation, up, their product).
-    Attention: q, k, v and its output, of rows made of equal length beside the rows that they are
-    made of.
+    Attention: q, k, v and its output, of rows made of equal length (in float32) beside the rows that
+    they are made of.
     """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     hidden = _hidden_bytes(bytes_per_value, is_autocast=is_autocast) * model.hidden
@@ -78,7 +78,7 @@ def layer_bytes(
     kept = tokens.padded or tokens.attended
     copied = tokens.attended if tokens.padded else 0.0
     attention = kept * (2 * queries + 2 * keys) + copied * (queries + 2 * keys)
-    return tokens.distinct * per_token + bytes_per_value * attention
+    return tokens.distinct * per_token + (4 if tokens.padded else bytes_per_value) * attention
 
 
 def _hidden_bytes(bytes_per_value: int, *, is_autocast: bool) -> int:

@@ -41,8 +41,8 @@ def memory_part(found: Preflight) -> str:
             note(
                 f"The float32 state is divided over {found.place.devices} rank(s); activation "
                 f"checkpointing {checkpointing}; a token in the cache takes "
-                f"{per_token / 1024:.3g} KiB. From sizes alone: on a CPU within 8 % of "
-                "measured peaks where every token is known, up to 27 % above them where rollouts "
+                f"{per_token / 1024:.3g} KiB. From sizes alone: on a CPU within 10 % of "
+                "measured peaks where every token is known, up to 35 % above them where rollouts "
                 "without advantage are skipped (SmolLM2-135M); not held against any peak of "
                 "sharded ranks."
             ),
