@@ -69,8 +69,8 @@ def layer_bytes(
     passes are not, unless the stream is), and the products behind them theirs: q, k and v share
     one, gate and up another; autocast makes one for each of the five. Attention's output once more
     for its projection; 4 of the intermediate size (gate, its activation, up, their product).
-    Attention: q, k, v and its output, of rows made of equal length (in float32) beside the rows that
-    they are made of.
+    Attention: q, k, v and its output, of rows made of equal length (in float32) beside the rows
+    that they are made of.
     """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     hidden = _hidden_bytes(bytes_per_value, is_autocast=is_autocast) * model.hidden
