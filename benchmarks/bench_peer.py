@@ -1,7 +1,8 @@
 """`make bench-peer`: our step and TRL's in turn, in pairs; the last line is the ratios as JSON.
 
-Each is a process of its own, both with as many threads. Rollouts a second are those of a process's
-median step; a ratio is ours over TRL's within a pair, and the medians over pairs are told.
+Each is a process of its own, both with as many threads and the same questions. Rollouts a second
+are those of a process's median step; a ratio is ours over TRL's within a pair, and the medians over
+the pairs that were finished are told.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ROOT / ".cache/trl"  # where the Makefile installs benchmarks/requirements.txt
 GIB = 2**30
@@ -24,6 +27,7 @@ GROUP_SIZES = (2, 16)
 ROLLOUTS = 32
 TOKENS = 24
 LONGER = 1.15  # by which one side's mean response may be longer: more is other work
+VLLM_SHARE = 0.3  # of a GPU's memory; TRL's own
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,13 @@ def ratios(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     return {"ratio": medians("speed"), "memory_ratio": medians("memory")}
 
 
+def num_questions(group_size: int, given: argparse.Namespace) -> int:
+    """Of all steps together, each asked once; with work=full ours asks the same in every step, and
+    so does TRL then."""
+    steps = 1 if given.work == "full" else given.warmup + given.steps
+    return ROLLOUTS // group_size * steps
+
+
 def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
     """The loop of scripts/train.py on TRL's work: one optimiser step of all rollouts."""
     prompts = ROLLOUTS // group_size
@@ -100,15 +111,18 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         *("training=smollm2", f"training.prompts_per_generation={prompts}"),
         f"training.prompts_per_minibatch={prompts}",
         *("model=smollm2_135m", "model.prompt_template=chat"),
-        *("dataset=digit_arithmetic", f"dataset.max_response_tokens={TOKENS}"),
+        *("dataset=digit_arithmetic", f"dataset.num_prompts={num_questions(group_size, given)}"),
+        f"dataset.max_response_tokens={TOKENS}",
         *("reward=last_number", "evaluation=digit_arithmetic", f"rollout={given.sampler}"),
         f"hardware={'cpu' if given.device == 'cpu' else 'one_gpu'}",
         "hardware.activation_checkpointing=false",  # as TRL's
         *("hardware.dtype=bfloat16", f"hardware.num_threads={given.threads}"),
         f"hardware.tokens_per_microbatch={given.tokens_per_microbatch}",
         f"hardware.logits_chunk_tokens={given.logits_chunk_tokens}",
-        "hardware.kv_cache_gib=0.1",
-        # TRL holds no start policy either, and compares sampler and trainer with vLLM alone.
+        # vLLM's: on a GPU as TRL's, which stays awake during updates.
+        *("hardware.kv_cache_gib=0.1", f"hardware.gpu_memory_share={VLLM_SHARE}"),
+        "hardware.sleep_level=0",
+        # TRL holds no start policy either, and its comparison of sampler and trainer is off.
         *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "rollout.canary_prompts=0"),
     ]
 
@@ -118,26 +132,40 @@ def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[
     return [
         *(sys.executable, "-m", "benchmarks.peer_trl", f"--group-size={group_size}"),
         *(f"--rollouts={ROLLOUTS}", f"--tokens={TOKENS}", f"--seed={seed}"),
+        f"--questions={num_questions(group_size, given)}",
         *(f"--warmup={given.warmup}", f"--steps={given.steps}", f"--threads={given.threads}"),
         *(f"--batch={given.peer_batch}", f"--weights={given.peer_weights}"),
         *(f"--device={given.device}", f"--work={given.work}"),
-        *(["--vllm"] if given.peer_vllm else []),
+        *(["--vllm", f"--vllm-share={VLLM_SHARE}"] if given.peer_vllm else []),
     ]
 
 
-def run(command: Sequence[str], *, threads: int, path: Path | None = None) -> dict[str, Any]:
+def in_turn(number: int, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    """What both find, done every other time the other way round, so that a drift of the machine
+    cancels."""
+    if number % 2 == 0:
+        return first(), second()
+    found = second()
+    return first(), found
+
+
+def run(command: Sequence[str], *, threads: int, **variables: str) -> dict[str, Any]:
     """The JSON of a process's last line."""
-    found: dict[str, Any] = json.loads(output(command, threads=threads, path=path)[-1])
+    found: dict[str, Any] = json.loads(output(command, threads=threads, **variables)[-1])
     return found
 
 
-def output(command: Sequence[str], *, threads: int, path: Path | None = None) -> list[str]:
-    """What a process prints, by line; its messages are shown if it fails."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    if path is not None:
-        environment["PYTHONPATH"] = str(path)
+def output(command: Sequence[str], *, threads: int, **variables: str) -> list[str]:
+    """What a process prints, by line, with these variables in its environment; its messages are
+    shown if it fails."""
+    given = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=os.environ | given | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.stderr.write(done.stderr)
@@ -145,43 +173,64 @@ def output(command: Sequence[str], *, threads: int, path: Path | None = None) ->
     return done.stdout.splitlines()
 
 
-def our_arguments() -> argparse.ArgumentParser:
-    """Of the processes that are ours."""
+def counts() -> argparse.ArgumentParser:
+    """How often and with what each process works."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pairs", type=positive, default=3)
+    parser.add_argument("--warmup", type=natural, default=1, help="steps that are not counted")
+    parser.add_argument("--steps", type=positive, default=3, help="that are counted")
+    parser.add_argument("--threads", type=positive, default=2, help="of each side")
+    return parser
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
+    parser = argparse.ArgumentParser(description=__doc__, parents=[counts()])
     parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
                         help="full: responses to the limit, half of each group right, so that no "
                         "rollout can be skipped")  # fmt: skip
-    parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
-    parser.add_argument("--steps", type=positive, default=3, help="that are counted")
-    parser.add_argument("--threads", type=positive, default=2, help="of each side")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
     parser.add_argument("--logits-chunk-tokens", type=positive, default=256)
-    return parser
-
-
-def arguments() -> argparse.Namespace:
-    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
-    parser = argparse.ArgumentParser(description=__doc__, parents=[our_arguments()])
     parser.add_argument("--peer-batch", type=positive, default=32, help="TRL: rollouts in a pass")
     parser.add_argument("--peer-weights", choices=["float32", "bfloat16"], default="float32",
                         help="TRL: bfloat16 is so under Adam too")  # fmt: skip
     parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
-    given = parser.parse_args()
-    if given.warmup < 0:
-        parser.error(f"--warmup={given.warmup}: use 0 or more")
+    given = parser.parse_args(words)
     if ROLLOUTS % given.peer_batch:
         parser.error(f"--peer-batch={given.peer_batch} does not divide the {ROLLOUTS} rollouts")
     return given
 
 
+def natural(word: str) -> int:
+    """Of the command line; raises ValueError or what else argparse tells."""
+    return _at_least(0, word)
+
+
 def positive(word: str) -> int:
-    """Of the command line; raises ValueError, which argparse tells."""
-    if int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word}: use 1 or more")
+    """As `natural`, and not 0."""
+    return _at_least(1, word)
+
+
+def _at_least(least: int, word: str) -> int:
+    if int(word) < least:
+        raise argparse.ArgumentTypeError(f"{word}: use {least} or more")
     return int(word)
+
+
+def pair(number: int, group_size: int, given: argparse.Namespace) -> Pair:
+    """Two processes; exits where one fails or they did not do the same work."""
+    caller = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(PEER), *([caller] if caller else [])])
+    commands = our_command(group_size, given, number), peer_command(group_size, given, number)
+    ours, peer = in_turn(
+        number,
+        partial(run, commands[0], threads=given.threads),
+        partial(run, commands[1], threads=given.threads, PYTHONPATH=path),
+    )
+    check_work(ours, peer)
+    return Pair(group_size, ours, peer)
 
 
 def main() -> None:
@@ -193,15 +242,14 @@ def main() -> None:
         f"passes bfloat16; {given.steps} steps after {given.warmup}; medians",
         flush=True,
     )
-    pairs = []
-    for number in range(given.pairs):
-        for group_size in GROUP_SIZES:
-            ours = run(our_command(group_size, given, number), threads=given.threads)
-            peer = run(peer_command(group_size, given, number), threads=given.threads, path=PEER)
-            check_work(ours, peer)
-            pairs.append(Pair(group_size, ours, peer))
-            print(f"{number + 1}: {pairs[-1]}", flush=True)
-    print(json.dumps(ratios(pairs)))
+    pairs: list[Pair] = []
+    try:
+        for number in range(given.pairs):
+            for group_size in GROUP_SIZES:
+                pairs.append(pair(number, group_size, given))
+                print(f"{number + 1}: {pairs[-1]}", flush=True)
+    finally:  # where one failed, of those before it
+        print(json.dumps(ratios(pairs)))
 
 
 if __name__ == "__main__":

@@ -10,20 +10,25 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import bench_peer
-from benchmarks.means_inside import in_turn
+from benchmarks.bench_peer import in_turn
+from benchmarks.means_inside import PLAIN, PREFIX_CACHES
 from twogrpo.benchmark import machine
-from twogrpo.preflight.text import table
-from twogrpo.tracking import ROOT
+from twogrpo.preflight.text import note, table
+from twogrpo.tracking import ROOT, write_atomically
 
 STEP, START = "step", "start"  # a whole one; and the process but for the steps that are counted
 
@@ -55,29 +60,44 @@ KNOBS = (
          ("update", STEP, START)),
 )  # fmt: skip
 
+NAMES = (*PLAIN, *PREFIX_CACHES, *(knob.mean for knob in KNOBS))
+NEED_VLLM = (*PREFIX_CACHES, *(knob.mean for knob in KNOBS if knob.used == "rollout=vllm"))
+Row = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Found:
-    """Pairs of seconds with and without a means."""
+    """Pairs of seconds with and without a means; each second the median of `steps` steps."""
 
     mean: str
     phase: str
     group_size: int
     pairs: Sequence[tuple[float, float]]
+    steps: int = 1
 
-    def row(self) -> dict[str, Any]:
+    @property
+    def ratios(self) -> list[float]:
+        """Of each pair."""
+        return [left_out / used for used, left_out in self.pairs]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all pairs agree that it pays, or that it does not."""
+        return min(self.ratios) > 1 or max(self.ratios) < 1
+
+    def row(self) -> Row:
         """Of the table and of the CSV: medians over the pairs, and the ratios' range."""
-        ratios = [left_out / used for used, left_out in self.pairs]
         return {
             "mean": self.mean,
             "phase": self.phase,
             "group_size": self.group_size,
             "seconds_with": f"{median(used for used, _ in self.pairs):.3f}",
             "seconds_without": f"{median(left_out for _, left_out in self.pairs):.3f}",
-            "ratio": f"{median(ratios):.2f}",
-            "least": f"{min(ratios):.2f}",
-            "most": f"{max(ratios):.2f}",
+            "ratio": f"{median(self.ratios):.2f}",
+            "least": f"{min(self.ratios):.2f}",
+            "most": f"{max(self.ratios):.2f}",
             "pairs": len(self.pairs),
+            "steps": self.steps,
         }
 
 
@@ -90,16 +110,17 @@ def of_knob(knob: Knob, group_size: int, given: argparse.Namespace) -> Iterator[
         sides.append(in_turn(number, used, left_out))
     for phase in knob.phases:
         pairs = [(one[phase], other[phase]) for one, other in sides]
-        yield Found(knob.mean, phase, group_size, pairs)
+        yield Found(knob.mean, phase, group_size, pairs, given.steps)
 
 
 def process(value: str, group_size: int, given: argparse.Namespace, seed: int) -> dict[str, float]:
     """Median seconds of each phase of a step, of the whole, and of all beside the counted steps."""
     command = bench_peer.our_command(group_size, given, seed)
     command = with_values(command, "work=full", value)  # the same lengths, whatever is drawn
-    start = time.perf_counter()
-    found = bench_peer.run(command, threads=given.threads)
-    wall = time.perf_counter() - start
+    with TemporaryDirectory() as folder:  # nothing is compiled yet, as for a first user
+        start = time.perf_counter()
+        found = bench_peer.run(command, threads=given.threads, TORCHINDUCTOR_CACHE_DIR=folder)
+        wall = time.perf_counter() - start
     step = found["seconds"]["median"]
     return found["seconds_of"] | {STEP: step, START: wall - given.steps * step}
 
@@ -107,7 +128,8 @@ def process(value: str, group_size: int, given: argparse.Namespace, seed: int) -
 def inside(group_size: int, given: argparse.Namespace, *words: str) -> Iterator[Found]:
     """What is no knob: one process does it all."""
     command = with_values(bench_peer.our_command(group_size, given, seed=0), *words)
-    command[1:2] = ["-m", "benchmarks.means_inside", f"--pairs={given.pairs}"]
+    options = [f"--pairs={given.pairs}", f"--only={given.only}"]
+    command[1:2] = ["-m", "benchmarks.means_inside", *options]
     for line in bench_peer.output(command, threads=given.threads):
         told = json.loads(line)
         yield Found(told["mean"], told["phase"], group_size, told["pairs"])
@@ -119,38 +141,95 @@ def with_values(command: Sequence[str], *words: str) -> list[str]:
     return [*(word for word in command if not word.startswith(keys)), *words]
 
 
-def measured(given: argparse.Namespace) -> Iterator[Found]:
+def wanted(only: str) -> list[str]:
+    """The means whose name holds `only`; says which of them are left out for want of vLLM."""
+    names = [name for name in NAMES if only in name]
+    if find_spec("vllm") is None and (lacking := [name for name in names if name in NEED_VLLM]):
+        print(f"left out, since vLLM is not installed (make setup-vllm): {'; '.join(lacking)}")
+        names = [name for name in names if name not in lacking]
+    return names
+
+
+def measured(given: argparse.Namespace, names: Sequence[str]) -> Iterator[Found]:
     """What is no knob at both group sizes, a knob at the larger one."""
-    for group_size in bench_peer.GROUP_SIZES:
-        yield from inside(group_size, given)
-    yield from inside(16, given, "rollout=vllm", "hardware.kv_cache_gib=1.0")
+    if not set(names).isdisjoint(PLAIN):
+        for group_size in bench_peer.GROUP_SIZES:
+            yield from inside(group_size, given)
+    if not set(names).isdisjoint(PREFIX_CACHES):
+        yield from inside(16, given, "rollout=vllm", "hardware.kv_cache_gib=1.0")
     for one in KNOBS:
-        yield from of_knob(one, 16, given)
+        if one.mean in names:
+            yield from of_knob(one, 16, given)
 
 
-def write(found: Sequence[Found], path: Path) -> None:
-    """The CSV, with what the machine was and when."""
-    about = {"machine": machine.name("cpu"), "date": time.strftime("%Y-%m-%d", time.gmtime())}
-    rows = [one.row() | about for one in found]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+class Kept:
+    """The CSV, written anew with each row, so that what stops has lost none; a means that is
+    measured again takes its row's place."""
+
+    def __init__(self, path: Path, *, afresh: bool) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows: list[Row] = []
+        if path.exists() and not afresh:
+            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        self._rows = {self._key(row): row for row in rows}
+
+    def add(self, row: Row) -> None:
+        """And writes; a column that an earlier row lacks is empty there."""
+        self._rows[self._key(row)] = row
+        text = io.StringIO()
+        writer = csv.DictWriter(text, row.keys(), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(self._rows.values())
+        write_atomically(self.path, text.getvalue())
+
+    @staticmethod
+    def _key(row: Row) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in ("mean", "phase", "group_size"))
+
+
+def commit() -> str:
+    """Of the code, "-dirty" where it is changed; empty without git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
+
+
+def page(found: Sequence[Found]) -> str:
+    """For a person; a mark where the pairs disagree."""
+    rows = [[*map(str, one.row().values()), "" if one.is_clear else "?"] for one in found]
+    text = table([*found[0].row(), ""], rows, left=2)
+    told = "? means that it paid in some pairs only."
+    return text if all(one.is_clear for one in found) else f"{text}\n{note(told)}"
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; what it does not offer is as in `make bench-peer`."""
+    parser = argparse.ArgumentParser(description=__doc__, parents=[bench_peer.counts()])
+    parser.add_argument("--only", default="", metavar="TEXT",
+                        help="the means whose name holds it; other rows of --out stay")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmark/means.csv")
+    given = parser.parse_args(words, bench_peer.arguments([]))
+    if not any(given.only in name for name in NAMES):
+        parser.error(f"--only={given.only} names no means: use part of {'; '.join(NAMES)}")
+    return given
 
 
 def main() -> None:
-    """Measures, tells each as it is found, and writes the CSV."""
-    parser = argparse.ArgumentParser(description=__doc__, parents=[bench_peer.our_arguments()])
-    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmark/means.csv")
-    given = parser.parse_args()
+    """Measures, tells each as it is found, and keeps it."""
+    given = arguments()
+    about = {"threads": given.threads, "machine": machine.name("cpu"), "commit": commit()}
+    about["date"] = time.strftime("%Y-%m-%d", time.gmtime())
+    kept = Kept(given.out, afresh=not given.only)
     found = []
-    for one in measured(given):
+    for one in measured(given, wanted(given.only)):
         found.append(one)
         print(json.dumps(one.row()), flush=True)
-    write(found, given.out)
-    rows = [list(map(str, one.row().values())) for one in found]
-    print(table(list(found[0].row()), rows, left=2))
+        kept.add(one.row() | about)
+    if found:
+        print(page(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Means that are no knob: one process does the same work with each and without it, in turn.
 
-python -m benchmarks.means_inside [--pairs 3] [key=value …]     a line of JSON for each
+python -m benchmarks.means_inside [--pairs 3] [--only TEXT] [key=value …]    a line of JSON for each
 """
 
 from __future__ import annotations
@@ -11,31 +11,37 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from unittest.mock import patch
 
-import torch
 from hydra import compose, initialize_config_dir
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from benchmarks.bench_peer import in_turn, positive
+from benchmarks.padded import Padded
 from twogrpo.batches import weighted_sequences
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.steps import open_run
 from twogrpo.benchmark.work import Endless
 from twogrpo.cli import CONF
 from twogrpo.config import parse
-from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.engines.build import DTYPES, build_rollout, load_model, load_tokenizer
+from twogrpo.engines.build import build_rollout, load_tokenizer
 from twogrpo.engines.protocols import Sampling
 from twogrpo.records import Group, Prompt
 from twogrpo.records import Sequence as Rollout
 from twogrpo.run import Run
 from twogrpo.sampling import rollout_seed, sample_groups, score
 
-T = TypeVar("T")
-PREFIXES = (40, 400)  # tokens of a prompt
+# Their names are known before anything is built, so that some can be asked for.
+PLAIN = (READ_ONCE, ROWS_LEAVE, DEAD_SKIPPED, COMPUTED_ONCE, NO_OLD_PASS, NO_PADDING) = (
+    "a prompt read once for its group",
+    "finished rows leave the batch",
+    "rollouts without advantage are skipped",
+    "a prompt computed once for its group",
+    "no π_old pass before a first update",
+    "no padding, prompts apart",
+)
+PREFIX_CACHES = {f"vLLM's prefix cache, prompts of {tokens}": tokens for tokens in (40, 400)}
 TINIEST = 1e-30  # an advantage that is computed and adds nothing that float32 could hold
 
 
@@ -81,10 +87,10 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
     sampling = Sampling(1.0, 1.0, 0, config.dataset.max_response_tokens)
     engine: Any = build_rollout(
         config.rollout, config.model, config.hardware, load_tokenizer(config.model),
-        context_tokens=max(PREFIXES) + sampling.max_response_tokens,
+        context_tokens=max(PREFIX_CACHES.values()) + sampling.max_response_tokens,
     )  # fmt: skip
     seeds_PG = [range(place * size, (place + 1) * size) for place in range(num_prompts)]
-    for length in PREFIXES:
+    for name, length in PREFIX_CACHES.items():
         prompts = [
             Prompt(str(place), "", "", tuple(range(100 + place, 100 + place + length)))
             for place in range(num_prompts)
@@ -100,7 +106,7 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
             ):
                 draw()
 
-        yield Inside(f"vLLM's prefix cache, prompts of {length}", "generate", draw, draw_without)
+        yield Inside(name, "generate", draw, draw_without)
     engine.close()
 
 
@@ -116,7 +122,7 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
         for g in groups
     ]
     yield Inside(
-        "a prompt read once for its group",
+        READ_ONCE,
         "generate",
         lambda: engine.sample(prompts, seeds_PG, run.sampling),
         lambda: engine.sample(
@@ -136,7 +142,7 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
         engine.tokenizer = tokenizer
 
     yield Inside(
-        "finished rows leave the batch",
+        ROWS_LEAVE,
         "generate",
         lambda: engine.sample(prompts, seeds_PG, run.sampling),
         with_all_rows,
@@ -150,13 +156,13 @@ def update_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     alive = all_alive(as_is)
     alone = apart(alive)
     yield Inside(
-        "rollouts without advantage are skipped",
+        DEAD_SKIPPED,
         "update",
         lambda: policy.update(as_is),
         lambda: policy.update(alive),
     )
     yield Inside(
-        "a prompt computed once for its group",
+        COMPUTED_ONCE,
         "update",
         lambda: policy.update(alive),
         lambda: policy.update(alone),
@@ -167,14 +173,14 @@ def update_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
         policy.update(alive)
 
     yield Inside(
-        "no π_old pass before a first update",
+        NO_OLD_PASS,
         "old_logps and update",
         lambda: policy.update(alive),
         with_old_logps,
     )
     padded = Padded(run)
     yield Inside(
-        "no padding, prompts apart",
+        NO_PADDING,
         "forward and backward",
         lambda: policy.gradient(alone, surrogate=token_ratio_clipped),
         lambda: padded.gradient(alone),
@@ -194,56 +200,6 @@ def apart(sequences: Sequence[Rollout]) -> list[Rollout]:
     ]
 
 
-class Padded:
-    """The plain way: rows of a padded batch through the model of transformers."""
-
-    def __init__(self, run: Run) -> None:
-        hardware = run.config.hardware
-        self.model = load_model(run.config.model).to(hardware.device)
-        self.model.set_attn_implementation("sdpa")
-        self.dtype, self.device = DTYPES[hardware.dtype], hardware.device
-        self.tokens_per_microbatch = hardware.tokens_per_microbatch
-        self.logits_chunk_tokens = hardware.logits_chunk_tokens
-
-    def gradient(self, sequences: Sequence[Rollout]) -> Tensor:
-        """As the policy's, in micro-batches of like lengths and as many padded tokens."""
-        self.model.zero_grad()
-        rest = sorted(sequences, key=lambda s: -s.num_tokens)
-        while rest:
-            count = max(1, self.tokens_per_microbatch // rest[0].num_tokens)
-            self._accumulate(rest[:count])
-            rest = rest[count:]
-        return torch.cat([-p.grad.flatten() for p in self.model.parameters() if p.grad is not None])
-
-    def _accumulate(self, batch: Sequence[Rollout]) -> None:
-        rows = [torch.tensor(s.prompt_token_ids + s.response_token_ids) for s in batch]
-        tokens_NT = pad_sequence(rows, batch_first=True).to(self.device)
-        lengths_N = torch.tensor([s.num_tokens for s in batch])[:, None]
-        prompts_N = torch.tensor([len(s.prompt_token_ids) for s in batch])[:, None]
-        place_T = torch.arange(1, tokens_NT.shape[1])
-        is_response_NT = (place_T >= prompts_N) & (place_T < lengths_N)
-        weights_N = torch.tensor([s.advantage * s.token_weight for s in batch])[:, None]
-        weights_R = weights_N.expand_as(is_response_NT)[is_response_NT].to(self.device)
-        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-            hidden_NTD = self.model.base_model(input_ids=tokens_NT, use_cache=False)[0]
-            logps_R = chunked_token_logps(
-                hidden_NTD[:, :-1][is_response_NT],
-                self.model.get_output_embeddings().weight,
-                tokens_NT[:, 1:][is_response_NT],
-                temperature=1.0,
-                chunk_tokens=self.logits_chunk_tokens,
-            )
-        (-((logps_R - logps_R.detach()).exp() * weights_R).sum()).backward()
-
-
-def in_turn(number: int, used: Callable[[], T], left_out: Callable[[], T]) -> tuple[T, T]:
-    """Both, every other time the second first, so that a drift of the machine cancels."""
-    if number % 2 == 0:
-        return used(), left_out()
-    second = left_out()
-    return used(), second
-
-
 def seconds(work: Callable[[], object]) -> float:
     """Of one call."""
     start = time.perf_counter()
@@ -254,12 +210,15 @@ def seconds(work: Callable[[], object]) -> float:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=positive, default=3)
+    parser.add_argument("--only", default="", metavar="TEXT", help="the means whose name holds it")
     parser.add_argument("overrides", nargs="*", help="of conf/benchmark.yaml")
     given = parser.parse_args()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = parse(compose("benchmark", overrides=given.overrides), BenchmarkConfig)
     for case in cases(config):
+        if given.only not in case.mean:
+            continue
         case.used(), case.left_out()  # not counted
         used, left_out = partial(seconds, case.used), partial(seconds, case.left_out)
         pairs = [in_turn(number, used, left_out) for number in range(given.pairs)]

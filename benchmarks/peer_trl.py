@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -19,17 +20,18 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
-from trl import import_utils
 
 from twogrpo.benchmark.machine import memory_bytes, peak_memory_bytes
 from twogrpo.data import digit_arithmetic
+from twogrpo.data.datasets import PromptStream
 from twogrpo.engines.processor import keep_freed_memory
+from twogrpo.records import Prompt
 from twogrpo.rewards.last_number import LastNumber
 
 
 @dataclass
 class Graded:
-    """The reward of conf/reward/last_number.yaml as TRL calls it; counts what it sees.
+    """The reward of conf/reward/last_number.yaml as TRL calls it; keeps what it sees.
 
     With `alternates` every other rollout is right, whatever it says.
     """
@@ -37,7 +39,7 @@ class Graded:
     end_id: int
     alternates: bool = False
     __name__ = "last_number"  # TRL wants to name it
-    num_tokens: int = 0
+    lengths: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
 
     def __call__(
@@ -48,7 +50,7 @@ class Graded:
         **_: Any,
     ) -> list[float]:
         """As twogrpo.sampling.score: a response that was cut is wrong."""
-        self.num_tokens += sum(map(len, completion_ids))
+        self.lengths += map(len, completion_ids)
         verdicts = LastNumber().grade([turns[-1]["content"] for turns in completions], answer)
         rewards = [
             verdict.reward * (ids[-1] == self.end_id)
@@ -82,9 +84,11 @@ class Timer(TrainerCallback):
 def main() -> None:
     """Trains for some steps and tells."""
     given = arguments()
+    from trl import import_utils
+
     if not given.vllm:  # or TRL imports it wherever it is installed, for half a gigabyte
         import_utils.is_vllm_available = lambda **_: False
-    from trl import GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(given.threads)
     if given.device == "cpu":
@@ -95,8 +99,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             model=given.model,
-            args=config(given, folder),
-            train_dataset=questions(given.rollouts // given.group_size),
+            args=GRPOConfig(**settings(given, folder)),
+            train_dataset=Dataset.from_list(questions(given.questions, given.seed)),
             reward_funcs=reward,
             processing_class=tokenizer,
             callbacks=[timer],
@@ -106,7 +110,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(found(given, reward, timer, at_start)) + "\n")
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; the defaults are the fastest found on two cores (LOG.md)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=".cache/models/smollm2_135m")
@@ -114,6 +118,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
                         help="full: responses to the limit, every other one right")  # fmt: skip
     parser.add_argument("--rollouts", type=int, default=32, help="a step")
+    parser.add_argument("--questions", type=int, required=True, help="of all steps")
     parser.add_argument("--tokens", type=int, default=24, help="of a response at most")
     parser.add_argument("--warmup", type=int, default=1, help="steps that are not counted")
     parser.add_argument("--steps", type=int, default=4, help="that are counted")
@@ -124,78 +129,79 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--passes", default="bfloat16", help="of float32 weights; or float32")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
     parser.add_argument("--vllm", action="store_true", help="sample with vLLM in this process")
+    parser.add_argument("--vllm-share", type=float, default=0.3, help="vLLM's of a GPU's memory")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def config(given: argparse.Namespace, folder: str) -> Any:
-    """TRL's, for conf/algorithm/grpo.yaml with another group size."""
-    from trl import GRPOConfig
-
-    return GRPOConfig(
-        output_dir=folder,
-        max_steps=given.warmup + given.steps,
+def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Of TRL's GRPOConfig, for conf/algorithm/grpo.yaml with another group size."""
+    shortest = "min_tokens" if given.vllm else "min_new_tokens"  # vLLM's name, transformers'
+    return {
+        "output_dir": folder,
+        "max_steps": given.warmup + given.steps,
         # One generation and one optimiser step of all rollouts.
-        per_device_train_batch_size=given.batch,
-        gradient_accumulation_steps=given.rollouts // given.batch,
-        num_generations=given.group_size,
-        max_completion_length=given.tokens,
-        generation_kwargs={"min_new_tokens": given.tokens} if given.work == "full" else None,
-        shuffle_dataset=False,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        beta=0.0,
-        loss_type="grpo",
-        scale_rewards="group",
-        epsilon=0.2,
-        epsilon_high=0.28,
-        learning_rate=1e-30,
-        lr_scheduler_type="constant",
-        optim="adamw_torch_fused",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        bf16=given.weights == "float32" and given.passes == "bfloat16",
-        model_init_kwargs={"dtype": given.weights},
-        gradient_checkpointing=given.checkpointing,
-        use_vllm=given.vllm,
-        vllm_mode="colocate",
-        vllm_gpu_memory_utilization=0.3,
-        vllm_max_model_length=128,
-        use_cpu=given.device == "cpu",
-        seed=given.seed,
-        dataloader_pin_memory=given.device != "cpu",
-        report_to="none",
-        save_strategy="no",
-        logging_strategy="no",
-        disable_tqdm=True,
-    )
+        "per_device_train_batch_size": given.batch,
+        "gradient_accumulation_steps": given.rollouts // given.batch,
+        "num_generations": given.group_size,
+        "max_completion_length": given.tokens,
+        "generation_kwargs": {shortest: given.tokens} if given.work == "full" else None,
+        "shuffle_dataset": False,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "beta": 0.0,
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "epsilon": 0.2,
+        "epsilon_high": 0.28,
+        "learning_rate": 1e-30,
+        "lr_scheduler_type": "constant",
+        "optim": "adamw_torch_fused",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "bf16": given.weights == "float32" and given.passes == "bfloat16",
+        "model_init_kwargs": {"dtype": given.weights},
+        "gradient_checkpointing": given.checkpointing,
+        "use_vllm": given.vllm,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": given.vllm_share,
+        "vllm_max_model_length": 128,
+        # Ours has none either (algorithm.importance_sampling_cap), nor the pass that it takes.
+        "vllm_importance_sampling_correction": False,
+        "use_cpu": given.device == "cpu",
+        "seed": given.seed,
+        "dataloader_pin_memory": given.device != "cpu",
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "disable_tqdm": True,
+    }
 
 
-def questions(count: int) -> Dataset:
-    """Those that our run asks (conf/dataset/digit_arithmetic.yaml), as messages."""
+def questions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Those that our run asks (conf/dataset/digit_arithmetic.yaml), in its order, as messages."""
     drawn = digit_arithmetic.problems("rl_pool", count, 0)
-    return Dataset.from_list(
-        [
-            {"prompt": [{"role": "user", "content": problem.text}], "answer": problem.answer}
-            for problem in drawn
-        ]
-    )
+    stream = PromptStream([Prompt(p.problem_id, p.text, p.answer, ()) for p in drawn], seed=seed)
+    return [
+        {"prompt": [{"role": "user", "content": prompt.text}], "answer": prompt.reference}
+        for _, prompt in stream.next(count)
+    ]
 
 
 def found(given: argparse.Namespace, reward: Graded, timer: Timer, at_start: int) -> dict[str, Any]:
     """The same names as scripts/benchmark.py's, where they are the same things."""
-    counted = timer.seconds[given.warmup :]
-    num_steps = given.warmup + given.steps
+    counted, first = timer.seconds[given.warmup :], given.warmup * given.rollouts
+    lengths, rewards = reward.lengths[first:], reward.rewards[first:]
     return {
         "peer": "trl",
         "group_size": given.group_size,
         "threads": given.threads,
         "seconds": {"median": median(counted), "min": min(counted), "max": max(counted)},
         "rollouts_per_second": given.rollouts / median(counted),
-        "tokens_per_rollout": reward.num_tokens / len(reward.rewards),
-        "reward": sum(reward.rewards) / len(reward.rewards),
-        "rollouts_a_step": len(reward.rewards) / num_steps,
+        "tokens_per_rollout": sum(lengths) / len(lengths),
+        "reward": sum(rewards) / len(rewards),
+        "rollouts_a_step": len(reward.rewards) / len(timer.seconds),
         "memory_at_start": at_start,
         "peak_memory": peak_memory_bytes(given.device),
     }

@@ -1,15 +1,20 @@
 """With a means and without it the same work is done; ratios by hand."""
 
+import csv
 import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from benchmarks import bench_peer, means, means_inside
 from benchmarks.means import Found, with_values
+from benchmarks.padded import Padded, attend_in_float32
 from tests.conftest import compose_config
 from twogrpo.batches import weighted_sequences
 from twogrpo.benchmark.settings import BenchmarkConfig
@@ -20,6 +25,7 @@ from twogrpo.records import Group
 from twogrpo.run import Run
 from twogrpo.sampling import sample_groups, score
 
+PHASES = ("generate", "update")
 WORDS = (
     "training.prompts_per_generation=8", "training.prompts_per_minibatch=8", "tracking=local",
     "algorithm.group_size=4", "hardware.tokens_per_microbatch=256",
@@ -44,10 +50,23 @@ def groups_of(run: Run) -> list[Group]:
 def test_the_padded_way_is_the_same_gradient(run):
     sequences = weighted_sequences(groups_of(run), run.config, generation=0)
     assert any(sequence.advantage for sequence in sequences)
-    padded = means_inside.Padded(run)
+    padded = Padded(run)
     expected = run.policy.gradient(sequences, surrogate=token_ratio_clipped)
     found = padded.gradient(sequences)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_padded_way_attends_in_float32_under_autocast():
+    """As the policy does on a CPU: float32's result, rounded once."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 9, 16, generator=generator).bfloat16()
+    expected = F.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), is_causal=True
+    ).transpose(1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = attend_in_float32(nn.Module(), query, key, value, None)
+    in_half = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
+    assert torch.equal(found, expected.bfloat16()) and not torch.equal(found, in_half)
 
 
 def test_an_advantage_too_small_to_matter_is_computed_and_adds_nothing(run):
@@ -89,8 +108,15 @@ def test_a_line_for_each_means(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["means_inside.py", "--pairs=2", *WORDS])
     means_inside.main()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len({line["mean"] + line["phase"] for line in lines}) == len(lines) == 6
+    assert [line["mean"] for line in lines] == list(means_inside.PLAIN)
     assert all(len(line["pairs"]) == 2 and min(map(min, line["pairs"])) > 0 for line in lines)
+
+
+def test_one_of_them_alone(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["means_inside.py", "--pairs=1", "--only=skipped", *WORDS])
+    means_inside.main()
+    [line] = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["mean"] == means_inside.DEAD_SKIPPED
 
 
 def test_ratios_are_without_over_with():
@@ -108,9 +134,8 @@ def test_a_value_takes_the_place_of_the_key_s_own():
 
 
 @pytest.fixture
-def given(monkeypatch) -> Namespace:
-    monkeypatch.setattr(sys, "argv", ["means.py"])
-    return bench_peer.our_arguments().parse_args()
+def given() -> Namespace:
+    return means.arguments([])
 
 
 @pytest.mark.parametrize("knob", means.KNOBS, ids=lambda knob: knob.mean)
@@ -125,10 +150,13 @@ def test_the_sides_of_a_knob_differ_in_its_key_alone(knob, given):
 
 
 def test_a_knob_s_pairs_are_two_processes_in_turn(given, monkeypatch):
-    typed = []
+    typed, caches = [], []
 
-    def run(command, **_):
+    def run(command, *, TORCHINDUCTOR_CACHE_DIR, **_):
         typed.append(command[-1])
+        caches.append(Path(TORCHINDUCTOR_CACHE_DIR))
+        assert not list(caches[-1].iterdir()), "nothing is compiled yet"
+        (caches[-1] / "compiled").touch()
         return {"seconds": {"median": 2.0}, "seconds_of": {"update": 1.0, "generate": 0.5}}
 
     monkeypatch.setattr(bench_peer, "run", run)
@@ -137,14 +165,108 @@ def test_a_knob_s_pairs_are_two_processes_in_turn(given, monkeypatch):
     turns = ["hardware.compile=true", "hardware.compile=false"]
     assert typed == turns + turns[::-1] + turns, "who is first changes, so that a drift cancels"
     assert update.pairs == [(1.0, 1.0)] * given.pairs and step.pairs == [(2.0, 2.0)] * given.pairs
-    assert start.phase == "start"
+    assert (start.phase, start.steps) == ("start", given.steps)
+    assert not any(cache.exists() for cache in caches)
+
+
+def measuring(monkeypatch, *found: Found | BaseException) -> None:
+    """What is measured next, or what stops it."""
+
+    def measured(*_: object) -> Iterator[Found]:
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+    monkeypatch.setattr(means, "measured", measured)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
 
 
 def test_the_table_and_the_csv_say_the_same(monkeypatch, capsys, tmp_path):
-    found = [Found("a means", "update", 16, [(1, 2)])]
-    monkeypatch.setattr(means, "measured", lambda given: iter(found))
-    monkeypatch.setattr(sys, "argv", ["means.py", f"--out={tmp_path / 'a/means.csv'}"])
+    path = tmp_path / "a/means.csv"
+    measuring(monkeypatch, Found("a means", "update", 16, [(1, 2)]))
+    monkeypatch.setattr(sys, "argv", ["means.py", f"--out={path}", "--threads=1"])
     means.main()
-    header, row = (tmp_path / "a/means.csv").read_text().splitlines()
-    assert header.startswith("mean,phase,group_size") and row.startswith("a means,update,16,1.000")
+    [row] = rows_of(path)
+    assert list(row)[:4] == ["mean", "phase", "group_size", "seconds_with"]
+    assert (row["seconds_with"], row["ratio"], row["steps"], row["threads"]) == (
+        "1.000", "2.00", "1", "1",
+    )  # fmt: skip
+    assert row["machine"] and row["date"] and row["commit"] == means.commit()
     assert "2.00" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_run_that_is_stopped_keeps_its_rows(monkeypatch, tmp_path):
+    path = tmp_path / "means.csv"
+    measuring(monkeypatch, Found("a means", "update", 16, [(1, 2)]), SystemExit("failed"))
+    monkeypatch.setattr(sys, "argv", ["means.py", f"--out={path}"])
+    with pytest.raises(SystemExit, match="failed"):
+        means.main()
+    assert [row["ratio"] for row in rows_of(path)] == ["2.00"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_means_is_measured_again_and_the_others_rows_stay(monkeypatch, tmp_path):
+    path = tmp_path / "means.csv"
+    path.write_text("mean,phase,group_size,ratio\nfirst,step,16,1.50\nsecond,step,16,3.00\n")
+    measuring(monkeypatch, Found("first", "step", 16, [(1, 2)]))
+    monkeypatch.setattr(sys, "argv", ["means.py", f"--out={path}", "--only=thread"])
+    means.main()
+    assert [(row["mean"], row["ratio"]) for row in rows_of(path)] == [
+        ("first", "2.00"), ("second", "3.00"),
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["means.py", f"--out={path}"])
+    means.main()
+    assert [row["mean"] for row in rows_of(path)] == ["first"], "all are measured: afresh"
+
+
+def test_a_means_that_pays_in_some_pairs_only_is_marked():
+    unclear, clear = (Found("a", "step", 2, [(1, 2), (1, other)]) for other in (0.5, 1.5))
+    assert "?" in means.page([unclear, clear]) and "?" not in means.page([clear])
+
+
+def test_without_vllm_its_means_are_left_out(given, monkeypatch, capsys):
+    commands = []
+
+    def output(command, **_):
+        commands.append(" ".join(command))
+        return [json.dumps({"seconds": {"median": 2.0}, "seconds_of": dict.fromkeys(PHASES, 1.0)})]
+
+    monkeypatch.setattr(means, "find_spec", lambda _: None)
+    monkeypatch.setattr(bench_peer, "output", output)
+    monkeypatch.setattr(means, "inside", lambda *words: iter([words]))
+    given.pairs = 1
+    names = means.wanted("")
+    assert set(means.NAMES) - set(names) == set(means.NEED_VLLM)
+    [line] = capsys.readouterr().out.splitlines()
+    assert all(name in line for name in means.NEED_VLLM)
+    found = list(means.measured(given, names))
+    assert found[:2] == [(2, given), (16, given)] and len(commands) == 2 * 6
+    assert not any("rollout=vllm" in command for command in commands)
+    monkeypatch.setattr(means, "find_spec", lambda _: True)
+    assert means.wanted("") == list(means.NAMES)
+
+
+def test_only_what_is_named_is_measured(given, monkeypatch):
+    monkeypatch.setattr(means, "inside", lambda size, *_: iter([size]))
+    monkeypatch.setattr(means, "of_knob", lambda knob, *_: iter([knob.mean]))
+    monkeypatch.setattr(means, "find_spec", lambda _: True)
+    for only, expected in {
+        "π_old": [2, 16],
+        "compiled": ["compiled layers"],
+        "vLLM": [16, "vLLM, not transformers"],
+    }.items():
+        assert list(means.measured(given, means.wanted(only))) == expected
+
+
+@pytest.mark.parametrize(
+    "typed", ["--work=full", "--sampler=vllm", "--device=cuda", "--only=warp", "--warmup=-1"]
+)
+def test_an_option_that_would_be_ignored_is_refused(typed, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        means.arguments([typed])
+    assert stopped.value.code == 2
+    assert typed.partition("=")[0] in capsys.readouterr().err

@@ -6,12 +6,15 @@ from argparse import Namespace
 
 import pytest
 
-from benchmarks import bench_peer
+from benchmarks import bench_peer, peer_trl
 from benchmarks.bench_peer import Pair, our_command, peer_command, ratios
 from tests.conftest import compose_config
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.checks import check
 from twogrpo.config import parse
+from twogrpo.data.datasets import PromptStream
+from twogrpo.data.sources import training_problems
+from twogrpo.records import Prompt
 
 
 def pair(group_size: int, speeds: tuple[float, float], memories: tuple[int, int]) -> Pair:
@@ -46,57 +49,157 @@ def test_a_pair_says_what_was_skipped():
 
 
 @pytest.fixture
-def given(monkeypatch) -> Namespace:
-    monkeypatch.setattr(sys, "argv", ["bench_peer.py"])
-    return bench_peer.arguments()
+def given() -> Namespace:
+    return bench_peer.arguments([])
+
+
+def our_config(group_size: int, given: Namespace, *, seed: int = 1) -> BenchmarkConfig:
+    composed = compose_config(*our_command(group_size, given, seed)[2:], name="benchmark")
+    return parse(composed, BenchmarkConfig)
+
+
+def peer_arguments(group_size: int, given: Namespace, *, seed: int = 1) -> Namespace:
+    return peer_trl.arguments(peer_command(group_size, given, seed)[3:])
 
 
 @pytest.mark.parametrize("group_size", bench_peer.GROUP_SIZES)
 def test_our_side_is_one_update_of_all_rollouts(group_size, given):
-    arguments = our_command(group_size, given, seed=1)[2:]
-    config = parse(compose_config(*arguments, name="benchmark"), BenchmarkConfig)
+    config = our_config(group_size, given)
     check(config)
     assert config.rollouts_per_minibatch == bench_peer.ROLLOUTS
     assert config.updates_per_generation == 1
-    assert config.dataset.max_response_tokens == bench_peer.TOKENS
-    # What benchmarks/peer_trl.py asks of TRL.
-    algorithm = config.algorithm
-    assert (algorithm.clip_low, algorithm.clip_high, algorithm.group_size) == (
-        0.2,
-        0.28,
-        group_size,
-    )
-    assert (config.training.gradient_clip_norm, config.learning_rate) == (1.0, 1e-30)
-    assert (config.dataset.name, config.dataset.seed) == ("digit_arithmetic", 0)
 
 
-def test_both_sides_get_the_same_numbers(given):
-    command = " ".join(peer_command(16, given, seed=2))
-    for word in ("--group-size=16", "--rollouts=32", "--tokens=24", "--seed=2"):
-        assert word in command
-    assert f"--steps={given.steps}" in command and f"--threads={given.threads}" in command
-    assert f"hardware.num_threads={given.threads}" in our_command(16, given, seed=2)
+@pytest.mark.parametrize("group_size", bench_peer.GROUP_SIZES)
+def test_trl_is_asked_for_the_same_step(group_size, given):
+    config, peer = our_config(group_size, given), peer_arguments(group_size, given)
+    asked = peer_trl.settings(peer, "a folder")
+    algorithm, hardware = config.algorithm, config.hardware
+    assert asked["num_generations"] == algorithm.group_size == group_size
+    rollouts = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
+    assert rollouts == config.rollouts_per_minibatch
+    assert asked["max_steps"] == config.warmup_steps + config.steps
+    assert asked["max_completion_length"] == config.dataset.max_response_tokens
+    assert [asked[key] for key in ("temperature", "top_p", "top_k")] == [
+        config.rollout.temperature, config.rollout.top_p, config.rollout.top_k,
+    ]  # fmt: skip
+    assert (asked["epsilon"], asked["epsilon_high"]) == (algorithm.clip_low, algorithm.clip_high)
+    assert (asked["max_grad_norm"], asked["learning_rate"]) == (
+        config.training.gradient_clip_norm, config.learning_rate,
+    )  # fmt: skip
+    assert asked["gradient_checkpointing"] == hardware.activation_checkpointing
+    assert asked["bf16"] == (hardware.dtype == "bfloat16")
+    assert asked["use_cpu"] == (hardware.device == "cpu")
+    assert asked["seed"] == config.seed == 1
+    assert asked["use_vllm"] == (config.rollout.engine == "vllm")
+    assert peer.threads == hardware.num_threads
 
 
-def test_the_last_line_is_the_ratios(given, monkeypatch, capsys):
-    monkeypatch.setattr(
-        bench_peer,
-        "run",
-        lambda command, **_: {
-            "rollouts_per_second": 1.0 if "benchmarks.peer_trl" in command else 3.0,
-            "peak_memory": 2**30,
-            "trained_share": 1.0,
-            "rollouts_a_step": 32.0,
-            "tokens_per_rollout": 12.0,
-        },
-    )
+def test_with_vllm_too_trl_is_asked_for_the_same_step():
+    given = bench_peer.arguments(["--device=cuda", "--sampler=vllm", "--peer-vllm", "--work=full"])
+    config, asked = our_config(16, given), peer_trl.settings(peer_arguments(16, given), "a folder")
+    assert asked["use_vllm"] and config.rollout.engine == "vllm"
+    assert asked["vllm_gpu_memory_utilization"] == config.hardware.gpu_memory_share
+    assert "vllm_enable_sleep_mode" not in asked and config.hardware.sleep_level == 0
+    is_corrected = config.algorithm.importance_sampling_cap is not None
+    assert asked["vllm_importance_sampling_correction"] == is_corrected
+    assert asked["generation_kwargs"] == {"min_tokens": bench_peer.TOKENS}
+
+
+@pytest.mark.parametrize("work", ["fresh", "full"])
+@pytest.mark.parametrize("group_size", bench_peer.GROUP_SIZES)
+def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, work):
+    """Others in each step, unless the work is full: ours asks those of the first step again."""
+    given = bench_peer.arguments([f"--work={work}", "--steps=4"])
+    config, peer = our_config(group_size, given), peer_arguments(group_size, given)
+    found = peer_trl.questions(peer.questions, peer.seed)
+    asked = [(question["prompt"][0]["content"], question["answer"]) for question in found]
+    steps = 1 if work == "full" else 1 + 4
+    assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_generation
+    problems = training_problems(config.dataset)
+    prompts = [Prompt(p.problem_id, p.text, p.answer, ()) for p in problems]
+    drawn = PromptStream(prompts, seed=config.seed).next(len(asked))
+    assert asked == [(prompt.text, prompt.reference) for _, prompt in drawn]
+
+
+def test_what_trl_did_is_told_of_the_counted_steps():
+    """Of 2 rollouts a step: seconds 4 and 2 after the warm-up's 9, tokens 5, 7, 9 and 11."""
+    given = peer_trl.arguments(["--group-size=2", "--questions=3", "--rollouts=2", "--steps=2"])
+    reward, timer = peer_trl.Graded(end_id=0), peer_trl.Timer()
+    reward.lengths, reward.rewards = [24, 24, 5, 7, 9, 11], [0.0, 0.0, 1.0, 0.0, 1.0, 1.0]
+    timer.seconds = [9.0, 4.0, 2.0]
+    found = peer_trl.found(given, reward, timer, at_start=1)
+    assert found["seconds"] == {"median": 3.0, "min": 2.0, "max": 4.0}
+    assert found["rollouts_per_second"] == 2 / 3 and found["rollouts_a_step"] == 2
+    assert (found["tokens_per_rollout"], found["reward"]) == (8, 0.75)
+
+
+def does(command: list[str], **_: object) -> dict[str, float]:
+    return {
+        "rollouts_per_second": 1.0 if "benchmarks.peer_trl" in command else 3.0,
+        "peak_memory": 2**30,
+        "trained_share": 1.0,
+        "rollouts_a_step": 32.0,
+        "tokens_per_rollout": 12.0,
+    }
+
+
+def test_the_last_line_is_the_ratios(monkeypatch, capsys):
+    typed = []
+    monkeypatch.setattr(sys, "argv", ["bench_peer.py", "--pairs=2"])
+    monkeypatch.setattr(bench_peer, "run", lambda c, **_: typed.append("seed=1" in c) or does(c))
     bench_peer.main()
     *lines, last = capsys.readouterr().out.splitlines()
     assert json.loads(last) == {
         "ratio": {"2": 3.0, "16": 3.0},
         "memory_ratio": {"2": 1.0, "16": 1.0},
     }
-    assert len([line for line in lines if "speed" in line]) == 2 * given.pairs
+    assert len([line for line in lines if "speed" in line]) == 2 * 2
+    assert typed == [False] * 4 + [False, True] * 2, "the second pair's order is the other one"
+
+
+@pytest.mark.parametrize("wrong", [SystemExit("failed"), {"rollouts_a_step": 16.0}])
+def test_what_stops_leaves_the_ratios_of_the_finished_pairs(wrong, monkeypatch, capsys):
+    """The second pair of G = 16 is not finished."""
+    calls = []
+
+    def run(command, **_):
+        calls.append(command)
+        if len(calls) != 7:
+            return does(command)
+        if isinstance(wrong, SystemExit):
+            raise wrong
+        return does(command) | wrong
+
+    monkeypatch.setattr(sys, "argv", ["bench_peer.py"])
+    monkeypatch.setattr(bench_peer, "run", run)
+    with pytest.raises(SystemExit, match=r"failed|not the same work"):
+        bench_peer.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "speed" in line]) == 3
+    assert json.loads(last)["ratio"] == {"2": 3.0, "16": 3.0}
+
+
+@pytest.mark.parametrize("caller", [None, "/a/folder"])
+def test_trl_is_found_before_the_caller_s_own_packages(caller, given, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if caller:
+        monkeypatch.setenv("PYTHONPATH", caller)
+    paths = []
+    monkeypatch.setattr(
+        bench_peer, "run", lambda c, **options: paths.append(options.get("PYTHONPATH")) or does(c)
+    )
+    bench_peer.pair(0, 2, given)
+    peer = str(bench_peer.PEER)
+    assert paths == [None, f"{peer}:{caller}" if caller else peer]
+
+
+def test_a_process_gets_its_variables(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "here")
+    program = "import os; print(*(os.environ[n] for n in ('PYTHONPATH', 'OMP_NUM_THREADS')))"
+    command = [sys.executable, "-c", program]
+    assert bench_peer.output(command, threads=3) == ["here 3"]
+    assert bench_peer.output(command, threads=3, PYTHONPATH="there") == ["there 3"]
 
 
 def test_a_process_that_fails_shows_its_message(capsys):
@@ -126,9 +229,8 @@ def test_sides_that_did_not_do_the_same_work_are_no_pair():
     ["--pairs=0", "--steps=0", "--warmup=-1", "--threads=0", "--peer-batch=0", "--peer-batch=5",
      "--tokens-per-microbatch=0", "--logits-chunk-tokens=0", "--peer-weights=int8"],
 )  # fmt: skip
-def test_a_wrong_argument_is_refused(typed, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["bench_peer.py", typed])
+def test_a_wrong_argument_is_refused(typed, capsys):
     with pytest.raises(SystemExit) as stopped:
-        bench_peer.arguments()
+        bench_peer.arguments([typed])
     assert stopped.value.code == 2
     assert typed.partition("=")[0] in capsys.readouterr().err
