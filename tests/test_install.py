@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,52 @@ def test_another_lock_makes_another_environment(
     assert steps.made == ["create", "fill"] * 2
 
 
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`machine(gpu=True, torch="cpu")`: what the next `make setup` finds and is asked."""
+
+    def set_up(*, gpu: bool = False, torch: str = "") -> None:
+        monkeypatch.setattr(install, "has_gpu", lambda wish: wish == "cuda" or (gpu and not wish))
+        monkeypatch.setenv("TORCH", torch)
+
+    return set_up
+
+
+def test_what_was_made_for_cuda_stays_on_a_login_node(
+    tmp_path: Path, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    machine(torch="cuda")
+    install.install(tmp_path / "venv")
+    machine()
+    install.install(tmp_path / "venv")
+    assert steps.made == ["create", "fill"] and install.is_for_cuda(tmp_path / "venv")
+    monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, Path(__file__)])
+    install.install(tmp_path / "venv")
+    assert steps.made == ["create", "fill"] * 2 and install.is_for_cuda(tmp_path / "venv")
+    machine(torch="cpu")
+    with pytest.raises(
+        install.SetupError, match="for cuda, but TORCH=cpu: make clean setup TORCH="
+    ):
+        install.install(tmp_path / "venv")
+
+
+def test_what_was_made_without_a_gpu_is_refused_beside_one_until_it_is_wanted_so(
+    tmp_path: Path, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = Steps(monkeypatch)
+    machine()
+    install.install(tmp_path / "venv")
+    for found, reason in (({"gpu": True}, "a GPU was found"), ({"torch": "cuda"}, "TORCH=cuda")):
+        machine(**found)
+        with pytest.raises(install.SetupError, match=f"for cpu, but {reason}: make clean setup "):
+            install.install(tmp_path / "venv")
+    for found in ({"gpu": True, "torch": "cpu"}, {"gpu": True}, {}):  # said once is enough
+        machine(**found)
+        install.install(tmp_path / "venv")
+    assert steps.made == ["create", "fill"] and not install.is_for_cuda(tmp_path / "venv")
+
+
 def test_missing_sources_of_torch_end_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,7 +196,6 @@ def test_second_source_of_torch_is_used(tmp_path: Path, monkeypatch: pytest.Monk
         return ["true"] if len(tried) == 2 else ["false"]
 
     monkeypatch.setattr(install, "pip_install", pip_install)
-    monkeypatch.setenv("TORCH", "cpu")
     install.install_torch(tmp_path)
     assert tried == ["--no-deps", "--index-url"]
 

