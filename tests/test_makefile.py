@@ -36,3 +36,13 @@ def test_clean_leaves_what_somebody_made(tmp_path):
         assert left == KEPT | {"Makefile"}
     shutil.rmtree(tmp_path / ".cache")
     subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_reproduce_makes_the_model_and_passes_on_what_is_typed(tmp_path):
+    shutil.copy(MAKEFILE, tmp_path)
+    typed = ["PY=python", "SCALE=smollm2_gpu", "ARGS=runs_dir=runs/new"]
+    command = ["make", "--dry-run", "reproduce", *typed]
+    told = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert "prepare_model.py model=smollm2_135m" in told
+    assert "reproduce.py scale=smollm2_gpu runs_dir=runs/new\n" in told

@@ -65,6 +65,10 @@ def test_as_many_ranks_are_started_as_the_run_s_hardware_has_gpus(scale, jobs_of
             assert job.cost.gpus == num_gpus
 
 
+def test_every_cell_of_the_paper_is_sampled_by_vllm(jobs_of):
+    assert {job.config.rollout.engine for job in jobs_of["paper"]} == {"vllm"}
+
+
 def test_a_launcher_of_one_s_own_is_taken_as_it_is():
     job = planned("scale=paper", "scale.launcher='srun -N 2 torchrun'")[0]
     assert job.command[:5] == ["srun", "-N", "2", "torchrun", "scripts/train.py"]
@@ -93,7 +97,7 @@ def finished(tmp_path, monkeypatch) -> list[str]:
     small = [
         "scale.experiments=[cpu/two_grpo]",
         "scale.seeds=[0,1]",
-        f"runs_dir={tmp_path}/runs",
+        f"runs_dir={tmp_path}/mine",
         "scale.overrides=['tracking=local']",
         "scale.checkpoint_overrides=['tracking=local']",
     ]
@@ -131,7 +135,7 @@ def test_an_edited_configuration_is_refused_before_anything_runs(
 ):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something ran"))
     edited = [*finished, f"scale.{key}=['tracking=local','{override}']"]
-    with pytest.raises(ConfigError, match=f"{named} here.*runs_dir=… gives all runs new folders"):
+    with pytest.raises(ConfigError, match=f"{named} here.*; runs_dir=runs/NEW gives all runs new"):
         rerun(*edited)
     rerun(*edited, "dry_run=true")
     assert "todo" not in (told := capsys.readouterr().err) and "refused (output_dir=" in told
@@ -151,6 +155,7 @@ def test_a_run_that_waits_or_was_broken_off_is_run(finished, monkeypatch):
     rerun(*finished)
     assert [line.split()[0] for line in started] == ["scripts/train.py", "-m"]
     assert "seed=1" in started[0]
+    assert started[1].endswith("/mine out=results/mine")  # not over those of runs/cpu
 
 
 def test_a_plan_imports_no_torch():

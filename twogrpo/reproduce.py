@@ -76,7 +76,10 @@ class Job:
         try:
             return earlier_run(config).get("status") == "finished"
         except ConfigError as error:
-            raise ConfigError(f"{error}; runs_dir=… gives all runs new folders") from error
+            raise ConfigError(
+                f"{error}; runs_dir=runs/NEW gives all runs new folders (make reproduce "
+                "ARGS=runs_dir=runs/NEW) and results/NEW their results"
+            ) from error
 
     @property
     def state(self) -> str:
@@ -106,7 +109,8 @@ def reproduce(config: ReproduceConfig) -> None:
         return
     waiting = [job for job in planned if not job.is_done]
     _run_all(waiting, processes=config.processes)
-    analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
+    results = config.results_dir or f"results/{Path(config.runs_dir).name}"
+    analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={results}"]
     subprocess.run([sys.executable, *analyse], cwd=ROOT, check=True)
 
 
