@@ -1,5 +1,7 @@
-"""Every table and figure from the records: `python -m analysis.all runs=runs out=results/cpu`.
+"""Every table and figure from the records: `python -m analysis.all runs=runs/cpu`.
 
+out=             where to; results/<last part of runs> unless it is given
+allow_mixed=     true: also runs of other code, data or settings side by side
 theory=          the folder of `python -m analysis.theory`: Table 2 and two claims come from it
 price_per_hour=  of a device: the ledger then has a cost
 """

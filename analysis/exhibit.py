@@ -159,23 +159,39 @@ def number(key: str, value: str) -> float:
         raise ValueError(f"{key}={value} is no number: give one, as {key}=2.5") from None
 
 
+def results_folder(source: str) -> Path:
+    """Where the exhibits of a source go unless out= says so: `results/` and the source's last part.
+
+    >>> print(results_folder("runs/cpu/"), results_folder("wandb://me/sweep"))
+    results/cpu results/sweep
+
+    Raises:
+        ValueError: the source's last part is no name, as in `runs=.`.
+    """
+    kind, colon, path = source.partition(":")
+    name = Path(path if colon else kind).name
+    if name in ("", ".."):
+        raise ValueError(f"runs={source} gives its results no name: add out=results/<name>")
+    return Path("results", name)
+
+
 def command(run: Callable[..., None], **further: str) -> None:
     """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2.
 
     `further` are the defaults of further keys, which are handed to `run`.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        keys = " ".join(
-            ["runs=runs out=results/cpu allow_mixed=false", *(f"{k}=" for k in further)]
-        )
+        usual_keys = "runs=runs out=results/<last part of runs> allow_mixed=false"
+        keys = " ".join([usual_keys, *(f"{k}=" for k in further)])
         print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
         return
     try:
-        usual = {"runs": "runs", "out": "results/cpu", "allow_mixed": "false"}
+        usual = {"runs": "runs", "out": "", "allow_mixed": "false"}
         given = arguments(sys.argv[1:], **usual, **further)
         mixed = truth("allow_mixed", given["allow_mixed"])
+        out = Path(given["out"]) if given["out"] else results_folder(given["runs"])
         runs = load(given["runs"], allow_mixed=mixed)
-        run(runs, Path(given["out"]), **{key: given[key] for key in further})
+        run(runs, out, **{key: given[key] for key in further})
     except ValueError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -131,7 +131,8 @@ def provenance(runs: Runs) -> list[str]:
         *[f"machine: {_spoken(machine)}" for machine in machines],
         *[f"versions: {_spoken(version)}" for version in versions],
         *[f"left out: {where} ({reason})" for where, reason in gone],
-        "made by: make figures RUNS=FOLDER, that is python -m analysis.all runs=FOLDER",
+        "made by: python -m analysis.all runs=FOLDER out=THIS_FOLDER "
+        "(make figures RUNS=runs/NAME writes to results/NAME)",
     ]
 
 

@@ -74,9 +74,9 @@ def _cells(row: dict[str, float]) -> dict[str, str]:
 
 
 def main() -> None:
-    """`python -m analysis.table_2 theory=results/theory out=results/cpu`."""
+    """`python -m analysis.table_2 theory=results/theory`; writes there unless out= is given."""
     try:
-        given = arguments(sys.argv[1:], theory="results/theory", out="results/cpu")
+        given = arguments(sys.argv[1:], theory="results/theory", out="")
         covariance = read(Path(given["theory"]))
         if covariance is None:
             raise ValueError(
@@ -86,7 +86,7 @@ def main() -> None:
     except ValueError as error:
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    write(build(covariance), Path(given["out"]))
+    write(build(covariance), Path(given["out"] or given["theory"]))
 
 
 if __name__ == "__main__":

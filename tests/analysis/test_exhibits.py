@@ -234,6 +234,34 @@ def test_module_is_a_command(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "table_4.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("runs/smollm2", "smollm2"),
+        ("records:/a/b/", "b"),
+        ("offline:here", "here"),
+        ("wandb://me/sweep", "sweep"),
+    ],
+)
+def test_results_are_named_after_the_runs(source: str, name: str) -> None:
+    assert exhibit.results_folder(source) == Path("results", name)
+
+
+@pytest.mark.parametrize("source", [".", "..", "records:", "/"])
+def test_results_of_runs_without_a_name_are_refused(source: str) -> None:
+    with pytest.raises(ValueError, match=r"gives its results no name: add out=results/<name>"):
+        exhibit.results_folder(source)
+
+
+def test_without_out_a_source_overwrites_no_other_s_results(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["analysis", f"runs={folder}"])
+    exhibit.main(table_4.build)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [folder.name]
+
+
 @pytest.mark.parametrize("wrong", ["banana=1", "runs=nowhere", "allow_mixed=maybe", "words"])
 def test_bad_words_are_one_line_and_exit_code_2(
     wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
