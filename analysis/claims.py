@@ -12,12 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from analysis import measures, published, theory_measures
 from analysis.comparison import BASELINE, Comparison, comparisons
-from analysis.exhibit import Exhibit, main, records
+from analysis.exhibit import Exhibit, main
 from analysis.measures import Measure
 from analysis.runs import Runs
 
@@ -159,7 +160,7 @@ def more_claims() -> list[Claim]:
 
 
 def theory_claims(theory: Path) -> list[Claim]:
-    """What the paper says of gradients; at toy scale, whatever model the theory was run on."""
+    """What the paper says of gradients; of the model compared, at toy scale whatever it is."""
     return [
         Claim(
             "gradient_covariance", "positive and negative gradients of a prompt vary together",
@@ -169,7 +170,7 @@ def theory_claims(theory: Path) -> list[Claim]:
         ),
         Claim(
             "minibatch_drives_variance",
-            "at equal rollouts the gradient's variance does not depend on G (G = 2 over G = 16)",
+            "at equal rollouts the gradient's variance does not depend on G (2 over the largest)",
             "v3", "Lemma C.3", 1.0, 0.8, 1.25,
             "between 0.8 and 1.25 (ours)", theory_measures.variance_ratio(theory),
             "95 % interval over prompts", is_count=True,
@@ -177,10 +178,10 @@ def theory_claims(theory: Path) -> list[Claim]:
     ]  # fmt: skip
 
 
-def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, object]:
-    """The claim's row of claims.csv."""
+def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, Any]:
+    """The claim's row of claims.csv; and `of`, what it was measured on, for people."""
     measured = claim.measure(settings) if claim.measure else None
-    row: dict[str, object] = dict.fromkeys(COLUMNS, NAN)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, NAN)
     row |= {"claim": claim.name, "paper_version": claim.version, "published": claim.published}
     if measured is None:
         return row | {"n_seeds": 0, "n_problems": 0, "verdict": "not run", "scale": ""}
@@ -196,6 +197,7 @@ def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, object]:
         "n_problems": measured.num_problems,
         "verdict": found,
         "scale": measured.scale,
+        "of": measured.of,
     }
 
 
@@ -217,12 +219,13 @@ def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
 def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
     """All claims as claims.csv, and for people as claims.md."""
     every = claims(Path(theory))
-    frame = pd.DataFrame([judge(claim, comparisons(runs)) for claim in every], columns=COLUMNS)
+    rows = [judge(claim, comparisons(runs)) for claim in every]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     return Exhibit(
         name="claims",
         title="The paper's claims",
         frame=frame,
-        table=_table(frame, every),
+        table=_table(rows, every),
         note=SCALE_NOTE if "toy" in set(frame["scale"]) else "",
     )
 
@@ -233,11 +236,12 @@ SCALE_NOTE = (
 )
 
 
-def _table(frame: pd.DataFrame, every: list[Claim]) -> pd.DataFrame:
+def _table(judged: list[dict[str, Any]], every: list[Claim]) -> pd.DataFrame:
     rows = []
-    for claim, row in zip(every, records(frame), strict=True):
+    for claim, row in zip(every, judged, strict=True):
         was_run = row["verdict"] != "not run"
         measured = f"{row['measured']:.4g} [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
+        measured += f" ({row['of']})" if row.get("of") else ""
         rows.append(
             {
                 "claim": claim.name,

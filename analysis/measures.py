@@ -25,6 +25,7 @@ class Measured:
     num_seeds: int
     num_problems: int
     scale: str
+    of: str = ""  # what it was measured on, where the runs do not say it
 
 
 Measure = Callable[[Sequence[Comparison]], Measured | None]

@@ -195,23 +195,6 @@ def test_table_2_reads_the_theorys_covariance(runs: Runs, tmp_path: Path) -> Non
     assert table["p (permutation)"].tolist() == ["0.0005", "–"]
 
 
-def test_claims_about_gradients_come_from_the_theorys_files(runs: Runs, tmp_path: Path) -> None:
-    (tmp_path / "covariance.csv").write_text(
-        "source,num_prompts,statistic,value,low,high\ntiny,90,covariance,-2,-3,-1\n"
-    )
-    (tmp_path / "gradient_variance.csv").write_text(
-        "source,group_size,variance,variance_low,variance_high\n"
-        "exact,2,1,,\nexact,16,9,,\ntiny,2,1.1,0.9,1.2\ntiny,16,1.0,1,1\n"
-    )
-    rows = claims.build(runs, theory=str(tmp_path)).frame.set_index("claim")
-    assert rows.loc["gradient_covariance", "verdict"] == "not reproduced"
-    assert rows.loc["gradient_covariance", "n_problems"] == 90
-    assert rows.loc["minibatch_drives_variance", "measured"] == pytest.approx(1.1)
-    assert rows.loc["minibatch_drives_variance", "verdict"] == "reproduced"
-    without = claims.build(runs, theory="nowhere").frame.set_index("claim")
-    assert without.loc["gradient_covariance", "verdict"] == "not run"
-
-
 def test_an_arm_looks_and_is_called_the_same_everywhere() -> None:
     looks = {(a.colour, a.marker) for a in ARMS.values()}
     assert len(looks) == len(ARMS) == len({a.marker for a in ARMS.values()})
