@@ -54,3 +54,10 @@ def test_no_model_has_another_s_gradients(
     assert table is not None
     row = table.set_index("claim").loc["minibatch_drives_variance"]
     assert row[["measured", "verdict"]].tolist() == [said, verdict]
+
+
+def test_the_page_says_what_its_verdicts_mean(runs: Runs) -> None:
+    note = claims.build(runs, theory="nowhere").note
+    assert "inside the bounds of 'borne out by': reproduced" in note
+    assert "astride: inconclusive. One seed alone is inconclusive" in note
+    assert "that interval is a 90 % one" in note and "Toy scale" in note
