@@ -56,8 +56,8 @@ def build(runs: Runs, *, price_per_hour: float | None = None) -> Exhibit:
         table=_table(frame, columns),
         note=(
             "Rollouts: generated = kept + discarded + surplus; kept = trained on + without "
-            "gradient. Hours: total = training + validation + evaluation; device hours are total "
-            "hours times GPUs (1 on a CPU)."
+            "gradient. Time: total = training + validation + evaluation; device is total times the "
+            "number of GPUs (1 without); CPU training is the processes' own time."
         ),
     )
 
