@@ -22,7 +22,7 @@ class Arm:
 ARMS = {
     arm.key: arm
     for arm in (
-        Arm("base", "base", "#666666", "X"),
+        Arm("base", "start", "#666666", "X"),
         Arm("grpo_g16", "16-GRPO", "#0072B2", "o"),
         Arm("two_grpo", "2-GRPO", "#D55E00", "s"),
         Arm("two_grpo_rs", "2-GRPO+RS", "#009E73", "^"),

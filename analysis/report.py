@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 
 from analysis import claims, summary
+from analysis.arms import arm
 from analysis.comparison import comparisons
 from analysis.exhibit import Exhibit, markdown
 from analysis.exhibit import write as write_exhibit
@@ -64,7 +65,8 @@ def runs_exhibit(runs: Runs) -> Exhibit:
     """The runs themselves, one a row."""
     names = ["run_id", "dataset", "model", "arm", "seed", "commit", "code", "started", "identity"]
     frame = runs.runs[names]
-    return Exhibit("runs", "The runs", frame, table=frame.astype(str))
+    spoken = frame.assign(arm=[arm(key).label for key in frame["arm"]])
+    return Exhibit("runs", "The runs", frame, table=spoken.astype(str))
 
 
 def _section(exhibit: Exhibit, out: Path) -> dict[str, Any]:
