@@ -29,6 +29,7 @@ def test_on_a_gpu_each_phase_has_its_own_peak_and_none_is_forgotten(monkeypatch)
     peak = [5 * 2**30]  # before the first phase: the models' loading
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peak[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: peak.__setitem__(0, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     clock = Clock("cuda")
     for name, gib in (("generate", 1), ("update", 3), ("generate", 2)):
         with clock.phase(name):
@@ -36,3 +37,19 @@ def test_on_a_gpu_each_phase_has_its_own_peak_and_none_is_forgotten(monkeypatch)
     row = clock.read()
     assert (row["memory/generate_gib"], row["memory/update_gib"]) == (2, 3)
     assert clock.peak_bytes == 5 * 2**30
+
+
+def test_on_a_gpu_a_phase_ends_when_its_work_is_done(monkeypatch):
+    """By a stand-in: what was asked for takes 3 s, for which only `synchronize` waits."""
+    now = [10.0]
+    monkeypatch.setattr("twogrpo.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: now.__setitem__(0, 13.0))
+    clock = Clock("cuda")
+    with clock.phase("update"):
+        pass
+    with clock.phase("sync"):
+        pass
+    row = clock.read()
+    assert (row["seconds/update"], row["seconds/sync"]) == (3.0, 0.0)

@@ -15,7 +15,8 @@ STATM = Path("/proc/self/statm")
 
 
 class Clock:
-    """Adds up the time spent in named phases and keeps their memory; phases do not nest.
+    """Adds up the time spent in named phases, on a GPU until it has done what they asked for, and
+    keeps their memory; phases do not nest.
 
     Memory is, on a GPU, the most that torch had allocated in the phase, and `peak_bytes` the most
     in any so far (each phase starts torch's own peak anew); on a CPU, what the process held when
@@ -38,6 +39,8 @@ class Clock:
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
+            if self._is_gpu:
+                torch.cuda.synchronize()  # what the phase asked for is the phase's
         finally:
             self._wall[name] += time.perf_counter() - wall
             self._cpu[name] += time.process_time() - cpu
