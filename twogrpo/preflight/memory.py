@@ -2,8 +2,8 @@
 
 Held against SmolLM2-135M's sizes on a CPU: peaks of the policy alone in float32 (2026-11-22; 4.31,
 5.59 and, with checkpointing, 2.64 GiB) within 4 %; whole steps in bfloat16 whose every row was full
-and trained on (2026-11-23; 4.33 and 4.15 GiB) 4 and 8 % above; of real draws, where rows without an
-advantage are skipped, 15 and 27 % above (3.83 and 3.55 GiB). No sharded peak has been held against
+and trained on (2026-11-23; 4.73 and 4.32 GiB) 2 and 9 % above; of real draws, where rows without an
+advantage are skipped, 16 and 35 % above (3.98 and 3.50 GiB). No sharded peak has been held against
 it.
 """
 
