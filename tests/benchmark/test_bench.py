@@ -3,6 +3,8 @@
 import copy
 import json
 import mmap
+import os
+import re
 from argparse import Namespace
 from dataclasses import asdict
 
@@ -12,6 +14,7 @@ import torch
 from tests.conftest import EvenSum
 from twogrpo.benchmark import calibrate as calibrating
 from twogrpo.benchmark import machine
+from twogrpo.benchmark import work as working
 from twogrpo.benchmark.bench import bench
 from twogrpo.benchmark.result import Ceilings, Result
 from twogrpo.benchmark.steps import measure, open_run, take_step
@@ -61,7 +64,7 @@ def test_every_step_is_the_same_work_and_moves_no_weight(benchmark_config):
         for name, tensor in run.policy.weights():
             assert torch.allclose(tensor, before[name], rtol=0, atol=1e-28), name
         assert run.policy.num_updates == 2 * 3 * 2
-    assert len({str((step.lengths_PG, step.tokens_trained)) for step in steps}) == 1
+    assert len({(step.calls, step.tokens_trained) for step in steps}) == 1
     assert steps[0].rollouts_trained > 0
 
 
@@ -69,8 +72,43 @@ def test_fresh_draws_are_others_to_the_same_prompts(benchmark_config):
     config = benchmark_config("work=fresh", "steps=3", "dataset.max_response_tokens=12")
     with open_run(config) as (run, watched):
         found = measure(run, watched, config)
-    assert len({str(step.lengths_PG) for step in found.steps}) == 3
-    assert len(found.prompt_lengths) == 4
+    assert len({step.calls for step in found.steps}) == 3
+
+
+@pytest.mark.parametrize("work", ["same", "fresh"])
+def test_the_prompts_counted_are_those_that_were_asked(work, benchmark_config):
+    """Of a data set with more than a step has: the same each time, or others."""
+    config = benchmark_config(f"work={work}", "dataset.num_prompts=24", "warmup_steps=0")
+    with open_run(config) as (run, watched):
+        found = measure(run, watched, config)
+        run.stream.position = 0
+        asked = [[len(prompt.token_ids) for _, prompt in run.stream.next(4)] for _ in range(2)]
+    assert asked[0] != asked[1]
+    first, second = (step.prompt_lengths for step in found.steps)
+    assert (first, second) == (asked[0], asked[work == "fresh"])
+
+
+def test_both_dtypes_have_their_ceiling(benchmark_config, monkeypatch):
+    """The transformers sampler has a dtype of its own, too."""
+    flops = {torch.float32: 3e9, torch.bfloat16: 5e9}
+    monkeypatch.setattr(machine, "matmul_flops", lambda device, dtype: flops[dtype])
+    told = bench(benchmark_config("hardware.sampler_dtype=bfloat16"))
+    ceilings = told.data["ceilings"]
+    assert (ceilings["matmul_flops"], ceilings["sampler_matmul_flops"]) == (3e9, 5e9)
+    assert told.data["sampler_dtype"] == "bfloat16" and "samples in bfloat16" in told.text
+    sampling = told.result.generating
+    assert sampling.share_of_matmul == pytest.approx(sampling.flops / 5e9)
+
+
+def test_full_work_that_was_not_is_told(benchmark_config, monkeypatch, capsys):
+    """As where vLLM draws the token that stands for the end: here the tokenizer's own one ends."""
+    config = benchmark_config("work=full", "json=true", "dataset.max_response_tokens=12")
+    bench(config)
+    assert "work=full" not in capsys.readouterr().err
+    monkeypatch.setattr(working, "Endless", lambda tokenizer, engine: tokenizer)
+    bench(config)
+    told = re.search(r"^work=full: (\d+) of 32 responses ended before", capsys.readouterr().err)
+    assert told and 0 < int(told[1]) < 32
 
 
 def test_resampling_starts_each_step_anew(benchmark_config):
@@ -80,14 +118,15 @@ def test_resampling_starts_each_step_anew(benchmark_config):
         first = take_step(run, watched, "cpu")
         run.stream.position = 0
         second = take_step(run, watched, "cpu")
-    assert first.lengths_PG == second.lengths_PG
+    assert first.calls == second.calls
     assert first.rollouts >= 8
 
 
 def test_the_canary_s_responses_are_not_counted(benchmark_config):
     config = benchmark_config("work=full", "rollout.canary_prompts=2")
     with open_run(config) as (run, watched):
-        assert take_step(run, watched, "cpu").lengths_PG == [[6] * 4] * 4
+        (call,) = take_step(run, watched, "cpu").calls
+    assert call.lengths_PG == ((6,) * 4,) * 4
 
 
 def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
@@ -96,7 +135,6 @@ def test_a_calibration_is_what_the_planner_reads(benchmark_config, tmp_path):
     calibration = read_calibration(file)
     assert calibration.matmul_flops == told.data["ceilings"]["matmul_flops"]
     assert calibration.apply(load_device("cpu")).update_efficiency == calibration.update_efficiency
-    assert 0 < calibration.update_seconds < told.result.seconds_of["update"]
     found = (calibration.device, calibration.model, calibration.dtype)
     assert found == ("cpu, 1 threads", "tiny", "float32")
     phases = ("generate", "old_logps", "update")
@@ -130,16 +168,16 @@ def test_a_decoding_step_is_timed_without_the_prefill(benchmark_config, monkeypa
     called: list[int] = []
 
     def timed(work, device):
-        before = len(watched.lengths_PG)
+        before = len(watched.calls)
         work()
-        called.extend(length for group in watched.lengths_PG[before:] for length in group)
+        called.extend(length for call in watched.calls[before:] for (length,) in call.lengths_PG)
         return next(seconds)
 
     monkeypatch.setattr(calibrating, "_median_seconds", timed)
     config = benchmark_config("work=full")
     model = architecture_of(config.model)
     with open_run(config) as (run, watched):
-        ceilings = Ceilings(1e9, 1e12)
+        ceilings = Ceilings(1e9, 1e9, 1e12)
         decode, update = calibrating.overheads(run, config, model, ceilings)
     steps, one = called
     assert (steps, one) == (8, 1)
@@ -177,6 +215,22 @@ def test_memory_is_what_is_held_and_its_peak_stays():
     held.close()
     assert machine.memory_bytes("cpu") == pytest.approx(before, abs=slack)
     assert machine.peak_memory_bytes("cpu") > with_it - slack
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux keeps the peak of the process"
+)
+def test_a_peak_before_the_steps_is_none_of_theirs(benchmark_config):
+    """256 MiB, held and let go while the run is assembled."""
+    config = benchmark_config("steps=1")
+    with open_run(config) as (run, watched):
+        held = mmap.mmap(-1, 2**28)
+        for place in range(0, len(held), mmap.PAGESIZE):
+            held[place] = 1
+        held.close()
+        found = measure(run, watched, config)
+    assert 0 <= found.memory_of_steps < 2**27
+    assert found.peak_memory - found.memory_at_start > 2**27
 
 
 def test_an_endless_tokenizer_s_end_is_never_drawn_or_hardly(tokenizer):

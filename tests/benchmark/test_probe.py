@@ -53,5 +53,13 @@ def test_a_real_probe_is_the_same_twice(benchmark_config, tmp_path):
 
 def test_a_probe_is_one_process(benchmark_config, monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="is one process"):
+    with pytest.raises(ConfigError, match=r"probe\.json starts as one process"):
         probe(benchmark_config(*SMALL, f"probe={tmp_path / 'probe.json'}"))
+
+
+def test_too_many_prompts_are_told_by_the_key_that_was_typed(benchmark_config, tmp_path):
+    config = benchmark_config(
+        "dataset=digit_arithmetic", "probe_prompts=1000", f"probe={tmp_path / 'probe.json'}"
+    )
+    with pytest.raises(ConfigError, match=r"^probe_prompts=1000: .* or fewer$"):
+        probe(config)

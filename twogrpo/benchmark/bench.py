@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.benchmark import machine, report
-from twogrpo.benchmark.calibrate import calibrate
-from twogrpo.benchmark.result import Ceilings, Result, summarise
+from twogrpo.benchmark.calibrate import calibrate, workload
+from twogrpo.benchmark.result import Ceilings, Result, Sampler, summarise
 from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.benchmark.steps import measure, open_run
+from twogrpo.benchmark.steps import Measured, measure, open_run
+from twogrpo.config import Config, Hardware
 from twogrpo.engines.build import DTYPES
 from twogrpo.preflight.architectures import architecture_of
 from twogrpo.preflight.memory import BYTES
@@ -33,27 +34,58 @@ def bench(config: BenchmarkConfig) -> Told:
     Raises:
         ConfigError: a value is wrong, or the model's sizes are not known.
     """
-    model, device = architecture_of(config.model), config.hardware.device
+    model = architecture_of(config.model)
     with open_run(config) as (run, watched):
-        measured = measure(run, watched, config)
+        doubts, measured = list[str](), measure(run, watched, config)
+        if config.work == "full":
+            doubts += ended_early(measured, config.dataset.max_response_tokens)
+        work = workload(config, measured)
         # After the steps, so that what these hold is no part of the peak.
-        ceilings = Ceilings(
-            machine.matmul_flops(device, DTYPES[config.hardware.dtype]),
-            machine.copy_bytes_per_second(device),
-        )
+        ceilings = _ceilings(config.hardware)
         result = summarise(
             measured,
             model,
             ceilings,
-            sampler_bytes=BYTES[config.sampler_dtype],
-            rollouts_per_call=config.hardware.rollouts_per_call,
-            tensor_parallel=config.hardware.tensor_parallel_size,
+            _sampler(config, run.ranks.size),
+            scoring_passes=work.reweighing_passes,
         )
         if config.calibrate is not None:
-            found = calibrate(run, config, model, measured, result, ceilings)
+            found = calibrate(run, config, model, work, result, ceilings)
+            doubts += [f"calibrate: {doubt}" for doubt in found.clamped()]
             if run.ranks.is_first:
                 found.write(Path(config.calibrate))
-                sys.stderr.writelines(f"calibrate: {doubt}\n" for doubt in found.clamped())
         data = report.as_json(config, model, ceilings, result, run.ranks.size)
         page = "" if config.json else report.report(config, ceilings, result) + "\n"
-        return Told(result, data, f"{page}{json.dumps(data)}" if run.ranks.is_first else "")
+        if not run.ranks.is_first:
+            return Told(result, data, "")
+        sys.stderr.writelines(f"{doubt}\n" for doubt in doubts)
+        return Told(result, data, f"{page}{json.dumps(data)}")
+
+
+def ended_early(measured: Measured, limit: int) -> list[str]:
+    """That work=full was not all of it, in a line; nothing where every response has its limit."""
+    lengths = [length for step in measured.steps for length in step.lengths]
+    early = sum(length < limit for length in lengths)
+    if not early:
+        return []
+    return [
+        f"work=full: {early} of {len(lengths)} responses ended before dataset.max_response_tokens="
+        f"{limit}, at the token that vLLM takes for the end: use rollout=transformers"
+    ]
+
+
+def _ceilings(hardware: Hardware) -> Ceilings:
+    dtypes = {hardware.dtype, hardware.sampler_dtype}
+    flops = {name: machine.matmul_flops(hardware.device, DTYPES[name]) for name in dtypes}
+    copies = machine.copy_bytes_per_second(hardware.device)
+    return Ceilings(flops[hardware.dtype], flops[hardware.sampler_dtype], copies)
+
+
+def _sampler(config: Config, num_ranks: int) -> Sampler:
+    hardware = config.hardware
+    return Sampler(
+        bytes_per_value=BYTES[hardware.sampler_dtype],
+        rollouts_per_call=hardware.rollouts_per_call,
+        copies=max(num_ranks // hardware.tensor_parallel_size, 1),
+        refills=config.rollout.engine == "vllm",
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from statistics import median
+from itertools import zip_longest
+from statistics import fmean, median
 
 import torch
 
@@ -13,12 +14,14 @@ from twogrpo.benchmark import machine
 from twogrpo.benchmark.result import TRAINING, Ceilings, Result
 from twogrpo.benchmark.settings import BenchmarkConfig
 from twogrpo.benchmark.steps import Measured
+from twogrpo.preflight import plan
 from twogrpo.preflight.architectures import Architecture
-from twogrpo.preflight.cost import Workload, whole_rounds
+from twogrpo.preflight.cost import Workload
 from twogrpo.preflight.devices import Calibration, Device, load_device
 from twogrpo.preflight.fit import LEAST_SECONDS, fitted
+from twogrpo.preflight.forecast import ASSUMED
+from twogrpo.preflight.lengths import Lengths
 from twogrpo.preflight.memory import BYTES, memory
-from twogrpo.preflight.plan import placement
 from twogrpo.records import Sequence
 from twogrpo.run import Run
 
@@ -30,7 +33,7 @@ def calibrate(
     run: Run,
     config: BenchmarkConfig,
     model: Architecture,
-    measured: Measured,
+    work: Workload,
     result: Result,
     ceilings: Ceilings,
 ) -> Calibration:
@@ -50,8 +53,8 @@ def calibrate(
     device = fitted(
         model,
         device,
-        workload(config, measured),
-        placement(config, memory(config, model, device)),
+        work,
+        plan.placement(config, memory(config, model, device)),
         generate_seconds=seconds["generate"],
         train_seconds=sum(seconds.get(phase, 0.0) for phase in TRAINING),
         other_seconds=sum(seconds[p] for p in seconds if p not in ("generate", *TRAINING)),
@@ -76,22 +79,20 @@ def this_device(kind: str) -> Device:
 
 
 def workload(config: BenchmarkConfig, measured: Measured) -> Workload:
-    """The median step as the planner sees a generation; lengths and dead groups as measured."""
-    steps, updates = measured.steps, config.updates_per_generation
-    rollouts = sum(step.rollouts for step in steps)
-    prompts, group_size = config.training.prompts_per_generation, config.algorithm.group_size
-    return Workload(
-        prompts=prompts,
-        group_size=group_size,
-        generations=1,
-        updates=updates,
-        prompt_tokens=sum(measured.prompt_lengths) / len(measured.prompt_lengths),
-        response_tokens=sum(step.tokens_generated for step in steps) / rollouts,
-        longest_tokens=config.dataset.max_response_tokens,
-        trained_share=sum(step.rollouts_trained for step in steps)
-        / (len(steps) * prompts * group_size),
-        old_logps_share=(updates - 1) / updates,
-        rounds=whole_rounds(rollouts / (len(steps) * prompts * group_size)),
+    """The mean step as the planner sees a generation; lengths, dead groups and rounds as measured.
+
+    Two steps may differ in their rounds (work=fresh): each is of the mean size then.
+    """
+    steps = measured.steps
+    prompt_lengths = [length for step in steps for length in step.prompt_lengths]
+    lengths = [length for step in steps for length in step.lengths]
+    planned = plan.workload(config, Lengths(fmean(prompt_lengths), fmean(lengths)), ASSUMED)
+    sizes = [[len(call.lengths_PG) for call in step.calls] for step in steps]
+    trained = sum(step.rollouts_trained for step in steps)
+    return replace(
+        planned,
+        trained_share=trained / len(steps) / planned.rollouts,
+        rounds=tuple(fmean(size) / planned.prompts for size in zip_longest(*sizes, fillvalue=0)),
     )
 
 
@@ -114,7 +115,7 @@ def overheads(
     stepping = (decode(length) - decode(1)) / max(length - 1, 1)
     sequence = Sequence(prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3)
     rate = ceilings.copy_bytes_per_second
-    reading = model.active_parameters * BYTES[config.sampler_dtype] / rate
+    reading = model.active_parameters * BYTES[config.hardware.sampler_dtype] / rate
     adam = 28 * model.parameters / run.ranks.size / rate
     return (
         max(stepping - reading, LEAST_SECONDS),

@@ -6,7 +6,6 @@ Sampled as in training: at another temperature other groups are dead.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +30,6 @@ def probe(config: BenchmarkConfig) -> str:
     """
     check(config)
     check_benchmark(config)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:
-        raise ConfigError(
-            f"probe={config.probe} is one process: use hardware.tensor_parallel_size=1, and start "
-            "it with python instead of torchrun"
-        )
     found = _ask(config)
     counts = zip(found.problem_ids, found.num_correct, strict=True)
     content = {prompt: [correct, found.num_samples] for prompt, correct in counts}
@@ -52,12 +46,12 @@ def _ask(config: BenchmarkConfig) -> BenchmarkResult:
     prepare_process(config.hardware)
     dataset = replace(config.dataset, num_prompts=config.probe_prompts)
     tokenizer, pictures = build.load_tokenizer(config.model), build.load_pictures(config.model)
-    prompts = training_prompts(
-        dataset,
-        tokenizer,
-        template=config.model.prompt_template,
-        pictures=pictures,
-    )
+    try:
+        prompts = training_prompts(
+            dataset, tokenizer, template=config.model.prompt_template, pictures=pictures
+        )
+    except ConfigError as error:  # of the number of prompts, which was typed by another name
+        raise ConfigError(str(error).replace("dataset.num_prompts", "probe_prompts")) from error
     rollout, limit = config.rollout, dataset.max_response_tokens
     with (
         closing(

@@ -33,7 +33,7 @@ def as_json(
         "threads": hardware.num_threads,
         "ranks": num_ranks,
         "dtype": hardware.dtype,
-        "sampler_dtype": config.sampler_dtype,
+        "sampler_dtype": hardware.sampler_dtype,
         "work": config.work,
         "ceilings": asdict(ceilings),
         **asdict(result),
@@ -49,6 +49,7 @@ def report(config: BenchmarkConfig, ceilings: Ceilings, result: Result) -> str:
         f"rollouts, {config.updates_per_generation} updates"
     )
     where = f"{hardware.device}, {hardware.num_threads} threads, {hardware.dtype}"
+    sampler = f"{config.rollout.engine} samples in {hardware.sampler_dtype}"
     same = {
         "same": "each the same work",
         "full": "each the same work",
@@ -58,7 +59,7 @@ def report(config: BenchmarkConfig, ceilings: Ceilings, result: Result) -> str:
         same = "NOT all the same work: sampling is not reproducible here"
     return section(
         f"Benchmark of {title}",
-        note(f"{config.rollout.engine} samples; {where}; {config.steps} steps, {same}."),
+        note(f"{sampler}; {where}; {config.steps} steps, {same}."),
         table(["seconds a step", "median", "min", "max"], [
             ["", f"{total.median:.3f}", f"{total.min:.3f}", f"{total.max:.3f}"]]),
         table(["phase", "seconds", "share"], _phases(result)),
@@ -82,20 +83,21 @@ def _rates(result: Result) -> list[list[str]]:
         ["tokens trained on a second", f"{result.tokens_trained_per_second:,.1f}"],
         ["rollouts trained on", f"{result.trained_share:.1%}"],
         ["peak memory", gib(result.peak_memory)],
-        ["of it before the first step", gib(result.memory_at_start)],
+        ["before the first step", gib(result.memory_at_start)],
+        ["that the steps added", gib(result.memory_of_steps)],
     ]
 
 
 def _ceilings(ceilings: Ceilings, result: Result) -> list[list[str]]:
-    generating, updating = result.generating, result.updating
-    flops, copies = ceilings.matmul_flops, ceilings.copy_bytes_per_second
+    updating, sampling = result.updating, result.generating
+    at_most = ceilings.sampler_matmul_flops
     rows = [
-        _row("updates, GFLOP/s", updating.flops, flops, updating.share_of_matmul),
-        _row("sampling, GFLOP/s", generating.flops, flops, generating.share_of_matmul),
+        _row("updates, GFLOP/s", updating.flops, ceilings.matmul_flops, updating.share_of_matmul),
+        _row("sampling, GFLOP/s", sampling.flops, at_most, sampling.share_of_matmul),
     ]
-    if generating.bytes_per_second is not None and generating.share_of_copy is not None:
-        reached, share = generating.bytes_per_second, generating.share_of_copy
-        rows.append(_row("sampling, GB/s", reached, copies, share))
+    read, share = sampling.bytes_per_second, sampling.share_of_copy
+    if read is not None and share is not None:
+        rows.append(_row("sampling, GB/s", read, ceilings.copy_bytes_per_second, share))
     return rows
 
 

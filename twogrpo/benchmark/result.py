@@ -24,16 +24,30 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Of this machine, measured: matrix products in the policy's dtype, copies of memory."""
+    """Of this machine, measured: matrix products in the policy's dtype and in the sampler's, copies
+    of memory."""
 
     matmul_flops: float
+    sampler_matmul_flops: float
     copy_bytes_per_second: float
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How responses are drawn: bytes of one of the weights, `rollouts_per_call` at a time by each
+    of the `copies` of the weights; `refills`: when one has ended, another takes its place (vLLM).
+    """
+
+    bytes_per_value: int
+    rollouts_per_call: int
+    copies: int = 1
+    refills: bool = False
 
 
 @dataclass(frozen=True)
 class Achieved:
     """What a phase did a second, and its share of the machine's ceiling; bytes None where they are
-    not what bounds it."""
+    not what bounds it, or not known."""
 
     flops: float
     share_of_matmul: float
@@ -60,6 +74,7 @@ class Result:
     tokens_per_rollout: float
     is_same_work: bool
     memory_at_start: int
+    memory_of_steps: int
     peak_memory: int
     generating: Achieved
     updating: Achieved
@@ -78,13 +93,11 @@ def summarise(
     measured: Measured,
     model: Architecture,
     ceilings: Ceilings,
+    sampler: Sampler,
     *,
-    sampler_bytes: int,
-    rollouts_per_call: int,
-    tensor_parallel: int = 1,
+    scoring_passes: int = 0,
 ) -> Result:
-    """Of all steps; `sampler_bytes` are those of one of the sampler's values, a copy of which lies
-    on `tensor_parallel` ranks."""
+    """Of all steps; `scoring_passes` over what is trained on come before each update (DPO)."""
     steps = measured.steps
     return Result(
         seconds=spread([step.seconds for step in steps]),
@@ -99,94 +112,99 @@ def summarise(
         tokens_per_rollout=sum(s.tokens_generated for s in steps) / sum(s.rollouts for s in steps),
         is_same_work=len({_work(step) for step in steps}) == 1,
         memory_at_start=measured.memory_at_start,
+        memory_of_steps=measured.memory_of_steps,
         peak_memory=measured.peak_memory,
-        generating=_generating(
-            measured,
-            model,
-            ceilings,
-            sampler_bytes,
-            rollouts_per_call,
-            max(measured.num_ranks // tensor_parallel, 1),
-        ),
-        updating=_updating(measured, model, ceilings),
+        generating=_generating(measured, model, ceilings, sampler),
+        updating=_updating(measured, model, ceilings, passes=3 + scoring_passes),
     )
 
 
-def trained_prompts(step: Step, prompt_tokens: float) -> float:
-    """Tokens of the prompts of rollouts trained on, each counted once for all of its group's."""
-    return step.rollouts_trained / len(step.lengths_PG[0]) * prompt_tokens
+def trained_prompts(step: Step) -> float:
+    """Prompts of the rollouts trained on: a live group passes whole, and its prompt once."""
+    return step.rollouts_trained / len(step.calls[0].lengths_PG[0])
 
 
-def decoding_bytes(
-    step: Step,
-    model: Architecture,
-    prompt_tokens: float,
-    *,
-    sampler_bytes: int,
-    per_call: int,
-    copies: int = 1,
-) -> float:
-    """Read while decoding: all weights once a step of each call of at most `per_call` rollouts,
-    which ends with its longest response, and the key-value cache of every running rollout. Each of
-    the sampler's `copies` reads its own weights, for every `copies`-th group (engines/ranked.py).
+def decoding_bytes(step: Step, model: Architecture, sampler: Sampler) -> float | None:
+    """Read while sampling: all weights once a pass, and the key-value cache (`attended`).
+
+    A batch, all that one copy draws at a time, has as many passes as its longest response has
+    tokens (the first token is the prompts'). Each copy draws every `copies`-th group of a call
+    (engines/ranked.py). None where a batch is refilled while it runs. That its cache holds all that
+    is drawn at a time is taken for granted.
     """
-    together = max(1, per_call // len(step.lengths_PG[0]))
-    shares = [step.lengths_PG[first::copies] for first in range(copies)]
-    calls = [
-        [length for group in share[first : first + together] for length in group]
+    group_size = len(step.calls[0].lengths_PG[0])
+    shares = [
+        call.lengths_PG[first :: sampler.copies]
+        for call in step.calls
+        for first in range(sampler.copies)
+    ]
+    most = max(map(len, shares)) * group_size
+    if sampler.refills and most > sampler.rollouts_per_call:
+        return None
+    together = max(1, sampler.rollouts_per_call // group_size)
+    passes = sum(
+        max(map(max, share[first : first + together]))
         for share in shares
         for first in range(0, len(share), together)
-    ]
-    weights = sum(map(max, calls)) * model.active_parameters * sampler_bytes
-    positions = sum(n * prompt_tokens + n * (n - 1) / 2 for call in calls for n in call)
-    return weights + positions * model.cache_bytes_per_token(sampler_bytes)
+    )
+    values = sampler.bytes_per_value
+    cache = attended(step) * model.cache_bytes_per_token(values)
+    return passes * model.active_parameters * values + cache
+
+
+def attended(step: Step) -> float:
+    """Cached positions that all passes see which make a second or later token of a response: that
+    of token k + 1 its prompt and k tokens, k = 1 … n − 1."""
+    return sum(
+        (length - 1) * (prompt + length / 2)
+        for call in step.calls
+        for prompt, group in zip(call.prompts_P, call.lengths_PG, strict=True)
+        for length in group
+    )
 
 
 def _work(step: Step) -> tuple[object, ...]:
-    return (*map(tuple, step.lengths_PG), step.rollouts_trained, step.tokens_trained)
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)
+    return step.calls, step.rollouts_trained, step.tokens_trained
 
 
 def _generating(
-    measured: Measured,
-    model: Architecture,
-    ceilings: Ceilings,
-    sampler_bytes: int,
-    per_call: int,
-    copies: int,
+    measured: Measured, model: Architecture, ceilings: Ceilings, sampler: Sampler
 ) -> Achieved:
-    """Prompts once each and every response token, against both ceilings."""
-    prompt = _mean(measured.prompt_lengths)
+    """Prompts once each, with one token's logits; then a pass for every response token but the
+    first. Against both ceilings."""
     flops, num_bytes = [], []
     for step in measured.steps:
-        response = step.tokens_generated / step.rollouts
-        work = prompt_flops(model, len(step.lengths_PG) * prompt, prompt / 2)
-        work += model.forward_flops(step.tokens_generated, prompt + response / 2)
+        passes = step.tokens_generated - step.rollouts
+        work = sum(prompt_flops(model, n, n / 2) for n in step.prompt_lengths)
+        work += len(step.prompt_lengths) * 2 * model.vocabulary * model.hidden
+        work += model.forward_flops(passes, attended(step) / max(passes, 1))
         flops.append(work / step.phases["generate"])
-        read = decoding_bytes(
-            step, model, prompt, sampler_bytes=sampler_bytes, per_call=per_call, copies=copies
-        )
-        num_bytes.append(read / step.phases["generate"])
+        read = decoding_bytes(step, model, sampler)
+        if read is not None:
+            num_bytes.append(read / step.phases["generate"])
+    is_known = len(num_bytes) == len(flops)
+    rate, read_rate = median(flops), median(num_bytes) if is_known else None
+    of_copy = ceilings.copy_bytes_per_second * measured.num_ranks
     return Achieved(
-        flops=median(flops),
-        share_of_matmul=median(flops) / ceilings.matmul_flops / measured.num_ranks,
-        bytes_per_second=median(num_bytes),
-        share_of_copy=median(num_bytes) / ceilings.copy_bytes_per_second / measured.num_ranks,
+        flops=rate,
+        share_of_matmul=rate / ceilings.sampler_matmul_flops / measured.num_ranks,
+        bytes_per_second=read_rate,
+        share_of_copy=None if read_rate is None else read_rate / of_copy,
     )
 
 
-def _updating(measured: Measured, model: Architecture, ceilings: Ceilings) -> Achieved:
-    """A forward pass and a backward one of twice its work, in the seconds of updates alone (π_old's
-    are another phase); recomputed activations do not count."""
-    prompt = _mean(measured.prompt_lengths)
+def _updating(
+    measured: Measured, model: Architecture, ceilings: Ceilings, *, passes: int
+) -> Achieved:
+    """Forward passes (a backward one is two of them) in the seconds of updates alone: π_old's are
+    another phase, and recomputed activations do not count. Which responses were trained on is not
+    kept: a token sees as many before it as those of all that were drawn, E[n²] / 2E[n]."""
     flops = []
     for step in measured.steps:
-        response = step.tokens_generated / step.rollouts
-        work = prompt_flops(model, trained_prompts(step, prompt), prompt / 2)
-        work += model.forward_flops(step.tokens_trained, prompt + response / 2)
-        flops.append(3 * work / step.phases["update"])
+        prompt = sum(step.prompt_lengths) / len(step.prompt_lengths)
+        response = sum(n * n for n in step.lengths) / (2 * step.tokens_generated)
+        work = prompt_flops(model, trained_prompts(step) * prompt, prompt / 2)
+        work += model.forward_flops(step.tokens_trained, prompt + response)
+        flops.append(passes * work / step.phases["update"])
     rate = median(flops)
     return Achieved(rate, rate / ceilings.matmul_flops / measured.num_ranks)

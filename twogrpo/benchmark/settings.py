@@ -27,12 +27,6 @@ class BenchmarkConfig(Config):
     results_dir: str
     json: bool
 
-    @property
-    def sampler_dtype(self) -> str:
-        """In which the sampler computes: transformers' in the policy's."""
-        hardware = self.hardware
-        return hardware.sampler_dtype if self.rollout.engine == "vllm" else hardware.dtype
-
 
 def check_benchmark(config: BenchmarkConfig) -> None:
     """Of the benchmark's own keys.
@@ -54,6 +48,12 @@ def check_benchmark(config: BenchmarkConfig) -> None:
     given = [f"{key}={value}" for key, value in asked.items() if value is not None]
     if len(given) > 1:
         raise ConfigError(f"{given[0]} beside {given[1]}: do one after the other")
+    ranks = max(int(os.environ.get("WORLD_SIZE", "1")), config.hardware.tensor_parallel_size)
+    if given and config.calibrate is None and ranks > 1:
+        raise ConfigError(
+            f"{given[0]} starts as one process: use hardware.tensor_parallel_size=1, and start it "
+            "with python instead of torchrun"
+        )
     for key, value in asked.items():
         if value is not None and key != "sweep":
             _check_file(key, value)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from twogrpo import assemble
 from twogrpo.benchmark import machine
 from twogrpo.benchmark.settings import BenchmarkConfig, check_benchmark
-from twogrpo.benchmark.work import Watched, watch
+from twogrpo.benchmark.work import Call, Watched, watch
 from twogrpo.engines import ranks
 from twogrpo.resampling import Counters
 from twogrpo.run import Run
@@ -23,34 +23,45 @@ from twogrpo.train import train_one_generation
 class Step:
     """One generation of the loop: seconds by phase, the whole's, and the work that it was.
 
-    `lengths_PG` are tokens of the responses; `rollouts_trained` those that went through the policy,
-    with `tokens_trained` response tokens.
+    `calls` of the sampler follow one another (resampling makes several); `rollouts_trained` are
+    those that went through the policy, with `tokens_trained` response tokens.
     """
 
     seconds: float
     phases: dict[str, float]
-    lengths_PG: Sequence[Sequence[int]]
+    calls: Sequence[Call]
     rollouts_trained: int
     tokens_trained: int
 
     @property
+    def lengths(self) -> list[int]:
+        """Tokens of every response drawn."""
+        return [length for call in self.calls for group in call.lengths_PG for length in group]
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Tokens of every prompt asked."""
+        return [length for call in self.calls for length in call.prompts_P]
+
+    @property
     def tokens_generated(self) -> int:
         """Response tokens drawn."""
-        return sum(map(sum, self.lengths_PG))
+        return sum(self.lengths)
 
     @property
     def rollouts(self) -> int:
         """Responses drawn."""
-        return sum(map(len, self.lengths_PG))
+        return len(self.lengths)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Steps of a run, its memory, and the tokens of the prompts of a step."""
+    """Steps of a run and its memory, bytes: held before the first step, added by the steps (and the
+    warm-up's) at most, and the most since the process began."""
 
     steps: Sequence[Step]
-    prompt_lengths: Sequence[int]
     memory_at_start: int
+    memory_of_steps: int
     peak_memory: int
     num_ranks: int
 
@@ -75,10 +86,11 @@ def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, Watched]]:
 
 
 def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
-    """`steps` steps after `warmup_steps`; with work=fresh each draws other responses to the same
-    prompts, else each draws the same ones."""
+    """`steps` steps after `warmup_steps`. With work=fresh each goes on where the last one ended, to
+    other draws (and, of a data set with more, to other prompts), else each draws the same ones."""
     device = config.hardware.device
-    at_start = machine.memory_bytes(device)
+    before, at_start = machine.peak_memory_bytes(device), machine.memory_bytes(device)
+    machine.forget_peak(device)
     steps = []
     for number in range(config.warmup_steps + config.steps):
         if config.work != "fresh":
@@ -86,12 +98,12 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
         step = take_step(run, watched, device)
         if number >= config.warmup_steps:
             steps.append(step)
-    prompts = [prompt for _, prompt in run.stream.next(config.training.prompts_per_generation)]
+    peak = max(machine.peak_memory_bytes(device), run.clock.peak_bytes)
     return Measured(
         steps=steps,
-        prompt_lengths=[len(prompt.token_ids) for prompt in prompts],
         memory_at_start=at_start,
-        peak_memory=max(machine.peak_memory_bytes(device), run.clock.peak_bytes),
+        memory_of_steps=peak - at_start,
+        peak_memory=max(before, peak),
         num_ranks=run.ranks.size,
     )
 
@@ -99,7 +111,7 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
 def take_step(run: Run, watched: Watched, device: str) -> Step:
     """Steps 1 to 7 of the loop, as `twogrpo.train` takes them."""
     # As a first generation: nothing carried over, no budget used.
-    watched.lengths_PG, run.counters = [], Counters()
+    watched.calls, run.counters = [], Counters()
     run.resampling = assemble.build_resampling(run.config)
     machine.synchronise(device)
     start = time.perf_counter()
@@ -111,11 +123,11 @@ def take_step(run: Run, watched: Watched, device: str) -> Step:
         for name, value in row.items()
         if name.startswith("seconds/")
     }
-    num_groups = len(watched.lengths_PG) - len(run.canary)  # whose responses are drawn last
     return Step(
         seconds=seconds,
         phases=phases | {"other": seconds - sum(phases.values())},
-        lengths_PG=watched.lengths_PG[:num_groups],
+        # The canary's is the last.
+        calls=tuple(watched.calls[:-1] if run.canary else watched.calls),
         rollouts_trained=run.counters.trained_on,
         tokens_trained=row["tokens/trained_on"],
     )

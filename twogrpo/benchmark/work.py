@@ -19,11 +19,19 @@ from twogrpo.records import Verdict
 from twogrpo.run import Run
 
 
+@dataclass(frozen=True)
+class Call:
+    """Of one call of the sampler: tokens of its P prompts, and of the G responses to each."""
+
+    prompts_P: tuple[int, ...]
+    lengths_PG: tuple[tuple[int, ...], ...]
+
+
 @dataclass
 class Watched(RankedRollout):
-    """The sampler of a run; `lengths_PG` are the tokens of the last responses that it drew."""
+    """The sampler of a run; `calls` are those since somebody emptied it."""
 
-    lengths_PG: list[list[int]] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
 
     def sample(
         self,
@@ -33,7 +41,8 @@ class Watched(RankedRollout):
     ) -> list[tuple[records.Rollout, ...]]:
         """As the sampler does."""
         found = super().sample(prompts, seeds_PG, sampling)
-        self.lengths_PG += [[len(rollout.token_ids) for rollout in group] for group in found]
+        lengths_PG = tuple(tuple(len(rollout.token_ids) for rollout in group) for group in found)
+        self.calls.append(Call(tuple(len(prompt.token_ids) for prompt in prompts), lengths_PG))
         return found
 
 
@@ -41,7 +50,8 @@ class Endless:
     """A tokenizer whose end token is never drawn, so that responses are as long as they may be.
 
     The transformers sampler takes the id that no token has; vLLM wants a real one, and gets the
-    padding's or, where that ends texts too, the last of the vocabulary: hardly ever drawn.
+    padding's or, where that ends texts too, the last of the vocabulary: seldom drawn where that is
+    large (`bench` tells of responses that ended).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, engine: str) -> None:
