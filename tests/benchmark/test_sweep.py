@@ -6,15 +6,18 @@ import math
 import re
 import shlex
 from argparse import Namespace
+from pathlib import Path
 from subprocess import check_output
 
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.conftest import ROOT, compose_config
+from twogrpo.benchmark import points as pointing
 from twogrpo.benchmark import sweep as sweeping
+from twogrpo.benchmark.points import SWEEPS, Point
 from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.benchmark.sweep import SWEEPS, exponent, fit, page, row_of
+from twogrpo.benchmark.sweep import check_points, exponent, fit, page, row_of
 from twogrpo.config import ConfigError, parse
 
 
@@ -37,7 +40,7 @@ def found(seconds: float) -> dict:
         "seconds_of": {"generate": 1.0, "update": seconds / 2, "sync": 3.0},
         "rollouts_per_second": 5.0,
         "peak_memory": 2**30,
-        "memory_at_start": 2**29,
+        "memory_of_steps": 2**29,
         "model": "tiny",
         "threads": 1,
         "machine": "an abacus",
@@ -51,7 +54,9 @@ def found(seconds: float) -> dict:
 
 def test_a_curve_s_page_ends_with_its_exponents():
     curve = fit("prompts", [row_of(size, found(size**1.5)) for size in (2, 4, 8)])
-    last = json.loads(page(curve).splitlines()[-1])
+    *text, last = page(curve, Path("runs/sweep.csv")).splitlines()
+    assert "runs/sweep.csv" in text[-2]
+    last = json.loads(last)
     assert last["sweep"] == "prompts"
     assert list(last["exponents"].values()) == [1.5, 0.0, 1.5, 0.0, 0.0]
     names = ["seconds", "seconds_generate", "seconds_update", "peak_memory_bytes"]
@@ -63,22 +68,81 @@ def test_the_steps_memory_grows_as_they_do_whatever_the_process_weighs():
     """64, 128 and 256 MiB on top of 1 GiB: k = 1, and hardly any of the peak. Where the steps added
     nothing to the process there is no exponent to give."""
     points = [
-        (size, found(1.0) | {"peak_memory": 2**30 + size * 2**25, "memory_at_start": 2**30})
+        (size, found(1.0) | {"peak_memory": 2**30 + size * 2**25, "memory_of_steps": size * 2**25})
         for size in (2, 4, 8)
     ]
     exponents = fit("prompts", [row_of(*point) for point in points]).exponents
     assert exponents["memory_of_steps_bytes"] == pytest.approx(1)
     assert 0 < exponents["peak_memory_bytes"] < 0.2
-    points[0][1]["memory_at_start"] = points[0][1]["peak_memory"]
+    points[0][1]["memory_of_steps"] = 0
     assert "memory_of_steps_bytes" not in fit("x", [row_of(*p) for p in points]).exponents
 
 
-@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "vocabulary"])
-def test_every_point_composes(name, benchmark_config):
-    with SWEEPS[name](benchmark_config("training=cpu")) as points:
-        assert len(points) >= 2
-        for point in points:
-            benchmark_config("training=cpu", *point.overrides)
+@pytest.fixture(autouse=True)
+def hydra_at_work(monkeypatch):
+    """As in the script, where a sweep finds Hydra at work on conf/."""
+    monkeypatch.setattr(sweeping, "compose", lambda n, typed: compose_config(*typed, name=n))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_point_would_run(name, benchmark_config, typed, monkeypatch):
+    monkeypatch.setattr(pointing, "VOCABULARIES", (50, 100))
+    with SWEEPS[name](benchmark_config()) as points:
+        check_points(name, points, typed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["sweep=group_size", "algorithm=two_grpo_rs", "algorithm.minibatch_scale=1"],
+         r"sweep=group_size at 16: algorithm.resampling_budget_group_size=16 .* use 32 "),
+        (["sweep=prompts", "training.prompts_per_generation=128", "dataset=digit_arithmetic"],
+         r"sweep=prompts at 1024: training.prompts_per_generation=1024: .* or fewer$"),
+        (["sweep=prompts", "dataset.num_prompts=9"],
+         r"sweep=prompts at 16: training.epochs=1 × dataset.num_prompts=9 is less"),
+    ],
+)  # fmt: skip
+def test_a_point_that_would_not_run_is_told_before_any_is_measured(
+    overrides, told, benchmark_config, typed, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
+    config = benchmark_config(*overrides, f"results_dir={tmp_path}")
+    with pytest.raises(ConfigError, match=f"^{told}"):
+        sweeping.sweep(config, [*typed, *overrides])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_point_that_fails_costs_no_other(benchmark_config, typed, monkeypatch, tmp_path):
+    """The third of six has no memory; another algorithm has a file of its own."""
+
+    def runs(point, _):
+        if point.size == 8:
+            raise ConfigError("the point 8 does not run")
+        return found(point.size)
+
+    monkeypatch.setattr(sweeping, "_run", runs)
+    config = benchmark_config("sweep=group_size", "algorithm=dr_grpo", f"results_dir={tmp_path}")
+    with pytest.raises(ConfigError, match="the point 8 does not run"):
+        sweeping.sweep(config, typed)
+    (file,) = tmp_path.iterdir()
+    assert file.name == "sweep_group_size_tiny_dr_grpo.csv"
+    with file.open() as lines:
+        assert [row["size"] for row in csv.DictReader(lines)] == ["2", "4"]
+
+
+def test_where_nothing_can_be_written_nothing_is_measured(benchmark_config, monkeypatch, tmp_path):
+    monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
+    (tmp_path / "file").touch()
+    config = benchmark_config("sweep=ranks", f"results_dir={tmp_path / 'file'}")
+    with pytest.raises(ConfigError, match=r"^results_dir=.*/file cannot be made .*: give another$"):
+        sweeping.sweep(config, [])
+
+
+def test_a_sweep_is_begun_by_one_process(benchmark_config, monkeypatch):
+    monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=r"sweep=ranks starts as one process: .* python instead"):
+        sweeping.sweep(benchmark_config("sweep=ranks"), [])
 
 
 def test_rollouts_are_constant_where_they_are_said_to_be(benchmark_config):
@@ -94,7 +158,7 @@ def test_rollouts_are_constant_where_they_are_said_to_be(benchmark_config):
 
 
 def test_a_vocabulary_s_model_has_the_shape_of_the_other(benchmark_config, monkeypatch):
-    monkeypatch.setattr(sweeping, "VOCABULARIES", (50, 100))
+    monkeypatch.setattr(pointing, "VOCABULARIES", (50, 100))
     with SWEEPS["vocabulary"](benchmark_config()) as points:
         for point in points:
             (override,) = point.overrides
@@ -135,7 +199,7 @@ def test_a_point_sweeps_nothing(word, benchmark_config, monkeypatch):
         return Namespace(returncode=0, stdout=json.dumps(found(1.0)))
 
     monkeypatch.setattr(sweeping.subprocess, "run", runs)
-    point = sweeping.Point(8, ("algorithm.group_size=8",))
+    point = Point(8, ("algorithm.group_size=8",))
     sweeping._run(point, [word, "work=same", "++json=false", "algorithm.group_size=4"])
     ((_, script, *overrides),) = commands
     config = benchmark_config(*overrides)
@@ -160,7 +224,7 @@ def test_the_commit_is_git_s():
 def test_no_vocabulary_is_smaller_than_the_tokenizer_s(benchmark_config, tokenizer, monkeypatch):
     """Whose tokens the prompts hold: SmolLM2's 49,152 leave two of the four."""
     least = len(tokenizer)
-    monkeypatch.setattr(sweeping, "VOCABULARIES", (least // 2, least - 1, least + 5))
+    monkeypatch.setattr(pointing, "VOCABULARIES", (least // 2, least - 1, least + 5))
     with SWEEPS["vocabulary"](benchmark_config()) as points:
         assert [point.size for point in points] == [least, least + 5]
 
@@ -189,7 +253,7 @@ def test_fewer_than_two_sizes_are_told_before_any_is_measured(benchmark_config, 
 @pytest.mark.parametrize("name", ["prompts", "ranks"])
 def test_a_real_sweep_of_two_points(name, tmp_path, monkeypatch, capfd):
     """The tiny model in processes of their own; a point of `ranks` is two."""
-    monkeypatch.setattr(sweeping, "PROMPT_FACTORS", (1, 2))
+    monkeypatch.setattr(pointing, "PROMPT_FACTORS", (1, 2))
     given = [
         f"sweep={name}", f"results_dir={tmp_path}", "algorithm=grpo", "algorithm.group_size=2",
         "training.prompts_per_generation=4", "training.prompts_per_minibatch=4",
