@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis import published
 from analysis.arms import MAIN, in_order
+from analysis.arms import arm as by_key
 from analysis.runs import Runs, at
 from analysis.statistics import Array, Bootstrap, Estimate, Scores, combine, interval, scores
 
@@ -123,9 +124,15 @@ class Comparison:
         return self.count_seeds(arms) + spoken
 
     def count_seeds(self, arms: Iterable[str]) -> str:
-        """`n = 3 seeds` of the arms; a range where they differ."""
-        seeds = sorted({len(self.seeds(arm)) for arm in arms})
+        """`n = 3 seeds` of the arms; a range where they differ. An untrained model has none."""
+        trained = [arm for arm in arms if arm != "base"] or ["base"]
+        seeds = sorted({len(self.seeds(arm)) for arm in trained})
         return f"n = {'–'.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+
+    def not_run(self, arms: Iterable[str]) -> list[str]:
+        """`["not run: 4-GRPO; 8-GRPO"]`, for a heading; empty where all of these were trained."""
+        absent = [by_key(key).label for key in arms if key not in (*self.arms, "base")]
+        return [f"not run: {'; '.join(absent)}"] if absent else []
 
 
 @lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws

@@ -53,7 +53,9 @@ def curves_exhibit(
     unused, frames = list(axes.flat), []
     for comparison, lines in blocks:
         for panel, line in lines.items():
-            _draw(unused.pop(0), panel, line, comparison)
+            count = comparison.count_seeds(line["arm"].unique())
+            where = [f"{count}, moving mean of {window}", *comparison.not_run(arms)]
+            _draw(unused.pop(0), panel, line, [comparison.name, *where])
             frames.append(line)
         while len(unused) % num_columns:
             unused.pop(0).set_axis_off()
@@ -82,7 +84,7 @@ def _curves(
     return found
 
 
-def _draw(axis: Axes, panel: Panel, lines: pd.DataFrame, comparison: Comparison) -> None:
+def _draw(axis: Axes, panel: Panel, lines: pd.DataFrame, where: Sequence[str]) -> None:
     factor, unit = 1.0, ""
     if panel.against == "spent/seconds":
         factor, unit = time_unit(lines["x"].max())
@@ -92,4 +94,4 @@ def _draw(axis: Axes, panel: Panel, lines: pd.DataFrame, comparison: Comparison)
         band(axis, str(key), line["x"] / factor, line["value"], line["low"], line["high"])
     axis.set_xlabel(SPENT[panel.against] + (f" ({unit})" if unit else ""))
     axis.set_ylabel(panel.unit)
-    heading(axis, panel.spoken, comparison.name, comparison.count_seeds(lines["arm"].unique()))
+    heading(axis, panel.spoken, *where)

@@ -11,11 +11,11 @@ SHOWN = tuple(
     Panel(metric, spoken, unit, "spent/generations")
     for metric, spoken, unit in (
         ("response/tokens_mean", "Response length", "tokens"),
-        ("response/truncated_fraction", "Truncated responses", "share of 1"),
+        ("response/truncated_fraction", "Truncated responses", "share of responses"),
         ("policy/entropy", "Entropy", "nats a token"),
         ("policy/kl_from_start", "KL from the start", "nats a token"),
         ("policy/gradient_norm", "Gradient norm", "L2"),
-        ("groups/contrastive_share", "Groups with a gradient", "share of 1"),
+        ("groups/contrastive_share", "Groups with a gradient", "share of groups"),
         ("policy/clip_fraction_low", "Clipped low", "share of tokens"),
         ("policy/clip_fraction_high", "Clipped high", "share of tokens"),
     )

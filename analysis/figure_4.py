@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -66,8 +67,8 @@ def _rows(comparison: Comparison, metric: str, k: int | None) -> list[dict[str, 
 def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) -> None:
     for benchmark, curve in frame.groupby("benchmark", sort=False):
         if benchmark != "average":
-            axis.plot(curve["group_size"], curve["value"], color=GREY, linewidth=0.8)
-    label_ends(axis, frame[frame["benchmark"] != "average"])
+            axis.plot(curve["group_size"], curve["value"], color=GREY, linewidth=0.8, marker=".")
+    label_ends(axis, frame)
     average = frame[frame["benchmark"] == "average"]
     x, y = average["group_size"], average["value"]
     axis.errorbar(
@@ -83,20 +84,39 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
     axis.set_ylabel(f"{metric}@{comparison.num_samples} (%)")
     arms = [key for key in ABLATION if key in comparison.evaluated]
     what = f"{metric}@{comparison.num_samples} by group size"
-    heading(axis, what, comparison.name, comparison.counts(arms))
+    heading(axis, what, comparison.name, comparison.counts(arms), *comparison.not_run(ABLATION))
 
 
 def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
-    """Names at the right ends of the lines, pushed apart where they would overlap."""
+    """Names at the right ends of the lines, moved apart where they would overlap."""
     last = frame[frame["group_size"] == frame["group_size"].max()].sort_values("value")
-    gap = 0.06 * (frame["value"].max() - frame["value"].min())
-    lowest = -float("inf")
-    for benchmark, value in zip(last["benchmark"], last["value"], strict=True):
-        lowest = max(lowest + gap, value)
-        name = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
-        place = (frame["group_size"].max(), lowest)
-        text = axis.annotate(name, place, (5, 0), textcoords="offset points", va="center")
-        text.set(fontsize=6.5, color="#555555")
+    gap = 0.07 * (frame["value"].max() - frame["value"].min())
+    for benchmark, place in zip(last["benchmark"], apart(last["value"].tolist(), gap), strict=True):
+        axis.annotate(
+            published.BENCHMARKS.get(benchmark, benchmark.replace("_", " ")),
+            (frame["group_size"].max(), place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,  # also where it lies beyond the axis
+            fontsize=6.5,
+            color=LINE if benchmark == "average" else "#555555",
+        )
+
+
+def apart(rising: Sequence[float], gap: float) -> list[float]:
+    """The values moved down until they are `gap` apart, and up again from the lowest of them.
+
+    >>> apart([1, 2, 7, 8], gap=3), apart([0, 98, 99, 100], gap=7)
+    ([1, 4, 7, 10], [0, 86, 93, 100])
+    """
+    places: list[float] = []
+    for value in reversed(rising):
+        places.append(min(value, places[-1] - gap) if places else value)
+    moved: list[float] = []
+    for place in reversed(places):
+        moved.append(max(place, moved[-1] + gap if moved else min(rising)))
+    return moved
 
 
 if __name__ == "__main__":

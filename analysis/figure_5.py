@@ -8,8 +8,8 @@ from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
 
 SHOWN = (
-    Panel("reward/mean", "Training reward", "share of 1"),
-    Panel("validation/mean", "Validation accuracy", "share of 1"),
+    Panel("reward/mean", "Training reward", "share right"),
+    Panel("validation/mean", "Validation accuracy", "share right"),
 )
 
 

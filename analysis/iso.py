@@ -11,7 +11,7 @@ from analysis.exhibit import Exhibit, main
 from analysis.runs import Runs
 
 SHOWN = tuple(
-    Panel(metric, spoken, "share of 1", f"spent/{resource}")
+    Panel(metric, spoken, "share right", f"spent/{resource}")
     for resource in ("seconds", "rollouts", "tokens", "updates")
     for metric, spoken in (
         ("reward/mean", "Training reward"),

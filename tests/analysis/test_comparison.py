@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.comparison import comparisons
-from analysis.runs import load
+from analysis.runs import Runs, load
 from tests.analysis import recorded
 
 
@@ -27,3 +27,12 @@ def test_settings_draw_the_same_problems_whatever_seeds_they_have(tmp_path: Path
         replicates_R = one.by_benchmark("two_grpo")[benchmark][1]
         assert replicates_R.std() > 0
         np.testing.assert_allclose(replicates_R, other.by_benchmark("two_grpo")[benchmark][1])
+
+
+def test_captions_count_trained_seeds_and_name_what_was_not_run(runs: Runs) -> None:
+    comparison = comparisons(runs)[0]
+    assert len(comparison.seeds("base")) == 1
+    assert comparison.count_seeds(["base", "grpo_g16"]) == "n = 2 seeds"
+    assert comparison.count_seeds(["base"]) == "n = 1 seed"
+    assert comparison.not_run(["base", "grpo_g16", "dpo", "rloo"]) == ["not run: DPO; rloo"]
+    assert comparison.not_run(["base", "grpo_g16"]) == []

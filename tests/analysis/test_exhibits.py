@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from analysis import all as everything
 from analysis import (
     claims,
     exhibit,
     figure_2,
+    figure_4,
     figure_5,
     iso,
     summary,
@@ -158,6 +160,29 @@ def test_figure_5_is_a_moving_average_over_four(runs: Runs) -> None:
     assert line["value"].iloc[0] == pytest.approx(by_step[0])
     assert line["value"].iloc[7] == pytest.approx(by_step[4:8].mean())
     assert line["x"].is_monotonic_increasing
+
+
+def test_a_single_group_size_says_what_is_missing(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
+    runs = load(str(tmp_path))
+    for build in (figure_4.build, figure_5.build):
+        figure = build(runs).figure
+        assert figure is not None
+        said = [text.get_text() for text in figure.axes[0].texts]
+        assert any("not run: 2-GRPO, small batch; 4-GRPO; 8-GRPO" in text for text in said)
+
+
+def test_names_at_the_ends_of_lines_are_apart_in_order_and_seen_outside_too() -> None:
+    """Ends 100, 99, 98, 0 and gaps of 7: 100, 93, 86, 0; what lies beyond the axis is drawn too."""
+    figure = Figure()
+    axis = figure.subplots()
+    axis.set_ylim(95, 101)
+    values = {"a": 98.0, "b": 100.0, "c": 0.0, "d": 99.0}
+    frame = pd.DataFrame({"benchmark": [*values], "value": [*values.values()], "group_size": 16})
+    figure_4.label_ends(axis, frame)
+    ends = {text.get_text(): text.xy[1] for text in axis.texts}
+    assert ends == pytest.approx({"a": 86, "b": 100, "c": 0, "d": 93})
+    assert all(text.get_annotation_clip() is False for text in axis.texts)
 
 
 def test_pass_at_k_rises_and_ends_at_the_share_ever_solved(runs: Runs) -> None:
