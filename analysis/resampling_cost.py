@@ -22,7 +22,7 @@ def build(runs: Runs) -> Exhibit:
         count = comparison.count_seeds([ARM])
         for axis, name, what, unit in (
             (left, "drawn_per_kept", "Rollouts drawn for one kept", "rollouts"),
-            (right, "budget_share", "Share of 16-GRPO's rollouts", "share of 1"),
+            (right, "budget_share", "Rollouts drawn so far", "share of 16-GRPO's"),
         ):
             line = lines[lines["measure"] == name]
             if len(line):
@@ -36,7 +36,10 @@ def build(runs: Runs) -> Exhibit:
         title="What resampling costs",
         frame=pd.concat(frames) if frames else pd.DataFrame(),
         figure=figure,
-        note="Bands: 95 % bootstrap over seeds. 1 rollout drawn for one kept: no dead pair.",
+        note=(
+            "Bands: 95 % bootstrap over seeds. 1 rollout drawn for one kept: no dead pair. Once "
+            "the budget is drawn (right: 1), a generation draws no more than one of 16-GRPO."
+        ),
     )
 
 

@@ -39,7 +39,8 @@ def build(runs: Runs) -> Exhibit:
         note=(
             "Mean over seeds with a 95 % bootstrap interval, moving average over "
             f"{WINDOW} generations. Published: Qwen2.5-Math-7B on MATH, at the same share of its "
-            f"{published.NUM_GENERATIONS} steps."
+            f"{published.NUM_GENERATIONS} steps. r̄ is the mean reward; the second formula, "
+            "printed in the paper's Appendix D.3, is the share of pairs that are kept."
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis import published
@@ -33,7 +34,8 @@ def build(runs: Runs) -> Exhibit:
         table=_table(frame),
         note=(
             "Percent, 95 % bootstrap intervals over seeds and problems. Last columns: the paper's "
-            "averages of the same cell, or of Qwen2.5-Math-1.5B on MATH where it has no such cell."
+            "averages of the same cell, or of Qwen2.5-Math-1.5B on MATH where it has no such cell. "
+            "Group sizes without a row were not run."
         ),
     )
 
@@ -95,7 +97,8 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
             for benchmark in benchmarks:
                 head = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
                 cells[f"{head} {name}@{n}"] = _cell(row, f"{benchmark}_{metric}", benchmark)
-            cells[f"published average {name}@32"] = f"{row[f'average_{metric}_published']:.2f}"
+            there = row[f"average_{metric}_published"]
+            cells[f"published average {name}@32"] = "–" if np.isnan(there) else f"{there:.2f}"
         rows.append(cells)
     return pd.DataFrame(rows)
 

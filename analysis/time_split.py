@@ -26,6 +26,11 @@ PHASES = {
     "evaluate": "#009E73",
 }
 SPARE = "#000000"
+NOTE = (
+    "Wall-clock time of a run, mean over seeds. generate: sampling; score: rewards; old logps: "
+    "log-probabilities under π_old; update: gradients and optimiser; sync: new weights to the "
+    "sampler; measure: KL and mismatch; validate and evaluate are not counted as training."
+)
 
 
 def build(runs: Runs) -> Exhibit:
@@ -43,7 +48,7 @@ def build(runs: Runs) -> Exhibit:
         title="Where the time goes",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note="Wall-clock seconds of a run, mean over seeds; evaluate is the final evaluation.",
+        note=NOTE,
     )
 
 
