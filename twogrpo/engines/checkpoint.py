@@ -34,8 +34,8 @@ from twogrpo.faults import DISK_IS_FULL, CheckpointFault
 from twogrpo.plain_text import plain
 
 STATE = "state.json"
-# A shard is held in memory a second time while it is written.
-SHARD_BYTES = 2 * 2**30
+# A shard is held in memory twice more while it is written.
+SHARD_BYTES = 2**28
 
 
 def save(
