@@ -21,6 +21,7 @@ PHASES = {
     "update": "#D55E00",
     "sync": "#F0E442",
     "measure": "#999999",
+    "save": "#8C564B",
     "idle": "#dddddd",
     "validate": "#E69F00",
     "evaluate": "#009E73",
@@ -29,7 +30,8 @@ SPARE = "#000000"
 NOTE = (
     "Wall-clock time of a run, mean over seeds. generate: sampling; score: rewards; old logps: "
     "log-probabilities under π_old; update: gradients and optimiser; sync: new weights to the "
-    "sampler; measure: KL and mismatch; validate and evaluate are not counted as training."
+    "sampler; measure: KL and mismatch; save: checkpoints, but the last; validate and evaluate are "
+    "not counted as training."
 )
 
 
