@@ -22,7 +22,6 @@ PHASES = {
     "sync": "#F0E442",
     "measure": "#999999",
     "save": "#8C564B",
-    "idle": "#dddddd",
     "validate": "#E69F00",
     "evaluate": "#009E73",
 }
