@@ -93,7 +93,7 @@ bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in tu
 		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
 	@$(PY) benchmarks/bench_peer.py $(ARGS)
 
-bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (forty minutes on two idle cores; ARGS="--only TEXT")
+bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (45 minutes on two idle cores; ARGS="--only TEXT")
 	@$(PY) -m benchmarks.means $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
