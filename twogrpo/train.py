@@ -13,7 +13,6 @@ from twogrpo.data import contamination
 from twogrpo.data.sources import dataset_file
 from twogrpo.engines import checkpoint, ranks
 from twogrpo.engines.policy import NonFiniteError
-from twogrpo.engines.processor import give_back_memory
 from twogrpo.engines.protocols import UpdateMetrics
 from twogrpo.evaluation_card import write_card
 from twogrpo.exams import evaluate_at_end, validate
@@ -86,7 +85,6 @@ def _train(run: Run) -> None:
             if is_checkpoint_due(run.config, generation + 1):
                 with run.clock.phase("save"):  # seconds of the next row
                     save_checkpoint(run, loop_state(run, generation + 1))
-            give_back_memory()  # else a process on a CPU grows from one generation to the next
             progress.update(metrics.progress_text(row))
     finish(run)
 

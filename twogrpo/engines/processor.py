@@ -23,9 +23,8 @@ def keep_freed_memory() -> bool:
     """Lets the C library keep what is freed, and hand it out again.
 
     By default glibc gives large blocks back to the system at once, and each pass has its
-    activations cleared and mapped anew: a quarter of a step's seconds (LOG.md). The process grows
-    by what lies between blocks in use, until `give_back_memory`. False where the library knows no
-    such thing.
+    activations cleared and mapped anew: a quarter of a step's seconds (LOG.md). The process does
+    not shrink after its peak, then. False where the library knows no such thing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -33,10 +32,3 @@ def keep_freed_memory() -> bool:
         return False
     # −1: never trimmed; 0: no block is a mapping of its own.
     return bool(mallopt(M_TRIM_THRESHOLD, -1) and mallopt(M_MMAP_MAX, 0))
-
-
-def give_back_memory() -> bool:
-    """Gives what is kept back to the system: now and then, as it comes back page by page. False
-    where there was nothing to give, or no such call."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim is not None and bool(trim(0))
