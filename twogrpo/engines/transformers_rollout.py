@@ -104,6 +104,7 @@ class TransformersRollout:
         group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
         uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
         drafts = self._decode(prompts, group_sizes, uniforms_NT, sampling)
+        end_id = self._end_id
         texts = self.tokenizer.batch_decode(
             [draft.token_ids for draft in drafts], skip_special_tokens=True
         )
@@ -112,7 +113,7 @@ class TransformersRollout:
                 token_ids=tuple(draft.token_ids),
                 sampler_logps=tuple(draft.logps),
                 text=text,
-                finish_reason="stop" if draft.token_ids[-1] == self._end_id else "length",
+                finish_reason="stop" if draft.token_ids[-1] == end_id else "length",
             )
             for draft, text in zip(drafts, texts, strict=True)
         )
@@ -201,13 +202,7 @@ class TransformersRollout:
 
 def _uniforms(seeds: Sequence[int], sampling: Sampling) -> Tensor:
     """Uniform numbers in [0, 1), one a token, from each rollout's own counter-based generator."""
-    return torch.stack(
-        [
-            torch.from_numpy(
-                np.random.Generator(np.random.Philox(key=seed)).random(
-                    sampling.max_response_tokens, dtype=np.float32
-                )
-            )
-            for seed in seeds
-        ]
-    )
+    uniforms_NT = np.empty((len(seeds), sampling.max_response_tokens), dtype=np.float32)
+    for uniforms_T, seed in zip(uniforms_NT, seeds, strict=True):
+        np.random.Generator(np.random.Philox(key=seed)).random(dtype=np.float32, out=uniforms_T)
+    return torch.from_numpy(uniforms_NT)
