@@ -43,7 +43,8 @@ def memory_part(found: Preflight) -> str:
                 f"checkpointing {checkpointing}; a token in the cache takes "
                 f"{per_token / 1024:.3g} KiB. From sizes alone: on a CPU within 10 % of "
                 "measured peaks where every token is known, up to 35 % above them where rollouts "
-                "without advantage are skipped (SmolLM2-135M); not held against any peak of "
+                "without advantage are skipped (SmolLM2-135M); there freed memory is kept, and a "
+                "long run's process grows, 16-GRPO's by half. Not held against any peak of "
                 "sharded ranks."
             ),
             "",
