@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import json
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from benchmarks.bench_peer import in_turn
 from benchmarks.means_inside import PLAIN, PREFIX_CACHES
 from twogrpo.benchmark import machine
 from twogrpo.preflight.text import note, table
-from twogrpo.tracking import ROOT, write_atomically
+from twogrpo.tracking import ROOT, measured_commit, write_atomically
 
 STEP, START = "step", "start"  # a whole one; and the process but for the steps that are counted
 
@@ -188,15 +187,6 @@ class Kept:
         return tuple(str(row[name]) for name in ("mean", "phase", "group_size"))
 
 
-def commit() -> str:
-    """Of the code, "-dirty" where it is changed; empty without git."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:
-        return ""
-
-
 def page(found: Sequence[Found]) -> str:
     """For a person; a mark where the pairs disagree."""
     rows = [[*map(str, one.row().values()), "" if one.is_clear else "?"] for one in found]
@@ -220,7 +210,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measures, tells each as it is found, and keeps it."""
     given = arguments()
-    about = {"threads": given.threads, "machine": machine.name("cpu"), "commit": commit()}
+    about = {"threads": given.threads, "machine": machine.name("cpu"), "commit": measured_commit()}
     about["date"] = time.strftime("%Y-%m-%d", time.gmtime())
     kept = Kept(given.out, afresh=not given.only)
     found = []

@@ -243,6 +243,11 @@ def _first_difference(earlier: dict[str, Any], config: Recorded) -> str:
     return "a key is gone"
 
 
+def measured_commit() -> str:
+    """Of the code that a benchmark measures, "-dirty" where it is changed; empty without git."""
+    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
+
+
 def _git(*arguments: str) -> str:
     try:
         result = subprocess.run(

@@ -175,7 +175,7 @@ def test_a_sweep_runs_its_points_and_keeps_its_csv(benchmark_config, monkeypatch
 
     monkeypatch.setattr(sweeping, "_run", point_runs)
     config = benchmark_config("sweep=ranks", f"results_dir={tmp_path}")
-    monkeypatch.setattr(sweeping, "_commit", lambda: "0123abc")
+    monkeypatch.setattr(sweeping, "measured_commit", lambda: "0123abc")
     typed = ["seed=3", "sweep=ranks", "evaluation.benchmarks=[longer]"]
     sweeping.sweep(config, typed)
     assert asked == [(1, typed), (2, typed)]
@@ -217,7 +217,7 @@ def test_no_sweep_calibrates_at_every_point(benchmark_config, monkeypatch):
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a copy without its history")
 def test_the_commit_is_git_s():
     head = check_output(["git", "rev-parse", "HEAD"], cwd=ROOT, text=True)
-    told = re.fullmatch("([0-9a-f]{12})(-dirty)?", sweeping._commit())
+    told = re.fullmatch("([0-9a-f]{12})(-dirty)?", sweeping.measured_commit())
     assert told and head.startswith(told[1])
 
 

@@ -7,6 +7,7 @@ that lengths and dead groups are the same along a curve.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -26,7 +27,7 @@ from twogrpo.checks import check, one_of
 from twogrpo.config import ConfigError, parse
 from twogrpo.data.sources import training_problems
 from twogrpo.preflight.text import gib, note, section, table
-from twogrpo.tracking import ROOT
+from twogrpo.tracking import ROOT, measured_commit, write_atomically
 
 PHASES = ("generate", "update")
 # Of a point's JSON beside its numbers: what it was, and what all points share.
@@ -75,7 +76,7 @@ def sweep(config: BenchmarkConfig, arguments: Sequence[str]) -> str:
     assert config.sweep is not None
     one_of("sweep", config.sweep, SWEEPS)
     check_benchmark(config)
-    rows, commit = [], _commit()
+    rows, commit = [], measured_commit()
     with SWEEPS[config.sweep](config) as points:
         check_points(config.sweep, points, arguments)
         file = results_file(config)
@@ -204,20 +205,10 @@ def _run(point: Point, arguments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _commit() -> str:
-    """The code that was measured; "-dirty" if it had changes of its own, empty without git."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
-    try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:
-        return ""
-
-
 def _write(rows: Sequence[dict[str, float]], about: dict[str, Any], path: Path) -> None:
-    """All points so far, beside the file and then in its place: one that fails costs no other."""
-    beside = path.with_suffix(".part")
-    with beside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *about], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: f"{v:.6g}" for k, v in row.items()} | about for row in rows)
-    beside.replace(path)
+    """All points so far: one that fails costs no other."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*rows[0], *about], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" for k, v in row.items()} | about for row in rows)
+    write_atomically(path, text.getvalue())
