@@ -9,24 +9,24 @@ import pytest
 
 from tests.conftest import ROOT
 
-FLOORS = {
-    "twogrpo.core": 0,
-    "twogrpo.config": 1,
-    "twogrpo.checks": 1,
-    "twogrpo.clock": 1,
-    "twogrpo.faults": 1,
-    "twogrpo.plain_text": 1,
-    "twogrpo.progress": 1,
-    "twogrpo.records": 1,
-    "twogrpo.script_configs": 1,
-    "twogrpo.tracking": 1,
-    "twogrpo.wandb_mirror": 1,
-    "twogrpo.data": 2,
-    "twogrpo.rewards": 2,
-    "twogrpo.engines": 3,
-    "twogrpo": 4,  # every other module: the loop and what it is made of
-    "scripts": 5,
-}
+# The package from the ground up: a folder (or a loose file) imports only from lower floors and from
+# itself. Folders on one line stand side by side and do not import each other.
+FLOORS = (
+    ("core", "types", "errors"),
+    ("config",),
+    ("run_record", "distributed", "data", "rewards"),
+    ("models",),
+    ("rollout", "policy"),
+    ("evaluation", "preflight"),
+    ("training",),
+    ("reproduce",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MAX_LOOSE_FILES = 4
+# Red until every file is moved to its floor.
+until_moved = pytest.mark.xfail(reason="files are still to be moved", strict=False)
+# What analysis/ may read: the mathematics, and the run record with the errors that it raises.
+READ_BY_ANALYSIS = ("twogrpo.core.", "twogrpo.run_record.", "twogrpo.errors")
 # The mathematics knows tensors and numbers only.
 FOREIGN_TO_CORE = {"torch.distributed", "vllm", "hydra", "omegaconf", "wandb", "os", "pathlib"}
 FOREIGN_TO_CORE |= {"transformers", "logging", "io", "json", "shutil", "subprocess", "tempfile"}
@@ -59,10 +59,9 @@ def modules_imported(path: Path) -> set[str]:
     return {name for name in found if MODULES[name].name != "__init__.py"}
 
 
-def floor(module: str) -> int:
-    while module not in FLOORS:
-        module = module.rpartition(".")[0]
-    return FLOORS[module]
+def room(module: str) -> str:
+    """The folder of the package that the module lies in, or the loose file that it is."""
+    return module.split(".")[1]
 
 
 def test_imports_finds_lazy_conditional_and_from_imports():
@@ -70,22 +69,28 @@ def test_imports_finds_lazy_conditional_and_from_imports():
     assert list(imports(source)) == ["a.b", "c.d.e", "c.d.g"]
 
 
-def test_floor_is_that_of_the_innermost_room():
-    assert floor("twogrpo.core.advantages") == 0
-    assert floor("twogrpo.engines.policy") == 3
-    assert floor("twogrpo.train") == 4
+@until_moved
+def test_every_room_has_a_floor_and_few_files_lie_loose():
+    rooms = {path.stem for path in (ROOT / "twogrpo").iterdir()} - {"__init__", "__pycache__"}
+    assert rooms == set(FLOOR)
+    loose = [path for path in (ROOT / "twogrpo").glob("*.py") if path.name != "__init__.py"]
+    assert len(loose) <= MAX_LOOSE_FILES, loose
 
 
-@pytest.mark.parametrize("module", MODULES)
+@until_moved
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("twogrpo.")])
 def test_imports_point_down(module):
-    """analysis/ reads records: of the package it imports twogrpo.core alone; nobody imports it."""
     for imported in modules_imported(MODULES[module]):
-        if module.startswith("analysis"):
-            assert imported.startswith(("analysis", "twogrpo.core.")), imported
-        elif imported.startswith("analysis"):
-            assert module.startswith("scripts"), imported
-        else:
-            assert floor(imported) <= floor(module), imported
+        if room(imported) != room(module):
+            assert imported.startswith("twogrpo."), imported
+            assert FLOOR[room(imported)] < FLOOR[room(module)], imported
+
+
+@until_moved
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("analysis")])
+def test_analysis_reads_records_and_knows_the_mathematics(module):
+    for imported in modules_imported(MODULES[module]):
+        assert imported.startswith(("analysis", *READ_BY_ANALYSIS)), imported
 
 
 def test_core_imports_core_only():
