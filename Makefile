@@ -91,16 +91,16 @@ PEER := .cache/trl
 bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in turn, in pairs (ten minutes on two cores)
 	@test -d $(PEER)/trl || $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
 		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
-	@$(PY) benchmarks/bench_peer.py $(ARGS)
+	@$(PY) benchmarks/trl/compare_trl.py $(ARGS)
 
 bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (45 minutes on two idle cores; ARGS="--only TEXT")
-	@$(PY) -m benchmarks.means $(ARGS)
+	@$(PY) -m benchmarks.ablations.speedups $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16
 
 base: $(READY)  ## Make the embedded experiment's start checkpoint again
-	$(PY) scripts/make_base.py
+	$(PY) scripts/make_tiny_model.py
 
 lock:  ## Resolve requirements/*.lock again from pyproject.toml
 	@sh requirements/lock.sh "$(PYTHON)"

@@ -10,27 +10,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis import (
+from analysis.diagnostics import (
+    budget_ledger,
+    equal_budget_curves,
+    resampling_cost,
+    time_by_phase,
+    training_dynamics,
+)
+from analysis.exhibits.exhibit import (
+    Build,
+    command,
+    number,
+    write,
+    write_csv,
+)
+from analysis.paper import (
     claims,
-    dynamics,
     figure_1,
     figure_2,
     figure_3,
     figure_4,
     figure_5,
-    iso,
-    ledger,
-    report,
-    resampling_cost,
-    summary,
     table_1,
     table_2,
     table_3,
     table_4,
-    time_split,
 )
-from analysis.exhibit import Build, command, number, write, write_csv
-from analysis.runs import Runs
+from analysis.records.frames import Runs
+from analysis.report import report, summary
 
 EXHIBITS: tuple[Build, ...] = (
     figure_1.build,
@@ -41,10 +48,10 @@ EXHIBITS: tuple[Build, ...] = (
     table_4.build,
     figure_5.build,
     table_3.build,
-    iso.build,
-    time_split.build,
+    equal_budget_curves.build,
+    time_by_phase.build,
     resampling_cost.build,
-    dynamics.build,
+    training_dynamics.build,
 )
 
 
@@ -53,7 +60,7 @@ def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, price_per_hour: 
     price = number("price_per_hour", price_per_hour) if price_per_hour else None
     exhibits = [build(runs) for build in EXHIBITS]
     exhibits.insert(2, claims.build(runs, theory=theory))  # after the headline's figure and table
-    exhibits.append(ledger.build(runs, price_per_hour=price))
+    exhibits.append(budget_ledger.build(runs, price_per_hour=price))
     covariance = table_2.read(Path(theory))
     if covariance is not None:
         exhibits.append(table_2.build(covariance))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.bench_peer import PEER
 from benchmarks.gpu_models import HARDWARE, with_weights
+from benchmarks.trl.compare_trl import PEER
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOLLM2 = ROOT / ".cache/models/smollm2_135m"  # where scripts/prepare_model.py makes it
@@ -80,7 +80,7 @@ def peer(given: argparse.Namespace) -> list[list[str]]:
     if not any(SMOLLM2.glob("*.safetensors")):
         raise MissingError(f"{SMOLLM2} has no weights: scripts/prepare_model.py makes them")
     counts = ["--pairs=1", "--steps=1", "--warmup=0"] if given.tiny else ["--threads=8"]
-    return [["benchmarks/bench_peer.py", f"--device={given.device}", *counts]]
+    return [["benchmarks/trl/compare_trl.py", f"--device={given.device}", *counts]]
 
 
 def update_1_5b(given: argparse.Namespace) -> list[list[str]]:

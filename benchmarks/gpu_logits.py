@@ -2,8 +2,9 @@
 
 python -m benchmarks.gpu_logits
 
-The cases of benchmarks/logits_memory.py, in bfloat16 with the hidden size of a 1.5B model: one
-[tokens, 151,936] matrix in float32 has tokens × 0.61 MB, and at once there are several of them.
+The cases of benchmarks/ablations/logits_memory.py, in bfloat16 with the hidden size of a 1.5B
+model: one [tokens, 151,936] matrix in float32 has tokens × 0.61 MB, and at once there are
+several of them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.ablations.logits_memory import CASES, VOCABULARY
 from benchmarks.gpu_models import QWEN_1_5B
 from benchmarks.gpu_update import seconds
-from benchmarks.logits_memory import CASES, VOCABULARY
-from twogrpo.benchmark import machine
+from benchmarks.throughput import hardware_ceilings
 from twogrpo.core.logprobs import chunked_token_logps
 
 
@@ -37,13 +38,16 @@ def measure(tokens: int, chunk: int, vocabulary: int, device: str) -> dict[str, 
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    before = machine.memory_bytes(device)
+    before = hardware_ceilings.memory_bytes(device)
     case = {"tokens": tokens, "chunk": chunk, "logits_bytes": 4 * tokens * vocabulary}
     try:
         taken = sorted(seconds(work, 3, device))
     except torch.OutOfMemoryError as error:
         return case | {"error": str(error).partition(". ")[0]}
-    return case | {"seconds": taken[1], "bytes": machine.peak_memory_bytes(device) - before}
+    return case | {
+        "seconds": taken[1],
+        "bytes": hardware_ceilings.peak_memory_bytes(device) - before,
+    }
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 from transformers import Qwen2ForCausalLM as Qwen2
 
-from twogrpo.cli import CONF
-from twogrpo.config import Config, parse
-from twogrpo.preflight.architectures import PUBLISHED, Architecture
+from twogrpo.config.cli import CONF
+from twogrpo.config.schema import Config, parse
+from twogrpo.preflight.model_shapes import PUBLISHED, Architecture
 
 QWEN_1_5B = PUBLISHED["qwen25_math_1_5b"]
 TINY = replace(

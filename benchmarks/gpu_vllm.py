@@ -14,10 +14,14 @@ from statistics import median
 import torch
 
 from benchmarks.gpu_models import configured
-from twogrpo.benchmark import machine
-from twogrpo.engines.build import build_rollout, load_model, load_tokenizer
-from twogrpo.engines.protocols import Sampling
-from twogrpo.records import Prompt
+from benchmarks.throughput import hardware_ceilings
+from twogrpo.models.load import (
+    build_rollout,
+    load_model,
+    load_tokenizer,
+)
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.types import Prompt
 
 ROUNDS = 3  # counted, after one that is not
 PROMPTS, GROUP_SIZE, PROMPT_TOKENS, TOKENS = 64, 16, 32, 32
@@ -54,7 +58,7 @@ def main() -> None:
     def timed(name: str, work: Callable[[], object]) -> None:
         start = time.perf_counter()
         work()
-        machine.synchronise(device)
+        hardware_ceilings.synchronise(device)
         rounds.setdefault(f"{name}_seconds", []).append(time.perf_counter() - start)
         if device == "cuda":
             rounds.setdefault(f"free_bytes_after_{name}", []).append(torch.cuda.mem_get_info()[0])

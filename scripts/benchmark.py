@@ -10,9 +10,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.config import parse
+from benchmarks.throughput.config import BenchmarkConfig
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
@@ -21,16 +21,18 @@ def main(cfg: DictConfig) -> None:
     """Composes, measures, tells."""
     config = parse(cfg, BenchmarkConfig)
     if config.sweep is not None:
-        from twogrpo.benchmark.sweep import sweep
+        from benchmarks.throughput.sweep import sweep
 
         print(sweep(config, HydraConfig.get().overrides.task))
         return
     if config.probe is not None:
-        from twogrpo.benchmark.probe import probe
+        from benchmarks.throughput.success_rate_probe import probe
 
         print(probe(config))
         return
-    from twogrpo.benchmark.bench import bench  # after parsing: torch takes seconds to import
+    from benchmarks.throughput.benchmark import (
+        bench,  # after parsing: torch takes seconds to import
+    )
 
     told = bench(config)
     if told.text:

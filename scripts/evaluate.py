@@ -8,9 +8,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
-from twogrpo.script_configs import EvaluateConfig
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+from twogrpo.config.script_schemas import EvaluateConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
@@ -18,13 +18,10 @@ from twogrpo.script_configs import EvaluateConfig
 def main(cfg: DictConfig) -> None:
     """Composes, checks, evaluates."""
     parse(cfg, EvaluateConfig)
-    from twogrpo import (  # after parsing: torch takes seconds to import
-        checkpoint_source,
-        evaluate_checkpoint,
-    )
+    from twogrpo.evaluation import checkpoint, checkpoint_source
 
     cfg = checkpoint_source.as_its_run(cfg, typed=HydraConfig.get().overrides.task)
-    evaluate_checkpoint.evaluate_checkpoint(parse(cfg, EvaluateConfig))
+    checkpoint.evaluate_checkpoint(parse(cfg, EvaluateConfig))
 
 
 if __name__ == "__main__":

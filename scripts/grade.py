@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without an installed package
 
-from twogrpo.rewards.grading import DEADLINE_SECONDS, Grader
+from twogrpo.rewards.math_grading.grader import DEADLINE_SECONDS, Grader
 
 _BATCH_LINES = 2_000
 

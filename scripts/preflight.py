@@ -12,11 +12,11 @@ import hydra
 from hydra import compose
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
-from twogrpo.preflight.overview import PreflightConfig, preflight
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+from twogrpo.preflight.preflight import PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
-from twogrpo.preflight.validation import checked
+from twogrpo.preflight.time.backtest import checked
 
 # Python's own code for an error is 1, which says here that there are warnings (`make` passes it).
 EXIT_UNEXPECTED = 3

@@ -6,9 +6,9 @@ python scripts/prepare_data.py dataset=math dataset.path=math_train.jsonl.gz eva
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
-from twogrpo.script_configs import PrepareDataConfig
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+from twogrpo.config.script_schemas import PrepareDataConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_data")
@@ -16,7 +16,7 @@ from twogrpo.script_configs import PrepareDataConfig
 def main(cfg: DictConfig) -> None:
     """Composes, prepares, reports."""
     config = parse(cfg, PrepareDataConfig)
-    from twogrpo.data.prompt_set import prepare_data  # after parsing: it imports much
+    from twogrpo.data.snapshot import prepare_data  # after parsing: it imports much
 
     print(prepare_data(config))
 

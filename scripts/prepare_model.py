@@ -3,9 +3,9 @@
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
-from twogrpo.script_configs import PrepareModelConfig
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+from twogrpo.config.script_schemas import PrepareModelConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_model")
@@ -13,7 +13,7 @@ from twogrpo.script_configs import PrepareModelConfig
 def main(cfg: DictConfig) -> None:
     """Composes, prepares, says where the model lies."""
     config = parse(cfg, PrepareModelConfig)
-    from twogrpo.engines.prepare import prepare_model  # after parsing: torch takes seconds
+    from twogrpo.models.prepare import prepare_model  # after parsing: torch takes seconds
 
     print(prepare_model(config.model))
 

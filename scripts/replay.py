@@ -6,9 +6,9 @@ python scripts/replay.py batch=runs/my-run/bad_batch-000012-1
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
-from twogrpo.script_configs import ReplayConfig
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+from twogrpo.config.script_schemas import ReplayConfig
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="replay")
@@ -16,7 +16,7 @@ from twogrpo.script_configs import ReplayConfig
 def main(cfg: DictConfig) -> None:
     """Composes, recomputes, prints."""
     config = parse(cfg, ReplayConfig)
-    from twogrpo import replay  # after parsing: torch takes seconds to import
+    from twogrpo.training import replay  # after parsing: torch takes seconds to import
 
     print(replay.report(replay.replay(config)))
 

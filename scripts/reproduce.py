@@ -10,8 +10,8 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import parse
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
 from twogrpo.reproduce import ReproduceConfig, reproduce
 
 

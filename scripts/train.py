@@ -7,9 +7,9 @@ python scripts/train.py -m algorithm.group_size=2,4,8,16 seed=0,1,2
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo import cli
-from twogrpo.config import Config, parse
-from twogrpo.tracking import is_finished
+from twogrpo.config import cli
+from twogrpo.config.schema import Config, parse
+from twogrpo.run_record.record import is_finished
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -19,9 +19,9 @@ def main(cfg: DictConfig) -> None:
     config = parse(cfg, Config)
     if is_finished(config):
         return
-    from twogrpo import assemble, train  # after parsing: torch takes seconds to import
+    from twogrpo.training import assemble, loop  # after parsing: torch takes seconds to import
 
-    train.train(assemble.assemble(config))
+    loop.train(assemble.assemble(config))
 
 
 if __name__ == "__main__":

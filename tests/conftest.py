@@ -19,11 +19,12 @@ from omegaconf import DictConfig
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from twogrpo import assemble, tracking
-from twogrpo.config import Config, parse
-from twogrpo.data import tiny_tokenizer
-from twogrpo.records import Verdict
-from twogrpo.run import Run
+from twogrpo.config.schema import Config, parse
+from twogrpo.data.tasks import tiny_tokenizer
+from twogrpo.run_record import record
+from twogrpo.training import assemble
+from twogrpo.training.run import Run
+from twogrpo.types import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -143,7 +144,7 @@ def make_run(
 ) -> Callable[..., Run]:
     """The small run, assembled as `scripts/train.py` does, with the reward `EvenSum`."""
     # An edit of the package while the tests run must not make two halves of a run two runs.
-    monkeypatch.setattr(tracking, "code_hash", lambda: "one code")
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_checks import REMEDY
-from twogrpo import assemble, tracking, train
-from twogrpo.config import ConfigError
-from twogrpo.tracking import RunRecord
+from tests.config.test_validation import REMEDY
+from twogrpo.config.schema import ConfigError
+from twogrpo.run_record import record
+from twogrpo.run_record.record import RunRecord
+from twogrpo.training import assemble, loop
 
 ROW = {"id": "a", "problem": "1+1=", "answer": "2"}
 FROM_FILE = [
@@ -123,7 +124,7 @@ def test_a_tokenizer_without_a_pad_token_will_do(make_run, model_folder, tmp_pat
     config = json.loads((folder / "tokenizer_config.json").read_text())
     config["pad_token"] = None
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    row = train.train_one_generation(make_run(f"model.path={folder}"), 0)
+    row = loop.train_one_generation(make_run(f"model.path={folder}"), 0)
     assert row["policy/gradient_norm"] > 0
 
 
@@ -139,7 +140,7 @@ def test_a_tokenizer_without_a_pad_token_will_do(make_run, model_folder, tmp_pat
     ],
 )
 def test_a_run_is_not_resumed_as_another(typed, named, make_config, monkeypatch):
-    monkeypatch.setattr(tracking, "code_hash", lambda: "one code")
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
     RunRecord(make_config())
     with pytest.raises(ConfigError, match=rf"belongs to another config \({named}.*give a new"):
         RunRecord(make_config(typed))

@@ -9,17 +9,19 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import CONF, compose_config
-from twogrpo import checks, reproduce, warm_start
-from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.config import Config, parse
-from twogrpo.preflight.overview import PreflightConfig
-from twogrpo.script_configs import (
+from twogrpo import reproduce
+from twogrpo.config import validation
+from twogrpo.config.schema import Config, parse
+from twogrpo.config.script_schemas import (
     EvaluateConfig,
     PrepareDataConfig,
     PrepareModelConfig,
     ReplayConfig,
 )
+from twogrpo.preflight.preflight import PreflightConfig
+from twogrpo.training import warm_start
 
 # The schema of every script's configuration, and what its user must type beside it.
 SCHEMAS = {
@@ -80,7 +82,7 @@ def test_every_option_composes_and_parses(name, option, monkeypatch):
         if option == "training=paper":  # wants more prompts than the embedded default
             config.dataset.num_prompts = 7500
         config.hardware.tokens_per_microbatch = 2**20  # a knob of the machine, not of the option
-        checks.check(config)
+        validation.check(config)
 
 
 def keys_and_comments(path: Path) -> Iterator[tuple[str, bool]]:
@@ -233,6 +235,6 @@ def test_evaluation_samples_as_the_paper_does():
 
 def test_each_value_stands_in_one_place_only():
     """Tracking's options may repeat; elsewhere no default hides in the schema."""
-    for name in ("config", "script_configs"):
-        source = (CONF.parent / f"twogrpo/{name}.py").read_text()
+    for name in ("schema", "script_schemas"):
+        source = (CONF.parent / f"twogrpo/config/{name}.py").read_text()
         assert not re.search(r"^    \w+: [^=\n(]+ = ", source, flags=re.MULTILINE)

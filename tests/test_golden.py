@@ -18,15 +18,22 @@ import torch
 from torch import Tensor
 
 from tests.conftest import CONF, compose_config, tiny_model
-from twogrpo import batches, preferences, records
-from twogrpo.batches import minibatches
-from twogrpo.config import Config, parse
+from twogrpo import types
+from twogrpo.config.schema import Config, parse
 from twogrpo.core import advantages, surrogates
-from twogrpo.core.preference import preference_advantages
-from twogrpo.data import tiny_tokenizer
-from twogrpo.engines import build
-from twogrpo.engines.ranks import ALONE
-from twogrpo.records import Group, Prompt, Rollout, Verdict
+from twogrpo.core.dpo import preference_advantages
+from twogrpo.data.tasks import tiny_tokenizer
+from twogrpo.distributed.process_group import ALONE
+from twogrpo.models import load
+from twogrpo.training import dpo
+from twogrpo.training import minibatches as assembly
+from twogrpo.training.minibatches import minibatches
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Verdict,
+)
 
 GOLDEN = Path(__file__).parent / "golden/one_generation.json"
 ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml"))
@@ -36,7 +43,7 @@ TOLERANCE = 1e-3  # relative; other processors and kernels differ by about 1e-5
 class Reference:
     """DPO's: gives the n-th of the 18 tokens the probability n / (1 + … + 18), anywhere."""
 
-    def token_logps(self, sequences: Sequence[records.Sequence]) -> list[Tensor]:
+    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[Tensor]:
         return [((torch.tensor(s.response_token_ids) + 1) / 171).log() for s in sequences]
 
 
@@ -87,7 +94,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
     place along that direction in the end."""
     config = small_config(algorithm, model_folder)
-    policy = build.build_policy(config, tiny_tokenizer.build(), ALONE)
+    policy = load.build_policy(config, tiny_tokenizer.build(), ALONE)
     generator = torch.Generator().manual_seed(11)
     parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
     direction = [torch.randn(p.shape, generator=generator) for p in parameters]
@@ -100,7 +107,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     start = [parameter.detach().clone() for parameter in parameters]
     found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
     for batch in minibatches(made_up_groups(), policy, config, generation=0):
-        metrics = policy.update(preferences.reweigh(batch, policy, REFERENCE, beta=beta))
+        metrics = policy.update(dpo.reweigh(batch, policy, REFERENCE, beta=beta))
         found["norm"].append(metrics.gradient_norm)
         found["along"].append(along([p.grad for p in parameters if p.grad is not None]))
         found["clip_low"].append(metrics.clip_fraction_low)
@@ -149,7 +156,7 @@ def mutate_advantage(change: Callable[[Tensor], Tensor]) -> dict:
     ids=["sign", "factor", "sample deviation", "one per cent"],
 )
 def test_a_changed_advantage_fails(change, model_folder, monkeypatch):
-    monkeypatch.setattr(batches, "ADVANTAGES", mutate_advantage(change))
+    monkeypatch.setattr(assembly, "ADVANTAGES", mutate_advantage(change))
     with pytest.raises(AssertionError):
         assert_golden("grpo", model_folder)
 
@@ -166,9 +173,9 @@ def test_exchanged_clip_bounds_fail(model_folder, monkeypatch):
 
 
 def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, monkeypatch):
-    table = batches.AGGREGATIONS
+    table = assembly.AGGREGATIONS
     monkeypatch.setattr(
-        batches, "AGGREGATIONS", {**table, "sequence_mean_of_token_means": table["token_mean"]}
+        assembly, "AGGREGATIONS", {**table, "sequence_mean_of_token_means": table["token_mean"]}
     )
     with pytest.raises(AssertionError):
         assert_golden("grpo", model_folder)
@@ -188,9 +195,7 @@ def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, mo
     ids=["sign", "no beta", "beta outside alone", "reference for policy", "no reference"],
 )
 def test_a_changed_preference_fails(change, model_folder, monkeypatch):
-    monkeypatch.setattr(
-        preferences, "preference_advantages", lambda *args, beta: change(*args, beta)
-    )
+    monkeypatch.setattr(dpo, "preference_advantages", lambda *args, beta: change(*args, beta))
     with pytest.raises(AssertionError, match=r"norm|along"):
         assert_golden("dpo", model_folder)
 

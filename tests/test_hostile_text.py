@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 
 from tests import hostile_text
+from tests.config.test_cli import in_a_process
 from tests.hostile_text import is_harmless
-from tests.test_cli import in_a_process
-from tests.test_wandb_mirror import FakeRun
-from twogrpo import cli, replay, train
-from twogrpo.config import ConfigError
-from twogrpo.data.preparation import prepare
-from twogrpo.engines import checkpoint
-from twogrpo.faults import Fault
+from tests.run_record.test_wandb_mirror import FakeRun
+from twogrpo.config import cli
+from twogrpo.config.schema import ConfigError
+from twogrpo.data.filtering import prepare
+from twogrpo.errors import Fault
+from twogrpo.policy import checkpoint
+from twogrpo.training import loop, replay
 
 HOSTILE = pytest.mark.parametrize("text", hostile_text.ALL, ids=ascii)
 EVERYTHING = " ".join(hostile_text.ALL)
@@ -92,7 +93,7 @@ def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsy
         "tracking=wandb_offline", "tracking.save_rollouts=true",
     )  # fmt: skip
     run.rollout = Writes(run.rollout)
-    train.train(run)
+    loop.train(run)
     said = capsys.readouterr()
     assert is_harmless(said.out + said.err)
     assert "rollouts in all" in said.err
@@ -148,7 +149,7 @@ def test_a_replay_names_the_prompt_harmlessly(text):
 
 @HOSTILE
 def test_what_is_dropped_is_told_harmlessly(text, tokenizer, capsys):
-    from twogrpo.data.datasets import _tell_dropped
+    from twogrpo.data.prompts import _tell_dropped
 
     _tell_dropped(1, 2, f"cannot be shown ({text}: no picture)")
     said = capsys.readouterr().err

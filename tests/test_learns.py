@@ -7,9 +7,9 @@ start policy gets about 3/18. Same rollouts per mini-batch and the paper's learn
 
 import pytest
 
-from twogrpo import train
-from twogrpo.records import Verdict
-from twogrpo.tracking import read_rows
+from twogrpo.run_record.record import read_rows
+from twogrpo.training import loop
+from twogrpo.types import Verdict
 
 PAYING = ("3", "7", "+")
 BANDIT = [
@@ -39,7 +39,7 @@ class Bandit:
 def learning_curve(make_run, folder, *overrides: str) -> list[float]:
     run = make_run(*BANDIT, f"output_dir={folder}", *overrides)
     run.reward = Bandit()
-    train.train(run)
+    loop.train(run)
     return [row["reward/mean"] for row in read_rows(folder)]
 
 
@@ -68,7 +68,7 @@ def test_a_reward_that_says_nothing_teaches_nothing(make_run, tmp_path):
 
     run.reward = Generous()
     start = [weight.clone() for _, weight in run.policy.weights()]
-    train.train(run)
+    loop.train(run)
     assert run.counters.trained_on == 0
     assert all(
         (before == after).all()

@@ -13,12 +13,17 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from tests.conftest import CONF, compose_config
-from twogrpo import checks, tracking
-from twogrpo.config import Config, ConfigError, parse
-from twogrpo.evaluate_checkpoint import check
+from twogrpo.config import validation
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.evaluation.checkpoint import check
 from twogrpo.reproduce import Job, ReproduceConfig, jobs, reproduce
-from twogrpo.script_configs import EvaluateConfig
-from twogrpo.tracking import RunRecord
+from twogrpo.run_record import record
+from twogrpo.run_record.record import RunRecord
 
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 
@@ -40,7 +45,7 @@ def test_every_command_is_accepted_by_its_script(scale, jobs_of, monkeypatch):
         if isinstance(job.config, EvaluateConfig):
             check(job.config)
         else:
-            checks.check(job.config)
+            validation.check(job.config)
 
 
 @pytest.mark.parametrize("scale", sorted({*SCALES} - {"cpu_full"}))
@@ -93,7 +98,7 @@ def test_every_base_is_asked_as_its_arms_are(scale, jobs_of):
 @pytest.fixture
 def finished(tmp_path, monkeypatch) -> list[str]:
     """A scale of two seeds and a base, all done."""
-    monkeypatch.setattr(tracking, "code_hash", lambda: "one code")
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
     small = [
         "scale.experiments=[cpu/two_grpo]",
         "scale.seeds=[0,1]",

@@ -14,9 +14,19 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig
 
-from twogrpo.config import Config, ConfigError, Hardware, parse
-from twogrpo.script_configs import EvaluateConfig
-from twogrpo.tracking import ROOT, Recorded, earlier_run, read_run_file
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    Hardware,
+    parse,
+)
+from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.run_record.record import (
+    ROOT,
+    Recorded,
+    earlier_run,
+    read_run_file,
+)
 
 
 @dataclass

@@ -2,7 +2,8 @@
 
 rollouts=  a run folder with cached groups of 16 or more, sampled by the start policy (step 0)
 runs=      a folder of training runs; those with cached rollouts show discard and exploration
-real=      the folder of what was measured on real models (analysis/theory/real_model.py), if any
+real=      the folder of what was measured on real models
+           (analysis/theory/smollm2_measurements.py), if any
 dimensions= of the sketch of a gradient; 0: exact
 
 What is not given is left out; the exact statements need nothing.
@@ -16,20 +17,28 @@ from typing import Any
 
 import numpy as np
 
-from analysis.exhibit import Exhibit, arguments, write
+from analysis.exhibits.exhibit import (
+    Exhibit,
+    arguments,
+    write,
+)
 from analysis.theory import (
-    covariance,
-    discard,
+    cached_rollouts,
     expected_advantage,
     exploration,
     gradient_cosine,
+    gradient_covariance,
     gradient_variance,
-    real_model,
-    rollouts,
+    smollm2_measurements,
     what_if,
+    zero_variance_rate,
 )
-from analysis.theory.logged import read_runs
-from analysis.theory.rollouts import CachedGroup, Scored, scored
+from analysis.theory.cached_rollouts import (
+    CachedGroup,
+    Scored,
+    scored,
+)
+from analysis.theory.run_folders import read_runs
 
 SEED = 0
 DEFAULTS = {
@@ -46,20 +55,20 @@ DEFAULTS = {
 
 def first_groups(path: str, *, num_prompts: int, group_size: int) -> list[CachedGroup]:
     """Of step 0, sampled by the start policy; groups cut to `group_size` rollouts."""
-    groups = rollouts.read(path, step=0)[:num_prompts]
+    groups = cached_rollouts.read(path, step=0)[:num_prompts]
     return [group.first(group_size) for group in groups]
 
 
 def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
-    """`scripts/whatif.py`: rollouts=… out=… gradients=true|false model=…"""
+    """`scripts/what_if.py`: rollouts=… out=… gradients=true|false model=…"""
     defaults = {"out": "results/what_if", "rollouts": "", "model": "", "gradients": "false"}
     given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
     groups = first_groups(
         given["rollouts"], num_prompts=int(given["num_prompts"]), group_size=2**30
     )
-    rewards_PG, vectors_PGD = rollouts.rewards_array(groups), None
+    rewards_PG, vectors_PGD = cached_rollouts.rewards_array(groups), None
     if given["gradients"] == "true":
-        model = given["model"] or rollouts.start_model(given["rollouts"])
+        model = given["model"] or cached_rollouts.start_model(given["rollouts"])
         dimensions = int(given["dimensions"])
         vectors_PGD = scored("", groups, model, dimensions=dimensions).vectors_PGD
     exhibit = what_if.build(rewards_PG, vectors_PGD, np.random.default_rng(SEED))
@@ -78,20 +87,20 @@ def exhibits(given: dict[str, str]) -> list[Exhibit]:
             source.name, source.rewards_PG, source.vectors_PGD, rng
         )
     ]
-    variance += real_model.measured_earlier(given["real"], "gradient_variance")
+    variance += smollm2_measurements.measured_earlier(given["real"], "gradient_variance")
     built = [expected_advantage.build(), gradient_variance.build(variance, rng)]
     pairs = [
         row
         for source in sources
-        for row in covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
+        for row in gradient_covariance.rows(source.name, source.rewards_PG, source.vectors_PGD, rng)
     ]
-    pairs += real_model.measured_earlier(given["real"], "covariance")
-    built += [covariance.build(pairs)] if pairs else []
+    pairs += smollm2_measurements.measured_earlier(given["real"], "covariance")
+    built += [gradient_covariance.build(pairs)] if pairs else []
     built += [what_if.build(s.rewards_PG, s.vectors_PGD, rng) for s in sources]
-    base = rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
+    base = cached_rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
     built.append(exploration.build(runs, base))
     if any(run.groups() for run in runs):
-        built.append(discard.build(runs))
+        built.append(zero_variance_rate.build(runs))
     if runs:
         built.append(gradient_cosine.build(runs))
     return built
@@ -106,7 +115,7 @@ def _sources(given: dict[str, str]) -> list[Scored]:
         num_prompts=int(given["num_prompts"]),
         group_size=int(given["group_size"]),
     )
-    model = given["model"] or rollouts.start_model(given["rollouts"])
+    model = given["model"] or cached_rollouts.start_model(given["rollouts"])
     return [scored("tiny model", groups, model, dimensions=int(given["dimensions"]))]
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.exhibit import Exhibit
-from analysis.style import look, panels
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import look, panels
 from twogrpo.core.advantages import standardised_population
 
 GROUP_SIZES = (2, 4, 8, 16, 64)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.exhibit import Exhibit
-from analysis.style import look, panels
-from analysis.theory.logged import Logged
-from analysis.theory.rollouts import CachedGroup
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import look, panels
+from analysis.theory.cached_rollouts import CachedGroup
+from analysis.theory.run_folders import Logged
 
 HARD = 0.05  # base success below this
 START, GROWTHS = 0.02, (0.0, 0.1, 0.25)  # p_i = START (1 + growth · i)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from analysis.exhibit import Exhibit
-from analysis.style import look, panels
-from analysis.theory.logged import Logged
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import look, panels
+from analysis.theory.run_folders import Logged
 
 KEYS = {
     "gradient/cosine_of_grpo_and_dpo": "DPO as it is (sum over tokens)",

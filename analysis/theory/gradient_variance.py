@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.exhibit import Exhibit
-from analysis.style import panels
-from analysis.theory.bandit import group_gradient, minibatch_variance
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import panels
+from analysis.theory.softmax_bandit import group_gradient, minibatch_variance
 from analysis.theory.subgroups import disjoint_gradients
 
 GROUP_SIZES = (2, 4, 8, 16)

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.exhibit import Exhibit
-from analysis.style import panels
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import panels
 from analysis.theory.subgroups import contrast_weight, contrasts, dead_share, disjoint_gradients
 
 NUM_DRAWS = 200

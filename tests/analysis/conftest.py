@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.runs import Runs, load
+from analysis.records.frames import Runs, load
 from tests.analysis import recorded
 
 

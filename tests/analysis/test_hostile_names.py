@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis import all as everything
-from analysis.exhibit import FORMULA_STARTS
-from analysis.runs import load
+from analysis.exhibits.exhibit import FORMULA_STARTS
+from analysis.records.frames import load
 from tests.analysis import recorded
 from tests.hostile_text import ALL, CLEARS_THE_SCREEN, is_harmless
 

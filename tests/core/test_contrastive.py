@@ -14,7 +14,7 @@ from twogrpo.core.contrastive import (
     grpo_token_coefficients,
     sequence_ratio_token_coefficients,
 )
-from twogrpo.core.preference import dpo_loss
+from twogrpo.core.dpo import dpo_loss
 from twogrpo.core.surrogates import sequence_ratio_clipped, token_ratio_clipped
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.28}

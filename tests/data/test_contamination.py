@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from twogrpo.config import ConfigError
+from twogrpo.config.schema import ConfigError
 from twogrpo.data.contamination import known, ngrams, normal_form, overlap, report
 from twogrpo.data.problems import Problem
 

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from twogrpo.config import ConfigError, Hub
+from twogrpo.config.schema import ConfigError, Hub
 from twogrpo.data.problems import (
     Problem,
     content_id,

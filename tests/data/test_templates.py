@@ -3,7 +3,7 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from twogrpo.config import ConfigError
+from twogrpo.config.schema import ConfigError
 from twogrpo.data.templates import BOXED, CODE_R1, THINK_BOXED, render
 
 CHATML = (

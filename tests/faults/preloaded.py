@@ -8,8 +8,8 @@ import torch
 import transformers
 import wandb
 
-from twogrpo import assemble, train
+from twogrpo.training import assemble, loop
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
-assert assemble and train and wandb  # imported for their sake
+assert assemble and loop and wandb  # imported for their sake

@@ -42,10 +42,10 @@ def run_script(arguments: list[str], log: Path) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    from twogrpo import tracking
+    from twogrpo.run_record import record
 
     # An edit of the package while the tests run must not make two halves of a run two runs.
-    tracking.code_hash = lambda: "one code"
+    record.code_hash = lambda: "one code"
     sys.argv = [str(ROOT / "scripts/train.py"), *arguments]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

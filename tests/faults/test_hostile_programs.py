@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.faults.hostile_programs import PROGRAMS, fenced
-from twogrpo import train
-from twogrpo.rewards.code_sandbox import Limits
-from twogrpo.rewards.code_tests import CodeTests
+from twogrpo.rewards.code_execution.reward import CodeTests
+from twogrpo.rewards.code_execution.sandbox import Limits
+from twogrpo.training import loop
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -72,7 +72,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     home.mkdir()
     (home / "key").write_text(secret)
     (home / "key").chmod(0o600)
-    package = Path(train.__file__).parent
+    package = Path(loop.__file__).parent
     try:
         reward = AddReward(limits=LIMITS, num_workers=2)
     except ValueError as error:
@@ -109,7 +109,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
         run.reward.close()
         run.reward, run.rollout = reward, Writes(run.rollout, texts)
         free = shutil.disk_usage(tmp_path).free
-        row = train.train_one_generation(run, 0)
+        row = loop.train_one_generation(run, 0)
         with pytest.raises(TimeoutError):
             server.accept()
     lines = (tmp_path / "run/rollouts.jsonl").read_text().splitlines()

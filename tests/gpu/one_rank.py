@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 
 from tests.conftest import tiny_model
-from tests.engines import ranked_updates
-from tests.engines.test_policy import TOKENIZER
+from tests.policy import ranks_updating
+from tests.policy.test_policy import TOKENIZER
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.engines import checkpoint, ranks
-from twogrpo.engines.policy import Objective, TransformersPolicy
-from twogrpo.engines.ranks import ALONE, Ranks
-from twogrpo.engines.scoring import Knobs
+from twogrpo.distributed import process_group
+from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.policy import checkpoint
+from twogrpo.policy.logprob_model import Knobs
+from twogrpo.policy.policy import Objective, TransformersPolicy
 
 EXACT = Knobs("cpu", torch.float32, tokens_per_microbatch=30, logits_chunk_tokens=8)
 
@@ -27,7 +28,7 @@ def build(knobs: Knobs = EXACT, group: Ranks = ALONE) -> TransformersPolicy:
         tiny_model(),
         TOKENIZER,
         objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
-        adam=ranked_updates.ADAM,
+        adam=ranks_updating.ADAM,
         knobs=knobs,
         ranks=group,
     )
@@ -35,7 +36,7 @@ def build(knobs: Knobs = EXACT, group: Ranks = ALONE) -> TransformersPolicy:
 
 def main(folder: Path, device: str, dtype: str, *words: str) -> None:
     hardware = "one_gpu" if device == "cuda" else "cpu"
-    group = ranks.join(ranked_updates.hardware(f"hardware={hardware}"))
+    group = process_group.join(ranks_updating.hardware(f"hardware={hardware}"))
     assert group.is_sharded
     knobs = replace(
         EXACT,
@@ -45,7 +46,7 @@ def main(folder: Path, device: str, dtype: str, *words: str) -> None:
         cpu_offload="offload" in words,
     )
     policy, resumed = build(knobs, group), build(knobs, group)
-    found = {"rows": ranked_updates.steps(policy, 0, 3)}
+    found = {"rows": ranks_updating.steps(policy, 0, 3)}
     checkpoint.save(
         folder / "checkpoints",
         generation=3,
@@ -54,15 +55,15 @@ def main(folder: Path, device: str, dtype: str, *words: str) -> None:
         kept=1,
         ranks=group,
     )
-    found["rows"] += ranked_updates.steps(policy, 3, 5)
+    found["rows"] += ranks_updating.steps(policy, 3, 5)
     tensors = resumed.state()
     state = checkpoint.load_latest(folder / "checkpoints", into=tensors, ranks=group)
     resumed.load_state(tensors, state["num_updates"])
-    found["again"] = ranked_updates.steps(resumed, 3, 5)
+    found["again"] = ranks_updating.steps(resumed, 3, 5)
     found["devices"] = sorted({tensor.device.type for tensor in policy.state().values()})
     policy.export(folder / "final")
     (folder / "found.json").write_text(json.dumps(found))
-    ranks.leave(group)
+    process_group.leave(group)
 
 
 if __name__ == "__main__":

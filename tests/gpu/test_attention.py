@@ -5,11 +5,11 @@ import torch
 from torch.nn import Module
 from torch.nn.attention import varlen
 
-from tests.engines.test_policy import minibatch
-from twogrpo.data.packing import microbatch
-from twogrpo.engines import attention
-from twogrpo.engines.attention import packed_attention
-from twogrpo.records import MicroBatch
+from tests.policy.test_policy import minibatch
+from twogrpo.policy import packed_attention as attention
+from twogrpo.policy.packed_attention import packed_attention
+from twogrpo.policy.packing import microbatch
+from twogrpo.types import MicroBatch
 
 HEADS, KV_HEADS, SIZE = 12, 2, 128  # of Qwen2.5-Math-1.5B
 # Half the distance of neighbouring bfloat16 numbers near 1: the relative error of one rounding.

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT, tiny_model
-from tests.engines import ranked_updates
 from tests.gpu import one_rank
+from tests.policy import ranks_updating
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
 CASES = [("float32",), ("bfloat16",), ("bfloat16", "offload")]
@@ -33,7 +33,7 @@ class Taken:
 @pytest.fixture(scope="module")
 def exact() -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     policy = one_rank.build()
-    return ranked_updates.steps(policy, 0, 5), {
+    return ranks_updating.steps(policy, 0, 5), {
         name: tensor.detach().clone() for name, tensor in policy.scoring.model.named_parameters()
     }
 
@@ -41,7 +41,7 @@ def exact() -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def taken(request, device, tmp_path_factory) -> Taken:
     if device == "cpu" and request.param != ("bfloat16",):
-        pytest.skip("offload is for GPUs, and tests/engines/test_ranks.py has float32 on a CPU")
+        pytest.skip("offload is for GPUs, and tests/policy/test_ranks.py has float32 on a CPU")
     folder = tmp_path_factory.mktemp("rank")
     command = [*TORCHRUN, "-m", "tests.gpu.one_rank", str(folder), device, *request.param]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

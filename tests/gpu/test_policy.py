@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from tests.engines.test_policy import (
+from tests.gpu.conftest import DEVICES
+from tests.policy.test_policy import (
     KNOBS,
     MOVING,
     TOKENIZER,
@@ -16,12 +17,11 @@ from tests.engines.test_policy import (
     minibatch,
     policy,
 )
-from tests.gpu.conftest import DEVICES
 from twogrpo.core.logprobs import chunked_token_logps
-from twogrpo.engines.protocols import Sampling
-from twogrpo.engines.scoring import Knobs
-from twogrpo.engines.transformers_rollout import TransformersRollout
-from twogrpo.records import Prompt, Sequence
+from twogrpo.policy.logprob_model import Knobs
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.types import Prompt, Sequence
 
 # |Δ log-probability| of one bfloat16 pass: hidden states are rounded (2⁻⁹ of each) some dozen times
 # in two layers, logits of up to 4 once more (by up to 2⁻⁷). 0.04 is the largest seen on a CPU.
@@ -125,7 +125,7 @@ def test_log_probabilities_in_chunks_are_those_at_once_on_the_cpu(device, chunk)
 def test_logits_of_all_tokens_never_exist_at_once(device):
     """A chunk's logits, their copies and gradients, at most six times chunk × vocabulary × 4 bytes;
     the head, its gradient so far and that of a chunk. All 4,096 tokens' logits would be 2.5 GB, and
-    as much again for each copy. (For CPUs: benchmarks/logits_memory.py.)"""
+    as much again for each copy. (For CPUs: benchmarks/ablations/logits_memory.py.)"""
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     chunked(device, tokens=4096, chunk=256, vocabulary=VOCABULARY)

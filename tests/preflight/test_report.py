@@ -9,14 +9,18 @@ from collections.abc import Callable
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import ROOT, compose_config
-from twogrpo import planning
-from twogrpo.benchmark.settings import BenchmarkConfig
-from twogrpo.config import ConfigError, parse
-from twogrpo.planning import paper_column, safety_rows
-from twogrpo.preflight.devices import Calibration
-from twogrpo.preflight.overview import Preflight, PreflightConfig, preflight
+from twogrpo.config import batch_sizes
+from twogrpo.config.batch_sizes import paper_column, safety_rows
+from twogrpo.config.schema import ConfigError, parse
+from twogrpo.preflight.preflight import (
+    Preflight,
+    PreflightConfig,
+    preflight,
+)
 from twogrpo.preflight.report import as_json, report
+from twogrpo.preflight.time.devices import Calibration
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -76,7 +80,7 @@ def test_the_paper_has_no_row_for_other_algorithms(name):
 def test_seeds_that_leave_the_rollout_out_are_told(monkeypatch):
     """A pair of one seed is twice the same response, dead for ever."""
     config = parse(compose_config("algorithm=two_grpo", name="preflight"), PreflightConfig)
-    monkeypatch.setattr(planning, "rollout_seed", lambda run, draw, prompt, index: run + draw)
+    monkeypatch.setattr(batch_sizes, "rollout_seed", lambda run, draw, prompt, index: run + draw)
     ((mark, *_),) = [row for row in safety_rows(config) if row[1] == "seeds"]
     assert mark == "✗"
 
@@ -339,7 +343,7 @@ def test_an_unexpected_error_is_no_warning(shell, monkeypatch):
     def fail(_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr("twogrpo.preflight.overview.preflight", fail)
+    monkeypatch.setattr("twogrpo.preflight.preflight.preflight", fail)
     code, output = shell(*PAPER)
     assert code == 3
     assert output.rstrip().endswith("RuntimeError: a fault of ours")

@@ -5,11 +5,16 @@ import json
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo import assemble, evaluate_checkpoint
-from twogrpo.config import ConfigError, Reward, parse
-from twogrpo.records import Prompt
+from twogrpo.config.schema import (
+    ConfigError,
+    Reward,
+    parse,
+)
+from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.evaluation import checkpoint
 from twogrpo.rewards.build import build_reward, check_references
-from twogrpo.script_configs import EvaluateConfig
+from twogrpo.training import assemble
+from twogrpo.types import Prompt
 
 TESTS = json.dumps({"functional": "assert True"})
 
@@ -79,7 +84,7 @@ def test_a_benchmark_that_the_reward_cannot_judge_by_is_refused(make_config, tmp
         "model.prompt_template=plain", *exam, name="evaluate",
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"evaluation.benchmarks=odd: 1 of 1 answers .* of a "):
-        evaluate_checkpoint.evaluate_checkpoint(parse(values, EvaluateConfig))
+        checkpoint.evaluate_checkpoint(parse(values, EvaluateConfig))
     assert not (tmp_path / "run").exists()
 
 

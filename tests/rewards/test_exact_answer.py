@@ -2,9 +2,9 @@
 
 import pytest
 
-from twogrpo.data.chain_arithmetic import problems, trace
-from twogrpo.records import Verdict
+from twogrpo.data.tasks.chain_arithmetic import problems, trace
 from twogrpo.rewards.exact_answer import ExactAnswer
+from twogrpo.types import Verdict
 
 
 @pytest.mark.parametrize(

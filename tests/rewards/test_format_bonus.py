@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from twogrpo.config import ConfigError, Reward
-from twogrpo.records import Verdict
+from twogrpo.config.schema import ConfigError, Reward
 from twogrpo.rewards.build import build_reward
 from twogrpo.rewards.format_bonus import FormatBonus
+from twogrpo.types import Verdict
 
 
 def _reward(weight: float, pattern: str = r"^[0-9=]+$") -> Reward:

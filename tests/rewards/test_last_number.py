@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from twogrpo.data.digit_arithmetic import SPLITS, problems
-from twogrpo.records import Verdict
+from twogrpo.data.tasks.digit_arithmetic import SPLITS, problems
 from twogrpo.rewards.last_number import LastNumber
+from twogrpo.types import Verdict
 
 CORRECT, WRONG, NONE = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(0.0, "no_answer")
 

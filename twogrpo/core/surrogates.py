@@ -64,7 +64,7 @@ def log_likelihood(
 ) -> Tensor:
     """A log π_θ of each token, [N, T]: REINFORCE (Williams 1992), no ratio and no clip.
 
-    With a preference advantage (twogrpo/core/preference.py) its gradient is DPO's.
+    With a preference advantage (twogrpo/core/dpo.py) its gradient is DPO's.
     """
     return advantages_N[:, None] * _masked(policy_logps_NT, response_mask_NT)
 

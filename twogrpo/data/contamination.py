@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twogrpo.config import ConfigError
+from twogrpo.config.schema import ConfigError
 from twogrpo.data.problems import Problem
 
 NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14165, appendix C)

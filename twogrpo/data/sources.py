@@ -5,10 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from twogrpo.config import ConfigError, Dataset, Evaluation, Hub
-from twogrpo.data import chain_arithmetic, digit_arithmetic
-from twogrpo.data.preparation import Prepared, draw, draw_key, prepare
+from twogrpo.config.schema import (
+    ConfigError,
+    Dataset,
+    Evaluation,
+    Hub,
+)
+from twogrpo.data.filtering import (
+    Prepared,
+    draw,
+    draw_key,
+    prepare,
+)
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
+from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Draws the validation problems, apart from the training's.

@@ -6,15 +6,15 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from twogrpo.config import ConfigError, Reward
+from twogrpo.config.schema import ConfigError, Reward
 from twogrpo.plain_text import plain
-from twogrpo.records import Prompt
 from twogrpo.rewards import protocol
-from twogrpo.rewards.code_tests import CodeTests, parse_tests
+from twogrpo.rewards.code_execution.reward import CodeTests, parse_tests
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rewards.format_bonus import FormatBonus
 from twogrpo.rewards.last_number import LastNumber, parse_number
-from twogrpo.rewards.math_answer import MathAnswer
+from twogrpo.rewards.math_grading.reward import MathAnswer
+from twogrpo.types import Prompt
 
 REWARDS = ("exact_answer", "last_number", "math_answer", "code_tests")
 # How an answer is read by those that cannot judge by any text; ValueError where it cannot be.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twogrpo.records import Verdict
+from twogrpo.types import Verdict
 
 
 class ExactAnswer:

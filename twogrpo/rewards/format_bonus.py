@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twogrpo.records import Verdict
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rewards.workers import TIMEOUT, WorkerPool
+from twogrpo.rewards.worker_pool import TIMEOUT, WorkerPool
+from twogrpo.types import Verdict
 
 # A user's expression on a model's text can take for ever; a good one takes microseconds.
 DEADLINE_SECONDS = 2.0

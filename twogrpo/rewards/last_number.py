@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from twogrpo.records import Verdict
+from twogrpo.types import Verdict
 
 # A sign counts only where a number begins ("3-7" ends in 7); commas may group thousands.
 _NUMBER = re.compile(r"(?<![\w.])-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|[0-9]+")

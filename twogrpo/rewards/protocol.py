@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from twogrpo.records import Verdict
+from twogrpo.types import Verdict
 
 
 class Reward(Protocol):

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.theory import discard, exploration, gradient_cosine, gradient_variance, what_if
-from analysis.theory.logged import Logged
-from analysis.theory.rollouts import CachedGroup
+from analysis.theory import (
+    exploration,
+    gradient_cosine,
+    gradient_variance,
+    what_if,
+    zero_variance_rate,
+)
+from analysis.theory.cached_rollouts import CachedGroup
+from analysis.theory.run_folders import Logged
 
 
 def group(step: int, prompt: str, *rewards: float) -> CachedGroup:
@@ -56,7 +62,7 @@ def test_without_runs_exploration_is_its_formula() -> None:
 
 def test_discard_rates_of_a_generation_by_hand() -> None:
     # Rewards 1100 and 1000: mean 3/8. Equal pairs: 2 of 6 and 3 of 6, mean 5/12; both are mixed.
-    row = discard.generation_row([group(0, "a", 1, 1, 0, 0), group(0, "b", 1, 0, 0, 0)])
+    row = zero_variance_rate.generation_row([group(0, "a", 1, 1, 0, 0), group(0, "b", 1, 0, 0, 0)])
     assert row == pytest.approx(
         {
             "mean_reward": 3 / 8,
@@ -76,7 +82,7 @@ def test_the_estimate_from_the_mean_is_a_lower_bound() -> None:
 
 
 def test_discard_and_cosine_build() -> None:
-    frame = discard.build([RUN]).frame
+    frame = zero_variance_rate.build([RUN]).frame
     assert frame["measured"].tolist() == [0.5, 0.5]
     assert gradient_cosine.build([RUN]).frame["cosine"].tolist() == [0.9]
 

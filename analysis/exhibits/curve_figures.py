@@ -1,0 +1,103 @@
+"""Figures of training curves: some metrics against time or work, for some arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+
+from analysis.exhibits.exhibit import Exhibit
+from analysis.exhibits.style import (
+    band,
+    heading,
+    legend,
+    panels,
+    time_unit,
+)
+from analysis.records.frames import Runs
+from analysis.stats.comparison import Comparison, comparisons
+from analysis.stats.curves import WINDOW, curve
+
+SPENT = {
+    "spent/seconds": "training time",
+    "spent/rollouts": "rollouts generated",
+    "spent/tokens": "tokens generated",
+    "spent/updates": "optimiser steps",
+    "spent/generations": "generation",
+}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A metric of the steps frame, its name for people, its unit, and what it is drawn against."""
+
+    metric: str
+    spoken: str
+    unit: str
+    against: str = "spent/seconds"
+
+
+def curves_exhibit(
+    runs: Runs,
+    name: str,
+    title: str,
+    *,
+    arms: Sequence[str],
+    shown: Sequence[Panel],
+    window: int = WINDOW,
+    num_columns: int = 2,
+) -> Exhibit:
+    """A block of panels a setting; a panel that nobody logged stays out."""
+    blocks = [(c, _curves(c, arms, shown, window)) for c in comparisons(runs)]
+    blocks = [(c, lines) for c, lines in blocks if lines]
+    num_rows = sum(-(-len(lines) // num_columns) for _, lines in blocks)
+    width = 3.4 if num_columns <= 2 else 2.3
+    figure, axes = panels(max(num_rows, 1), num_columns, width=width)
+    unused, frames = list(axes.flat), []
+    for comparison, lines in blocks:
+        for panel, line in lines.items():
+            count = comparison.count_seeds(line["arm"].unique())
+            where = [f"{count}, moving mean of {window}", *comparison.not_run(arms)]
+            _draw(unused.pop(0), panel, line, [comparison.name, *where])
+            frames.append(line)
+        while len(unused) % num_columns:
+            unused.pop(0).set_axis_off()
+    legend(figure, axes)
+    return Exhibit(
+        name=name,
+        title=title,
+        frame=pd.concat(frames) if frames else pd.DataFrame(),
+        figure=figure,
+        note=f"Moving average over {window} logged values; bands: 95 % bootstrap over seeds.",
+    )
+
+
+def _curves(
+    comparison: Comparison, arms: Sequence[str], shown: Sequence[Panel], window: int
+) -> dict[Panel, pd.DataFrame]:
+    found = {}
+    for panel in shown:
+        lines = []
+        for key in (key for key in arms if key in comparison.arms):
+            line = curve(comparison, key, panel.metric, panel.against, window)
+            who = {"dataset": comparison.setting[0], "model": comparison.setting[1], "arm": key}
+            lines.append(line.assign(**who, metric=panel.metric, against=panel.against))
+        if sum(map(len, lines)):
+            found[panel] = pd.concat([line for line in lines if len(line)])
+    return found
+
+
+def _draw(axis: Axes, panel: Panel, lines: pd.DataFrame, where: Sequence[str]) -> None:
+    factor, unit = 1.0, ""
+    if panel.against == "spent/seconds":
+        factor, unit = time_unit(lines["x"].max())
+    else:
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    for key, line in lines.groupby("arm", sort=False):
+        band(axis, str(key), line["x"] / factor, line["value"], line["low"], line["high"])
+    axis.set_xlabel(SPENT[panel.against] + (f" ({unit})" if unit else ""))
+    axis.set_ylabel(panel.unit)
+    heading(axis, panel.spoken, *where)

@@ -1,0 +1,202 @@
+"""What every exhibit is: a frame, perhaps a figure and a table; and how it is written to files."""
+
+from __future__ import annotations
+
+import base64
+import html
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.records.frames import Runs, load
+
+# A spreadsheet runs a cell that begins so as a formula; names in a record may be hostile.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
+LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+LATEX |= {"±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$", "–": "--", "²": r"$^2$", "≥": r"$\ge$"}
+LATEX |= {"≤": r"$\le$", "r̄": r"$\bar r$", "\n": " "}
+
+
+@dataclass
+class Exhibit:
+    """One table or figure: the frame behind it, and what is shown of it.
+
+    `table` is for people: text cells, column heads with units. `note` says what one must know.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    table: pd.DataFrame | None = None
+    figure: Figure | None = None
+    note: str = ""
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: figure, table, note."""
+        parts = [f"<h4>{html.escape(self.title)}</h4>"]
+        if self.figure is not None:
+            image = BytesIO()
+            self.figure.savefig(image, format="png", dpi=110)
+            data = base64.b64encode(image.getvalue()).decode()
+            alt = html.escape(self.title)
+            parts.append(f'<img alt="{alt}" src="data:image/png;base64,{data}">')
+        if self.table is not None:
+            parts.append(self.table.to_html(index=False, border=0))
+        return "\n".join([*parts, f"<p>{html.escape(self.note)}</p>"])
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows, by column name."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+Build = Callable[[Runs], Exhibit]
+
+
+def write(exhibit: Exhibit, out: Path) -> None:
+    """`out/<name>.csv`, and .md and .tex of a table, .png and .pdf of a figure."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(exhibit.frame, out / f"{exhibit.name}.csv")
+    if exhibit.table is not None:
+        text = f"**{exhibit.title}**\n\n{markdown(exhibit.table)}\n{exhibit.note}\n"
+        (out / f"{exhibit.name}.md").write_text(text.rstrip() + "\n")
+        (out / f"{exhibit.name}.tex").write_text(latex(exhibit.table, exhibit.title))
+    if exhibit.figure is not None:
+        # No date and no program version inside, so that the same figure is the same file.
+        exhibit.figure.savefig(out / f"{exhibit.name}.png", metadata={"Software": None})
+        metadata = {"CreationDate": None, "Producer": None, "Creator": None}
+        exhibit.figure.savefig(out / f"{exhibit.name}.pdf", metadata=metadata)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Six significant digits, no index, text that no spreadsheet takes for a formula."""
+    safe = frame.copy()
+    for name in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[name]):
+            safe[name] = pd.Series([defused(v) for v in safe[name]], index=safe.index, dtype=object)
+    safe.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def defused(value: object) -> object:
+    """Text with a leading ' where a spreadsheet would run it; numbers as they are.
+
+    >>> defused("=1+1"), defused("2-GRPO"), defused(-1)
+    ("'=1+1", '2-GRPO', -1)
+    """
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table; cells as text, HTML in them made harmless."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows)
+
+
+def _markdown_cell(value: object) -> str:
+    text = html.escape(str(value), quote=False).replace("|", "\\|")
+    return " ".join(text.split())
+
+
+def latex(table: pd.DataFrame, caption: str) -> str:
+    """A booktabs table, every cell escaped."""
+    columns = "l" + "r" * (len(table.columns) - 1)
+    rows = [list(table.columns), *table.to_numpy().tolist()]
+    lines = [[_latex_cell(value) for value in row] for row in rows]
+    head, *body = [" & ".join(cells) + r" \\" for cells in lines]
+    return "\n".join(
+        [
+            r"\begin{table}\centering\small",
+            rf"\caption{{{_latex_cell(caption)}}}",
+            rf"\begin{{tabular}}{{{columns}}}\toprule",
+            *[head, r"\midrule", *body],
+            r"\bottomrule\end{tabular}\end{table}",
+            "",
+        ]
+    )
+
+
+def _latex_cell(value: object) -> str:
+    text = str(value).replace("r̄", "\0")
+    return "".join(LATEX.get(c, c) for c in text).replace("\0", LATEX["r̄"])
+
+
+def arguments(argv: list[str], **defaults: str) -> dict[str, str]:
+    """`key=value` words, as on Hydra's command lines.
+
+    Raises:
+        ValueError: a word is no key=value, or a key is unknown.
+    """
+    values = dict(defaults)
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if not equals or key not in defaults:
+            known = " ".join(f"{name}={default}" for name, default in defaults.items())
+            raise ValueError(f"{word}: give key=value with a key of: {known}")
+        values[key] = value
+    return values
+
+
+def truth(key: str, value: str) -> bool:
+    """Raises ValueError unless the value is true or false."""
+    if value.lower() not in ("true", "false"):
+        raise ValueError(f"{key}={value} is neither true nor false: use one of them")
+    return value.lower() == "true"
+
+
+def number(key: str, value: str) -> float:
+    """Raises ValueError unless the value is a number."""
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{key}={value} is no number: give one, as {key}=2.5") from None
+
+
+def results_folder(source: str) -> Path:
+    """Where the exhibits of a source go unless out= says so: `results/` and the source's last part.
+
+    >>> print(results_folder("runs/cpu/"), results_folder("wandb://me/sweep"))
+    results/cpu results/sweep
+
+    Raises:
+        ValueError: the source's last part is no name, as in `runs=.`.
+    """
+    kind, colon, path = source.partition(":")
+    name = Path(path if colon else kind).name
+    if name in ("", ".."):
+        raise ValueError(f"runs={source} gives its results no name: add out=results/<name>")
+    return Path("results", name)
+
+
+def command(run: Callable[..., None], **further: str) -> None:
+    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2.
+
+    `further` are the defaults of further keys, which are handed to `run`.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        usual_keys = "runs=runs out=results/<last part of runs> allow_mixed=false"
+        keys = " ".join([usual_keys, *(f"{k}=" for k in further)])
+        print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
+        return
+    try:
+        usual = {"runs": "runs", "out": "", "allow_mixed": "false"}
+        given = arguments(sys.argv[1:], **usual, **further)
+        mixed = truth("allow_mixed", given["allow_mixed"])
+        out = Path(given["out"]) if given["out"] else results_folder(given["runs"])
+        runs = load(given["runs"], allow_mixed=mixed)
+        run(runs, out, **{key: given[key] for key in further})
+    except ValueError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def main(build: Build) -> None:
+    """The command of a module with one exhibit."""
+    command(lambda runs, out: write(build(runs), out))

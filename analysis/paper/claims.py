@@ -1,0 +1,281 @@
+"""The paper's claims, one row each: published, measured, interval, verdict.
+
+A claim says which values would bear it out. The verdict follows from the interval alone:
+inside → reproduced, outside → not reproduced, astride → inconclusive, no runs → not run. One seed
+alone stays inconclusive, unless it is about a count that no seed can change. The bounds were set
+before the runs; where the paper gives no margin they are ours, and say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.exhibits.exhibit import Exhibit, main
+from analysis.paper import claim_metrics, theory_claim_metrics
+from analysis.paper.claim_metrics import Measure
+from analysis.records import published
+from analysis.records.frames import Runs
+from analysis.stats.comparison import (
+    BASELINE,
+    Comparison,
+    comparisons,
+)
+
+COLUMNS = [
+    "claim",
+    "paper_version",
+    "published",
+    "measured",
+    "ci_low",
+    "ci_high",
+    "n_seeds",
+    "n_problems",
+    "verdict",
+    "scale",
+]
+NAN, INFINITE = float("nan"), float("inf")
+EXACT = 1e-9
+THEORY = "results/theory"  # where `python -m analysis.theory` writes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim: its sentence, the version and place it was read from, and what would bear it out."""
+
+    name: str
+    says: str
+    version: str
+    source: str
+    published: float
+    low: float
+    high: float
+    bounds: str
+    measure: Measure | None
+    test: str = "95 % interval"
+    is_count: bool = False  # fixed or capped by the algorithm, not left to a seed's luck
+
+
+def claims(theory: Path) -> list[Claim]:
+    """All claims, the headline first; those of the theory are read from its folder of CSVs."""
+    two, rs = published.headline("two_grpo"), published.headline("two_grpo_rs")
+    return [
+        Claim(
+            "retention_avg",
+            "2-GRPO keeps 16-GRPO's accuracy (ratio of means of the benchmarks' averages)",
+            "v3", "abstract, Table 1", two.retention, 0.92, INFINITE,
+            "at least 0.92 (ours)", claim_metrics.retention("two_grpo"),
+        ),
+        Claim(
+            "rollout_share", "2-GRPO needs an eighth of 16-GRPO's rollouts",
+            "v3", "abstract, Table 1", 0.125, 0.125 - EXACT, 0.125 + EXACT,
+            "exactly 0.125", claim_metrics.share("two_grpo", "rollouts_generated"), is_count=True,
+        ),
+        Claim(
+            "time_share", "2-GRPO trains in a fifth of 16-GRPO's time (ratio of summed seconds)",
+            "v3", "abstract, Table 1", two.time_share, 0, 0.30,
+            "at most 0.30 (v1: over 70 % less)",
+            claim_metrics.share("two_grpo", "seconds_training"),
+        ),
+        Claim(
+            "time_share_cpu", "the same, in seconds of the process's CPU",
+            "v3", "ours", NAN, 0, 0.30,
+            "at most 0.30 (v1: over 70 % less)",
+            claim_metrics.share("two_grpo", "cpu_seconds_training"),
+        ),
+        Claim(
+            "rs_retention_avg", "2-GRPO+RS keeps more than 2-GRPO's published share",
+            "v3", "Table 1", rs.retention, two.retention, INFINITE,
+            "at least 0.976, 2-GRPO's published share (ours)",
+            claim_metrics.retention("two_grpo_rs"),
+        ),
+        Claim(
+            "rs_rollout_share", "2-GRPO+RS stays below 16-GRPO's budget of rollouts",
+            "v3", "section on resampling", NAN, 0, 1 - EXACT,
+            "below 1", claim_metrics.share("two_grpo_rs", "rollouts_generated"), is_count=True,
+        ),
+        Claim(
+            "rs_time_share", "2-GRPO+RS trains in less than half of 16-GRPO's time",
+            "v3", "Table 1", rs.time_share, 0, 0.5,
+            "at most 0.5 (ours)", claim_metrics.share("two_grpo_rs", "seconds_training"),
+        ),
+        Claim(
+            "rs_time_share_cpu", "the same, in seconds of the process's CPU",
+            "v3", "ours", NAN, 0, 0.5,
+            "at most 0.5 (ours)", claim_metrics.share("two_grpo_rs", "cpu_seconds_training"),
+        ),
+        *more_claims(),
+        *theory_claims(theory),
+    ]  # fmt: skip
+
+
+def more_claims() -> list[Claim]:
+    """Beyond the headline: other readings of it, and the paper's further statements."""
+    gaps = published.gaps()
+    return [
+        Claim(
+            "retention_avg_v2", "2-GRPO keeps 98.1 % (its tables, DS-1.5B included, give 97.4 %)",
+            "v2", "abstract", 0.981, 0.92, INFINITE,
+            "at least 0.92 (ours)", claim_metrics.retention("two_grpo"),
+        ),
+        Claim(
+            "retention_by_benchmark", "2-GRPO keeps 16-GRPO's accuracy (mean of the ratios)",
+            "v3", "Table 1, recomputed", gaps["mean_of_ratios"], 0.92, INFINITE,
+            "at least 0.92 (ours)", claim_metrics.mean_of_ratios("two_grpo"),
+        ),
+        Claim(
+            "on_par", "2-GRPO is on par with 16-GRPO (difference in points)",
+            "v1", "abstract", gaps["difference"], -2, 2,
+            "within ±2 points (ours)", claim_metrics.difference("two_grpo", level=0.90),
+            "TOST at 5 %",
+        ),
+        Claim(
+            "rs_above_16_grpo", "2-GRPO+RS beats 16-GRPO (difference in points)",
+            "v3", "Table 1", gaps["rs_difference"], 0, INFINITE,
+            "at least 0", claim_metrics.difference("two_grpo_rs"),
+        ),
+        Claim(
+            "rl_lifts", "16-GRPO lifts the start model's average (points)",
+            "v3", "Table 1", gaps["lift"], 0, INFINITE,
+            "above 0", claim_metrics.difference(BASELINE, "base"),
+        ),
+        Claim(
+            "pass_not_hurt", "2-GRPO does not hurt Pass@n (ratio of averages to 16-GRPO)",
+            "v3", "Tables 1 and 4", gaps["pass_retention"], 0.98, INFINITE,
+            "at least 0.98 (ours)", claim_metrics.retention("two_grpo", passes=True),
+        ),
+        Claim(
+            "ablation_spread", "the group size hardly matters (largest minus smallest, points)",
+            "v3", "Table 4", gaps["ablation_spread"], 0, 2,
+            "at most 2 points, the paper's widest cell (ours)", claim_metrics.ablation_spread,
+        ),
+        Claim(
+            "discard_rate_rises", "more and more of 2-GRPO's pairs are dead (rise of the share)",
+            "v3", "Table 3", 0.7141 - 0.5284, 0, INFINITE,
+            "above 0", claim_metrics.discard_rise,
+        ),
+        Claim(
+            "rs_update_share", "2-GRPO+RS's mini-batches have 2-GRPO's size (by construction)",
+            "v3", "section on resampling", 1.0, 1 - EXACT, 1 + EXACT,
+            "exactly 1",
+            claim_metrics.share("two_grpo_rs", "rollouts_kept", "two_grpo"), is_count=True,
+        ),
+    ]  # fmt: skip
+
+
+def theory_claims(theory: Path) -> list[Claim]:
+    """What the paper says of gradients; of the model compared, at toy scale whatever it is."""
+    return [
+        Claim(
+            "gradient_covariance", "positive and negative gradients of a prompt vary together",
+            "v3", "Table 2", 0.08705, EXACT, INFINITE,
+            "above 0 (its size depends on the model)", theory_claim_metrics.covariance(theory),
+            "95 % interval over prompts", is_count=True,
+        ),
+        Claim(
+            "minibatch_drives_variance",
+            "at equal rollouts the gradient's variance does not depend on G (2 over the largest)",
+            "v3", "Lemma C.3", 1.0, 0.8, 1.25,
+            "between 0.8 and 1.25 (ours)", theory_claim_metrics.variance_ratio(theory),
+            "95 % interval over prompts", is_count=True,
+        ),
+    ]  # fmt: skip
+
+
+def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, Any]:
+    """The claim's row of claims.csv; and `of`, what it was measured on, for people."""
+    measured = claim.measure(settings) if claim.measure else None
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, NAN)
+    row |= {"claim": claim.name, "paper_version": claim.version, "published": claim.published}
+    if measured is None:
+        return row | {"n_seeds": 0, "n_problems": 0, "verdict": "not run", "scale": ""}
+    estimate = measured.estimate
+    found = verdict(estimate.low, estimate.high, claim.low, claim.high)
+    if measured.num_seeds < 2 and not claim.is_count:
+        found = "inconclusive"  # nothing says how much another seed would move it
+    return row | {
+        "measured": estimate.value,
+        "ci_low": estimate.low,
+        "ci_high": estimate.high,
+        "n_seeds": measured.num_seeds,
+        "n_problems": measured.num_problems,
+        "verdict": found,
+        "scale": measured.scale,
+        "of": measured.of,
+    }
+
+
+def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
+    """Where the interval [ci_low, ci_high] lies to the claim's [low, high].
+
+    >>> verdict(0.93, 0.97, 0.92, math.inf), verdict(0.8, 0.9, 0.92, math.inf)
+    ('reproduced', 'not reproduced')
+    >>> verdict(0.9, 0.95, 0.92, math.inf)
+    'inconclusive'
+    """
+    if math.isnan(ci_low) or math.isnan(ci_high):
+        return "inconclusive"
+    if low <= ci_low and ci_high <= high:
+        return "reproduced"
+    return "not reproduced" if ci_high < low or ci_low > high else "inconclusive"
+
+
+def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
+    """All claims as claims.csv, and for people as claims.md."""
+    every = claims(Path(theory))
+    rows = [judge(claim, comparisons(runs)) for claim in every]
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return Exhibit(
+        name="claims",
+        title="The paper's claims",
+        frame=frame,
+        table=_table(rows, every),
+        note=RULES + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
+    )
+
+
+RULES = (
+    "A verdict follows from the interval in brackets alone: inside the bounds of 'borne out by': "
+    "reproduced; outside them: not reproduced; astride: inconclusive. One seed alone is "
+    "inconclusive, but for counts, which no seed changes, and for what is measured over prompts. "
+    "TOST: two one-sided tests of equivalence, so that interval is a 90 % one; all others are of "
+    "95 %. Bounds marked 'ours' are not the paper's; they were set before the runs. "
+    "The n of Pass@n stands in table_1's column heads; the paper's is 32. "
+)
+SCALE_NOTE = (
+    "Toy scale: evidence about the code, not about the paper. The same commands on the paper's "
+    "models give rows with scale = paper."
+)
+
+
+def _table(judged: list[dict[str, Any]], every: list[Claim]) -> pd.DataFrame:
+    rows = []
+    for claim, row in zip(every, judged, strict=True):
+        was_run = row["verdict"] != "not run"
+        measured = f"{row['measured']:.4g} [{row['ci_low']:.4g}, {row['ci_high']:.4g}]"
+        measured += f" ({row['of']})" if row.get("of") else ""
+        rows.append(
+            {
+                "claim": claim.name,
+                "verdict": row["verdict"],
+                "says": claim.says,
+                "paper": f"{claim.version}, {claim.source}",
+                "published": "–" if math.isnan(claim.published) else f"{claim.published:.4g}",
+                "measured": measured if was_run else "–",
+                "borne out by": claim.bounds,
+                "test": claim.test,
+                "seeds": str(row["n_seeds"] or "–"),
+                "problems": str(row["n_problems"] or "–"),
+                "scale": row["scale"] or "–",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    main(build)

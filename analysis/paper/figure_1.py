@@ -1,0 +1,104 @@
+"""Figure 1: average accuracy against training time, an arm a point, beside the paper's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.exhibits.exhibit import Exhibit, main
+from analysis.exhibits.style import (
+    heading,
+    legend,
+    look,
+    panels,
+    time_unit,
+)
+from analysis.records import published
+from analysis.records.arms import MAIN
+from analysis.records.frames import Runs
+from analysis.stats.bootstrap import Estimate, interval
+from analysis.stats.comparison import Comparison, comparisons
+
+PAPERS_OWN = ("math", "qwen25_math_1_5b")  # what the paper's figure shows
+
+
+def build(runs: Runs) -> Exhibit:
+    """Left what was measured, right the same cell of the paper, or the figure it printed."""
+    settings = list(comparisons(runs))
+    figure, axes = panels(len(settings), 2)
+    rows: list[dict[str, Any]] = []
+    for (left, right), comparison in zip(axes, settings, strict=True):
+        rows += _measured(left, comparison)
+        rows += _published(right, comparison)
+    legend(figure, axes)
+    return Exhibit(
+        name="figure_1",
+        title="Figure 1: accuracy against training time",
+        frame=pd.DataFrame(rows),
+        figure=figure,
+        note="Bars: 95 % bootstrap, of accuracy over seeds and problems, of time over seeds.",
+    )
+
+
+def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
+    arms = comparison.main_arms
+    rows = [_row(comparison, key) for key in arms]
+    factor, unit = time_unit(max(row["seconds"] for row in rows))
+    for row in rows:
+        x, y = row["seconds"] / factor, row["average"]
+        axis.errorbar(
+            x,
+            y,
+            xerr=[[x - row["seconds_low"] / factor], [row["seconds_high"] / factor - x]],
+            yerr=[[y - row["average_low"]], [row["average_high"] - y]],
+            elinewidth=1,
+            **(look(row["arm"]) | {"linestyle": "none"}),
+        )
+    heading(axis, "Measured", comparison.name, comparison.counts(arms))
+    axis.set_xlabel(f"training time ({unit})")
+    axis.set_ylabel(f"average Mean@{comparison.num_samples} (%)")
+    return rows
+
+
+def _row(comparison: Comparison, key: str) -> dict[str, Any]:
+    accuracy = interval(*comparison.average(key))
+    seconds = Estimate(0, 0, 0)
+    if key != "base":
+        seconds = interval(*comparison.total(key, "seconds_training"))
+    return {
+        "source": "measured",
+        "dataset": comparison.setting[0],
+        "model": comparison.setting[1],
+        "arm": key,
+        "seconds": seconds.value,
+        "seconds_low": seconds.low,
+        "seconds_high": seconds.high,
+        "average": accuracy.value,
+        "average_low": accuracy.low,
+        "average_high": accuracy.high,
+        "n_seeds": len(comparison.seeds(key)),
+        "n_problems": comparison.num_problems(key),
+    }
+
+
+def _published(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
+    setting = comparison.setting if comparison.scale == "paper" else PAPERS_OWN
+    rows = []
+    for key in MAIN:
+        average = published.scores(setting, key).get("average")
+        if average is None:
+            continue
+        hours = published.hours(setting, key) or 0.0
+        axis.plot(hours, average, **(look(key) | {"linestyle": "none"}))
+        names = {"source": "published", "dataset": setting[0], "model": setting[1], "arm": key}
+        rows.append(names | {"seconds": 3600 * hours, "average": average})
+    heading(axis, "Published (v3)", f"{setting[1]} on {setting[0]}", "one seed, no intervals")
+    axis.set_xlabel("training time (h)")
+    axis.set_ylabel("average Mean@32 (%)")
+    return rows
+
+
+if __name__ == "__main__":
+    main(build)

@@ -1,0 +1,87 @@
+"""Figure 2: Pass@K against K on every benchmark, with bands over seeds and problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.exhibits.exhibit import Exhibit, main
+from analysis.exhibits.style import (
+    band,
+    legend,
+    panels,
+)
+from analysis.records import published
+from analysis.records.frames import Runs
+from analysis.stats.bootstrap import interval
+from analysis.stats.comparison import Comparison, comparisons
+from twogrpo.core.estimators import powers_of_two
+
+
+def build(runs: Runs) -> Exhibit:
+    """A row of panels a setting, a panel a benchmark."""
+    settings = list(comparisons(runs))
+    figure, axes = panels(
+        len(settings), max(len(c.benchmarks) for c in settings), width=1.9, height=2.1, sharey="row"
+    )
+    rows: list[dict[str, Any]] = []
+    for row_of_axes, comparison in zip(axes, settings, strict=True):
+        of_setting = _rows(comparison)
+        for axis, benchmark in zip(row_of_axes, comparison.benchmarks, strict=False):
+            _draw(axis, benchmark, [row for row in of_setting if row["benchmark"] == benchmark])
+        for unused in row_of_axes[len(comparison.benchmarks) :]:
+            unused.set_axis_off()
+        row_of_axes[0].set_ylabel("Pass@K (%)")
+        rows += of_setting
+    legend(figure, axes)
+    figure.suptitle(f"Pass@K: {_caption(settings)}", fontsize=8.5, fontweight="bold")
+    return Exhibit(
+        name="figure_2",
+        title="Figure 2: Pass@K",
+        frame=pd.DataFrame(rows),
+        figure=figure,
+        note="Unbiased estimator of Pass@K; bands: 95 % bootstrap over seeds and problems.",
+    )
+
+
+def _rows(comparison: Comparison) -> list[dict[str, Any]]:
+    rows = []
+    for arm in comparison.main_arms:
+        for k in powers_of_two(comparison.num_samples):
+            for benchmark, draws in comparison.by_benchmark(arm, k).items():
+                estimate = interval(*draws)
+                rows.append(
+                    {
+                        "dataset": comparison.setting[0],
+                        "model": comparison.setting[1],
+                        "benchmark": benchmark,
+                        "arm": arm,
+                        "k": k,
+                        "pass_at_k": estimate.value,
+                        "low": estimate.low,
+                        "high": estimate.high,
+                    }
+                )
+    return rows
+
+
+def _draw(axis: Axes, benchmark: str, rows: list[dict[str, Any]]) -> None:
+    frame = pd.DataFrame(rows)
+    for arm, curve in frame.groupby("arm", sort=False):
+        band(axis, str(arm), curve["k"], curve["pass_at_k"], curve["low"], curve["high"])
+    axis.set_xscale("log", base=2)
+    ks = sorted(frame["k"].unique())
+    axis.set_xticks(ks, [str(k) for k in ks])
+    axis.minorticks_off()
+    axis.set_title(published.BENCHMARKS.get(benchmark, benchmark.replace("_", " ")))
+    axis.set_xlabel("K")
+
+
+def _caption(settings: list[Comparison]) -> str:
+    return "; ".join(f"{c.name}, {c.counts(c.main_arms)}" for c in settings)
+
+
+if __name__ == "__main__":
+    main(build)

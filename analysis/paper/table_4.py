@@ -1,0 +1,117 @@
+"""Table 4: the group-size ablation, Mean@n and Pass@n on every benchmark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.exhibits.exhibit import (
+    Exhibit,
+    main,
+    records,
+)
+from analysis.records import published
+from analysis.records.arms import ABLATION, arm
+from analysis.records.frames import Runs
+from analysis.stats.bootstrap import Estimate, interval
+from analysis.stats.comparison import Comparison, comparisons
+
+ARMS = ("base", "two_grpo", *ABLATION)
+PAPERS_OWN = ("math", "qwen25_math_1_5b")  # beside a setting that the paper has not
+
+
+def build(runs: Runs) -> Exhibit:
+    """One row an arm: 2-GRPO's large mini-batch first, then equal prompts at every group size."""
+    rows = [
+        _row(comparison, key)
+        for comparison in comparisons(runs)
+        for key in ARMS
+        if key in comparison.evaluated
+    ]
+    frame = pd.DataFrame(rows)
+    return Exhibit(
+        name="table_4",
+        title="Table 4: the group-size ablation",
+        frame=frame,
+        table=_table(frame),
+        note=(
+            "Percent, 95 % bootstrap intervals over seeds and problems. Last columns: the paper's "
+            "averages of the same cell, or of Qwen2.5-Math-1.5B on MATH where it has no such cell. "
+            "Group sizes without a row were not run."
+        ),
+    )
+
+
+def _row(comparison: Comparison, key: str) -> dict[str, Any]:
+    run = comparison.runs[comparison.runs["arm"] == key].iloc[0]
+    setting = comparison.setting if comparison.scale == "paper" else PAPERS_OWN
+    printed = _printed(setting, key)
+    row: dict[str, Any] = {
+        "dataset": comparison.setting[0],
+        "model": comparison.setting[1],
+        "arm": key,
+        "group_size": run["group_size"],
+        "prompts_per_minibatch": run["prompts_per_minibatch"],
+        "rollouts_per_minibatch": run["prompts_per_minibatch"] * run["group_size"],
+        "learning_rate": run["learning_rate"],
+        "n_seeds": len(comparison.seeds(key)),
+        "n_problems": comparison.num_problems(key),
+        "n_samples": comparison.num_samples,
+    }
+    for metric, k in (("mean", None), ("pass", comparison.num_samples)):
+        draws = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
+        for benchmark in [*comparison.benchmarks, "average"]:
+            estimate = interval(*draws[benchmark])
+            name = f"{benchmark}_{metric}"
+            row |= {
+                name: estimate.value,
+                f"{name}_low": estimate.low,
+                f"{name}_high": estimate.high,
+            }
+        row[f"average_{metric}_published"] = printed.get(f"average_{metric}32", float("nan"))
+    return row
+
+
+def _printed(setting: tuple[str, str], key: str) -> dict[str, Any]:
+    rows = published.table(4)
+    chosen = rows[
+        (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == key)
+    ]
+    return {} if chosen.empty else chosen.iloc[0].to_dict()
+
+
+def _table(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    benchmarks = [n.removesuffix("_mean") for n in map(str, frame) if n.endswith("_mean")]
+    n = int(frame["n_samples"].max())
+    several = len(frame[["dataset", "model"]].drop_duplicates()) > 1
+    rows = []
+    for row in records(frame):
+        cells = {"setting": f"{row['model']}, {row['dataset']}"} if several else {}
+        cells |= {"arm": arm(row["arm"]).label}
+        is_base = row["arm"] == "base"
+        cells["prompts × G"] = (
+            "–" if is_base else f"{row['prompts_per_minibatch']:.0f} × {row['group_size']}"
+        )
+        cells["learning rate"] = "–" if is_base else f"{row['learning_rate']:.0e}"
+        for metric, name in (("mean", "Mean"), ("pass", "Pass")):
+            for benchmark in benchmarks:
+                head = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
+                cells[f"{head} {name}@{n}"] = _cell(row, f"{benchmark}_{metric}", benchmark)
+            there = row[f"average_{metric}_published"]
+            cells[f"published average {name}@32"] = "–" if np.isnan(there) else f"{there:.2f}"
+        rows.append(cells)
+    return pd.DataFrame(rows)
+
+
+def _cell(row: dict[str, Any], name: str, benchmark: str) -> str:
+    if benchmark != "average":
+        return f"{row[name]:.1f}"
+    return str(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))
+
+
+if __name__ == "__main__":
+    main(build)

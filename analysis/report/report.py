@@ -1,0 +1,91 @@
+"""report.html: all exhibits on one self-contained page; report.md: the same as Markdown.
+
+Names in a record may be hostile: the template escapes everything, and the page may load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from analysis.exhibits.exhibit import Exhibit, markdown
+from analysis.exhibits.exhibit import write as write_exhibit
+from analysis.paper import claims
+from analysis.records.arms import arm
+from analysis.records.frames import Runs
+from analysis.report import summary
+from analysis.stats.comparison import comparisons
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def write(
+    runs: Runs, exhibits: Sequence[Exhibit], out: Path, *, theory: str = claims.THEORY
+) -> None:
+    """`out/report.html` and `out/report.md`, of exhibits that are written there already."""
+    listing = runs_exhibit(runs)
+    write_exhibit(listing, out)
+    shown = [*exhibits, listing]
+    (out / "report.html").write_text(html(runs, shown, out))
+    (out / "report.md").write_text(as_markdown(runs, shown, theory))
+
+
+def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
+    """The page; needs no other file and no network, for the figures written to `out` are in it."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text())
+    settings = comparisons(runs)
+    return template.render(
+        title=summary.title(settings),
+        toy_scale=summary.TOY_SCALE if summary.is_toy(settings) else None,
+        headlines=[summary.headline(comparison) for comparison in settings],
+        expected=summary.EXPECTED,
+        expectations=[pair for comparison in settings for pair in summary.expectations(comparison)],
+        reading=summary.READING,
+        sections=[_section(exhibit, out) for exhibit in exhibits],
+        provenance=summary.provenance(runs),
+    )
+
+
+def as_markdown(runs: Runs, exhibits: Sequence[Exhibit], theory: str) -> str:
+    """The summary, then a section an exhibit."""
+    parts = [summary.build(runs, theory=theory)]
+    for exhibit in exhibits:
+        figure = f"![{exhibit.title}]({exhibit.name}.png)" if exhibit.figure is not None else ""
+        table = markdown(exhibit.table) if exhibit.table is not None else ""
+        parts += [f"## {exhibit.title}", figure, table, exhibit.note]
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+
+
+def runs_exhibit(runs: Runs) -> Exhibit:
+    """The runs themselves, one a row."""
+    names = ["run_id", "dataset", "model", "arm", "seed", "commit", "code", "started", "identity"]
+    frame = runs.runs[names]
+    spoken = frame.assign(arm=[arm(key).label for key in frame["arm"]])
+    return Exhibit("runs", "The runs", frame, table=spoken.astype(str))
+
+
+def _section(exhibit: Exhibit, out: Path) -> dict[str, Any]:
+    return {
+        "name": exhibit.name,
+        "title": exhibit.title,
+        "note": exhibit.note,
+        "image": _inlined(exhibit, out),
+        "columns": [] if exhibit.table is None else list(exhibit.table.columns),
+        "rows": [] if exhibit.table is None else _cells(exhibit.table),
+    }
+
+
+def _cells(table: pd.DataFrame) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in table.to_numpy().tolist()]
+
+
+def _inlined(exhibit: Exhibit, out: Path) -> str:
+    if exhibit.figure is None:
+        return ""
+    return base64.b64encode((out / f"{exhibit.name}.png").read_bytes()).decode()

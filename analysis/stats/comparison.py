@@ -1,0 +1,150 @@
+"""A setting's arms side by side: every number that the exhibits share, with one set of draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+
+from analysis.records import published
+from analysis.records.arms import MAIN, in_order
+from analysis.records.arms import arm as by_key
+from analysis.records.frames import Runs, at
+from analysis.stats.bootstrap import (
+    Array,
+    Bootstrap,
+    Estimate,
+    Scores,
+    combine,
+    interval,
+    scores,
+)
+
+BASELINE = "grpo_g16"
+Draws = tuple[float, Array]
+
+
+class Comparison:
+    """The arms of one (dataset, model); all intervals come from the same paired draws.
+
+    The draws are made here, in a fixed order: an arm has the same interval in every exhibit, and a
+    second run of the analysis gives the same bytes.
+    """
+
+    def __init__(self, runs: Runs, setting: tuple[str, str], bootstrap: Bootstrap) -> None:
+        self.setting = setting
+        self.runs = at(runs.runs, setting)
+        self.steps = at(runs.steps, setting)
+        self.evaluations = at(runs.evaluations, setting)
+        self.timings = at(runs.benchmarks, setting)
+        self.arms = in_order(self.runs["arm"])
+        self.evaluated = in_order(self.evaluations["arm"])
+        self._bootstrap = bootstrap
+        self._scores: dict[tuple[str, int | None], Scores] = {}
+        for arm in self.arms:
+            self._bootstrap.seed_weights_RS(tuple(self.seeds(arm)))
+        for arm in self.evaluated:
+            self._bootstrap.average(self.scores(arm))
+
+    @property
+    def main_arms(self) -> list[str]:
+        """The evaluated arms of the paper's comparison; all arms of runs that have none of them."""
+        return [arm for arm in self.evaluated if arm in MAIN] or self.evaluated
+
+    @property
+    def name(self) -> str:
+        """For a title."""
+        return f"{self.setting[1]} on {self.setting[0]}"
+
+    @property
+    def scale(self) -> str:
+        """`paper` for a cell of the paper's Table 1, else `toy`: evidence about the code only."""
+        return "paper" if published.is_paper_setting(self.setting) else "toy"
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """In the order of the evaluation's config."""
+        order = [
+            b for text in self.runs["config"] for b in json.loads(text)["evaluation"]["benchmarks"]
+        ]
+        found = set(self.evaluations["benchmark"])
+        return [name for name in dict.fromkeys(order) if name in found]
+
+    @property
+    def num_samples(self) -> int:
+        """n of Mean@n and Pass@n."""
+        return int(self.evaluations["num_samples"].min())
+
+    def seeds(self, arm: str) -> list[int]:
+        """Of the arm's runs."""
+        return sorted(self.runs[self.runs["arm"] == arm]["seed"].tolist())
+
+    def num_problems(self, arm: str) -> int:
+        """Over all benchmarks."""
+        return self.scores(arm).num_problems
+
+    def scores(self, arm: str, k: int | None = None) -> Scores:
+        """The arm's scores by benchmark, seed and problem: Mean@n, or Pass@k."""
+        if (arm, k) not in self._scores:
+            rows = self.evaluations[self.evaluations["arm"] == arm]
+            self._scores[arm, k] = scores(rows, k)
+        return self._scores[arm, k]
+
+    def average(self, arm: str, k: int | None = None) -> Draws:
+        """The unweighted mean over benchmarks, in percent, and its replicates."""
+        return self._bootstrap.average(self.scores(arm, k))
+
+    def by_benchmark(self, arm: str, k: int | None = None) -> dict[str, Draws]:
+        """Each benchmark's mean in percent, and its replicates."""
+        return self._bootstrap.benchmark_means(self.scores(arm, k))
+
+    def total(self, arm: str, column: str) -> Draws:
+        """The mean over seeds of a column of the runs frame, and its replicates."""
+        rows = self.runs[self.runs["arm"] == arm]
+        return self._bootstrap.over_seeds(dict(zip(rows["seed"], rows[column], strict=True)))
+
+    def share(self, arm: str, column: str, baseline: str = BASELINE) -> Estimate:
+        """Ratio of the arm's total to the baseline's; of sums, if the numbers of seeds agree."""
+        return combine(np.divide, [self.total(arm, column), self.total(baseline, column)])
+
+    def retention(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
+        """Ratio of the means of the benchmarks' averages, 1 = 100 %."""
+        return combine(np.divide, [self.average(arm, k), self.average(baseline, k)])
+
+    def difference(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
+        """Points of the average above the baseline."""
+        return combine(np.subtract, [self.average(arm, k), self.average(baseline, k)])
+
+    def over_seeds(self, values_by_seed: dict[int, float]) -> Draws:
+        """The mean over seeds, and its replicates."""
+        return self._bootstrap.over_seeds(values_by_seed)
+
+    def mean_of_seeds(self, values_by_seed: dict[int, float]) -> Estimate:
+        """The mean and its interval over seeds alone."""
+        return interval(*self.over_seeds(values_by_seed))
+
+    def counts(self, arms: list[str]) -> str:
+        """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""
+        problems = sorted({self.num_problems(arm) for arm in arms if arm in self.evaluated})
+        spoken = f", {'–'.join(map(str, problems))} problems" if problems else ""
+        return self.count_seeds(arms) + spoken
+
+    def count_seeds(self, arms: Iterable[str]) -> str:
+        """`n = 3 seeds` of the arms; a range where they differ. An untrained model has none."""
+        trained = [arm for arm in arms if arm != "base"] or ["base"]
+        seeds = sorted({len(self.seeds(arm)) for arm in trained})
+        return f"n = {'–'.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+
+    def not_run(self, arms: Iterable[str]) -> list[str]:
+        """`["not run: 4-GRPO; 8-GRPO"]`, for a heading; empty where all of these were trained."""
+        absent = [by_key(key).label for key in arms if key not in (*self.arms, "base")]
+        return [f"not run: {'; '.join(absent)}"] if absent else []
+
+
+@lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws
+def comparisons(runs: Runs) -> tuple[Comparison, ...]:
+    """One for each setting; those on the same problems, or of the same seeds, draw the same."""
+    bootstrap = Bootstrap(np.random.default_rng(0))
+    return tuple(Comparison(runs, setting, bootstrap) for setting in runs.settings)

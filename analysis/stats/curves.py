@@ -1,0 +1,59 @@
+"""Training curves: a metric of the steps frame against time or work, averaged over seeds."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from analysis.stats.comparison import Comparison
+
+WINDOW = 4  # of the moving average, as in the paper's Figure 5
+
+
+def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The steps with what was spent so far: `spent/` seconds, tokens, rollouts, updates, ….
+
+    Seconds are those of training: all phases but validation.
+    """
+    phases = [n for n in map(str, steps) if n.startswith("seconds/") and n != "seconds/validate"]
+    steps = steps.sort_values(["run_id", "step"])
+    updates = runs.set_index("run_id")["updates_per_generation"]
+    seconds = steps[phases].sum(axis=1)
+    return steps.assign(
+        **{
+            "spent/seconds": seconds.groupby(steps["run_id"]).cumsum(),
+            "spent/tokens": steps["tokens/generated"].groupby(steps["run_id"]).cumsum(),
+            "spent/rollouts": steps["rollouts/generated"],
+            "spent/updates": (steps["step"] + 1) * steps["run_id"].map(updates),
+            "spent/generations": steps["step"] + 1.0,
+        }
+    )
+
+
+def smoothed(steps: pd.DataFrame, metric: str, window: int = WINDOW) -> pd.Series:
+    """The mean of the last `window` logged values of a run, of fewer at its start."""
+    logged = steps[metric].dropna()
+    return logged.groupby(steps["run_id"]).transform(
+        lambda values: values.rolling(window, min_periods=1).mean()
+    )
+
+
+def curve(comparison: Comparison, arm: str, metric: str, against: str, window: int) -> pd.DataFrame:
+    """By step: mean of `against` and of the smoothed metric over seeds, with its interval.
+
+    Columns x, value, low, high, n_seeds; only steps that every seed logged.
+    """
+    steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm], comparison.runs)
+    if metric not in steps:
+        return pd.DataFrame(columns=["step", "x", "value", "low", "high", "n_seeds"])
+    steps = steps.assign(value=smoothed(steps, metric, window)).dropna(subset=["value"])
+    rows = []
+    num_seeds = steps["seed"].nunique()
+    for step, at_step in steps.groupby("step"):
+        if len(at_step) < num_seeds:
+            continue
+        estimate = comparison.mean_of_seeds(
+            dict(zip(at_step["seed"], at_step["value"], strict=True))
+        )
+        x = float(at_step[against].mean())
+        rows.append((step, x, estimate.value, estimate.low, estimate.high, num_seeds))
+    return pd.DataFrame(rows, columns=["step", "x", "value", "low", "high", "n_seeds"])

@@ -1,0 +1,83 @@
+"""Table 2 and Lemma C.3 on a real model, measured once, offline: two CSV files for the figures.
+
+    python -m analysis.theory.digit_sums model=<folder> out=runs/sums
+    python -m analysis.theory.smollm2_measurements rollouts=runs/sums model=<folder> \
+        name=SmolLM2-135M
+
+One backward pass a rollout of every mixed group, in float32, sketched to `dimensions` numbers
+(analysis/theory/cached_rollouts.py). Any group size up to the cached one is made of those vectors.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from analysis.exhibits.exhibit import (
+    arguments,
+    records,
+    write_csv,
+)
+from analysis.theory import gradient_covariance, gradient_variance
+from analysis.theory.cached_rollouts import (
+    Scored,
+    read,
+    scored,
+)
+
+NUM_PARTITIONS = 16
+
+Rows = list[dict[str, Any]]
+
+
+def tables(source: Scored) -> dict[str, Rows]:
+    """The rows that each of the two figures shows of a source, by the figure's name."""
+    found = source.name, source.rewards_PG, source.vectors_PGD
+    return {
+        "covariance": gradient_covariance.rows(*found, np.random.default_rng(0)),
+        "gradient_variance": gradient_variance.measured_rows(
+            *found, np.random.default_rng(0), num_partitions=NUM_PARTITIONS
+        ),
+    }
+
+
+def save(tables: dict[str, Rows], folder: Path) -> None:
+    """`<figure>_of_real_models.csv`, with when and where it was measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    where = f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}"
+    for name, rows in tables.items():
+        frame = pd.DataFrame(rows).assign(measured=time.strftime("%Y-%m-%d"), machine=where)
+        write_csv(frame, _file(folder, name))
+
+
+def measured_earlier(folder: Path | str, name: str) -> Rows:
+    """The rows saved for a figure; none where there is no file."""
+    file = _file(Path(folder), name)
+    if not file.is_file():
+        return []
+    return records(pd.read_csv(file).drop(columns=["measured", "machine"]))
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}_of_real_models.csv"
+
+
+def main() -> None:
+    """The command."""
+    defaults = {"rollouts": "runs/sums", "model": "", "name": "", "dimensions": "65537"}
+    given = arguments(sys.argv[1:], out="results/theory", **defaults)
+    name = given["name"] or Path(given["model"]).name
+    groups = read(given["rollouts"])
+    source = scored(name, groups, given["model"], dimensions=int(given["dimensions"]))
+    save(tables(source), Path(given["out"]))
+
+
+if __name__ == "__main__":
+    main()

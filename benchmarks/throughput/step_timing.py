@@ -1,0 +1,140 @@
+"""Assembles a run as training does and times its steps, each the same work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.throughput import hardware_ceilings
+from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
+from benchmarks.throughput.fixed_workload import (
+    Call,
+    Watched,
+    watch,
+)
+from twogrpo.distributed import process_group
+from twogrpo.training import assemble
+from twogrpo.training.loop import train_one_generation
+from twogrpo.training.resampling import Counters
+from twogrpo.training.run import Run
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generation of the loop: seconds by phase, the whole's, and the work that it was.
+
+    `calls` of the sampler follow one another (resampling makes several); `rollouts_trained` are
+    those that went through the policy, with `tokens_trained` response tokens.
+    """
+
+    seconds: float
+    phases: dict[str, float]
+    calls: Sequence[Call]
+    rollouts_trained: int
+    tokens_trained: int
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every response drawn."""
+        return [length for call in self.calls for group in call.lengths_PG for length in group]
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Tokens of every prompt asked."""
+        return [length for call in self.calls for length in call.prompts_P]
+
+    @property
+    def tokens_generated(self) -> int:
+        """Response tokens drawn."""
+        return sum(self.lengths)
+
+    @property
+    def rollouts(self) -> int:
+        """Responses drawn."""
+        return len(self.lengths)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Steps of a run and its memory, bytes: held before the first step, added by the steps (and the
+    warm-up's) at most, and the most since the process began."""
+
+    steps: Sequence[Step]
+    memory_at_start: int
+    memory_of_steps: int
+    peak_memory: int
+    num_ranks: int
+
+
+@contextmanager
+def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, Watched]]:
+    """A run as training has it, its record in a folder that is gone afterwards.
+
+    Raises:
+        ConfigError: as `assemble`.
+    """
+    check_benchmark(config)
+    with TemporaryDirectory() as folder:
+        run = assemble.assemble(replace(config, output_dir=str(Path(folder) / "run")))
+        watched = watch(run, work=config.work)
+        try:
+            yield run, watched
+        finally:
+            run.reward.close()
+            run.rollout.close()
+            process_group.leave(run.ranks)
+
+
+def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
+    """`steps` steps after `warmup_steps`. With work=fresh each goes on where the last one ended, to
+    other draws (and, of a data set with more, to other prompts), else each draws the same ones."""
+    device = config.hardware.device
+    before, at_start = (
+        hardware_ceilings.peak_memory_bytes(device),
+        hardware_ceilings.memory_bytes(device),
+    )
+    hardware_ceilings.forget_peak(device)
+    steps = []
+    for number in range(config.warmup_steps + config.steps):
+        if config.work != "fresh":
+            run.stream.position = 0
+        step = take_step(run, watched, device)
+        if number >= config.warmup_steps:
+            steps.append(step)
+    peak = max(hardware_ceilings.peak_memory_bytes(device), run.clock.peak_bytes)
+    return Measured(
+        steps=steps,
+        memory_at_start=at_start,
+        memory_of_steps=peak - at_start,
+        peak_memory=max(before, peak),
+        num_ranks=run.ranks.size,
+    )
+
+
+def take_step(run: Run, watched: Watched, device: str) -> Step:
+    """Steps 1 to 7 of the loop, as `twogrpo.training.loop` takes them."""
+    # As a first generation: nothing carried over, no budget used.
+    watched.calls, run.counters = [], Counters()
+    run.resampling = assemble.build_resampling(run.config)
+    hardware_ceilings.synchronise(device)
+    start = time.perf_counter()
+    row = train_one_generation(run, generation=0)
+    hardware_ceilings.synchronise(device)
+    seconds = time.perf_counter() - start
+    phases = {
+        name.removeprefix("seconds/"): value
+        for name, value in row.items()
+        if name.startswith("seconds/")
+    }
+    return Step(
+        seconds=seconds,
+        phases=phases | {"other": seconds - sum(phases.values())},
+        # The canary's is the last.
+        calls=tuple(watched.calls[:-1] if run.canary else watched.calls),
+        rollouts_trained=run.counters.trained_on,
+        tokens_trained=row["tokens/trained_on"],
+    )

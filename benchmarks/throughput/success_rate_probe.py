@@ -1,0 +1,83 @@
+"""How often the start model is right on its training prompts: what dead groups are forecast from.
+
+Sampled as in training: at another temperature other groups are dead.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
+from twogrpo.config.schema import ConfigError
+from twogrpo.config.validation import check
+from twogrpo.data.prompts import training_prompts
+from twogrpo.distributed.process_setup import prepare_process
+from twogrpo.evaluation.evaluator import (
+    BenchmarkResult,
+    Exam,
+    evaluate,
+)
+from twogrpo.models import load
+from twogrpo.rewards.build import build_checked_reward
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.training.assemble import longest
+
+
+def probe(config: BenchmarkConfig) -> str:
+    """Writes {"prompt": [correct, samples]} to the file `config.probe`; returns what to do with it.
+
+    Raises:
+        ConfigError: a value is wrong, the model cannot be loaded, or there are too few prompts.
+    """
+    check(config)
+    check_benchmark(config)
+    found = _ask(config)
+    counts = zip(found.problem_ids, found.num_correct, strict=True)
+    content = {prompt: [correct, found.num_samples] for prompt, correct in counts}
+    assert config.probe is not None
+    Path(config.probe).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return (
+        f"{len(content)} training prompts × {found.num_samples} samples: {found.mean:.1%} right, "
+        f"{found.truncated_fraction:.1%} cut\n"
+        f"scripts/preflight.py … probe={config.probe} mean_response_tokens={found.tokens_mean:.4g}"
+    )
+
+
+def _ask(config: BenchmarkConfig) -> BenchmarkResult:
+    prepare_process(config.hardware)
+    dataset = replace(config.dataset, num_prompts=config.probe_prompts)
+    tokenizer, pictures = load.load_tokenizer(config.model), load.load_pictures(config.model)
+    try:
+        prompts = training_prompts(
+            dataset, tokenizer, template=config.model.prompt_template, pictures=pictures
+        )
+    except ConfigError as error:  # of the number of prompts, which was typed by another name
+        raise ConfigError(str(error).replace("dataset.num_prompts", "probe_prompts")) from error
+    rollout, limit = config.rollout, dataset.max_response_tokens
+    with (
+        closing(
+            build_checked_reward(config.reward, prompts, where=f"dataset={dataset.name}")
+        ) as reward,
+        closing(
+            load.build_rollout(
+                rollout,
+                config.model,
+                config.hardware,
+                tokenizer,
+                context_tokens=longest(prompts) + limit,
+                pictures=pictures,
+            )
+        ) as engine,
+    ):
+        exam = Exam(
+            rollout=engine,
+            reward=reward,
+            sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
+            num_samples=config.probe_samples,
+            seed=config.seed,
+            rollouts_per_chunk=config.hardware.rollouts_per_call,
+        )
+        return evaluate(prompts, exam)

@@ -1,0 +1,256 @@
+"""`make bench-peer`: our step and TRL's in turn, in pairs; the last line is the ratios as JSON.
+
+Each is a process of its own, both with as many threads and the same questions. Rollouts a second
+are those of a process's median step; a ratio is ours over TRL's within a pair, and the medians over
+the pairs that were finished are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent.parent
+PEER = ROOT / ".cache/trl"  # where the Makefile installs benchmarks/requirements.txt
+GIB = 2**30
+GROUP_SIZES = (2, 16)
+ROLLOUTS = 32
+TOKENS = 24
+LONGER = 1.15  # by which one side's mean response may be longer: more is other work
+VLLM_SHARE = 0.3  # of a GPU's memory; TRL's own
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two neighbouring processes that did the same work."""
+
+    group_size: int
+    ours: dict[str, Any]
+    peer: dict[str, Any]
+
+    @property
+    def speed(self) -> float:
+        """Our rollouts a second over TRL's."""
+        ratio: float = self.ours["rollouts_per_second"] / self.peer["rollouts_per_second"]
+        return ratio
+
+    @property
+    def memory(self) -> float:
+        """Our peak memory over TRL's."""
+        ratio: float = self.ours["peak_memory"] / self.peer["peak_memory"]
+        return ratio
+
+    def __str__(self) -> str:
+        return (
+            f"G = {self.group_size:2}  ours {_side(self.ours)}   TRL {_side(self.peer)}   "
+            f"speed × {self.speed:.2f}  memory × {self.memory:.2f}  "
+            f"skipped {1 - self.ours['trained_share']:.0%} of ours"
+        )
+
+
+def check_work(ours: dict[str, Any], peer: dict[str, Any]) -> None:
+    """Exits where one side drew other rollouts a step, or much longer ones: no ratio means then
+    what it says."""
+    told = "not the same work: ours {} {}, TRL's {}"
+    counts = [f"{side['rollouts_a_step']:g}" for side in (ours, peer)]
+    if counts[0] != counts[1]:
+        raise SystemExit(told.format(counts[0], "rollouts a step", counts[1]))
+    tokens = [side["tokens_per_rollout"] for side in (ours, peer)]
+    if max(tokens) > LONGER * min(tokens):
+        own, other = (f"{mean:.1f}" for mean in tokens)
+        raise SystemExit(told.format(own, "tokens a rollout", other))
+
+
+def _side(found: dict[str, Any]) -> str:
+    return f"{found['rollouts_per_second']:5.2f} rollouts/s {found['peak_memory'] / GIB:.2f} GiB"
+
+
+def ratios(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """Medians over the pairs of each group size, rounded to three digits."""
+    sizes = sorted({pair.group_size for pair in pairs})
+
+    def medians(name: str) -> dict[str, float]:
+        return {
+            str(size): round(median(getattr(p, name) for p in pairs if p.group_size == size), 3)
+            for size in sizes
+        }
+
+    return {"ratio": medians("speed"), "memory_ratio": medians("memory")}
+
+
+def num_questions(group_size: int, given: argparse.Namespace) -> int:
+    """Of all steps together, each asked once; with work=full ours asks the same in every step, and
+    so does TRL then."""
+    steps = 1 if given.work == "full" else given.warmup + given.steps
+    return ROLLOUTS // group_size * steps
+
+
+def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
+    """The loop of scripts/train.py on TRL's work: one optimiser step of all rollouts."""
+    prompts = ROLLOUTS // group_size
+    return [
+        sys.executable,
+        "scripts/benchmark.py",
+        *(
+            "json=true",
+            f"work={given.work}",
+            f"warmup_steps={given.warmup}",
+            f"steps={given.steps}",
+        ),
+        *("algorithm=grpo", f"algorithm.group_size={group_size}", f"seed={seed}"),
+        *("training=smollm2", f"training.prompts_per_generation={prompts}"),
+        f"training.prompts_per_minibatch={prompts}",
+        *("model=smollm2_135m", "model.prompt_template=chat"),
+        *("dataset=digit_arithmetic", f"dataset.num_prompts={num_questions(group_size, given)}"),
+        f"dataset.max_response_tokens={TOKENS}",
+        *("reward=last_number", "evaluation=digit_arithmetic", f"rollout={given.sampler}"),
+        f"hardware={'cpu' if given.device == 'cpu' else 'one_gpu'}",
+        "hardware.activation_checkpointing=false",  # as TRL's
+        *("hardware.dtype=bfloat16", f"hardware.num_threads={given.threads}"),
+        f"hardware.tokens_per_microbatch={given.tokens_per_microbatch}",
+        f"hardware.logits_chunk_tokens={given.logits_chunk_tokens}",
+        # vLLM's: on a GPU as TRL's, which stays awake during updates.
+        *("hardware.kv_cache_gib=0.1", f"hardware.gpu_memory_share={VLLM_SHARE}"),
+        "hardware.sleep_level=0",
+        # TRL holds no start policy either, and its comparison of sampler and trainer is off.
+        *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "rollout.canary_prompts=0"),
+    ]
+
+
+def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
+    """TRL's."""
+    return [
+        *(sys.executable, "-m", "benchmarks.trl.trl_step", f"--group-size={group_size}"),
+        *(f"--rollouts={ROLLOUTS}", f"--tokens={TOKENS}", f"--seed={seed}"),
+        f"--questions={num_questions(group_size, given)}",
+        *(f"--warmup={given.warmup}", f"--steps={given.steps}", f"--threads={given.threads}"),
+        *(f"--batch={given.peer_batch}", f"--weights={given.peer_weights}"),
+        *(f"--device={given.device}", f"--work={given.work}"),
+        *(["--vllm", f"--vllm-share={VLLM_SHARE}"] if given.peer_vllm else []),
+    ]
+
+
+def in_turn(number: int, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
+    """What both find, done every other time the other way round, so that a drift of the machine
+    cancels."""
+    if number % 2 == 0:
+        return first(), second()
+    found = second()
+    return first(), found
+
+
+def run(command: Sequence[str], *, threads: int, **variables: str) -> dict[str, Any]:
+    """The JSON of a process's last line."""
+    found: dict[str, Any] = json.loads(output(command, threads=threads, **variables)[-1])
+    return found
+
+
+def output(command: Sequence[str], *, threads: int, **variables: str) -> list[str]:
+    """What a process prints, by line, with these variables in its environment; its messages are
+    shown if it fails."""
+    given = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | given | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+        raise SystemExit(f"{' '.join(command)} failed: see above")
+    return done.stdout.splitlines()
+
+
+def counts() -> argparse.ArgumentParser:
+    """How often and with what each process works."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--pairs", type=positive, default=3)
+    parser.add_argument("--warmup", type=natural, default=1, help="steps that are not counted")
+    parser.add_argument("--steps", type=positive, default=3, help="that are counted")
+    parser.add_argument("--threads", type=positive, default=2, help="of each side")
+    return parser
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
+    parser = argparse.ArgumentParser(description=__doc__, parents=[counts()])
+    parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
+                        help="full: responses to the limit, half of each group right, so that no "
+                        "rollout can be skipped")  # fmt: skip
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
+    parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
+    parser.add_argument("--logits-chunk-tokens", type=positive, default=256)
+    parser.add_argument("--peer-batch", type=positive, default=32, help="TRL: rollouts in a pass")
+    parser.add_argument("--peer-weights", choices=["float32", "bfloat16"], default="float32",
+                        help="TRL: bfloat16 is so under Adam too")  # fmt: skip
+    parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
+    given = parser.parse_args(words)
+    if ROLLOUTS % given.peer_batch:
+        parser.error(f"--peer-batch={given.peer_batch} does not divide the {ROLLOUTS} rollouts")
+    return given
+
+
+def natural(word: str) -> int:
+    """Of the command line; raises ValueError or what else argparse tells."""
+    return _at_least(0, word)
+
+
+def positive(word: str) -> int:
+    """As `natural`, and not 0."""
+    return _at_least(1, word)
+
+
+def _at_least(least: int, word: str) -> int:
+    if int(word) < least:
+        raise argparse.ArgumentTypeError(f"{word}: use {least} or more")
+    return int(word)
+
+
+def pair(number: int, group_size: int, given: argparse.Namespace) -> Pair:
+    """Two processes; exits where one fails or they did not do the same work."""
+    caller = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(PEER), *([caller] if caller else [])])
+    commands = our_command(group_size, given, number), peer_command(group_size, given, number)
+    ours, peer = in_turn(
+        number,
+        partial(run, commands[0], threads=given.threads),
+        partial(run, commands[1], threads=given.threads, PYTHONPATH=path),
+    )
+    check_work(ours, peer)
+    return Pair(group_size, ours, peer)
+
+
+def main() -> None:
+    """Runs the pairs and tells."""
+    given = arguments()
+    print(
+        f"SmolLM2-135M on {given.device}, {given.threads} threads; {ROLLOUTS} rollouts of at most "
+        f"{TOKENS} tokens and one optimiser step;\nweights float32 (TRL: {given.peer_weights}), "
+        f"passes bfloat16; {given.steps} steps after {given.warmup}; medians",
+        flush=True,
+    )
+    pairs: list[Pair] = []
+    try:
+        for number in range(given.pairs):
+            for group_size in GROUP_SIZES:
+                pairs.append(pair(number, group_size, given))
+                print(f"{number + 1}: {pairs[-1]}", flush=True)
+    finally:  # where one failed, of those before it
+        print(json.dumps(ratios(pairs)))
+
+
+if __name__ == "__main__":
+    main()

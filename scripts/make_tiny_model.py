@@ -1,0 +1,25 @@
+"""Makes the start checkpoint of the embedded experiment (assets/tiny), as conf/base.yaml says.
+
+python scripts/make_tiny_model.py output_dir=/tmp/base seed=1
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from twogrpo.config import cli
+from twogrpo.config.schema import parse
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="base")
+@cli.job
+def main(cfg: DictConfig) -> None:
+    """Composes, checks, makes."""
+    from twogrpo.training import (
+        warm_start,  # here: torch takes seconds to import, --help should not
+    )
+
+    warm_start.make(parse(cfg, warm_start.WarmStart))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,26 @@
+"""Asks what smaller groups would have done with your model, before you pay for a run.
+
+python scripts/train.py training.epochs=1 tracking.save_rollouts=true output_dir=runs/x
+python scripts/what_if.py rollouts=runs/x            # counts alone: dead groups, cost of resampling
+python scripts/what_if.py rollouts=runs/x gradients=true   # also directions, at the start policy
+"""
+
+import sys
+from pathlib import Path
+
+from analysis.theory.__main__ import what_if_command
+
+
+def main() -> None:
+    """Prints the table and writes figure and table to `out`."""
+    try:
+        exhibit, out = what_if_command(sys.argv[1:])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    print(exhibit.frame.T.to_string(header=False, float_format=lambda x: f"{x:.3f}"))
+    print(f"written to {Path(out)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The sources give the same frames; what cannot be compared is refused, nothing dropped unsaid."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.records.frames import Runs, load
+from analysis.records.readers import _log_entries
+from tests.analysis import recorded
+from tests.analysis.records import wandb_stub
+
+FRAMES = ("runs", "steps", "evaluations", "benchmarks")
+
+
+def assert_same(one: Runs, other: Runs) -> None:
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+
+
+def log_to_wandb(folder: Path, about: dict, rows: list[dict], *, finish: bool = True) -> None:
+    """Mirrors a run offline as twogrpo/run_record/record.py does."""
+    import wandb
+
+    about = {key: value for key, value in about.items() if key not in ("status", "summary")}
+    folder.mkdir(exist_ok=True)
+    run = wandb.init(
+        project="p",
+        id=about["run_id"],
+        config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
+        mode="offline",
+        dir=str(folder),
+        resume="allow",
+        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+    )
+    for row in rows:
+        run.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+    if finish:
+        run.summary.update({"status": "finished"})
+    run.finish()
+    wandb.teardown()  # the next run of the same id belongs to another process
+
+
+def test_frames_hold_what_was_logged(runs: Runs) -> None:
+    assert len(runs.runs) == 1 + 6 * 2
+    assert runs.settings == [("chain_arithmetic", "tiny")]
+    assert runs.arms(runs.settings[0])[:4] == ["base", "grpo_g16", "two_grpo", "two_grpo_rs"]
+    assert len(runs.steps) == 12 * recorded.NUM_STEPS
+    assert len(runs.evaluations) == 13 * 2 * recorded.NUM_PROBLEMS
+    assert runs.left_out.empty
+    row = runs.runs.set_index("run_id").loc["grpo_g16-seed0-id"]
+    # 8 generations of 8 prompts × 16; (0.1 + 0.2) × 16 s each and some milliseconds; not the 3 s
+    # of validation.
+    assert row["rollouts_generated"] == 8 * 8 * 16
+    assert row["seconds_training"] == pytest.approx(8 * 0.3 * 16, abs=0.1)
+    assert row["cpu_seconds_training"] == pytest.approx(8 * 0.3 * 16)
+    assert row["seconds_validation"] == 6.0
+    assert row["seconds_evaluation"] == 1.0
+
+
+def test_generated_is_kept_discarded_or_waiting(runs: Runs) -> None:
+    rs = runs.runs[runs.runs["arm"] == "two_grpo_rs"]
+    assert (rs["rollouts_surplus"] == 2).all()
+    parts = ["rollouts_kept", "rollouts_discarded", "rollouts_surplus"]
+    assert (runs.runs[parts].sum(axis=1) == runs.runs["rollouts_generated"]).all()
+
+
+def test_arm_comes_from_the_config_not_the_folder(tmp_path: Path) -> None:
+    recorded.write(tmp_path / "two_grpo", recorded.about("grpo_g4", 0), recorded.rows("grpo_g4", 0))
+    assert load(str(tmp_path)).runs["arm"].tolist() == ["grpo_g4"]
+
+
+def test_records_offline_wandb_and_the_api_give_equal_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = [(recorded.about(arm, 0), recorded.rows(arm, 0)) for arm in ("base", "two_grpo")]
+    for about, rows in logged:
+        log_to_wandb(recorded.write(tmp_path / about["run_id"], about, rows), about, rows)
+    records = load(f"records:{tmp_path}")
+    assert_same(records, load(f"offline:{tmp_path}"))
+    with wandb_stub.serving(logged) as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+        assert_same(records, load("wandb://entity/project"))
+
+
+def test_offline_parts_of_a_crashed_run_are_joined_last_row_wins(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    killed = [*rows[:3], rows[3] | {"reward/mean": 0.0}]  # step 3 is done again after the crash
+    log_to_wandb(
+        tmp_path / "a", recorded.changed(about, started="2026-11-22T11"), killed, finish=False
+    )
+    log_to_wandb(tmp_path / "b", about, rows[3:])
+    recorded.write(tmp_path / "records", about, rows)
+    assert_same(load(f"records:{tmp_path / 'records'}"), load(f"offline:{tmp_path}"))
+
+
+def test_log_cut_short_is_read_up_to_the_cut(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    log_to_wandb(tmp_path, about, rows)
+    file = next(tmp_path.rglob("*.wandb"))
+    entries = list(_log_entries(file.read_bytes()))
+    last_row = next(entry for entry in entries if b"evaluation/easy" in entry)
+    log = file.read_bytes()
+    file.write_bytes(log[: log.index(last_row[:100]) + 50])
+    with pytest.raises(ValueError, match="running after 8 rows"):
+        load(f"offline:{tmp_path}")
+
+
+def test_what_is_left_out_is_listed_with_its_reason(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    recorded.write(tmp_path / "good", recorded.changed(about, started="2026-11-23"), rows)
+    recorded.write(tmp_path / "older", about, rows)
+    recorded.write(tmp_path / "crashed", recorded.changed(about, status="running"), rows[:2])
+    recorded.write(tmp_path / "broken", about, rows)
+    (tmp_path / "broken" / "run.json").write_text("{")
+    reasons = load(str(tmp_path)).left_out.set_index("where")["reason"]
+    assert reasons["older"] == "duplicate: good is the same run, started later"
+    assert reasons["crashed"] == "running after 2 rows"
+    assert reasons["broken"].startswith("unreadable: ")
+    assert len(reasons) == 3
+
+
+def test_half_written_last_line_is_dropped(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    folder = recorded.write(tmp_path / "run", about, rows)
+    before = load(str(tmp_path))
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "rew')
+    assert_same(before, load(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"code": "other"}, "code"),
+        ({"config__dataset__num_prompts": 128}, "dataset chain_arithmetic"),
+        ({"config__evaluation__num_samples": 8}, "evaluation chain_arithmetic"),
+        ({"config__training__learning_rate": 1e-4}, "training on chain_arithmetic with tiny"),
+    ],
+)
+def test_refuses_to_mix_unless_told(tmp_path: Path, change: dict, named: str) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
+    other = recorded.changed(recorded.about("two_grpo", 0), **change)
+    recorded.write(tmp_path / "other", other, recorded.rows("two_grpo", 0))
+    with pytest.raises(ValueError, match=f"runs differ in their {named}.*allow_mixed=true"):
+        load(str(tmp_path))
+    assert len(load(str(tmp_path), allow_mixed=True).runs) == 2
+
+
+def test_seeds_of_an_arm_share_its_algorithm_and_save_as_they_like(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
+    saved = recorded.changed(recorded.about("grpo_g16", 1), config__training__checkpoint_every=9)
+    recorded.write(tmp_path / "saved", saved, recorded.rows("grpo_g16", 1))
+    assert len(load(str(tmp_path)).runs) == 2
+    other = recorded.changed(recorded.about("grpo_g16", 2), config__algorithm__minibatch_scale=2)
+    recorded.write(tmp_path / "other", other, recorded.rows("grpo_g16", 2))
+    with pytest.raises(ValueError, match="differ in their algorithm grpo_g16 on chain_arithmetic"):
+        load(str(tmp_path))
+
+
+def test_another_commit_of_the_same_code_is_no_mixture(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
+    other = recorded.changed(recorded.about("two_grpo", 0), commit="fedcba")
+    recorded.write(tmp_path / "other", other, recorded.rows("two_grpo", 0))
+    assert len(load(str(tmp_path)).runs) == 2
+
+
+def test_two_configs_of_one_arm_and_seed_are_refused_even_if_told(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["two_grpo"], seeds=(0,))
+    other = recorded.changed(recorded.about("two_grpo", 0), identity="another")
+    recorded.write(tmp_path / "other", other, recorded.rows("two_grpo", 0))
+    with pytest.raises(ValueError, match="two runs of arm=two_grpo seed=0"):
+        load(str(tmp_path), allow_mixed=True)
+
+
+def test_base_is_there_for_every_data_set_its_model_was_trained_on(tmp_path: Path) -> None:
+    recorded.write_arms(tmp_path, arms=["base"], seeds=(0,))
+    for name in ("math", "dapo"):
+        about = recorded.changed(recorded.about("grpo_g16", 0), config__dataset__name=name)
+        about = recorded.changed(about, identity=name, run_id=name)
+        recorded.write(tmp_path / name, about, recorded.rows("grpo_g16", 0))
+    loaded = load(str(tmp_path))
+    assert loaded.settings == [("dapo", "tiny"), ("math", "tiny")]
+    assert all(loaded.arms(setting) == ["base", "grpo_g16"] for setting in loaded.settings)
+
+
+def test_separate_evaluation_completes_the_run_that_has_none(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    whole = load(str(recorded.write(tmp_path / "whole" / "run", about, rows).parent))
+    recorded.write(tmp_path / "parts" / "training", about, rows[:-1])
+    evaluation = recorded.changed(about, run_id="e", identity="e", config__step=recorded.NUM_STEPS)
+    del evaluation["config"]["training"]
+    recorded.write(tmp_path / "parts" / "evaluation", evaluation, rows[-1:])
+    assert_same(whole, load(str(tmp_path / "parts")))
+
+
+def test_bad_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a folder"):
+        load(str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="holds no run"):
+        load(str(tmp_path))
+    with pytest.raises(ValueError, match="use records:PATH"):
+        load("banana:x")
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    rows[-1]["evaluation/easy/problem_ids"][0] = "=cmd()<script>"
+    recorded.write(tmp_path / "run", about, rows)
+    assert "=cmd()<script>" in set(load(str(tmp_path)).evaluations["problem_id"])
+    assert json.loads(load(str(tmp_path)).runs["config"].iloc[0]) == about["config"]

@@ -1,0 +1,241 @@
+"""Pairs of our process and TRL's: ratios by hand, and the same work on both sides."""
+
+import json
+import sys
+from argparse import Namespace
+
+import pytest
+
+from benchmarks.throughput.config import BenchmarkConfig
+from benchmarks.trl import compare_trl, trl_step
+from benchmarks.trl.compare_trl import (
+    Pair,
+    our_command,
+    peer_command,
+    ratios,
+)
+from tests.conftest import compose_config
+from twogrpo.config.schema import parse
+from twogrpo.config.validation import check
+from twogrpo.data.prompts import PromptStream
+from twogrpo.data.sources import training_problems
+from twogrpo.types import Prompt
+
+
+def pair(group_size: int, speeds: tuple[float, float], memories: tuple[int, int]) -> Pair:
+    ours, peer = (
+        {
+            "rollouts_per_second": speed,
+            "peak_memory": memory,
+            "trained_share": 0.25,
+            "rollouts_a_step": 32.0,
+            "tokens_per_rollout": 12.0,
+        }
+        for speed, memory in zip(speeds, memories, strict=True)
+    )
+    return Pair(group_size, ours, peer)
+
+
+def test_ratios_are_medians_over_pairs_of_ours_over_trl_s():
+    """6/2, 8/2 and 10/1: the median of 3, 4 and 10 is 4; memory 1/2, 1/4, 3/4."""
+    pairs = [
+        pair(2, (6, 2), (1, 2)),
+        pair(2, (8, 2), (1, 4)),
+        pair(2, (10, 1), (3, 4)),
+        pair(16, (5, 2), (2, 2)),
+    ]
+    assert ratios(pairs) == {"ratio": {"2": 4.0, "16": 2.5}, "memory_ratio": {"2": 0.5, "16": 1.0}}
+
+
+def test_a_pair_says_what_was_skipped():
+    assert str(pair(2, (6, 2), (2**30, 2**31))).endswith(
+        "speed × 3.00  memory × 0.50  skipped 75% of ours"
+    )
+
+
+@pytest.fixture
+def given() -> Namespace:
+    return compare_trl.arguments([])
+
+
+def our_config(group_size: int, given: Namespace, *, seed: int = 1) -> BenchmarkConfig:
+    composed = compose_config(*our_command(group_size, given, seed)[2:], name="benchmark")
+    return parse(composed, BenchmarkConfig)
+
+
+def peer_arguments(group_size: int, given: Namespace, *, seed: int = 1) -> Namespace:
+    return trl_step.arguments(peer_command(group_size, given, seed)[3:])
+
+
+@pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
+def test_our_side_is_one_update_of_all_rollouts(group_size, given):
+    config = our_config(group_size, given)
+    check(config)
+    assert config.rollouts_per_minibatch == compare_trl.ROLLOUTS
+    assert config.updates_per_generation == 1
+
+
+@pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
+def test_trl_is_asked_for_the_same_step(group_size, given):
+    config, peer = our_config(group_size, given), peer_arguments(group_size, given)
+    asked = trl_step.settings(peer, "a folder")
+    algorithm, hardware = config.algorithm, config.hardware
+    assert asked["num_generations"] == algorithm.group_size == group_size
+    rollouts = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
+    assert rollouts == config.rollouts_per_minibatch
+    assert asked["max_steps"] == config.warmup_steps + config.steps
+    assert asked["max_completion_length"] == config.dataset.max_response_tokens
+    assert [asked[key] for key in ("temperature", "top_p", "top_k")] == [
+        config.rollout.temperature, config.rollout.top_p, config.rollout.top_k,
+    ]  # fmt: skip
+    assert (asked["epsilon"], asked["epsilon_high"]) == (algorithm.clip_low, algorithm.clip_high)
+    assert (asked["max_grad_norm"], asked["learning_rate"]) == (
+        config.training.gradient_clip_norm, config.learning_rate,
+    )  # fmt: skip
+    assert asked["gradient_checkpointing"] == hardware.activation_checkpointing
+    assert asked["bf16"] == (hardware.dtype == "bfloat16")
+    assert asked["use_cpu"] == (hardware.device == "cpu")
+    assert asked["seed"] == config.seed == 1
+    assert asked["use_vllm"] == (config.rollout.engine == "vllm")
+    assert peer.threads == hardware.num_threads
+
+
+def test_with_vllm_too_trl_is_asked_for_the_same_step():
+    given = compare_trl.arguments(["--device=cuda", "--sampler=vllm", "--peer-vllm", "--work=full"])
+    config, asked = our_config(16, given), trl_step.settings(peer_arguments(16, given), "a folder")
+    assert asked["use_vllm"] and config.rollout.engine == "vllm"
+    assert asked["vllm_gpu_memory_utilization"] == config.hardware.gpu_memory_share
+    assert "vllm_enable_sleep_mode" not in asked and config.hardware.sleep_level == 0
+    is_corrected = config.algorithm.importance_sampling_cap is not None
+    assert asked["vllm_importance_sampling_correction"] == is_corrected
+    assert asked["generation_kwargs"] == {"min_tokens": compare_trl.TOKENS}
+
+
+@pytest.mark.parametrize("work", ["fresh", "full"])
+@pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
+def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, work):
+    """Others in each step, unless the work is full: ours asks those of the first step again."""
+    given = compare_trl.arguments([f"--work={work}", "--steps=4"])
+    config, peer = our_config(group_size, given), peer_arguments(group_size, given)
+    found = trl_step.questions(peer.questions, peer.seed)
+    asked = [(question["prompt"][0]["content"], question["answer"]) for question in found]
+    steps = 1 if work == "full" else 1 + 4
+    assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_generation
+    problems = training_problems(config.dataset)
+    prompts = [Prompt(p.problem_id, p.text, p.answer, ()) for p in problems]
+    drawn = PromptStream(prompts, seed=config.seed).next(len(asked))
+    assert asked == [(prompt.text, prompt.reference) for _, prompt in drawn]
+
+
+def test_what_trl_did_is_told_of_the_counted_steps():
+    """Of 2 rollouts a step: seconds 4 and 2 after the warm-up's 9, tokens 5, 7, 9 and 11."""
+    given = trl_step.arguments(["--group-size=2", "--questions=3", "--rollouts=2", "--steps=2"])
+    reward, timer = trl_step.Graded(end_id=0), trl_step.Timer()
+    reward.lengths, reward.rewards = [24, 24, 5, 7, 9, 11], [0.0, 0.0, 1.0, 0.0, 1.0, 1.0]
+    timer.seconds = [9.0, 4.0, 2.0]
+    found = trl_step.found(given, reward, timer, at_start=1)
+    assert found["seconds"] == {"median": 3.0, "min": 2.0, "max": 4.0}
+    assert found["rollouts_per_second"] == 2 / 3 and found["rollouts_a_step"] == 2
+    assert (found["tokens_per_rollout"], found["reward"]) == (8, 0.75)
+
+
+def does(command: list[str], **_: object) -> dict[str, float]:
+    return {
+        "rollouts_per_second": 1.0 if "benchmarks.trl.trl_step" in command else 3.0,
+        "peak_memory": 2**30,
+        "trained_share": 1.0,
+        "rollouts_a_step": 32.0,
+        "tokens_per_rollout": 12.0,
+    }
+
+
+def test_the_last_line_is_the_ratios(monkeypatch, capsys):
+    typed = []
+    monkeypatch.setattr(sys, "argv", ["bench_peer.py", "--pairs=2"])
+    monkeypatch.setattr(compare_trl, "run", lambda c, **_: typed.append("seed=1" in c) or does(c))
+    compare_trl.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last) == {
+        "ratio": {"2": 3.0, "16": 3.0},
+        "memory_ratio": {"2": 1.0, "16": 1.0},
+    }
+    assert len([line for line in lines if "speed" in line]) == 2 * 2
+    assert typed == [False] * 4 + [False, True] * 2, "the second pair's order is the other one"
+
+
+@pytest.mark.parametrize("wrong", [SystemExit("failed"), {"rollouts_a_step": 16.0}])
+def test_what_stops_leaves_the_ratios_of_the_finished_pairs(wrong, monkeypatch, capsys):
+    """The second pair of G = 16 is not finished."""
+    calls = []
+
+    def run(command, **_):
+        calls.append(command)
+        if len(calls) != 7:
+            return does(command)
+        if isinstance(wrong, SystemExit):
+            raise wrong
+        return does(command) | wrong
+
+    monkeypatch.setattr(sys, "argv", ["bench_peer.py"])
+    monkeypatch.setattr(compare_trl, "run", run)
+    with pytest.raises(SystemExit, match=r"failed|not the same work"):
+        compare_trl.main()
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "speed" in line]) == 3
+    assert json.loads(last)["ratio"] == {"2": 3.0, "16": 3.0}
+
+
+@pytest.mark.parametrize("caller", [None, "/a/folder"])
+def test_trl_is_found_before_the_caller_s_own_packages(caller, given, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if caller:
+        monkeypatch.setenv("PYTHONPATH", caller)
+    paths = []
+    monkeypatch.setattr(
+        compare_trl, "run", lambda c, **options: paths.append(options.get("PYTHONPATH")) or does(c)
+    )
+    compare_trl.pair(0, 2, given)
+    peer = str(compare_trl.PEER)
+    assert paths == [None, f"{peer}:{caller}" if caller else peer]
+
+
+def test_a_process_gets_its_variables(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "here")
+    program = "import os; print(*(os.environ[n] for n in ('PYTHONPATH', 'OMP_NUM_THREADS')))"
+    command = [sys.executable, "-c", program]
+    assert compare_trl.output(command, threads=3) == ["here 3"]
+    assert compare_trl.output(command, threads=3, PYTHONPATH="there") == ["there 3"]
+
+
+def test_a_process_that_fails_shows_its_message(capsys):
+    command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    with pytest.raises(SystemExit, match="failed"):
+        compare_trl.run(command, threads=1)
+    assert "no such model" in capsys.readouterr().err
+
+
+def test_sides_that_did_not_do_the_same_work_are_no_pair():
+    """Other rollouts a step, or responses that are over 15 % longer on one side."""
+    ours, peer = (pair(2, (6, 2), (1, 2)).ours for _ in range(2))
+    compare_trl.check_work(ours, peer | {"tokens_per_rollout": 13.7})
+    compare_trl.check_work(ours | {"tokens_per_rollout": 13.7}, peer)
+    for wrong, words in (
+        ({"rollouts_a_step": 16.0}, "32 rollouts a step, TRL's 16"),
+        ({"tokens_per_rollout": 13.9}, "12.0 tokens a rollout, TRL's 13.9"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            compare_trl.check_work(ours, peer | wrong)
+        with pytest.raises(SystemExit, match="not the same work"):
+            compare_trl.check_work(peer | wrong, ours)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--pairs=0", "--steps=0", "--warmup=-1", "--threads=0", "--peer-batch=0", "--peer-batch=5",
+     "--tokens-per-microbatch=0", "--logits-chunk-tokens=0", "--peer-weights=int8"],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused(typed, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        compare_trl.arguments([typed])
+    assert stopped.value.code == 2
+    assert typed.partition("=")[0] in capsys.readouterr().err

@@ -1,0 +1,203 @@
+"""Bad input, value by value: one line that names key, value and remedy; nothing is written."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import compose_config
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.config.validation import check
+from twogrpo.training import assemble
+
+REMEDY = re.compile(r"\b(use|give|make|set|lower|add|name|did you mean|must be|see|is here)\b")
+RS = "algorithm=two_grpo_rs"
+
+
+# What is typed, and the value that the message must show beside the key.
+WRONG_VALUES = [
+    ("algorithm.group_size=1", "1"),
+    ("algorithm.group_size=0", "0"),
+    ("algorithm.group_size=-2", "-2"),
+    ("algorithm.advantage=grpo", "grpo"),
+    ("algorithm.surrogate=ppo", "ppo"),
+    # DPO is three choices together: the surrogate of GRPO stays beside this one.
+    ("algorithm.advantage=preference_over_all_pairs", "preference_over_all_pairs"),
+    ("algorithm.aggregation=mean", "mean"),
+    ("algorithm.resampling=always", "always"),
+    ("algorithm.minibatch_scale=0", "0"),
+    ("algorithm.learning_rate_scale=-1", "-1.0"),
+    ("algorithm.learning_rate_scale=nan", "nan"),
+    ("algorithm.advantage_epsilon=-1e-6", "-1e-06"),
+    ("algorithm.clip_low=0", "0.0"),
+    ("algorithm.clip_low=1.5", "1.5"),
+    ("algorithm.clip_high=-0.28", "-0.28"),
+    ("algorithm.clip_high=inf", "inf"),
+    ("algorithm.importance_sampling_cap=0", "0.0"),
+    ("algorithm=dpo algorithm.importance_sampling_cap=2", "2.0"),  # no π_old beside it
+    (f"{RS} algorithm.resampling_budget_group_size=1", "1"),
+    (f"{RS} algorithm.resampling_budget_group_size=3", "3"),  # nothing would be drawn again
+    (f"{RS} algorithm.group_size=16 algorithm.resampling_budget_group_size=16", "16"),
+    (f"{RS} algorithm.resampling_budget_group_size=null", "None"),
+    ("training.epochs=0", "0"),
+    ("training.prompts_per_generation=0", "0"),
+    ("training.prompts_per_minibatch=3", "3"),  # 16 prompts a generation
+    ("training.prompts_per_minibatch=32", "32"),  # more than a generation
+    ("algorithm=two_grpo training.prompts_per_minibatch=3", "3"),
+    ("training.prompts_per_generation=1000 training.prompts_per_minibatch=8", "1000"),
+    ("training.learning_rate=0", "0.0"),
+    ("training.learning_rate=-1e-6", "-1e-06"),
+    ("training.learning_rate=nan", "nan"),
+    ("training.warmup_updates=-1", "-1"),
+    ("training.adam_beta1=1", "1.0"),
+    ("training.adam_beta2=-0.1", "-0.1"),
+    ("training.adam_epsilon=0", "0.0"),
+    ("training.gradient_clip_norm=0", "0.0"),
+    ("training.preemption_grace_seconds=0", "0.0"),
+    ("training.checkpoint_every=0", "0"),
+    ("training.checkpoints_kept=0", "0"),
+    ("dataset.num_prompts=0", "0"),
+    ("dataset.num_prompts=1", "1"),  # less than one generation in all epochs
+    ("dataset.max_response_tokens=0", "0"),
+    ("dataset.max_prompt_tokens=0", "0"),
+    ("dataset.seed=-1", "-1"),
+    ("seed=-1", "-1"),
+    ("resume=yes", "yes"),
+    ("rollout.temperature=0", "0.0"),
+    ("rollout.temperature=inf", "inf"),
+    ("rollout.top_p=0.9", "0.9"),
+    ("rollout.top_k=20", "20"),
+    ("rollout.top_p=0", "0.0"),
+    ("rollout.top_k=-1", "-1"),
+    ("evaluation.temperature=-1", "-1.0"),
+    ("evaluation.top_p=1.1", "1.1"),
+    ("evaluation.top_k=-5", "-5"),
+    ("evaluation.benchmarks=[../up]", "../up"),
+    ("evaluation.benchmarks=['=1+1']", "=1+1"),
+    ("evaluation.num_samples=0", "0"),
+    ("evaluation.problems_per_benchmark=0", "0"),
+    ("evaluation.seed=-1", "-1"),
+    ("evaluation.validation_every=-1", "-1"),
+    ("evaluation.validation_problems=0", "0"),
+    ("evaluation.validation_samples=0", "0"),
+    ("tracking.wandb_mode=sometimes", "sometimes"),
+    ("tracking.kl_rollouts=-1", "-1"),
+    ("hardware.device=tpu", "tpu"),
+    ("hardware.dtype=float16", "float16"),
+    ("hardware.num_threads=0", "0"),
+    ("hardware.rollouts_per_call=0", "0"),
+    ("hardware.logits_chunk_tokens=0", "0"),
+    ("hardware.tokens_per_microbatch=10", "10"),
+]
+
+
+def assert_one_line(message: str, typed: str, value: str) -> None:
+    key = typed.split()[-1].partition("=")[0]
+    assert "\n" not in message
+    assert key in message
+    assert value in message.replace(key, "", 1)
+    assert REMEDY.search(message), message
+
+
+@pytest.mark.parametrize(("typed", "value"), WRONG_VALUES, ids=[typed for typed, _ in WRONG_VALUES])
+def test_a_wrong_value_is_named_with_its_key_and_a_remedy(typed, value, make_config):
+    config = make_config(*typed.split())
+    with pytest.raises(ConfigError) as refusal:
+        check(config)
+    if "prompts_per_generation=1000" in typed:
+        typed = "training.prompts_per_generation=1000"
+    assert_one_line(str(refusal.value), typed, value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("algorithm.group_size=two", "two"),
+        ("algorithm.group_size=2.5", "2.5"),
+        ("algorithm.group_size=null", ""),
+        ("training.learning_rate=fast", "fast"),
+        ("evaluation.at_end=perhaps", "perhaps"),
+        ("evaluation.benchmarks=longer", ""),
+        ("+algorithm.banana=1", "banana"),
+        ("+banana=1", "Config"),
+        ("training.epochs=???", "???"),
+    ],
+)
+def test_a_wrong_type_an_unknown_or_a_missing_key_is_named(typed, value, small):
+    cfg = compose_config(*small, typed)
+    with pytest.raises(ConfigError) as refusal:
+        parse(cfg, Config)
+    assert_one_line(str(refusal.value), typed.removeprefix("+"), value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("model.path=no/such/folder", "no/such/folder"),
+        ("model.prompt_template=banana", "banana"),
+        ("model.prompt_template=chat", "chat"),  # the tokenizer has no chat template
+        # Beside a prompt of 11 tokens, in a context of 64.
+        ("hardware.tokens_per_microbatch=200 dataset.max_response_tokens=60", "64"),
+        ("evaluation.max_response_tokens=60", "64"),
+        ("dataset.max_prompt_tokens=2", "2"),  # every prompt is longer
+        ("dataset.name=banana", "banana"),
+        ("dataset.num_prompts=10000000", "10000000"),
+        ("reward.name=banana", "banana"),
+        ("rollout.engine=banana", "banana"),
+        ("evaluation.name=banana", "banana"),
+        ("evaluation.benchmarks=[longest]", "longest"),
+        # A benchmark is not what one trains on.
+        ("evaluation.benchmarks=[rl_pool]", "rl_pool"),
+        ("evaluation.benchmarks=[]", ""),
+        ("hardware.device=cuda", "cuda"),
+    ],
+)
+def test_what_only_assembling_finds_is_refused_before_anything_is_written(
+    typed, value, make_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refusal:
+        assemble.assemble(make_config(*typed.split()))
+    assert_one_line(str(refusal.value), typed, value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["dtype", "sampler_dtype"])
+def test_a_gpu_that_computes_no_bfloat16_is_not_given_any(key, make_config, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
+    common = ["hardware.device=cuda", "hardware.dtype=float32", "hardware.sampler_dtype=float32"]
+    check(make_config(*common))
+    typed = f"hardware.{key}=bfloat16"
+    with pytest.raises(ConfigError) as refusal:
+        check(make_config(*common, typed))
+    assert_one_line(str(refusal.value), typed, "bfloat16")
+
+
+def test_the_remedy_for_a_minibatch_that_does_not_divide_is_the_nearest_that_does(make_config):
+    # 16 a generation; 6 prompts lie between 4 and 8, and the message proposes one of the two.
+    with pytest.raises(ConfigError, match=r"make their product (4|8)$"):
+        check(make_config("training.prompts_per_minibatch=6"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(make_config, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    folder = f"output_dir={tmp_path / 'file' / 'run'}"
+    with pytest.raises(ConfigError) as refusal:
+        assemble.assemble(make_config(folder))
+    assert_one_line(str(refusal.value), folder, str(tmp_path / "file"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_small_run_of_these_tests_is_right(make_config: Callable[..., Config], tmp_path: Path):
+    """Else every refusal above might be of something else."""
+    check(make_config())
+    assert list(tmp_path.iterdir()) == []

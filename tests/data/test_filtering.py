@@ -1,0 +1,80 @@
+"""What is dropped, and by what name; a draw that depends on content alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twogrpo.config.schema import ConfigError
+from twogrpo.data.filtering import draw, prepare
+from twogrpo.data.problems import Problem
+
+
+def row(name: str, problem: str, answer: str) -> dict[str, str]:
+    return {"id": name, "problem": problem, "answer": answer}
+
+
+def test_each_drop_is_counted_by_its_name():
+    rows = [
+        row("kept", "What is 1+1?", "2"),
+        row("spaced repeat", "What  is 1 + 1?", "2"),
+        row("says 3", "What is 1+2?", "3"),
+        row("says 4", "What is 1 +2?", "4"),
+        row("empty question", "  ", "5"),
+        row("empty answer", "What is 2+2?", " "),
+        row("Chinese", "求 1+1", "2"),
+        row("also kept", "What is 3+3?", "6"),
+    ]
+    prepared = prepare(rows, origin="here", english_only=True)
+    assert [p.problem_id for p in prepared.problems] == ["kept", "also kept"]
+    assert prepared.num_rows == 8
+    assert prepared.dropped == {
+        "no_question": ["empty question"],
+        "no_answer": ["empty answer"],
+        "not_english": ["Chinese"],
+        "conflicting_answers": ["says 3", "says 4"],
+        "repeat": ["spaced repeat"],
+    }
+    assert len(prepared.problems) + sum(prepared.counts.values()) == prepared.num_rows
+
+
+def test_a_repeat_may_spell_its_answer_otherwise():
+    rows = [row("a", "What?", r"\frac{1}{3}"), row("b", "What?", r"$\frac 13$")]
+    assert prepare(rows, origin="here").counts == {"repeat": 1}
+
+
+def test_other_languages_stay_unless_only_english_is_wanted():
+    prepared = prepare([row("a", "求 1+1", "2")], origin="here")
+    assert len(prepared.problems) == 1
+
+
+def test_a_benchmark_keeps_its_repeats():
+    rows = [row("a", "1?", "1"), row("b", "1?", "1"), row("c", "1?", "2")]
+    assert len(prepare(rows, origin="here", drop=False).problems) == 3
+
+
+def test_bad_rows_are_named():
+    with pytest.raises(ConfigError, match="here row 2 has another schema"):
+        prepare([row("a", "1?", "1"), {"x": 1}], origin="here")
+    with pytest.raises(ConfigError, match="id a twice"):
+        prepare([row("a", "1?", "1"), row("a", "2?", "2")], origin="here")
+    with pytest.raises(ConfigError, match="no usable row"):
+        prepare([row("a", "", "1")], origin="here")
+
+
+problems = [Problem(f"id {i}", f"What is {i}?", str(i)) for i in range(40)]
+
+
+@given(st.permutations(problems), st.integers(0, 40), st.integers(0, 3))
+def test_a_draw_does_not_depend_on_the_order_of_rows(shuffled, count, seed):
+    assert draw(shuffled, count, seed) == draw(problems, count, seed)
+
+
+def test_a_draw_is_a_prefix_of_a_larger_one_and_moves_with_the_seed():
+    assert draw(problems, 5, 0) == draw(problems, 20, 0)[:5]
+    assert draw(problems, 20, 0) != draw(problems, 20, 1)
+
+
+def test_ids_upstream_do_not_matter_to_a_draw():
+    renamed = [Problem(f"other {i}", p.text, p.answer) for i, p in enumerate(problems)]
+    texts = [p.text for p in draw(problems, 7, 0)]
+    assert texts == [p.text for p in draw(renamed, 7, 0)]

@@ -1,0 +1,160 @@
+"""From a configuration to prompts: what is drawn, what is dropped, what is refused."""
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests import tiny_vision
+from tests.conftest import compose_config
+from tests.tiny_vision import picture
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.data.images import Pictures
+from twogrpo.data.problems import content_id
+from twogrpo.data.prompts import (
+    benchmark_prompts,
+    training_prompts,
+    validation_prompts,
+)
+from twogrpo.data.sources import prepared_dataset, training_problems
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A training set of 20 sums and a benchmark of 3, which the tiny tokenizer can read."""
+    sums = [f"{i // 10}+{i % 10}=" for i in range(23)]
+    rows = [{"id": f"p{i}", "problem": text, "answer": "1"} for i, text in enumerate(sums)]
+    for name, part in (("train", rows[:20]), ("amc23", rows[20:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    return tmp_path
+
+
+def config(folder: Path, *overrides: str) -> Config:
+    return parse(
+        compose_config(
+            "dataset=math",
+            f"dataset.path={folder / 'train.jsonl'}",
+            "dataset.num_prompts=12",
+            "evaluation=math_benchmarks",
+            "evaluation.benchmarks=[amc23]",
+            f"evaluation.folder={folder}",
+            *overrides,
+        ),
+        Config,
+    )
+
+
+def test_as_many_as_asked_for_the_same_each_time(folder):
+    problems = training_problems(config(folder).dataset)
+    assert len(problems) == 12
+    assert problems == training_problems(config(folder).dataset)
+    other = training_problems(config(folder, "dataset.seed=1").dataset)
+    assert {p.problem_id for p in other} != {p.problem_id for p in problems}
+
+
+def test_fewer_than_asked_for_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"num_prompts=21 but only 20 usable.*num_prompts=20"):
+        training_problems(config(folder, "dataset.num_prompts=21").dataset)
+
+
+def test_a_longer_prompt_is_dropped_and_counted_never_cut(folder, tokenizer, capsys):
+    (folder / "train.jsonl").write_text(
+        '{"problem": "1+1=", "answer": "2"}\n{"problem": "1+1+1+1+1=", "answer": "5"}\n'
+    )
+    dataset = config(folder, "dataset.num_prompts=2", "dataset.max_prompt_tokens=4").dataset
+    prompts = training_prompts(dataset, tokenizer, template="plain")
+    assert [prompt.text for prompt in prompts] == ["1+1="]
+    assert "1 of 2 prompts are longer than dataset.max_prompt_tokens=4" in capsys.readouterr().err
+    dataset.max_prompt_tokens = 3
+    with pytest.raises(ConfigError, match="every prompt is longer"):
+        training_prompts(dataset, tokenizer, template="plain")
+
+
+def test_validation_is_what_training_leaves_over(folder, tokenizer):
+    small = config(folder, "evaluation.validation_every=1", "evaluation.validation_problems=8")
+    validation = validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain")
+    training = {problem.text for problem in training_problems(small.dataset)}
+    assert len(validation) == 8
+    assert not training & {prompt.text for prompt in validation}
+    small.evaluation.validation_problems = 9
+    with pytest.raises(ConfigError, match="leaves 8 of 20 problems over"):
+        validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain")
+
+
+def test_nobody_looks_so_nothing_is_held_out(folder, tokenizer):
+    small = config(folder)
+    assert validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain") == []
+
+
+def test_a_benchmark_is_found_in_its_folder_and_may_be_shortened(folder, tokenizer):
+    found = benchmark_prompts(config(folder).evaluation, tokenizer, template="plain")
+    assert [prompt.prompt_id for prompt in found["amc23"]] == ["p20", "p21", "p22"]
+    short = config(folder, "evaluation.problems_per_benchmark=2").evaluation
+    assert len(benchmark_prompts(short, tokenizer, template="plain")["amc23"]) == 2
+
+
+def test_published_ids_choose_and_must_all_be_there(folder):
+    ids = folder / "ids.txt"
+    ids.write_text(f"{content_id('0+1=')}\n{content_id('0+2=')}\n")
+    dataset = config(folder, f"dataset.ids={ids}").dataset
+    prepared = prepared_dataset(dataset)
+    assert [problem.text for problem in prepared.problems] == ["0+1=", "0+2="]
+    assert prepared.counts == {"not_in_ids": 18}
+    ids.write_text(f"{content_id('0+1=')}\n{content_id('9+9=')}\n")
+    with pytest.raises(ConfigError, match="lacks 1 of the 2 problems"):
+        prepared_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.source=banana", "dataset.source=banana is unknown"),
+        ("dataset.path=nowhere.jsonl", "is no file"),
+        ("dataset.ids=nowhere.txt", "dataset.ids=nowhere.txt cannot be read"),
+    ],
+)
+def test_a_wrong_source_is_one_line(folder, override, message):
+    with pytest.raises(ConfigError, match=message):
+        prepared_dataset(config(folder, override).dataset)
+
+
+def test_pictures_are_not_silently_left_out(folder, tokenizer):
+    rows = [{"problem": "1+1=", "answer": "2", "images": [picture("red")]}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
+    dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
+    dataset.num_prompts = 1
+    with pytest.raises(ConfigError, match="have pictures"):
+        training_prompts(dataset, tokenizer, template="plain")
+
+
+def test_a_path_that_is_not_given_is_asked_for(folder):
+    dataset = config(folder, "dataset.source=path", "dataset.path=null").dataset
+    with pytest.raises(ConfigError, match=r"dataset.path is not set: dataset.path="):
+        prepared_dataset(dataset)
+
+
+def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, capsys):
+    rows = [
+        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [picture("red")]},
+        {"id": "odd", "problem": "<image><image>2?", "answer": "2", "images": [picture("red")]},
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
+    dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
+    dataset.num_prompts, dataset.max_prompt_tokens = 2, 100
+    (prompt,) = training_prompts(
+        dataset,
+        tiny_vision.tokenizer(),
+        template="chat",
+        pictures=Pictures(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
+    )
+    assert prompt.prompt_id == "good"
+    assert prompt.images == (picture("red"),)
+    assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1
+    said = "1 of 2 prompts cannot be shown (odd: 1 pictures but 2 places for them): dropped"
+    assert said in capsys.readouterr().err

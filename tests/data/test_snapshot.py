@@ -1,0 +1,123 @@
+"""A frozen prompt set reads back as what it was made from."""
+
+import json
+import re
+
+import pytest
+
+from tests.conftest import compose_config
+from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.script_schemas import PrepareDataConfig
+from twogrpo.data.contamination import known
+from twogrpo.data.snapshot import prepare_data
+from twogrpo.data.sources import prepared_dataset
+
+
+def config(tmp_path, *overrides):
+    return parse(
+        compose_config(
+            "dataset=math",
+            f"dataset.path={tmp_path / 'train.jsonl'}",
+            "evaluation.benchmarks=[amc23]",
+            f"evaluation.folder={tmp_path}",
+            f"output_dir={tmp_path / 'set'}",
+            *overrides,
+            name="prepare_data",
+        ),
+        PrepareDataConfig,
+    )
+
+
+def write(path, *rows):
+    names = ("id", "problem", "answer")
+    path.write_text(
+        "".join(json.dumps(dict(zip(names, r, strict=True))) + "\n" for r in rows), encoding="utf-8"
+    )
+
+
+def test_a_set_is_frozen_with_its_manifest(tmp_path):
+    rows = [("a", "What is $1+1$?", "2"), ("b", "What is é?", "3"), ("c", "What is é?", "3")]
+    write(tmp_path / "train.jsonl", *rows)
+    write(tmp_path / "amc23.jsonl", ("x", "what is 1 + 1?", "2"), ("y", "new", "1"))
+    told = prepare_data(config(tmp_path))
+    assert "math: 3 rows, 2 kept; dropped: 1 repeat" in told
+    folder = tmp_path / "set"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["num_dropped"] == {"repeat": 1}
+    assert manifest["dropped"] == {"repeat": ["c"]}
+    assert len((folder / "ids.txt").read_text().split()) == 2
+    assert known(folder) == {"amc23": ["x"]}
+    frozen = prepared_dataset(config(tmp_path, f"dataset.path={folder}").dataset)
+    assert frozen.problems == prepared_dataset(config(tmp_path).dataset).problems
+    assert frozen.counts == {}
+
+
+def test_its_content_hash_does_not_depend_on_file_or_order(tmp_path):
+    rows = [("a", "1?", "1"), ("b", "2?", "2")]
+    write(tmp_path / "amc23.jsonl", ("x", "new", "1"))
+    hashes = set()
+    for order in (rows, rows[::-1]):
+        write(tmp_path / "train.jsonl", *order)
+        prepare_data(config(tmp_path))
+        hashes.add(json.loads((tmp_path / "set/manifest.json").read_text())["content_sha256"])
+    write(tmp_path / "train.jsonl", *rows, ("c", "3?", "3"))
+    prepare_data(config(tmp_path))
+    hashes.add(json.loads((tmp_path / "set/manifest.json").read_text())["content_sha256"])
+    assert len(hashes) == 2
+
+
+def test_nothing_is_written_for_bad_input(tmp_path):
+    write(tmp_path / "train.jsonl", ("a", "", ""))
+    with pytest.raises(ConfigError, match="no usable row"):
+        prepare_data(config(tmp_path))
+    with pytest.raises(ConfigError, match="is generated: nothing to prepare"):
+        prepare_data(config(tmp_path, "dataset.source=generated"))
+    assert not (tmp_path / "set").exists()
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        (("output_dir=data",), "dataset.path=data/train.jsonl lies in it"),
+        (("output_dir=.",), "dataset.path=data/train.jsonl lies in it"),
+        (("output_dir=exams",), "evaluation.folder=exams lies in it"),
+        (("output_dir=frozen", "dataset.path=frozen"), "dataset.path=frozen/prompts.parquet lies"),
+        (("output_dir=notes",), "holds more than a prompt set"),
+        (("output_dir=of_another",), "holds more than a prompt set"),
+        (("output_dir=beside",), "holds more than a prompt set"),
+        (("output_dir=data/train.jsonl",), "lies in it"),
+        (("output_dir=exams/amc23.jsonl",), "holds more than a prompt set"),
+    ],
+)
+def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, why):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "exams", "notes", "of_another"):
+        (tmp_path / name).mkdir()
+    write(tmp_path / "data/train.jsonl", ("a", "1?", "1"))
+    write(tmp_path / "exams/amc23.jsonl", ("x", "new", "1"))
+    paths = ("dataset.path=data/train.jsonl", "evaluation.folder=exams")
+    for name in ("frozen", "beside"):
+        prepare_data(config(tmp_path, *paths, f"output_dir={name}"))
+    (tmp_path / "notes/thesis.txt").write_text("three years")
+    (tmp_path / "of_another/manifest.json").write_text("{}")
+    (tmp_path / "beside/thesis.txt").write_text("three years")
+    before = files(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        prepare_data(config(tmp_path, *paths, *overrides))
+    assert files(tmp_path) == before
+
+
+def test_an_empty_folder_is_filled_and_a_prompt_set_replaced(tmp_path):
+    write(tmp_path / "train.jsonl", ("a", "1?", "1"))
+    write(tmp_path / "amc23.jsonl", ("x", "new", "1"))
+    (tmp_path / "set").mkdir()
+    prepare_data(config(tmp_path))
+    first = (tmp_path / "set/ids.txt").read_text()
+    write(tmp_path / "train.jsonl", ("a", "2?", "1"))
+    prepare_data(config(tmp_path))
+    assert (tmp_path / "set/ids.txt").read_text() != first
+    assert {path.name for path in tmp_path.iterdir()} == {"train.jsonl", "amc23.jsonl", "set"}

@@ -1,0 +1,73 @@
+"""A rank of test_ranks_with_images.py: `torchrun ranks_with_images.py FOLDER` makes two updates."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from tests import tiny_vision
+from tests.conftest import compose_config
+from tests.tiny_vision import ID, picture
+from twogrpo.config.schema import Config, parse
+from twogrpo.core.surrogates import token_ratio_clipped
+from twogrpo.data.images import Pictures
+from twogrpo.distributed import process_group
+from twogrpo.distributed.process_group import Ranks
+from twogrpo.policy.logprob_model import Knobs
+from twogrpo.policy.policy import (
+    Adam,
+    Objective,
+    TransformersPolicy,
+)
+from twogrpo.types import Sequence
+
+PICTURES = Pictures(tiny_vision.processor(), ID["<|image_pad|>"])
+
+
+def sequence(number: int, *images: bytes) -> Sequence:
+    marks = [ID[t] for t in ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")]
+    prompt = PICTURES.expanded([*marks * len(images), 20 + number, 30], images)
+    return Sequence(tuple(prompt), (40 + number, 41, 42), (-1.0) ** number, 0.1, images=images)
+
+
+# Five, so that one of two ranks comes to its last micro-batch with nothing.
+SEQUENCES = [
+    sequence(0, picture("red", (84, 84))),
+    sequence(1, picture("red", (84, 84))),
+    sequence(2, picture("blue"), picture("green", (56, 28))),
+    sequence(3),
+    sequence(4, picture("black", (56, 56))),
+]
+
+
+def build(group: Ranks, *, activation_checkpointing: bool) -> TransformersPolicy:
+    return TransformersPolicy(
+        tiny_vision.model(),
+        tiny_vision.tokenizer(),
+        objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
+        # The epsilon is large, so that Adam does not divide the noise of a zero gradient by itself.
+        adam=Adam(1e-2, 2, (0.9, 0.999), epsilon=1e-3, gradient_clip_norm=None),
+        knobs=Knobs(
+            "cpu",
+            torch.float32,
+            tokens_per_microbatch=16,
+            logits_chunk_tokens=8,
+            activation_checkpointing=activation_checkpointing,
+        ),
+        ranks=group,
+        pictures=PICTURES,
+    )
+
+
+def main(folder: Path) -> None:
+    group = process_group.join(parse(compose_config(), Config).hardware)
+    policy = build(group, activation_checkpointing=True)
+    for _ in range(2):
+        policy.update(SEQUENCES)
+    policy.export(folder)
+    process_group.leave(group)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,276 @@
+"""The policy's update is exact: against autograd by hand, and whatever the knobs.
+
+The gradient is read after an update with learning rate zero and no clipping; what the update ought
+to have computed is worked out beside it, sequence by sequence, without packing, chunks or skipping.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import tiny_model
+from twogrpo.core.surrogates import token_ratio_clipped
+from twogrpo.data.tasks import tiny_tokenizer
+from twogrpo.policy.logprob_model import Knobs
+from twogrpo.policy.packing import NOTHING, microbatch
+from twogrpo.policy.policy import (
+    Adam,
+    NonFiniteError,
+    Objective,
+    TransformersPolicy,
+)
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.types import Prompt, Sequence
+
+TOKENIZER = tiny_tokenizer.build()
+KNOBS = Knobs("cpu", torch.float32, tokens_per_microbatch=64, logits_chunk_tokens=16)
+STILL = Adam(
+    learning_rate=0.0,
+    warmup_updates=0,
+    betas=(0.9, 0.999),
+    epsilon=1e-8,
+    gradient_clip_norm=None,
+)
+MOVING = replace(STILL, learning_rate=1e-3)
+
+
+def policy(
+    *, adam: Adam = STILL, knobs: Knobs = KNOBS, temperature: float = 1.0
+) -> TransformersPolicy:
+    objective = Objective(
+        token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=temperature
+    )
+    return TransformersPolicy(tiny_model(), TOKENIZER, objective=objective, adam=adam, knobs=knobs)
+
+
+def minibatch(*, off_policy: bool = False) -> list[Sequence]:
+    """Twelve sequences of different lengths, a third of them with advantage zero."""
+    generator = torch.Generator().manual_seed(0)
+    sequences = []
+    for i in range(12):
+        prompt, response = 2 + i % 5, 1 + (7 * i) % 9
+        tokens = torch.randint(2, 18, (prompt + response,), generator=generator).tolist()
+        sequences.append(
+            Sequence(
+                prompt_token_ids=tuple(tokens[:prompt]),
+                response_token_ids=tuple(tokens[prompt:]),
+                advantage=(1.0, -0.5, 0.0)[i % 3],
+                token_weight=1 / (12 * response),
+            )
+        )
+    if not off_policy:
+        return sequences
+    old_logps = policy().token_logps(sequences)
+    noise = [torch.randn(len(logps), generator=generator) * 0.3 for logps in old_logps]
+    return [
+        replace(sequence, old_logps=logps + shift)
+        for sequence, logps, shift in zip(sequences, old_logps, noise, strict=True)
+    ]
+
+
+def logps_by_hand(model: torch.nn.Module, sequence: Sequence, temperature: float = 1.0) -> Tensor:
+    tokens = torch.tensor([sequence.prompt_token_ids + sequence.response_token_ids])
+    logps = (model(tokens).logits[0, :-1] / temperature).log_softmax(-1)
+    targets = torch.tensor(sequence.response_token_ids)
+    return logps[len(sequence.prompt_token_ids) - 1 :].gather(-1, targets[:, None])[:, 0]
+
+
+def gradient_by_hand(sequences: list[Sequence], temperature: float = 1.0) -> dict[str, Tensor]:
+    """Σ weight · min(ρA, clip(ρ)A) over all tokens of *all* sequences, in float64; ascended."""
+    model = tiny_model().double()
+    objective = torch.zeros((), dtype=torch.float64)
+    for sequence in sequences:
+        logps = logps_by_hand(model, sequence, temperature)
+        old = logps.detach() if sequence.old_logps is None else sequence.old_logps.double()
+        ratios = (logps - old).exp()
+        bounded = ratios.clamp(0.8, 1.28)
+        terms = torch.minimum(ratios * sequence.advantage, bounded * sequence.advantage)
+        objective = objective + (sequence.token_weight * terms).sum()
+    (-objective).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def gradient(subject: TransformersPolicy) -> dict[str, Tensor]:
+    return {
+        name: parameter.grad
+        for name, parameter in subject.scoring.model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same_gradient(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    scale = max(float(grad.abs().max()) for grad in expected.values())
+    assert scale > 1e-3
+    for name in expected:
+        torch.testing.assert_close(
+            actual[name].double(), expected[name].double(), atol=2e-5 * scale, rtol=0, msg=name
+        )
+
+
+@pytest.mark.parametrize("tokens_per_microbatch", [25, 1000])
+def test_a_shared_prompt_gets_the_gradient_of_all_its_responses(tokens_per_microbatch):
+    """By hand each sequence goes through the model by itself, its prompt with it."""
+    prompts = [s.prompt_token_ids for s in minibatch()[:3]]
+    sequences = [
+        replace(s, prompt_token_ids=prompts[i % 3 if i else 0], advantage=1.0 - 0.3 * i)
+        for i, s in enumerate(minibatch())
+    ]
+    subject = policy(knobs=replace(KNOBS, tokens_per_microbatch=tokens_per_microbatch))
+    subject.update(sequences)
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
+@pytest.mark.parametrize("off_policy", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_gradient_equals_autograd_by_hand_with_dead_sequences_computed(off_policy, temperature):
+    """By hand the sequences of advantage zero go through the model; the update skips them."""
+    sequences = minibatch(off_policy=off_policy)
+    subject = policy(temperature=temperature)
+    metrics = subject.update(sequences)
+    expected = gradient_by_hand(sequences, temperature)
+    assert_same_gradient(gradient(subject), expected)
+    norm = math.sqrt(sum(float(grad.square().sum()) for grad in expected.values()))
+    assert metrics.gradient_norm == pytest.approx(norm, rel=1e-4)
+    assert metrics.num_sequences == 8
+    alive = [s for s in sequences if s.advantage]
+    assert metrics.num_tokens == sum(len(s.response_token_ids) for s in alive)
+
+
+def test_skipping_saves_the_forward_pass(monkeypatch):
+    subject, seen = policy(), []
+    forward = subject.scoring.model.base_model.forward
+
+    def spy(**kwargs):
+        seen.append(len(kwargs["lengths_N"]))
+        return forward(**kwargs)
+
+    monkeypatch.setattr(subject.scoring.model.base_model, "forward", spy)
+    subject.update(minibatch())
+    assert sum(seen) == 8
+
+
+@pytest.mark.parametrize("off_policy", [False, True])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        replace(KNOBS, tokens_per_microbatch=14),
+        replace(KNOBS, tokens_per_microbatch=10_000),
+        replace(KNOBS, logits_chunk_tokens=1),
+        replace(KNOBS, logits_chunk_tokens=10_000),
+    ],
+)
+def test_knobs_do_not_change_the_gradient(knobs, off_policy):
+    sequences = minibatch(off_policy=off_policy)
+    subject = policy(knobs=knobs)
+    subject.update(sequences)
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
+def test_the_order_of_the_sequences_does_not_change_the_gradient():
+    sequences = minibatch(off_policy=True)
+    subject = policy()
+    subject.update(sequences[::-1])
+    assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
+
+
+def test_padding_does_not_change_a_sequence_s_log_probabilities():
+    short, *others = sorted(minibatch(), key=lambda sequence: sequence.num_tokens)
+    [alone] = policy().token_logps([short])
+    [beside, *_] = policy().token_logps([short, *others])
+    torch.testing.assert_close(beside, alone, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_on_policy_is_the_same_as_the_explicit_log_probabilities(temperature):
+    """Without `old_logps` π_old is the policy itself: ratio 1, nothing clipped, the same step."""
+    sequences = minibatch()
+    implicit, explicit = policy(temperature=temperature), policy(temperature=temperature)
+    old_logps = explicit.token_logps(sequences)
+    metrics = explicit.update(
+        [replace(s, old_logps=old) for s, old in zip(sequences, old_logps, strict=True)]
+    )
+    implicit.update(sequences)
+    assert_same_gradient(gradient(implicit), gradient(explicit))
+    assert metrics.clip_fraction_low == metrics.clip_fraction_high == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_sampler_s_log_probabilities_are_the_policy_s(temperature):
+    """At T ≠ 1 too: a π_old at another temperature than the rollouts' is another policy."""
+    sampler = TransformersRollout(
+        tiny_model(), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+    )
+    prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
+    groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], Sampling(temperature, 1.0, 0, 12))
+    sequences = [
+        Sequence(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        for prompt, group in zip(prompts, groups, strict=True)
+        for rollout in group
+    ]
+    logps = policy(temperature=temperature).token_logps(sequences)
+    sampled = [logp for group in groups for rollout in group for logp in rollout.sampler_logps]
+    torch.testing.assert_close(torch.cat(logps), torch.tensor(sampled), atol=3e-5, rtol=0)
+
+
+def test_log_probabilities_come_in_the_order_asked_and_carry_no_gradient():
+    sequences = minibatch()
+    for sequence, logps in zip(sequences, policy().token_logps(sequences), strict=True):
+        by_hand = logps_by_hand(tiny_model(), sequence)
+        torch.testing.assert_close(logps, by_hand.detach(), atol=2e-5, rtol=0)
+        assert not logps.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "low", "high"),
+    [(1.5, 1.0, 0, 1), (1.5, -1.0, 0, 0), (0.5, -1.0, 1, 0), (0.5, 1.0, 0, 0), (1.25, 1.0, 0, 0)],
+)
+def test_clip_fractions_count_what_has_no_gradient(ratio, advantage, low, high):
+    subject = policy()
+    sequence = replace(minibatch()[3], advantage=advantage)
+    [logps] = subject.token_logps([sequence])
+    metrics = subject.update([replace(sequence, old_logps=logps - math.log(ratio))])
+    assert (metrics.clip_fraction_low, metrics.clip_fraction_high) == (low, high)
+    assert (metrics.gradient_norm == 0) == bool(low or high)
+
+
+def test_bfloat16_passes_keep_the_master_weights_in_float32():
+    subject = policy(adam=MOVING, knobs=replace(KNOBS, dtype=torch.bfloat16))
+    subject.update(minibatch())
+    assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
+    exact = gradient_by_hand(minibatch())
+    for name, grad in gradient(subject).items():
+        cosine = torch.cosine_similarity(grad.flatten().double(), exact[name].flatten(), dim=0)
+        assert cosine > 0.98, name
+
+
+def test_a_pi_old_that_is_not_finite_is_no_on_policy_token():
+    sequences = minibatch(off_policy=True)
+    sequences[0] = replace(sequences[0], old_logps=sequences[0].old_logps * math.nan)
+    with pytest.raises(NonFiniteError, match="π_old"):
+        policy().update(sequences)
+
+
+def test_importance_weights_scale_each_token():
+    """A sampler half as sure of every token doubles the gradient, unless the cap is 1."""
+    sequences = minibatch(off_policy=True)
+    plain = gradient_by_hand(sequences)
+    halved = [replace(s, sampler_logps=s.old_logps - math.log(2)) for s in sequences]
+    for cap, factor in ((3.0, 2.0), (1.0, 1.0)):
+        subject = policy()
+        subject.objective = replace(subject.objective, importance_sampling_cap=cap)
+        subject.update(halved)
+        assert_same_gradient(gradient(subject), {k: factor * g for k, g in plain.items()})
+
+
+def test_a_microbatch_of_nothing_adds_nothing_with_a_cap():
+    subject = policy()
+    subject.objective = replace(subject.objective, importance_sampling_cap=2.0)
+    empty = microbatch([NOTHING], device="cpu")
+    subject._zero_gradient()
+    assert subject._accumulate(empty, token_ratio_clipped)[2] == 0
+    assert all(torch.count_nonzero(g) == 0 for g in gradient(subject).values())

@@ -1,0 +1,144 @@
+"""The optimiser's steps, worked by hand or by torch's own Adam, and what a policy hands on."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.conftest import tiny_model
+from tests.policy.test_policy import (
+    MOVING,
+    STILL,
+    TOKENIZER,
+    assert_same_gradient,
+    gradient,
+    logps_by_hand,
+    minibatch,
+    policy,
+)
+from twogrpo.policy.policy import NonFiniteError
+
+
+def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate_uphill():
+    """Bias-corrected moments after one step are g and g²: the step is lr · g / (|g| + ε)."""
+    subject = policy(adam=MOVING)
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    subject.update(minibatch())
+    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+        grad = parameter.grad
+        assert grad is not None
+        step = -1e-3 * grad / (grad.abs() + 1e-8)
+        torch.testing.assert_close(parameter.detach() - old, step, atol=2e-7, rtol=0)
+
+
+def test_an_update_raises_the_objective():
+    """A rewarded response grows likelier, a punished one less likely; a flipped sign fails."""
+    subject = policy(adam=MOVING)
+    good, bad = minibatch()[0], minibatch()[1]
+    before = [logps.sum() for logps in subject.token_logps([good, bad])]
+    subject.update([good, bad])
+    after = [logps.sum() for logps in subject.token_logps([good, bad])]
+    assert after[0] > before[0]
+    assert after[1] < before[1]
+
+
+def test_a_minibatch_of_dead_groups_is_a_step_of_adam_with_gradient_zero():
+    """As without skipping: the moments decay and the weights drift on, by torch's own Adam."""
+    subject = policy(adam=MOVING)
+    model = tiny_model()
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    dead = [replace(sequence, advantage=0.0) for sequence in minibatch()]
+    subject.update(minibatch())
+    for parameter, same in zip(model.parameters(), subject.scoring.parameters(), strict=True):
+        assert same.grad is not None
+        parameter.grad = same.grad.clone()
+    adam.step()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    adam.step()
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    metrics = subject.update(dead)
+    assert (metrics.gradient_norm, metrics.num_sequences, metrics.num_tokens) == (0, 0, 0)
+    assert subject.num_updates == 2
+    for old, expected, actual in zip(
+        before, model.parameters(), subject.scoring.parameters(), strict=True
+    ):
+        assert not torch.equal(actual, old)
+        torch.testing.assert_close(actual, expected, atol=1e-7, rtol=0)
+
+
+def test_dead_sequences_change_no_step_beside_live_ones():
+    with_dead, without = policy(adam=MOVING), policy(adam=MOVING)
+    with_dead.update(minibatch())
+    without.update([sequence for sequence in minibatch() if sequence.advantage])
+    for one, other in zip(
+        with_dead.scoring.parameters(), without.scoring.parameters(), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_warm_up_is_linear_to_a_constant():
+    subject = policy(adam=replace(MOVING, warmup_updates=4))
+    rates = [subject.update(minibatch()).learning_rate for _ in range(6)]
+    assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
+    assert policy(adam=MOVING).update(minibatch()).learning_rate == 1e-3
+
+
+def test_the_gradient_is_clipped_only_if_asked_and_its_norm_is_told_unclipped():
+    free = policy()
+    norm = free.update(minibatch()).gradient_norm
+    bound = policy(adam=replace(STILL, gradient_clip_norm=norm / 10))
+    assert bound.update(minibatch()).gradient_norm == pytest.approx(norm)
+    tenth = {name: grad / 10 for name, grad in gradient(free).items()}
+    assert_same_gradient(gradient(bound), tenth)
+    loose = policy(adam=replace(STILL, gradient_clip_norm=norm * 10))
+    loose.update(minibatch())
+    assert_same_gradient(gradient(loose), gradient(free))
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_stops_before_the_step(broken):
+    subject = policy(adam=MOVING)
+    sequences = [replace(sequence, token_weight=broken) for sequence in minibatch()]
+    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    with pytest.raises(NonFiniteError, match="update 1"):
+        subject.update(sequences)
+    assert subject.num_updates == 0
+    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+        assert torch.equal(old, parameter)
+
+
+def test_a_policy_restored_from_its_state_goes_on_bit_for_bit():
+    adam = replace(MOVING, warmup_updates=3)
+    subject, restored = policy(adam=adam), policy(adam=adam)
+    for _ in range(2):
+        subject.update(minibatch())
+    tensors = {name: tensor.clone() for name, tensor in subject.state().items()}
+    restored.load_state(tensors, subject.num_updates)
+    for sequences in (minibatch(off_policy=True), minibatch()):
+        assert subject.update(sequences) == restored.update(sequences)
+    for name, tensor in subject.state().items():
+        assert torch.equal(tensor, restored.state()[name]), name
+
+
+def test_weights_have_the_names_a_sampler_loads():
+    subject = policy(adam=MOVING)
+    subject.update(minibatch())
+    other = tiny_model()
+    other.load_state_dict(dict(subject.weights()), strict=True)
+    sequence = minibatch()[0]
+    [expected] = subject.token_logps([sequence])
+    actual = logps_by_hand(other, sequence).detach()
+    torch.testing.assert_close(actual, expected, atol=2e-5, rtol=0)
+
+
+def test_the_export_is_loaded_by_transformers(tmp_path):
+    subject = policy(adam=MOVING)
+    subject.update(minibatch())
+    subject.export(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, use_safetensors=True)
+    for name, tensor in subject.weights():
+        assert torch.equal(model.state_dict()[name], tensor), name
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer("3*8=")["input_ids"] == TOKENIZER("3*8=")["input_ids"]

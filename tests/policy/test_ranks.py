@@ -1,0 +1,105 @@
+"""One process and two ranks (FSDP2 over gloo) take the same steps, and continue each other's."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import ROOT
+from tests.policy import ranks_updating
+from twogrpo.config.schema import ConfigError
+from twogrpo.distributed import process_group
+from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.policy import checkpoint
+
+SCRIPT = ROOT / "tests" / "policy" / "ranks_updating.py"
+
+
+def take_steps(folder: Path, num_ranks: int) -> Path:
+    folder.mkdir()
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+    command = [sys.executable, *(torchrun if num_ranks else []), str(SCRIPT), str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[int, Path]:
+    """By number of ranks; 0 is a process without torchrun, 1 a rank alone."""
+    folder = tmp_path_factory.mktemp("ranks")
+    return {number: take_steps(folder / str(number), number) for number in (0, 1, 2)}
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_metrics_and_weights_after_five_steps_are_those_of_one_process(folders, num_ranks):
+    def read(number: int):
+        rows = json.loads((folders[number] / "rows.json").read_text())
+        return rows, load_file(folders[number] / "final" / "model.safetensors")
+
+    (expected, weights), (actual, sharded_weights) = read(0), read(num_ranks)
+    assert len(expected) == 5
+    assert any(row["clip_fraction_low"] > 0 for row in expected)
+    for row, other in zip(expected, actual, strict=True):
+        assert other == pytest.approx(row, rel=1e-5)
+    assert sharded_weights.keys() == weights.keys()
+    for name, tensor in weights.items():
+        scale = float(tensor.abs().max())
+        torch.testing.assert_close(sharded_weights[name], tensor, atol=1e-5 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("num_ranks", [0, 1, 2])
+def test_a_checkpoint_of_any_number_of_ranks_continues_in_one_process(folders, num_ranks):
+    policy = ranks_updating.build(ALONE)
+    tensors = policy.state()
+    state = checkpoint.load_latest(folders[num_ranks] / "checkpoints", into=tensors)
+    policy.load_state(tensors, state["num_updates"])
+    rows = ranks_updating.steps(policy, 3, 5)
+    expected = json.loads((folders[0] / "rows.json").read_text())[3:]
+    for row, other in zip(expected, rows, strict=True):
+        assert other == pytest.approx(row, rel=1e-5)
+
+
+def test_shares_are_gathered_in_order(monkeypatch):
+    items = list("abcdefg")
+    shares = [Ranks(rank, 3, rank).share(items) for rank in range(3)]
+    assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+    monkeypatch.setattr(Ranks, "each", lambda self, mine: shares)
+    assert Ranks(1, 3, 1).gather(shares[1]) == items
+    assert ALONE.share(items) == items
+
+
+def test_more_ranks_than_gpus_is_refused(monkeypatch):
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    hardware = ranks_updating.hardware("hardware=four_gpus")
+    with pytest.raises(ConfigError, match="--nproc-per-node 2"):
+        process_group.join(hardware)
+
+
+def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        named = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_PORT": port}
+        for name, value in (named | {"MASTER_ADDR": "127.0.0.1"}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match=rf"2 ranks .* 127.0.0.1:{port} .*in use") as told:
+            process_group.join(ranks_updating.hardware())
+    assert "--standalone or a free port, --master-port" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_ranks_that_tensor_parallelism_cannot_part_are_refused(monkeypatch):
+    for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    hardware = ranks_updating.hardware("hardware.tensor_parallel_size=3")
+    with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide the 4 ranks"):
+        process_group.join(hardware)

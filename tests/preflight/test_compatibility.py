@@ -1,0 +1,192 @@
+"""Each conflict, provoked; and none where there is none."""
+
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from tests.conftest import compose_config
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.preflight.compatibility import (
+    KNOWN_ANSWERS,
+    Finding,
+    check_values,
+    checkpoint_bytes,
+    conflicts,
+    exit_code,
+)
+from twogrpo.preflight.model_shapes import architecture_of
+from twogrpo.rewards.build import REWARDS
+
+PAPER = (
+    "experiment=table1/math_qwen25_math_7b_two_grpo",
+    "rollout=vllm",
+    "hardware=eight_gpus",
+    "reward=exact_answer",  # starts no grading processes
+)
+
+
+def found(*overrides: str) -> dict[str, Finding]:
+    config = parse(compose_config(*overrides), Config)
+    return {f.name: f for f in conflicts(config, architecture_of(config.model))}
+
+
+def test_the_embedded_run_has_no_conflict():
+    findings = list(found("algorithm=two_grpo").values())
+    assert {finding.level for finding in findings} == {"ok"}
+    assert exit_code(findings) == 0
+
+
+def test_context_shorter_than_prompt_and_response():
+    """1,024 + 4,096 tokens and 4,096 positions: the choice is named; 3,072 fit."""
+    long = (
+        *PAPER,
+        "dataset.max_response_tokens=4096",
+        "evaluation.max_response_tokens=4096",
+    )
+    finding = found(*long)["context"]
+    assert finding.level == "failure"
+    assert "dataset.max_response_tokens=3072" in finding.text
+    assert found(*long, "rollout=transformers")["context"] == finding
+    within = (*long, "dataset.max_response_tokens=3072")
+    assert found(*within)["context"].level == "failure"  # evaluation has 4,096 too
+    assert found(*within, "evaluation.max_response_tokens=3072")["context"].level == "ok"
+    assert "fills" in found(*PAPER, "dataset.max_prompt_tokens=4096")["context"].text
+
+
+def test_values_that_a_run_would_refuse():
+    with pytest.raises(ConfigError, match="prompts_per_minibatch=7"):
+        check_values(parse(compose_config(*PAPER, "training.prompts_per_minibatch=7"), Config))
+    check_values(parse(compose_config(*PAPER), Config))  # that no GPU is here is no mistake
+
+
+@pytest.mark.parametrize(
+    ("path", "level"),
+    [
+        ("Qwen/Qwen2.5-Math-7B", "ok"),  # of the hub: not looked up
+        ("gpt2", "ok"),
+        ("/nowhere", "failure"),
+        ("./nowhere", "failure"),
+        ("models/qwen/7b", "failure"),
+    ],
+)
+def test_a_path_that_is_no_folder_and_no_hub_id(path, level):
+    finding = found(*PAPER, f"model.path={path}")["model"]
+    assert finding.level == level
+    assert path in finding.text
+    assert "config.json of Qwen/Qwen2.5-Math-7B" in finding.text  # what was planned from
+
+
+SMOLLM2 = "experiment=smollm2/two_grpo"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "level"),
+    [
+        ([SMOLLM2], "ok"),  # chat for chat_boxed: one format, and the task wants no box
+        ([SMOLLM2, "reward=math_answer"], "warning"),  # which wants one
+        ([SMOLLM2, "reward=math_answer", "model.prompt_template=think_boxed"], "ok"),
+        ([SMOLLM2, "model.prompt_template=qwen25_math"], "warning"),  # another model's format
+        ([SMOLLM2, "model.prompt_template=code_r1"], "warning"),  # asks for a program
+        ([*PAPER, "reward=math_answer", "model.prompt_template=chat_boxed"], "warning"),
+        ([*PAPER, "reward=math_answer"], "ok"),
+        ([*PAPER, "reward=code_tests"], "warning"),
+        (["model.name=x", "model.prompt_template=qwen25_math"], "ok"),  # in no file
+    ],
+)
+def test_template_mismatch(overrides, level):
+    assert found(*overrides)["template"].level == level
+
+
+def test_a_model_that_cannot_see_pictures():
+    assert found("dataset=geometry3k")["pictures"].level == "failure"
+    assert "pictures" not in found("dataset=geometry3k", "model=qwen25_vl_7b")
+
+
+def test_contamination(tmp_path):
+    assert found(*PAPER)["contamination"].level == "warning"
+    file = tmp_path / "contamination.json"
+    given = (*PAPER, f"dataset.path={tmp_path}")
+    file.write_text(json.dumps({"amc23": {"equal": {"a": ["1"]}}, "math500": {"equal": {}}}))
+    assert "1 of amc23" in found(*given)["contamination"].text
+    prompts = f"dataset.path={tmp_path}/prompts.parquet"  # the file itself, as a run takes it
+    assert "1 of amc23" in found(*PAPER, prompts)["contamination"].text
+    file.write_text(json.dumps({"amc23": {"equal": {}}}))
+    assert found(*given)["contamination"].level == "ok"
+    assert found(*given, "dataset.source=hub")["contamination"].level == "warning"
+
+
+def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "twogrpo.preflight.compatibility.KNOWN_ANSWERS", {"exact_answer": ("1=1", "2=1", "1")}
+    )
+    finding = found()["verifier"]
+    assert (finding.level, finding.text) == (
+        "failure",
+        "exact_answer grades right and wrong as correct, correct",
+    )
+
+
+def test_every_verifier_has_known_answers():
+    assert set(KNOWN_ANSWERS) == set(REWARDS)
+
+
+@pytest.mark.parametrize("name", ["math_answer", "last_number"])
+def test_a_verifier_is_started_and_tells_right_from_wrong(name):
+    assert "right answer" in found(*PAPER, f"reward={name}")["verifier"].text
+
+
+def test_the_verifier_of_programs_runs_a_right_and_a_wrong_one():
+    finding = found(*PAPER, "reward=code_tests")["verifier"]
+    if "no sandbox works here" in finding.text:
+        assert finding.level == "warning"
+        pytest.skip(finding.text)
+    assert (finding.level, finding.text) == (
+        "ok",
+        "code_tests tells a right answer from a wrong one",
+    )
+
+
+def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPatch):
+    """Here a failure, for another machine a warning; a wrong value fails anywhere."""
+
+    def refuse(**_):
+        raise ValueError("no sandbox works here")
+
+    monkeypatch.setattr("twogrpo.rewards.build.CodeTests", refuse)
+    finding = found(*PAPER, "reward=code_tests")["verifier"]
+    assert finding.level == "warning"
+    assert "not tried" in finding.text
+    assert "no sandbox works here" in finding.text
+    assert found("reward=code_tests")["verifier"].level == "failure"
+    assert found(*PAPER, "reward=code_tests", "reward.num_workers=0")["verifier"].level == "failure"
+
+
+def test_disk(monkeypatch: pytest.MonkeyPatch):
+    """7.6e9 parameters: 12 bytes each in 2 + 1 checkpoints, 4 in the final model."""
+    config = parse(compose_config(*PAPER), Config)
+    assert checkpoint_bytes(config, architecture_of(config.model)) == 40 * 7_615_616_512
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0))
+    assert found()["disk"].level == "failure"
+    assert found(*PAPER)["disk"].level == "warning"  # planned here, carried out elsewhere
+
+
+def test_wandb_is_looked_up_only_if_online_and_never_fails_a_run(monkeypatch: pytest.MonkeyPatch):
+    """A run goes on offline (tests/run_record/test_wandb_mirror.py)."""
+    answers = [("warning", "no route")]
+    monkeypatch.setattr("twogrpo.preflight.compatibility.look_up_wandb", answers.pop)
+    assert found()["W&B"].level == "ok"
+    assert len(answers) == 1
+    assert found("tracking=wandb_online")["W&B"] == Finding("warning", "W&B", "no route")
+
+
+def test_exit_codes():
+    levels = {"ok": 0, "warning": 1, "failure": 2}
+    for level, code in levels.items():
+        assert exit_code([Finding("ok", "", ""), Finding(level, "", "")]) == code

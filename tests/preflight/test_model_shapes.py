@@ -1,0 +1,211 @@
+"""Sizes of models, worked by hand and against a model that is there."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from tests.conftest import ROOT, compose_config
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    Model,
+    parse,
+)
+from twogrpo.preflight.model_shapes import (
+    PUBLISHED,
+    architecture_of,
+    from_config_file,
+)
+
+
+def test_parameters_of_a_7b_model_by_hand():
+    """A layer: q 3584² + 3584, k and v 2 (3584·512 + 512), o 3584², MLP 3·3584·18944, norms 2·3584
+    = 233,057,792; 28 of them, the last norm 3584, embedding and head 2·152064·3584."""
+    model = PUBLISHED["qwen25_math_7b"]
+    assert model.layer_parameters == 233_057_792
+    assert model.parameters == 28 * 233_057_792 + 3584 + 1_089_994_752 == 7_615_616_512
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("qwen25_math_1_5b", 1.54e9),
+        ("r1_distill_qwen_1_5b", 1.78e9),
+        ("qwen25_math_7b", 7.62e9),
+        ("qwen25_vl_7b", 8.29e9),
+        ("smollm2_135m", 134.5e6),
+        ("qwen25_32b", 32.8e9),
+    ],
+)
+def test_parameters_are_those_of_the_model_card(name, published):
+    assert PUBLISHED[name].parameters == pytest.approx(published, rel=0.004)
+
+
+def test_parameters_are_those_of_the_real_class():
+    """The formula against `transformers`, on the meta device: no memory is taken."""
+    model = PUBLISHED["qwen25_math_1_5b"]
+    config = Qwen2Config(
+        vocab_size=model.vocabulary,
+        hidden_size=model.hidden,
+        num_hidden_layers=model.layers,
+        num_attention_heads=model.heads,
+        num_key_value_heads=model.kv_heads,
+        intermediate_size=model.intermediate,
+        tie_word_embeddings=model.is_tied,
+    )
+    with torch.device("meta"):
+        real = Qwen2ForCausalLM(config)
+    assert model.parameters == sum(p.numel() for p in real.parameters())
+
+
+def test_cache_of_a_token():
+    """7B: 2 · 28 layers · 4 heads · 128 · 2 bytes = 56 KiB; DeepSeek-V3: 61 · 576 · 2 bytes."""
+    assert PUBLISHED["qwen25_math_7b"].cache_bytes_per_token(2) == 56 * 1024
+    assert PUBLISHED["deepseek_v3_671b"].cache_bytes_per_token(2) == 70_272
+
+
+def test_parameters_of_a_mixture_by_hand():
+    """A layer's attention: 7168·1536 + 1536 and 1536·128·(128 + 64) for queries, 7168·(512 + 64) +
+    512 and 512·128·(128 + 128) for keys and values, 128·128·7168 out: 187,107,328. A routed or
+    shared expert 3·7168·2048, three dense layers 3·7168·18432, routers 7168·256, two norms a layer,
+    the last norm, embedding and head 2·129280·7168."""
+    attention = 187_107_328 + 2 * 7168
+    expert, dense = 3 * 7168 * 2048, 3 * 7168 * 18_432
+    sparse = 257 * expert + 7168 * 256
+    outside = 7168 + 2 * 129_280 * 7168
+    mixture = PUBLISHED["deepseek_v3_671b"]
+    assert mixture.parameters == 61 * attention + 3 * dense + 58 * sparse + outside
+    met = 61 * attention + 3 * dense + 58 * (9 * expert + 7168 * 256) + 7168 + 129_280 * 7168
+    assert mixture.active_parameters == met == pytest.approx(37e9, rel=0.011)  # as published
+
+
+def test_a_mixture_is_read_as_far_as_its_tokens_reach():
+    """Two tokens that choose 8 of 256 each: 256·(1 − (31/32)²) = 15.75 of a layer; all of them in
+    the end. A dense model is read whole by one token."""
+    mixture, expert = PUBLISHED["deepseek_v3_671b"], 3 * 7168 * 2048
+    shared = mixture.active_parameters - 58 * 8 * expert
+    assert mixture.parameters_read(2) == pytest.approx(shared + 58 * 15.75 * expert)
+    assert mixture.parameters_read(8) == pytest.approx(163e9, rel=0.001)
+    whole = mixture.parameters - 129_280 * 7168  # a looked-up embedding is not read
+    assert mixture.parameters_read(10_000) == pytest.approx(whole)
+    dense = PUBLISHED["qwen25_math_7b"]
+    assert dense.parameters_read(1) == dense.parameters_read(100) == dense.active_parameters
+
+
+def test_distinct_experts_are_those_of_a_simulation():
+    random, chosen = np.random.default_rng(0), []
+    for _ in range(400):
+        chosen.append(len({e for _ in range(8) for e in random.permutation(256)[:8]}))
+    experts = PUBLISHED["deepseek_v3_671b"].experts
+    assert experts.read(8) / experts.parameters / 58 == pytest.approx(np.mean(chosen), rel=0.005)
+
+
+def test_forward_flops():
+    """Two a parameter but the looked-up embedding, four a head value and position attended to."""
+    model = PUBLISHED["qwen25_math_1_5b"]
+    products = 28 * model.layer_parameters + 151_936 * 1536
+    assert model.forward_flops(1, 0) == 2 * products
+    assert model.forward_flops(3, 100) == 3 * (2 * products + 4 * 28 * 12 * 128 * 100)
+
+
+def test_a_folder_at_hand_wins_and_its_sizes_are_its_file_s(tmp_path):
+    folder = ROOT / "assets/tiny"
+    model = architecture_of(Model("qwen25_math_7b", str(folder), None, "plain"))
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    assert model.parameters == stored
+    assert model.positions == 64
+
+
+@pytest.mark.parametrize("name", ["qwen25_math_7b", "qwen25_vl_7b", "smollm2_135m", "tiny"])
+def test_every_model_of_conf_is_known_without_a_network(name):
+    config = parse(compose_config(f"model={name}"), Config)
+    assert architecture_of(config.model).parameters > 0
+
+
+SIZES = {
+    "model_type": "llama",
+    "num_attention_heads": 4,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "vocab_size": 100,
+    "max_position_embeddings": 32,
+}
+
+
+def test_null_is_as_good_as_absent(tmp_path):
+    """Without KV heads each head has its own, as for `transformers`; text_config may be null."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(SIZES))
+    plain = from_config_file(file)
+    nulls = dict.fromkeys(("num_key_value_heads", "head_dim", "text_config", "num_experts"))
+    file.write_text(json.dumps({**SIZES, **nulls}))
+    assert from_config_file(file) == plain
+    assert (plain.kv_heads, plain.head_dim) == (4, 16)
+
+
+@pytest.mark.parametrize("key", ["num_experts", "n_routed_experts", "num_local_experts"])
+def test_a_mixture_of_experts_is_refused(key, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**SIZES, "text_config": {key: 128}}))
+    with pytest.raises(ConfigError, match=f"{key}=128 is a mixture"):
+        from_config_file(file)
+    file.write_text(json.dumps({**SIZES, key: 1}))
+    assert from_config_file(file).layers == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "no model's config.json"),
+        ("[1]", "no model's config.json"),
+        ('{"text_config": 3}', "no model's config.json"),
+        (json.dumps({**SIZES, "num_attention_heads": None}), "no num_attention_heads"),
+        (json.dumps({**SIZES, "vocab_size": "100"}), "vocab_size='100' is no size"),
+        (json.dumps({**SIZES, "num_attention_heads": 0}), "num_attention_heads=0 is no size"),
+        (json.dumps({**SIZES, "hidden_size": 64.5}), "hidden_size=64.5 is no size"),
+        (json.dumps({**SIZES, "vision_config": {"depth": 1}}), "vision_config that cannot be"),
+    ],
+)
+def test_a_damaged_file_is_one_line(content, said, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        from_config_file(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_vision_tower_is_counted(tmp_path):
+    """The sizes of Qwen2.5-VL-7B, whose tower the table has as a published number: patches
+    3·2·14²·1280; 32 layers of 2·1280 + 4·1280² + 4·1280 + 3·1280·3420 + 2·3420 + 1280; the merger
+    1280 + 5120² + 5120 + 5120·3584 + 3584."""
+    tower = 3 * 2 * 14**2 * 1280
+    tower += 32 * (2 * 1280 + 4 * 1280**2 + 4 * 1280 + 3 * 1280 * 3420 + 2 * 3420 + 1280)
+    tower += 1280 + 5120**2 + 5120 + 5120 * 3584 + 3584
+    values = {
+        "model_type": "qwen2_5_vl",
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "hidden_size": 3584,
+        "num_hidden_layers": 28,
+        "intermediate_size": 18_944,
+        "vocab_size": 152_064,
+        "max_position_embeddings": 128_000,
+        "tie_word_embeddings": False,
+        "vision_config": {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420,
+                          "out_hidden_size": 3584, "num_heads": 16},
+    }  # fmt: skip
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(values))
+    assert from_config_file(file).other_parameters == tower
+    assert PUBLISHED["qwen25_vl_7b"].other_parameters == tower
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(ConfigError, match=r"model\.path=a/b .*model\.name=mine"):
+        architecture_of(Model("mine", "a/b", None, "plain"))

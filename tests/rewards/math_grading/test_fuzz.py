@@ -1,0 +1,72 @@
+"""The answer parser on 100,000 random strings: it answers or says that it cannot, and soon."""
+
+import random
+import time
+
+import pytest
+
+from twogrpo.rewards.math_grading.answer_parser import read
+from twogrpo.rewards.math_grading.extraction import MAX_ANSWER_CHARS, extract
+from twogrpo.rewards.math_grading.judge import quick_judgement
+from twogrpo.rewards.math_grading.lexer import Unreadable
+from twogrpo.rewards.math_grading.normalisation import clean
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+
+NUM_STRINGS = 100_000
+PIECES = r"""
+\frac{ \dfrac12 \sqrt{ \sqrt[3]{ } { ( ) [ ] , ; = < > | ^ _ ! % $ $$ \$ \( \] \{ \} \left \right
+\pm \cup \in \le \text{ \mathrm{ \begin{pmatrix} \end{pmatrix} & \\ \pi \infty ^\circ
+\boxed{ oxed{ <answer> #### answer: x y 1 23 4.5 1,234 1e9 -7 i e sin log and or cm hours \approx
+\overline{ : ' é ² √ − 答案是 A. (B) None true 1/2 \pmod{ **
+"""
+FRAGMENTS = [
+    *PIECES.split(),
+    " ",
+    "\n",
+    "\x0c",
+    "\x00",
+    "\ud800",
+]
+GOLDS = ("5", "\\frac{1}{2}", "(1, 2]", "x^2 + 1", "\\text{(C)}", "3, 4", "12:30")
+# Answers are a few characters long; a second for one is a hang in the making.
+LIMIT_SECONDS = 1.0
+
+
+def draw(rng: random.Random) -> str:
+    """LaTeX in pieces, characters of any plane, or a piece many times over; in a box or not."""
+    kind = rng.random()
+    if kind < 0.7:
+        text = "".join(rng.choices(FRAGMENTS, k=rng.randrange(14)))
+    elif kind < 0.95:
+        planes = (128, 0x3000, 0x110000)
+        text = "".join(chr(rng.randrange(rng.choice(planes))) for _ in range(9))
+    else:
+        text = rng.choice(FRAGMENTS) * rng.randrange(300)
+    return f"\\boxed{{{text}}}" if rng.random() < 0.5 else text
+
+
+def test_no_string_makes_the_parser_raise_or_hang():
+    rng = random.Random(8)
+    num_read = num_extracted = 0
+    slowest = ("", 0.0)
+    for _ in range(NUM_STRINGS):
+        text = draw(rng)
+        start = time.process_time()
+        found = extract(text)
+        quick_judgement(rng.choice(GOLDS), text)
+        if found is not None:
+            num_extracted += 1
+            assert 0 < len(found.text) <= MAX_ANSWER_CHARS
+            try:
+                read(clean(found.text))
+                num_read += 1
+            except (Unreadable, RecursionError):  # said, and counted by the caller
+                pass
+        seconds = time.process_time() - start
+        slowest = max(slowest, (text, seconds), key=lambda pair: pair[1])
+    assert slowest[1] < LIMIT_SECONDS, repr(slowest[0])
+    # The strings are not all rubbish: the parser's depths are reached.
+    assert num_extracted > NUM_STRINGS / 3
+    assert num_read > NUM_STRINGS / 20
+    print(f"{num_extracted} extracted, {num_read} read, slowest {slowest[1]:.3f} s {slowest[0]!r}")

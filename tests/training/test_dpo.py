@@ -1,0 +1,214 @@
+"""The DPO arm: the policy's gradient is that of the plain loss, whatever the micro-batches."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.conftest import tiny_model
+from twogrpo.core.dpo import dpo_loss
+from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
+from twogrpo.policy.logprob_model import Knobs, ScoringModel
+from twogrpo.policy.policy import (
+    Adam,
+    Objective,
+    TransformersPolicy,
+)
+from twogrpo.training import gradient_cosine, loop
+from twogrpo.training.dpo import pair_weights, reweigh
+from twogrpo.training.minibatches import weighted_sequences
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Verdict,
+)
+
+BETA = 0.4
+PROMPTS = [(3, 4, 5), (7, 2), (9, 9, 3, 1), (4, 4)]
+
+
+def make_groups(group_size: int) -> list[Group]:
+    """Random responses of different lengths; the last group is dead."""
+    generator = torch.Generator().manual_seed(group_size)
+    groups = []
+    for draw, prompt in enumerate(PROMPTS):
+        lengths = torch.randint(1, 7, (group_size,), generator=generator).tolist()
+        rollouts = tuple(
+            Rollout(
+                tuple(torch.randint(2, 18, (n,), generator=generator).tolist()), (0.0,) * n, "", ""
+            )
+            for n in lengths
+        )
+        rewards = [float(i == draw % group_size) for i in range(group_size)]
+        rewards = [0.0] * group_size if draw == len(PROMPTS) - 1 else rewards
+        verdicts = tuple(Verdict(reward, "") for reward in rewards)
+        groups.append(Group(Prompt(str(draw), "", "", prompt), draw, 0, rollouts, verdicts))
+    return groups
+
+
+def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersPolicy:
+    return TransformersPolicy(
+        tiny_model(seed),
+        None,
+        objective=Objective(log_likelihood, clip_low=0.2, clip_high=0.28, temperature=1.0),
+        adam=Adam(1e-3, 1, (0.9, 0.999), 1e-8, None),
+        knobs=Knobs("cpu", torch.float32, tokens_per_microbatch, 512),
+    )
+
+
+def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> torch.Tensor:
+    """By autograd of −log σ(r̂(o+) − r̂(o−)), one response at a time."""
+
+    def log_likelihood_of(scoring: ScoringModel, group: Group, index: int) -> torch.Tensor:
+        tokens = group.prompt.token_ids + group.rollouts[index].token_ids
+        logits = scoring.model(torch.tensor([tokens])).logits[0].log_softmax(dim=-1)
+        first = len(group.prompt.token_ids)
+        return sum(logits[t - 1, tokens[t]] for t in range(first, len(tokens)))
+
+    loss = 0.0
+    for group, weights_GG in zip(groups, weights_PGG, strict=True):
+        for winner, loser in weights_GG.nonzero().tolist():
+            margin = sum(
+                sign * log_likelihood_of(scoring, group, index)
+                for scoring, sign in ((policy.scoring, 1), (reference, -1))
+                for index, sign in ((winner, sign), (loser, -sign))
+            )
+            loss = loss - weights_GG[winner, loser] * torch.log(torch.sigmoid(BETA * margin))
+    policy.scoring.zero_grad()
+    (loss / len(groups)).backward()
+    return torch.cat([-p.grad.flatten() for p in policy.scoring.parameters()])
+
+
+@pytest.mark.parametrize(
+    "pairing", ["preference_over_all_pairs", "preference_over_one_random_pair"]
+)
+@pytest.mark.parametrize("group_size", [2, 4])
+def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group_size: int) -> None:
+    config = make_config(
+        "algorithm=dpo", f"algorithm.advantage={pairing}", f"algorithm.preference_beta={BETA}"
+    )
+    groups = make_groups(group_size)
+    reference = ScoringModel(
+        tiny_model(1), temperature=1.0, knobs=make_policy(seed=0).scoring.knobs
+    )
+    weights_PGG = pair_weights(groups, pairing=pairing, seed=config.seed)
+    policy = make_policy(seed=0)
+    expected = plain_dpo_gradient(groups, policy, reference, weights_PGG)
+    # A budget of one token puts every sequence into a micro-batch of its own: pairs are split.
+    for tokens_per_microbatch in (1, 512):
+        policy = make_policy(seed=0, tokens_per_microbatch=tokens_per_microbatch)
+        sequences = weighted_sequences(groups, config, generation=0)
+        sequences = reweigh(sequences, policy, reference, beta=BETA)
+        gradient = policy.gradient(sequences, surrogate=log_likelihood)
+        assert expected.norm() > 1e-2
+        assert (gradient - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_config) -> None:
+    """Rewards 1 > 0.1 > 0: the middle one wins one pair and loses one, so A = 0 at π_θ = π_ref."""
+    config = make_config("algorithm=dpo", "algorithm.group_size=3", "reward.format_weight=0.1")
+    verdicts = tuple(Verdict(reward, "") for reward in (1.0, 0.1, 0.0))
+    groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
+    sequences = weighted_sequences(groups, config, generation=0)
+    assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
+    policy = make_policy(seed=0)
+    reference = ScoringModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
+    weights_PGG = pair_weights(groups, pairing="preference_over_all_pairs", seed=0)
+    assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
+    log_ratios_PG = torch.stack(
+        [
+            policy_logps.sum() - reference_logps.sum()
+            for policy_logps, reference_logps in zip(
+                policy.token_logps(sequences), reference.token_logps(sequences), strict=True
+            )
+        ]
+    ).unflatten(0, (-1, 3))
+    log_ratios_PG.requires_grad_()
+    dpo_loss(log_ratios_PG, weights_PGG, beta=BETA).backward()
+    advantages = [s.advantage for s in reweigh(sequences, policy, reference, beta=BETA)]
+    # The loss is a mean over P groups; (1/(P·G)) Σ A_i ∇log π_i is minus its gradient.
+    expected = -log_ratios_PG.grad.flatten() * log_ratios_PG.numel()
+    assert advantages == pytest.approx(expected.tolist(), rel=1e-5)
+    assert min(map(abs, advantages[1::3])) > 1e-3
+    expected_gradient = plain_dpo_gradient(groups, policy, reference, weights_PGG)
+    reweighed = reweigh(sequences, policy, reference, beta=BETA)
+    gradient = policy.gradient(reweighed, surrogate=log_likelihood)
+    assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
+
+
+def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config) -> None:
+    config = make_config("algorithm=dpo", "algorithm.advantage=preference_over_one_random_pair")
+    groups = make_groups(4)
+    policy, reference = make_policy(seed=0), make_policy(seed=0)
+    sequences = reweigh(
+        weighted_sequences(groups, config, generation=0), policy, reference, beta=0.1
+    )
+    # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on the one pair of each of three mixed groups.
+    advantages = [s.advantage for s in sequences]
+    assert sorted(advantages) == pytest.approx([-0.2] * 3 + [0.0] * 10 + [0.2] * 3)
+    assert advantages[-4:] == [0.0] * 4
+    assert {s.token_weight for s in sequences} == {1 / 16}
+
+
+def test_other_algorithms_come_back_as_they_are(make_config) -> None:
+    sequences = weighted_sequences(make_groups(2), make_config("algorithm=two_grpo"), generation=0)
+    assert reweigh(sequences, None, None, beta=0.1) == sequences
+
+
+def test_a_random_pair_is_the_same_again_and_another_in_another_run() -> None:
+    groups = [replace(group, draw=d) for d in range(20) for group in make_groups(4)[:1]]
+
+    def pairs(seed: int) -> list:
+        return pair_weights(groups, pairing="preference_over_one_random_pair", seed=seed).tolist()
+
+    assert pairs(0) == pairs(0)
+    assert pairs(0) != pairs(1)
+
+
+def test_a_run_of_dpo_trains_and_logs_the_cosine(make_run) -> None:
+    run = make_run("algorithm=dpo", "tracking.gradient_cosine_every=2", "evaluation.at_end=false")
+    loop.train(run)
+    rows = run.record.rows()
+    key = "gradient/cosine_of_grpo_and_dpo"
+    assert [row["step"] for row in rows if key in row] == [0, 2, 4]
+    assert all(0 < row[key] <= 1 for row in rows if key in row)
+    assert rows[0]["policy/clip_fraction_high"] == 0
+    assert rows[-1]["policy/kl_from_start"] > rows[0]["policy/kl_from_start"]
+
+
+def test_at_the_start_two_grpo_and_dpo_of_token_means_are_one_gradient(make_run) -> None:
+    """π_θ = π_old = π_ref: every pair has the same σ(0), so only the constant differs."""
+    run = make_run("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
+    row = loop.train_one_generation(run, 0)
+    assert row["gradient/cosine_of_grpo_and_dpo_of_token_means"] == pytest.approx(1, abs=1e-6)
+    assert row["gradient/cosine_of_grpo_and_dpo"] < 1 - 1e-4  # responses differ in length
+
+
+def test_without_a_mixed_group_there_is_no_cosine(make_config) -> None:
+    dead = make_groups(2)[-1:]
+    config = make_config("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
+    assert gradient_cosine.cosine_row(dead, None, None, config, generation=0) == {}
+
+
+def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
+    config = make_config("algorithm=two_grpo_rs", "tracking.gradient_cosine_every=1")
+    older, groups = make_groups(2), [replace(group, generation=1) for group in make_groups(2)]
+    policy, reference = make_policy(seed=0), make_policy(seed=1)
+    expected = gradient_cosine.cosine_row(groups, policy, reference, config, generation=1)
+    assert expected
+    assert (
+        gradient_cosine.cosine_row(older + groups, policy, reference, config, generation=1)
+        == expected
+    )
+
+
+def test_gradient_takes_no_step_and_agrees_with_the_update(make_config) -> None:
+    config = make_config("algorithm=two_grpo")
+    sequences = weighted_sequences(make_groups(2), config, generation=0)
+    policy = make_policy(seed=0)
+    before = [p.detach().clone() for p in policy.scoring.parameters()]
+    gradient = policy.gradient(sequences, surrogate=token_ratio_clipped)
+    assert all(torch.equal(a, b) for a, b in zip(before, policy.scoring.parameters(), strict=True))
+    policy.objective = replace(policy.objective, surrogate=token_ratio_clipped)
+    assert policy.update(sequences).gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-5)

@@ -1,0 +1,275 @@
+"""Geometry3K from its rows to a resumed run: pictures in the prompts, the sampler and the policy.
+
+The model is a tiny random Qwen2.5-VL, the pictures are generated; the schema, the templates, the
+loop and the evaluation are those of `dataset=geometry3k model=qwen25_vl_7b`.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+
+from tests import tiny_vision
+from tests.conftest import EvenSum, compose_config
+from tests.tiny_vision import picture
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    parse,
+)
+from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig
+from twogrpo.core.surrogates import SURROGATES
+from twogrpo.data.images import open_picture
+from twogrpo.data.prompts import training_prompts
+from twogrpo.data.snapshot import prepare_data
+from twogrpo.evaluation.checkpoint import evaluate_checkpoint
+from twogrpo.models import load
+from twogrpo.rollout.groups import sample_groups
+from twogrpo.run_record import record
+from twogrpo.run_record.record import read_rows
+from twogrpo.training import assemble
+from twogrpo.training.loop import train
+from twogrpo.training.run import Run
+from twogrpo.types import Group, Sequence
+
+COLOURS = ["red", "green", "blue", "black"]
+# As published: pictures as structs of bytes and path, the mark in the text where each stands.
+ROWS = [
+    {
+        "images": [{"bytes": picture(colour, (56, 28 * (1 + place % 3))), "path": None}],
+        "problem": f"<image>Find x{place}.",
+        "answer": str(place),
+    }
+    for place, colour in enumerate(COLOURS)
+]
+TWO_PICTURES = {**ROWS[0], "problem": "<image> or <image>?", "images": ROWS[1]["images"] * 2}
+BROKEN = {**ROWS[0], "problem": "<image>?", "images": [{"bytes": b"no picture", "path": None}]}
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_vision.save(tmp_path_factory.mktemp("vision"))
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[str]:
+    """Training set and benchmark as files, and a run of two generations on them."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "geometry3k_test"):
+        rows = [*ROWS, TWO_PICTURES, BROKEN] if name == "train" else ROWS[:2]
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{name}.parquet")
+    return [f"dataset.path={folder / 'train.parquet'}", f"evaluation.folder={folder}"]
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, model_folder: Path, sources: list[str]):
+    def make(*overrides: str) -> Config:
+        return parse(
+            compose_config(
+                "model=qwen25_vl_7b",
+                "dataset=geometry3k",
+                "evaluation=geometry3k",
+                "reward=math_answer",
+                "algorithm=two_grpo",
+                "tracking=local",
+                f"model.path={model_folder}",
+                f"output_dir={tmp_path / 'run'}",
+                *sources,
+                "dataset.num_prompts=4",
+                "dataset.max_prompt_tokens=400",
+                "dataset.max_response_tokens=5",
+                "evaluation.num_samples=2",
+                "evaluation.max_response_tokens=5",
+                "algorithm.minibatch_scale=1",
+                "training.epochs=2",
+                "training.prompts_per_generation=4",
+                "training.prompts_per_minibatch=2",
+                "training.learning_rate=1e-3",
+                "training.checkpoint_every=1",
+                *overrides,
+            ),
+            Config,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+
+    def make(*overrides: str) -> Run:
+        run = assemble.assemble(make_config(*overrides))
+        run.reward.close()
+        run.reward = EvenSum()  # that a random model meets half the time
+        return run
+
+    return make
+
+
+def sequences_of(groups: list[Group]) -> list[Sequence]:
+    return [
+        Sequence(
+            group.prompt.token_ids,
+            rollout.token_ids,
+            advantage=(-1.0) ** place,
+            token_weight=0.25,
+            images=group.prompt.images,
+        )
+        for group in groups
+        for place, rollout in enumerate(group.rollouts)
+    ]
+
+
+@pytest.fixture
+def run(make_run) -> Run:
+    return make_run()
+
+
+@pytest.fixture
+def groups(run: Run) -> list[Group]:
+    """Two rollouts for each of the prompts, of one and of two pictures."""
+    return sample_groups(
+        run.stream.next(4), run.rollout, run.sampling, group_size=2, seed=0, generation=0
+    )
+
+
+def test_the_prompt_set_holds_its_pictures(make_config, sources, tmp_path, model_folder):
+    prepare = compose_config(
+        "dataset=geometry3k",
+        "evaluation=geometry3k",
+        *sources,
+        f"output_dir={tmp_path / 'set'}",
+        name="prepare_data",
+    )
+    assert "5 kept; dropped: 1 broken_picture" in prepare_data(parse(prepare, PrepareDataConfig))
+    configs = (
+        make_config("dataset.num_prompts=5"),
+        make_config("dataset.num_prompts=5", f"dataset.path={tmp_path / 'set'}"),
+    )
+    tokenizer = load.load_tokenizer(configs[0].model)
+    pictures = load.load_pictures(configs[0].model)
+    raw, frozen = (
+        training_prompts(c.dataset, tokenizer, template="think_boxed", pictures=pictures)
+        for c in configs
+    )
+    assert raw == frozen
+    assert sorted(len(prompt.images) for prompt in raw) == [1, 1, 1, 1, 2]
+
+
+def test_sampler_and_policy_see_the_same(run, groups):
+    sampled = [r.sampler_logps for group in groups for r in group.rollouts]
+    for logps, expected in zip(run.policy.token_logps(sequences_of(groups)), sampled, strict=True):
+        torch.testing.assert_close(logps, torch.tensor(expected), atol=1e-4, rtol=0)
+
+
+def repainted(image: bytes) -> bytes:
+    """Another picture of the same size."""
+    return picture("yellow", open_picture(image).size)
+
+
+def test_the_picture_matters(run, groups):
+    sequences = sequences_of(groups)
+    others = [replace(s, images=tuple(map(repainted, s.images))) for s in sequences]
+    for seen, other in zip(
+        run.policy.token_logps(sequences), run.policy.token_logps(others), strict=True
+    ):
+        assert (seen - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("budget", [450, 10_000])  # one sequence at a time, all together
+def test_micro_batches_change_no_gradient(run, groups, budget):
+    sequences = sequences_of(groups)
+    surrogate = SURROGATES["token_ratio_clipped"]
+    parts = sum(run.policy.gradient([s], surrogate=surrogate) for s in sequences)
+    scoring = run.policy.scoring
+    scoring.knobs = replace(scoring.knobs, tokens_per_microbatch=budget)
+    together = run.policy.gradient(sequences, surrogate=surrogate)
+    torch.testing.assert_close(together, parts, atol=1e-5, rtol=0)
+    assert together.abs().max() > 0.1
+
+
+def test_the_vision_tower_learns(run, groups):
+    before = {n: p.clone() for n, p in run.policy.weights() if "visual" in n}
+    run.policy.update(sequences_of(groups))
+    after = dict(run.policy.weights())
+    assert all(not after[name].equal(tensor) for name, tensor in before.items())
+
+
+def responses(log: str) -> list[str]:
+    return [json.dumps(json.loads(line)["resps"]) for line in log.splitlines()]
+
+
+def test_a_run_trains_evaluates_and_its_checkpoint_is_evaluated_alike(make_run, tmp_path, sources):
+    run = make_run("algorithm.group_size=4")
+    train(run)
+    *steps, final = read_rows(tmp_path / "run")
+    assert [row["step"] for row in steps] == [0, 1]
+    assert steps[-1]["rollouts/generated"] == 32
+    assert steps[0]["rollouts/trained_on"] > 0
+    assert steps[0]["policy/kl_from_start"] == pytest.approx(0, abs=1e-6)
+    assert steps[1]["policy/kl_from_start"] > 0
+    assert final["evaluation/geometry3k_test/num_samples"] == 2
+    assert len(final["evaluation/geometry3k_test/num_correct"]) == 2
+    again = compose_config(
+        f"checkpoint={tmp_path / 'run'}",
+        "evaluation=geometry3k",
+        "reward=math_answer",
+        "tracking=local",
+        f"output_dir={tmp_path / 'again'}",
+        "evaluation.num_samples=2",
+        "evaluation.max_response_tokens=5",
+        sources[1],
+        name="evaluate",
+    )
+    evaluate_checkpoint(parse(again, EvaluateConfig))
+    written, rewritten = (
+        (tmp_path / name / "evaluation/samples_geometry3k_test.jsonl").read_text()
+        for name in ("run", "again")
+    )
+    assert responses(written) == responses(rewritten)
+    assert len(set(responses(written))) > 1
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_run, tmp_path):
+    """With resampling, so that groups with their pictures wait in the checkpoint."""
+    options = ["algorithm=two_grpo_rs", "algorithm.minibatch_scale=1"]
+    through = make_run(*options, f"output_dir={tmp_path / 'through'}")
+    train(through)
+    first = make_run(*options)
+
+    log = first.record.log
+
+    def stop_in_the_second_generation(row: dict) -> None:
+        if row["step"] == 1:
+            raise KeyboardInterrupt
+        log(row)
+
+    first.record.log = stop_in_the_second_generation
+    with pytest.raises(KeyboardInterrupt):
+        train(first)
+    assert '"images"' in (tmp_path / "run/checkpoints/000001/state.json").read_text()
+    second = make_run(*options)
+    train(second)
+    expected = dict(through.policy.weights())
+    assert all(tensor.equal(expected[name]) for name, tensor in second.policy.weights())
+
+
+def test_what_is_exported_takes_pictures(run, model_folder, tmp_path):
+    run.policy.export(tmp_path / "out")
+    model = replace(run.config.model, path=str(tmp_path / "out"))
+    loaded = load.load_model(model).state_dict()
+    assert all(tensor.equal(loaded[name]) for name, tensor in run.policy.weights())
+    for name in ("preprocessor_config.json", "chat_template.jinja"):
+        assert (tmp_path / "out" / name).read_bytes() == (model_folder / name).read_bytes()
+    assert load.load_pictures(model).image_token_id == tiny_vision.ID["<|image_pad|>"]
+
+
+def test_a_model_of_text_refuses_pictures_in_one_line(make_run):
+    with pytest.raises(ConfigError, match="have pictures, which model"):
+        make_run("model=tiny", "model.path=assets/tiny")

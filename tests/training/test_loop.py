@@ -1,0 +1,237 @@
+"""The loop: its numbers and its record."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from twogrpo.errors import CheckpointFault
+from twogrpo.run_record.record import read_rows
+from twogrpo.training import loop
+
+# 24 prompts × 4 epochs / 16 a generation: 6 generations. With pairs 2 mini-batches a generation.
+ARMS = {
+    "grpo": ["algorithm=grpo", "algorithm.group_size=4", "training.prompts_per_minibatch=4"],
+    "two_grpo": ["algorithm=two_grpo"],
+    "two_grpo_rs": ["algorithm=two_grpo_rs", "algorithm.resampling_budget_group_size=5"],
+}
+# Where the final evaluation is not what is asked about.
+BRIEF = ["evaluation.benchmarks=[longer]", "evaluation.validation_every=0"]
+
+
+def is_time(name: str) -> bool:
+    first = name.split("/")[0]
+    return first in ("seconds", "cpu_seconds", "speed", "memory") or name.endswith("/seconds")
+
+
+def timeless(row: dict) -> dict:
+    return {name: value for name, value in row.items() if not is_time(name)}
+
+
+def outcome(folder: Path) -> dict:
+    """All that a run leaves but times: rows, weights, the state to go on with."""
+    checkpoint = max((folder / "checkpoints").iterdir())
+    return {
+        "rows": [timeless(row) for row in read_rows(folder)],
+        "weights": load_file(folder / "final/model.safetensors"),
+        "tensors": {k: v for p in checkpoint.glob("shard-*") for k, v in load_file(p).items()},
+        "state": json.loads((checkpoint / "state.json").read_text()),
+        "summary": timeless(json.loads((folder / "run.json").read_text())["summary"]),
+    }
+
+
+def assert_bit_for_bit(actual: dict, expected: dict) -> None:
+    for part in ("rows", "state", "summary"):
+        assert actual[part] == expected[part], part
+    for part in ("weights", "tensors"):
+        assert actual[part].keys() == expected[part].keys()
+        for name, tensor in expected[part].items():
+            assert torch.equal(actual[part][name], tensor), name
+
+
+@contextmanager
+def full_disk(num_bytes: int = 20_000) -> Iterator[None]:
+    """The kernel lets no file of this process grow further (EFBIG in place of ENOSPC)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_dropped_prompts_are_counted_in_the_record(make_run, tmp_path, capsys):
+    """Of the 24 prompts 3 have 12 tokens; 6 generations of 16 draw the other 21 4.57 times."""
+    make_run("dataset.max_prompt_tokens=10", *BRIEF)
+    counts = json.loads((tmp_path / "run/run.json").read_text())["prompts"]
+    assert counts == {
+        "training": {"used": 21, "dropped": 3},
+        "benchmarks": {"longer": {"used": 3, "dropped": 0}},
+    }
+    told = capsys.readouterr().err
+    assert "training.epochs=4 counts dataset.num_prompts=24; 3 of them are dropped" in told
+    assert "the others are drawn 4.57 times" in told
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
+    run = make_run(*ARMS[arm])
+    config = run.config
+    loop.train(run)
+    *steps, final = read_rows(tmp_path / "run")
+    assert [row["step"] for row in steps] == list(range(6))
+    assert final["step"] == 6
+    generated = [row["rollouts/generated"] for row in steps]
+    per_generation = 16 * config.algorithm.group_size
+    for generation, row in enumerate(steps):
+        assert row["rollouts/kept"] == (generation + 1) * per_generation
+        assert row["rollouts/trained_on"] <= row["rollouts/kept"] <= row["rollouts/generated"]
+        assert 0 <= row["reward/mean"] <= 1
+        assert row["groups/contrastive_share"] == pytest.approx(1 - row["groups/discard_rate"])
+        assert row["policy/gradient_norm"] > 0
+        assert row["policy/entropy"] > 0
+        assert row["tokens/generated"] >= row["tokens/trained_on"] > 0
+        for phase in ("generate", "score", "old_logps", "measure", "update", "sync"):
+            assert row[f"seconds/{phase}"] > 0
+            assert 0.05 < row[f"memory/{phase}_gib"] < 64
+    if arm == "two_grpo_rs":
+        assert all(count <= (g + 1) * 16 * 5 for g, count in enumerate(generated))
+        assert steps[-1]["rollouts/discarded"] > 0
+        assert steps[-1]["rollouts/trained_on"] > 0.9 * steps[-1]["rollouts/kept"]
+    else:
+        assert generated == [(g + 1) * per_generation for g in range(6)]
+        assert steps[-1]["rollouts/discarded"] == 0
+    # The start policy samples the first generation: KL from the start is zero, and then is not.
+    assert steps[0]["policy/kl_from_start"] == pytest.approx(0, abs=1e-6)
+    assert steps[-1]["policy/kl_from_start"] > 1e-5
+    # Validation at generations 0, 4 and the last; the evaluation at the end, for every benchmark.
+    assert [row["step"] for row in steps if "validation/mean" in row] == [0, 4, 5]
+    for benchmark in config.evaluation.benchmarks:
+        assert len(final[f"evaluation/{benchmark}/num_correct"]) == 3
+        assert final[f"evaluation/{benchmark}/num_samples"] == 4
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about["status"] == "finished"
+    assert about["summary"]["rollouts/generated"] == generated[-1]
+
+
+def test_a_disk_full_after_the_last_generation_is_a_fault_and_the_export_is_made_up_for(
+    make_run, tmp_path
+):
+    """safetensors' own error is no OSError."""
+    run = make_run(*ARMS["two_grpo"], *BRIEF)
+    export = run.policy.export
+
+    def export_to_a_full_disk(folder):
+        with full_disk():
+            export(folder)
+
+    run.policy.export = export_to_a_full_disk
+    with pytest.raises(
+        CheckpointFault, match=r"final was not written \(the disk is full\)"
+    ) as told:
+        loop.train(run)
+    assert told.value.exit_code == 74
+    assert "\n" not in str(told.value)
+    assert not list((tmp_path / "run").glob(".*")) and not (tmp_path / "run/final").exists()
+    loop.train(make_run(*ARMS["two_grpo"], *BRIEF))
+    assert (tmp_path / "run/final/model.safetensors").exists()
+
+
+def test_two_grpo_is_an_eighth_of_the_rollouts_with_as_many_in_a_minibatch(make_config):
+    sixteen, two = make_config("algorithm=grpo"), make_config("algorithm=two_grpo")
+    assert sixteen.rollouts_per_minibatch == two.rollouts_per_minibatch
+    per_generation = [
+        config.training.prompts_per_generation * config.algorithm.group_size
+        for config in (sixteen, two)
+    ]
+    assert per_generation[1] / per_generation[0] == 0.125
+    assert sixteen.num_generations == two.num_generations
+
+
+def test_the_learning_rate_warms_up_over_optimiser_steps(make_run, tmp_path):
+    """Two updates a generation; 3 warm-up updates to 8 · 1e-3."""
+    loop.train(make_run("algorithm=two_grpo", "training.warmup_updates=3", *BRIEF))
+    rates = [row["policy/learning_rate"] for row in read_rows(tmp_path / "run")[:-1]]
+    assert rates == pytest.approx([8e-3 * 2 / 3, *[8e-3] * 5])
+
+
+def test_the_sampler_follows_the_policy(make_run):
+    """π_old ← π_θ after every generation: sampler and policy then agree on every token."""
+    run = make_run("algorithm=two_grpo")
+    for generation in range(2):
+        loop.train_one_generation(run, generation)
+        sampler = dict(run.rollout.engine.model.state_dict())
+        for name, weight in run.policy.weights():
+            assert torch.equal(sampler[name], weight), name
+
+
+def test_old_policy_is_fixed_before_the_first_update(make_run, tmp_path):
+    """In the second mini-batch π_old is the policy as it sampled, not as it is by then."""
+    run = make_run("algorithm=two_grpo")
+    seen = []
+    update = run.policy.update
+
+    def spy(sequences):
+        seen.append(sequences)
+        return update(sequences)
+
+    run.policy.update = spy
+    old = make_run("algorithm=two_grpo", f"output_dir={tmp_path / 'start'}").policy
+    loop.train_one_generation(run, 0)
+    first, second = seen
+    assert all(sequence.old_logps is None for sequence in first)
+    alive = [sequence for sequence in second if sequence.advantage]
+    for sequence, expected in zip(alive, old.token_logps(alive), strict=True):
+        torch.testing.assert_close(sequence.old_logps, expected, atol=1e-5, rtol=0)
+    moved = run.policy.token_logps(alive)
+    assert any(
+        not torch.allclose(s.old_logps, now, atol=1e-3) for s, now in zip(alive, moved, strict=True)
+    )
+
+
+def test_the_same_seed_is_the_same_run_and_another_seed_is_not(make_run, tmp_path):
+    outcomes = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        folder = tmp_path / name
+        loop.train(make_run(*ARMS["two_grpo_rs"], *BRIEF, f"output_dir={folder}", f"seed={seed}"))
+        outcomes.append(outcome(folder))
+    assert_bit_for_bit(outcomes[1], outcomes[0])
+    assert outcomes[2]["rows"] != outcomes[0]["rows"]
+
+
+def test_hardware_knobs_change_no_number_beyond_rounding(make_run, tmp_path):
+    """The same rollouts, the same counts, the same gradient norms to rounding."""
+    knobs = [
+        "hardware.tokens_per_microbatch=64",
+        "hardware.rollouts_per_call=6",
+        "hardware.logits_chunk_tokens=5",
+    ]
+    common = [*ARMS["two_grpo"], "evaluation.at_end=false"]
+    for name, extra in (("a", []), ("b", knobs)):
+        loop.train(make_run(*common, f"output_dir={tmp_path / name}", *extra))
+    for one, other in zip(read_rows(tmp_path / "a"), read_rows(tmp_path / "b"), strict=True):
+        assert timeless(other) == pytest.approx(timeless(one), rel=2e-3, abs=1e-5)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(make_run, tmp_path):
+    run = make_run(*ARMS["two_grpo"])
+    loop.train_one_generation(run, 0)
+    weights = [weight.clone() for _, weight in run.policy.weights()]
+    with torch.no_grad():
+        next(run.policy.scoring.parameters()).grad = None
+    broken = run.policy.objective
+    run.policy.objective = type(broken)(
+        lambda *args, **kwargs: broken.surrogate(*args, **kwargs) * torch.nan,
+        broken.clip_low,
+        broken.clip_high,
+        broken.temperature,
+    )
+    with pytest.raises(RuntimeError, match="loss nan at update 3; the step was not taken"):
+        loop.train_one_generation(run, 1)
+    for before, (name, after) in zip(weights, run.policy.weights(), strict=True):
+        assert torch.equal(before, after), name

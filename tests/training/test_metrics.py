@@ -1,0 +1,142 @@
+"""A generation's row, worked by hand from two groups and two updates."""
+
+import math
+
+import pytest
+import torch
+
+from twogrpo.rollout.protocol import UpdateMetrics
+from twogrpo.training import metrics
+from twogrpo.training.resampling import Counters
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Sequence,
+    Verdict,
+)
+
+
+def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group:
+    return Group(
+        prompt=Prompt("p", "1=", "1", (3, 17)),
+        draw=0,
+        generation=0,
+        rollouts=tuple(
+            Rollout((3,) * length, (-0.5,) * length, "", reason)
+            for length, reason in zip(lengths, reasons, strict=True)
+        ),
+        verdicts=tuple(Verdict(r, "correct" if r >= 1 else "wrong") for r in rewards),
+    )
+
+
+GROUPS = [
+    group([1.0, 0.0], [1, 3], ["stop", "length"]),
+    group([1.0, 1.0], [2, 4], ["stop", "stop"]),
+]
+
+
+def test_sampling_row_worked_by_hand():
+    row = metrics.sampling_row(GROUPS)
+    assert row["reward/mean"] == 3 / 4
+    assert row["groups/contrastive_share"] == row["groups/discard_rate"] == 1 / 2
+    # 9/16 + 1/16, and what is left of 1.
+    assert row["groups/discard_rate_of_mean"] == pytest.approx(10 / 16)
+    assert row["groups/kept_rate_of_mean"] == pytest.approx(6 / 16)
+    assert row["response/tokens_mean"] == 10 / 4
+    assert row["response/truncated_fraction"] == 1 / 4
+    assert row["tokens/generated"] == 10
+    assert row["policy/entropy"] == pytest.approx(0.5)
+
+
+def test_rates_of_the_mean_go_by_correct_responses_and_the_groups_own_size():
+    # 3 of 6 correct, a bonus of 1/4 on two of them: (1/2)³ + (1/2)³, and what is left of 1.
+    trios = [group(r, [1] * 3, ["stop"] * 3) for r in ([1.25, 1.25, 1.0], [0.0, 0.25, 0.0])]
+    row = metrics.sampling_row(trios)
+    assert row["reward/mean"] == 3.75 / 6
+    assert row["groups/discard_rate_of_mean"] == 1 / 4
+    assert row["groups/kept_rate_of_mean"] == 3 / 4
+
+
+def update(norm: float, low: float, high: float, num_tokens: int) -> UpdateMetrics:
+    return UpdateMetrics(norm, norm / 100, low, high, num_sequences=2, num_tokens=num_tokens)
+
+
+def test_update_row_worked_by_hand():
+    def sequence(advantage: float) -> Sequence:
+        return Sequence((3,), (4,), advantage, 1.0)
+
+    row = metrics.update_row(
+        [[sequence(1.0), sequence(-1.0)], [sequence(0.0), sequence(0.0)]],
+        [update(1.0, 0.5, 0.0, 2), update(3.0, 0.0, 0.25, 8)],
+    )
+    assert row["advantage/rms"] == pytest.approx(0.5**0.5)
+    assert row["policy/gradient_norm"] == 2
+    # By tokens: 0.5 · 2 of 10 and 0.25 · 8 of 10.
+    assert row["policy/clip_fraction_low"] == pytest.approx(0.1)
+    assert row["policy/clip_fraction_high"] == pytest.approx(0.2)
+    assert row["policy/learning_rate"] == 0.03
+    assert row["tokens/trained_on"] == 10
+
+
+def test_updates_of_dead_groups_only_have_no_clip_fraction_to_divide():
+    row = metrics.update_row([[Sequence((3,), (4,), 0.0, 1.0)]], [update(0.0, 0.0, 0.0, 0)])
+    assert row["policy/clip_fraction_low"] == row["policy/clip_fraction_high"] == 0
+
+
+class Halved:
+    """A start policy under which every token is half as likely as under the sampler (e^−½ / 2)."""
+
+    def token_logps(self, sequences):
+        return [torch.full((len(s.response_token_ids),), -0.5 - math.log(2)) for s in sequences]
+
+
+@pytest.mark.parametrize("num_rollouts", [1, 3, 100])
+def test_kl_row_worked_by_hand(num_rollouts):
+    # d = log π_start − log π = −log 2: ½ − 1 + log 2.
+    start: object = Halved()
+    row = metrics.kl_row(GROUPS, start, num_rollouts=num_rollouts)  # type: ignore[arg-type]
+    assert row["policy/kl_from_start"] == pytest.approx(math.log(2) - 0.5, abs=1e-6)
+
+
+def test_no_rollouts_to_measure_kl_on_is_no_number():
+    assert metrics.kl_row(GROUPS, None, num_rollouts=0) == {}  # type: ignore[arg-type]
+
+
+def test_counters_have_their_names():
+    row = metrics.counters_row(Counters(generated=8, kept=4, discarded=2, trained_on=3))
+    assert row == {
+        "rollouts/generated": 8,
+        "rollouts/kept": 4,
+        "rollouts/discarded": 2,
+        "rollouts/trained_on": 3,
+    }
+
+
+def test_summary_sums_phases_and_leaves_validation_out_of_training():
+    rows = [
+        {"step": 0, "reward/mean": 0.1, "seconds/update": 1.0, "seconds/validate": 10.0},
+        {"step": 1, "reward/mean": 0.2, "seconds/update": 2.0, "seconds/generate": 0.5},
+        {"step": 2, "evaluation/a/mean": 0.25, "evaluation/b/mean": 0.75},
+    ]
+    rows[0] |= {"cpu_seconds/update": 0.5, "tokens/generated": 3, "rollouts/generated": 4}
+    rows[1] |= {"cpu_seconds/update": 0.5, "tokens/generated": 4, "rollouts/generated": 8}
+    summary = metrics.summary(rows)
+    assert summary["seconds/update"] == 3
+    assert summary["seconds/validate"] == 10
+    assert summary["seconds/training"] == 3.5
+    assert summary["cpu_seconds/training"] == 1
+    assert summary["tokens/generated"] == 7
+    assert summary["rollouts/generated"] == 8  # cumulative already: the last one, not the sum
+    assert summary["evaluation/average"] == 0.5
+
+
+def test_progress_says_reward_share_rollouts_and_speed():
+    row = metrics.sampling_row(GROUPS) | {"rollouts/generated": 1234}
+    # 10 tokens were sampled: in 0.3 + 0.2 s that is 20 a second
+    row |= metrics.speed_row(row | {"seconds/generate": 0.3, "seconds/update": 0.2})
+    text = metrics.progress_text(row)
+    assert "reward 0.750" in text
+    assert "50%" in text
+    assert "1,234" in text
+    assert "20 tok/s" in text

@@ -1,0 +1,134 @@
+"""From groups to weighted sequences: advantage, weight and π_old of each rollout, by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from twogrpo import types
+from twogrpo.config.schema import Config
+from twogrpo.training.minibatches import minibatches, weighted_sequences
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Verdict,
+)
+
+
+class FakePolicy:
+    """Says −9 for every token, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[types.Sequence] = []
+
+    def token_logps(self, sequences):
+        self.asked += sequences
+        return [torch.full((len(s.response_token_ids),), -9.0) for s in sequences]
+
+
+def group(draw: int, rewards: list[float], lengths: list[int], *, generation: int = 3) -> Group:
+    """Rollout i is `lengths[i]` times the token 2 + i, its sampler's log-probabilities −1."""
+    return Group(
+        prompt=Prompt(f"p{draw}", "1=", "1", (draw + 2, 17)),
+        draw=draw,
+        generation=generation,
+        rollouts=tuple(
+            Rollout((2 + i,) * length, (-1.0,) * length, "", "stop")
+            for i, length in enumerate(lengths)
+        ),
+        verdicts=tuple(Verdict(float(reward), "graded") for reward in rewards),
+    )
+
+
+@pytest.fixture
+def pairs(make_config: Callable[..., Config]) -> Config:
+    """2-GRPO with two prompts in a mini-batch and four in a generation."""
+    return make_config(
+        "algorithm=two_grpo",
+        "algorithm.minibatch_scale=2",
+        "training.prompts_per_minibatch=1",
+        "training.prompts_per_generation=4",
+        "algorithm.advantage_epsilon=0",
+    )
+
+
+def test_advantages_and_weights_worked_by_hand(pairs):
+    """Four rollouts in the step, the dead pair's two counted: weights 1 / (4 · length)."""
+    groups = [group(0, [1, 0], [2, 4]), group(1, [1, 1], [5, 5])]
+    sequences = weighted_sequences(groups, pairs, generation=3)
+    assert [s.advantage for s in sequences] == [1, -1, 0, 0]
+    weights = [s.token_weight for s in sequences]
+    assert weights == pytest.approx([1 / 8, 1 / 16, 1 / 20, 1 / 20])
+    assert [s.prompt_token_ids for s in sequences] == [(2, 17), (2, 17), (3, 17), (3, 17)]
+    assert [s.response_token_ids for s in sequences] == [(2,) * 2, (3,) * 4, (2,) * 5, (3,) * 5]
+
+
+def test_a_permutation_within_a_group_permutes_its_sequences(pairs):
+    one = weighted_sequences([group(0, [1, 0], [2, 4])], pairs, generation=3)
+    other = weighted_sequences([group(0, [0, 1], [4, 2])], pairs, generation=3)
+    assert [(s.advantage, s.token_weight) for s in one] == [
+        (s.advantage, s.token_weight) for s in reversed(other)
+    ]
+
+
+def test_old_log_probabilities_are_the_policy_s_for_all_but_the_first_minibatch(pairs):
+    """One pass, over the live rollouts of the later mini-batches and of no other."""
+    groups = [
+        *(group(0, [1, 0], [1, 2]), group(1, [0, 1], [1, 2])),
+        *(group(2, [0, 1], [3, 1]), group(3, [0, 0], [3, 1])),
+    ]
+    policy: Any = FakePolicy()
+    first, second = minibatches(groups, policy, pairs, generation=3)
+    assert [s.old_logps for s in first] == [None] * 4
+    assert [s.prompt_token_ids[0] for s in policy.asked] == [4, 4]
+    assert [None if s.old_logps is None else s.old_logps.tolist() for s in second] == [
+        *([-9, -9, -9], [-9]),
+        *(None, None),
+    ]
+
+
+def test_groups_of_an_earlier_generation_keep_their_sampler_s_log_probabilities(pairs):
+    """In the first mini-batch too: the policy that sampled them is not the policy of now."""
+    groups = [
+        *(group(0, [1, 0], [1, 2], generation=1), group(1, [0, 1], [1, 2])),
+        *(group(2, [1, 0], [1, 2], generation=2), group(3, [0, 1], [1, 2])),
+    ]
+    policy: Any = FakePolicy()
+    first, second = minibatches(groups, policy, pairs, generation=3)
+    assert [None if s.old_logps is None else s.old_logps.tolist() for s in first] == [
+        *([-1], [-1, -1]),
+        *(None, None),
+    ]
+    assert [s.old_logps.tolist() for s in second if s.old_logps is not None] == [
+        *([-1], [-1, -1]),
+        *([-9], [-9, -9]),
+    ]
+    assert [s.prompt_token_ids[0] for s in policy.asked] == [5, 5]
+
+
+def test_a_single_minibatch_asks_the_policy_nothing(pairs):
+    policy: Any = FakePolicy()
+    [only] = minibatches([group(0, [1, 0], [1, 2])] * 2, policy, pairs, generation=3)
+    assert len(only) == 4
+    assert policy.asked == []
+
+
+def test_minibatches_are_whole_groups_in_order(pairs):
+    policy: Any = FakePolicy()
+    groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
+    batches = minibatches(groups, policy, pairs, generation=3)
+    assert [[s.prompt_token_ids[0] - 2 for s in batch] for batch in batches] == [
+        [0, 0, 1, 1],
+        [2, 2, 3, 3],
+    ]
+
+
+def test_each_minibatch_has_its_own_denominator(pairs):
+    """Weights are of the optimiser step, not of the generation: each sums to 1 over its tokens."""
+    policy: Any = FakePolicy()
+    groups = [group(i, [1, 0], [1 + i, 4]) for i in range(4)]
+    for batch in minibatches(groups, policy, pairs, generation=3):
+        total = sum(s.token_weight * len(s.response_token_ids) for s in batch)
+        assert total == pytest.approx(1)

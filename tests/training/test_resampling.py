@@ -1,0 +1,241 @@
+"""Resampling: the budget holds to the rollout, the books balance, nothing drawn is lost."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twogrpo.training.resampling import (
+    Counters,
+    NewPromptResampling,
+    NoResampling,
+    Resampling,
+    num_rollouts,
+)
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+    Verdict,
+)
+
+
+class World:
+    """Draws groups that are mixed with a given probability, and keeps what it gave."""
+
+    def __init__(self, group_size: int, counters: Counters, seed: int = 0) -> None:
+        self.group_size = group_size
+        self.counters = counters
+        self.rng = np.random.default_rng(seed)
+        self.mixed_rate = 0.5
+        self.generation = 0
+        self.given: list[Group] = []
+
+    def draw(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        assert count > 0
+        assert not again
+        fresh = [self._group(len(self.given) + i) for i in range(count)]
+        self.given += fresh
+        self.counters.generated += num_rollouts(fresh)
+        return fresh
+
+    def _group(self, draw: int) -> Group:
+        is_mixed = self.rng.random() < self.mixed_rate
+        rewards = [1.0] + [0.0 if is_mixed else 1.0] * (self.group_size - 1)
+        return Group(
+            prompt=Prompt(str(draw), f"{draw}=", "0", (draw,)),
+            draw=draw,
+            generation=self.generation,
+            rollouts=(Rollout((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
+            verdicts=tuple(Verdict(reward, "graded") for reward in rewards),
+        )
+
+    def collect(self, resampling: Resampling, generation: int) -> list[Group]:
+        self.generation = generation
+        return resampling.collect(self.draw, generation=generation, counters=self.counters)
+
+
+def new_prompts(wanted: int, group_size: int = 2, budget_group_size: int = 16):
+    return NewPromptResampling(
+        wanted, group_size=group_size, budget_per_generation=wanted * budget_group_size
+    )
+
+
+def test_without_resampling_the_batch_is_what_was_drawn_dead_groups_too():
+    counters = Counters()
+    world = World(4, counters)
+    batch = world.collect(NoResampling(5), 0)
+    assert batch == world.given
+    assert counters == Counters(generated=20, kept=20, discarded=0, trained_on=0)
+
+
+def test_a_batch_worked_by_hand():
+    """Wanted 2; mixed, dead, then (of the next round) mixed and a surplus: draws 0 and 2 are it."""
+    counters = Counters()
+    resampling = new_prompts(2)
+    world = World(2, counters)
+    fates = iter([True, False, True, True])
+
+    def draw(count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+        fresh = []
+        for _ in range(count):
+            world.mixed_rate = float(next(fates))
+            fresh += world.draw(1)
+        return fresh
+
+    batch = resampling.collect(draw, generation=0, counters=counters)
+    # Two are wanted, so two are drawn: one is missing, half were mixed, so two more are drawn.
+    assert [group.draw for group in batch] == [0, 2]
+    assert [group.draw for group in resampling.surplus] == [3]
+    assert counters == Counters(generated=8, kept=4, discarded=2, trained_on=0)
+    # The surplus is used first: one more is missing, 3 of 4 were mixed.
+    fates = iter([True, True])
+    batch = resampling.collect(draw, generation=1, counters=counters)
+    assert [group.draw for group in batch] == [3, 4]
+    assert [group.draw for group in resampling.surplus] == [5]
+    assert counters == Counters(generated=12, kept=8, discarded=2, trained_on=0)
+
+
+# A success rate of 0.02 or 0.98 makes 4 % of the pairs mixed; every generation has its own rate.
+RATES = st.lists(st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0]), min_size=1, max_size=12)
+
+
+@given(
+    rates=RATES,
+    wanted=st.integers(1, 12),
+    group_size=st.integers(2, 5),
+    budget_group_size=st.integers(5, 17),
+    seed=st.integers(0, 10**6),
+)
+def test_budget_books_and_batches_whatever_the_rates(
+    rates, wanted, group_size, budget_group_size, seed
+):
+    counters = Counters()
+    resampling = new_prompts(wanted, group_size, budget_group_size)
+    world = World(group_size, counters, seed)
+    used: list[int] = []
+    for generation, world.mixed_rate in enumerate(rates):
+        budget = (generation + 1) * wanted * budget_group_size
+        num_given = len(world.given)
+        batch = world.collect(resampling, generation)
+        fresh = world.given[num_given:]
+        # Not by one rollout, at any moment: what is drawn is only ever added to.
+        assert counters.generated == num_rollouts(world.given) <= budget
+        assert fresh, "a generation without a draw has no row to report"
+        assert len(batch) == wanted
+        assert [group.draw for group in batch] == sorted(group.draw for group in batch)
+        used += [group.draw for group in batch]
+        surplus = [group.draw for group in resampling.surplus]
+        assert len(set(used + surplus)) == len(used) + len(surplus), "a group is used once"
+        # Dead groups only where the budget is spent, and only of this generation.
+        dead = [group for group in batch if not group.is_mixed]
+        if dead:
+            assert budget - counters.generated < group_size
+            assert not surplus
+            assert all(group.generation == generation for group in dead)
+        assert all(group.is_mixed for group in resampling.surplus)
+        # Every mixed group is used or waits; every dead one is used or discarded.
+        assert {g.draw for g in world.given if g.is_mixed} <= {*used, *surplus}
+        assert counters.generated == counters.kept + counters.discarded + num_rollouts(
+            resampling.surplus
+        )
+        assert counters.kept == (generation + 1) * wanted * group_size
+
+
+def test_surplus_groups_keep_the_generation_that_sampled_them():
+    counters = Counters()
+    resampling = new_prompts(8)
+    world = World(2, counters, seed=1)
+    world.mixed_rate = 0.5
+    carried = 0
+    for generation in range(10):
+        batch = world.collect(resampling, generation)
+        carried += sum(group.generation < generation for group in batch)
+        assert all(group in world.given for group in batch)
+    assert carried > 0
+
+
+def test_when_the_budget_is_spent_dead_groups_fill_the_batch():
+    """Dead groups fill the batch: nothing is mixed, so all 16 / 2 · 3 groups are drawn."""
+    counters = Counters()
+    world = World(2, counters)
+    world.mixed_rate = 0.0
+    batch = world.collect(new_prompts(3), 0)
+    assert counters == Counters(generated=48, kept=6, discarded=42, trained_on=0)
+    assert [group.draw for group in batch] == [0, 1, 2]
+
+
+def test_what_a_generation_saves_a_later_one_may_spend():
+    counters = Counters()
+    resampling = new_prompts(4)
+    world = World(2, counters)
+    world.mixed_rate = 1.0
+    world.collect(resampling, 0)
+    assert counters.generated == 8  # of 64
+    world.mixed_rate = 0.0
+    world.collect(resampling, 1)
+    assert counters.generated == 128  # all that the baseline would have drawn in two generations
+
+
+def test_no_round_asks_for_more_than_is_left():
+    counters = Counters()
+    resampling = new_prompts(5, group_size=3, budget_group_size=7)  # 35 rollouts: 11 groups, 2 left
+    world = World(3, counters)
+    world.mixed_rate = 0.0
+    world.collect(resampling, 0)
+    assert counters.generated == 33
+
+
+def test_few_rollouts_are_wasted_where_many_groups_are_mixed():
+    """Half mixed: a batch of 64 costs 128 groups on average and the sizing adds little to that."""
+    counters = Counters()
+    resampling = new_prompts(64)
+    world = World(2, counters, seed=0)
+    world.mixed_rate = 0.5
+    for generation in range(20):
+        world.collect(resampling, generation)
+    assert counters.generated / 2 / 20 == pytest.approx(128, rel=0.1)
+
+
+@given(st.integers(1, 10), st.integers(0, 10**6))
+def test_the_state_survives_json_and_continues_alike(wanted, seed):
+    counters = Counters()
+    resampling = new_prompts(wanted)
+    world = World(2, counters, seed)
+    for generation in range(3):
+        world.collect(resampling, generation)
+    restored = new_prompts(wanted)
+    restored.load_state(json.loads(json.dumps(resampling.state())))
+    assert restored == resampling
+    twin = World(2, Counters(**asdict(counters)), seed)
+    twin.given = list(world.given)
+    twin.rng.bit_generator.state = world.rng.bit_generator.state
+    assert twin.collect(restored, 3) == world.collect(resampling, 3)
+    assert twin.counters == world.counters
+
+
+def test_no_resampling_has_nothing_to_remember():
+    resampling = NoResampling(3)
+    resampling.load_state(json.loads(json.dumps(resampling.state())))
+    assert resampling == NoResampling(3)
+
+
+def test_the_share_that_sizes_a_round_is_that_of_a_whole_generation():
+    """One small last round without a mixed group must not make the next generation's first huge."""
+    counters = Counters()
+    resampling = new_prompts(128)
+    world = World(2, counters, seed=7)
+    world.mixed_rate = 0.3
+    drawn = []
+    for generation in range(40):
+        before = counters.generated
+        world.collect(resampling, generation)
+        drawn.append((counters.generated - before) / 2)
+    assert max(drawn) < 2 * 128 / 0.3
+    assert min(drawn) > 0
+    assert math.isclose(sum(drawn) / 40, 128 / 0.3, rel_tol=0.05)

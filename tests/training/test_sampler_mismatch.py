@@ -1,0 +1,121 @@
+"""The canary and the mismatch: worked by hand, and a stale sampler is not let pass."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from twogrpo.errors import SyncFault
+from twogrpo.run_record.record import read_rows
+from twogrpo.training import loop, sampler_mismatch
+from twogrpo.types import (
+    Group,
+    Prompt,
+    Rollout,
+)
+
+PROMPT = Prompt("p", "", "", (3, 4))
+
+
+class Policy:
+    """Gives every token the same probability."""
+
+    def __init__(self, probability: float) -> None:
+        self.logp = math.log(probability)
+
+    def token_logps(self, sequences):
+        return [torch.full((len(s.response_token_ids),), self.logp) for s in sequences]
+
+
+def group(*probabilities: float) -> Group:
+    logps = tuple(map(math.log, probabilities))
+    return Group(PROMPT, 0, 0, (Rollout((5,) * len(logps), logps, "", "stop"),))
+
+
+def test_a_mismatch_by_hand():
+    """Ratios policy/sampler 0.5/0.5, 0.5/0.25 and 0.5/0.4: one of three is over 1.28."""
+    found = sampler_mismatch.mismatch(Policy(0.5), [group(0.5, 0.25, 0.4)], clip=(0.2, 0.28))
+    assert found.max == pytest.approx(math.log(2))
+    terms = [0.0, 2 - 1 - math.log(2), 1.25 - 1 - math.log(1.25)]  # e^d − 1 − d
+    assert found.kl == pytest.approx(sum(terms) / 3, abs=1e-6)
+    assert found.beyond_clip_fraction == pytest.approx(1 / 3)
+    assert set(found.row("canary")) == {"canary/max", "canary/kl", "canary/beyond_clip_fraction"}
+
+
+def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
+    run = make_run("algorithm=two_grpo", "rollout.canary_prompts=3")
+    assert len(run.canary) == 3
+    row = loop.train_one_generation(run, 0)
+    assert 0 < row["canary/max"] < 1e-4
+    assert 0 < row["mismatch/max"] < 1e-4
+    with torch.no_grad():
+        for parameter in run.policy.scoring.parameters():
+            parameter.mul_(1.1)
+    arguments = (run.rollout, run.policy, run.sampling)
+    run.canary = sampler_mismatch.Canary(run.canary.prompts)
+    with pytest.raises(SyncFault, match=r"rollout.canary_bounds.float32=0.001") as told:
+        run.canary.prove_sync(*arguments, run.config)
+    assert told.value.exit_code == 76
+    # The bound is that of the coarser dtype.
+    coarse = replace(run.config, hardware=replace(run.config.hardware, dtype="bfloat16"))
+    coarse = replace(
+        coarse,
+        rollout=replace(
+            run.config.rollout,
+            canary_bounds={"float32": 1e-9, "bfloat16": 99.0},
+            canary_kl_bounds={"float32": 1e-9, "bfloat16": 99.0},
+        ),
+    )
+    assert run.canary.prove_sync(*arguments, coarse)["canary/max"] > 1e-3
+    # The mean has its own bound: 1 nat at a token is much at one of a hundred, not at each.
+    bounded = replace(coarse.rollout, canary_kl_bounds={"float32": 1e-9, "bfloat16": 1e-4})
+    with pytest.raises(SyncFault, match=r"in KL.* rollout.canary_kl_bounds.bfloat16=0.0001"):
+        run.canary.prove_sync(*arguments, replace(coarse, rollout=bounded))
+    run.rollout.load(run.policy.weights())
+    assert run.canary.prove_sync(*arguments, run.config)["canary/max"] < 1e-4
+
+
+LEARNING_RATE = "training.learning_rate=5e-5"  # conf/training/cpu.yaml's
+BFLOAT16 = ["hardware.dtype=bfloat16", "hardware.sampler_dtype=bfloat16"]
+
+
+@pytest.mark.parametrize(
+    "dtypes", [[], BFLOAT16, [*BFLOAT16[:1], "hardware.sampler_dtype=float32"]], ids=str
+)
+def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_run):
+    """The first of the warm-up, far below what bfloat16 itself makes sampler and policy differ."""
+    run = make_run("algorithm=two_grpo", "rollout.canary_prompts=4", LEARNING_RATE, *dtypes)
+    loads = run.rollout.load
+    run.rollout.load = lambda weights: None
+    with pytest.raises(SyncFault, match="stale") as told:
+        loop.train(run)
+    assert run.policy.num_updates == 2
+    assert told.value.exit_code == 76
+    assert "To go on: python" in told.value.__notes__[0]
+    if dtypes == BFLOAT16:
+        assert "same log-probabilities to the last bit" in str(told.value)
+    loads(run.policy.weights())
+    run.canary.prove_sync(run.rollout, run.policy, run.sampling, run.config)
+
+
+@pytest.mark.parametrize("dtypes", [[], BFLOAT16], ids=["float32", "bfloat16"])
+def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_path):
+    """Also by an update of nothing: sampler and policy both repeat themselves."""
+    run = make_run(
+        "algorithm=two_grpo", "rollout.canary_prompts=4", LEARNING_RATE,
+        "evaluation.at_end=false", "evaluation.validation_every=0", *dtypes,
+    )  # fmt: skip
+    loop.train(run)
+    rows = read_rows(tmp_path / "run")
+    assert len(rows) == 6
+    bound = 0.02 if dtypes else 1e-6
+    assert all(row["canary/kl"] < bound for row in rows)
+    arguments = (run.rollout, run.policy, run.sampling, run.config)
+    assert run.canary.prove_sync(*arguments) == run.canary.prove_sync(*arguments)
+
+
+def test_no_canary_and_no_look_cost_nothing(make_run):
+    run = make_run("algorithm=two_grpo", "tracking.mismatch_rollouts=0")
+    row = loop.train_one_generation(run, 0)
+    assert not [key for key in row if key.startswith(("canary/", "mismatch/"))]

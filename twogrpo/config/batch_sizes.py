@@ -1,0 +1,140 @@
+"""What a run is about to do, in numbers, before it does it; the paper's numbers beside them."""
+
+from __future__ import annotations
+
+import torch
+
+from twogrpo.config.schema import Algorithm, Config
+from twogrpo.core.advantages import ADVANTAGES
+from twogrpo.core.dpo import PAIRINGS
+from twogrpo.rollout.groups import rollout_seed
+
+# The paper's section on experiments, by group size (its ablation has 32 prompts at every size; its
+# 2-GRPO has 256): prompts and rollouts a mini-batch, learning rate.
+PAPER_GENERATION = 512
+PAPER_PROMPTS = 7500
+PAPER_EPOCHS = 10
+
+
+def batch_table(config: Config) -> str:
+    """The batch sizes, each with what it counts; the first thing that a run prints."""
+    return "\n".join(f"  {name:<22}{value}" for name, value in batch_rows(config))
+
+
+def batch_rows(config: Config) -> list[tuple[str, str]]:
+    """Each size with its name."""
+    group_size, generations = config.algorithm.group_size, config.num_generations
+    prompts = config.training.prompts_per_generation
+    return [
+        ("prompts a generation", f"{prompts:,}"),
+        ("rollouts a generation", f"{prompts * group_size:,}   (G = {group_size} a prompt)"),
+        ("prompts a mini-batch", f"{config.prompts_per_minibatch:,}"),
+        ("rollouts a mini-batch", f"{config.rollouts_per_minibatch:,}"),
+        ("updates a generation", f"{config.updates_per_generation:,}"),
+        ("generations", f"{generations:,}   ({config.training.epochs} epochs)"),
+        ("updates in all", f"{generations * config.updates_per_generation:,}"),
+        ("rollouts in all", _total_rollouts(config)),
+        ("learning rate", f"{config.learning_rate:g}"),
+    ]
+
+
+def paper_column(config: Config) -> list[str]:
+    """The paper's value for each of `batch_rows`; "–" where it has no such arm.
+
+    2-GRPO and 2-GRPO+RS have mini-batches of 256 prompts and 8e-6, the ablation 32 prompts and
+    1e-6. Of RS's rollouts it says that 16-GRPO's are their bound, not how many they were.
+    """
+    group_size = config.algorithm.group_size
+    if not _is_paper_s(config.algorithm):
+        return ["–"] * 9
+    scale = 8 if config.algorithm.minibatch_scale > 1 else 1
+    prompts = 32 * scale
+    generations, updates = PAPER_PROMPTS * PAPER_EPOCHS // PAPER_GENERATION, 512 // prompts
+    numbers = (PAPER_GENERATION, PAPER_GENERATION * group_size, prompts, prompts * group_size)
+    is_bound = config.algorithm.resampling != "none"
+    total = generations * PAPER_GENERATION * (16 if is_bound else group_size)
+    return [
+        *(f"{number:,}" for number in numbers),
+        f"{updates:,}",
+        f"{generations:,}",
+        f"{generations * updates:,}",
+        f"{'at most ' if is_bound else ''}{total:,}",
+        f"{scale * 1e-6:g}",
+    ]
+
+
+def _is_paper_s(algorithm: Algorithm) -> bool:
+    """Whether it published batch sizes for it: GRPO by itself, with pairs in larger mini-batches
+    (2-GRPO), and these with new prompts for dead groups (2-GRPO+RS)."""
+    names = (algorithm.advantage, algorithm.surrogate, algorithm.aggregation)
+    if names != ("standardised_population", "token_ratio_clipped", "sequence_mean_of_token_means"):
+        return False
+    is_two_grpo = algorithm.group_size == 2 and algorithm.minibatch_scale > 1
+    if algorithm.resampling != "none":
+        return is_two_grpo and algorithm.resampling == "new_prompt"
+    return is_two_grpo or (algorithm.minibatch_scale == 1 and algorithm.group_size in (2, 4, 8, 16))
+
+
+def is_start_policy_asked(config: Config) -> bool:
+    """Whether anything compares with the start policy: KL, the cosine, or a preference."""
+    tracking = config.tracking
+    return bool(
+        tracking.kl_rollouts
+        or tracking.gradient_cosine_every
+        or config.algorithm.advantage in PAIRINGS
+    )
+
+
+def safety_rows(config: Config) -> list[tuple[str, str, str]]:
+    """What can go wrong with small groups: mark (✓, !), name and finding."""
+    algorithm = config.algorithm
+    rows = [*_advantage_rows(config), _seed_row(config)]
+    cap = algorithm.importance_sampling_cap
+    rows.append(
+        ("✓", "corrections", "none that weighs the two halves of a pair differently")
+        if cap is None
+        else ("!", "corrections", f"importance_sampling_cap={cap} can weaken one half of a pair")
+    )
+    ranks, prompts = max(config.hardware.num_gpus, 1), config.training.prompts_per_generation
+    each, rest = divmod(prompts, ranks)
+    rows.append(
+        ("✓", "ranks", f"{prompts} prompts over {ranks}: {each} each")
+        if not rest
+        else ("!", "ranks", f"{prompts} prompts do not divide over {ranks} ranks: some wait")
+    )
+    return rows
+
+
+def _advantage_rows(config: Config) -> list[tuple[str, str, str]]:
+    name, epsilon = config.algorithm.advantage, config.algorithm.advantage_epsilon
+    if name not in ADVANTAGES:
+        return [("✓", "advantage", f"{name}: pairs of right and wrong, dead groups have none")]
+    function = ADVANTAGES[name]
+    mixed, right, wrong = function(
+        torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), epsilon=epsilon
+    ).tolist()
+    is_paper = name in ("standardised_population", "class_balanced")
+    is_zero = not any(right + wrong)
+    return [
+        (
+            "✓" if is_paper else "!",
+            "a mixed pair",
+            f"{mixed[0]:+.3f}, {mixed[1]:+.3f} ({name}; the paper: ±1)",
+        ),
+        ("✓" if is_zero else "✗", "an equal pair", f"exactly {right[0]:g}, {right[1]:g}: no 0/0"),
+    ]
+
+
+def _seed_row(config: Config) -> tuple[str, str, str]:
+    seeds = {rollout_seed(config.seed, 0, "prompt", i) for i in range(config.algorithm.group_size)}
+    is_distinct = len(seeds) == config.algorithm.group_size
+    return ("✓" if is_distinct else "✗", "seeds", "one for each rollout: no pair is twice the same")
+
+
+def _total_rollouts(config: Config) -> str:
+    per_group_size = config.num_generations * config.training.prompts_per_generation
+    total = f"{per_group_size * config.algorithm.group_size:,}"
+    budget = config.algorithm.resampling_budget_group_size
+    if config.algorithm.resampling == "none" or budget is None:
+        return total
+    return f"at least {total}, at most {per_group_size * budget:,} (resampling)"

@@ -1,0 +1,134 @@
+"""From raw rows to a prompt set to train on; whatever is dropped is counted by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from twogrpo.config.schema import ConfigError
+from twogrpo.data.images import open_picture
+from twogrpo.data.problems import Problem, Row, content_id, to_problem
+
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+# Longer than any real answer of a data set; tests of programs are answers too.
+MAX_ANSWER_CHARACTERS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The problems kept, in the order of their rows, and what was dropped, by reason, with ids."""
+
+    problems: list[Problem]
+    num_rows: int
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows dropped by reason."""
+        return {reason: len(ids) for reason, ids in self.dropped.items()}
+
+
+def prepare(
+    rows: Iterable[Row], *, origin: str, english_only: bool = False, drop: bool = True
+) -> Prepared:
+    """Reads rows into problems and, if told to `drop`, leaves out what cannot be trained on.
+
+    In this order: `no_question`, `no_answer` (empty); `not_english` (holds a Han character, if
+    only English is wanted); `broken_picture` (cannot be opened, or is huge);
+    `conflicting_answers` (the same text with different answers: all of them); `repeat` (the same
+    text with the same answer: all but the first). Text is the same if it is equal but for white
+    space, and so are its images; answers also but for braces.
+
+    Raises:
+        ConfigError: a row has another schema, two rows share an id, or no row is left.
+    """
+    problems = [_problem(row, number, origin) for number, row in enumerate(rows, start=1)]
+    if not drop:
+        _check(problems, origin)
+        return Prepared(problems, len(problems))
+    dropped: dict[str, list[str]] = defaultdict(list)
+    kept = []
+    for problem in problems:
+        reason = _unusable(problem, english_only=english_only)
+        if reason:
+            dropped[reason].append(problem.problem_id)
+        else:
+            kept.append(problem)
+    kept = _unrepeated(kept, dropped)
+    _check(kept, origin)
+    return Prepared(kept, len(problems), dict(dropped))
+
+
+def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
+    """`count` of the problems, the same whatever their order and their ids.
+
+    The order of a hash of seed and content decides, not a random generator over rows: two copies of
+    a data set with other row orders, or a few rows more, give (nearly) the same choice.
+    """
+    return sorted(problems, key=lambda p: draw_key(p, seed))[:count]
+
+
+def draw_key(problem: Problem, seed: int) -> str:
+    """Where the problem stands in the drawing order of a seed."""
+    name = f"{seed}/{content_id(problem.text, problem.images)}"
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _problem(row: Row, number: int, origin: str) -> Problem:
+    try:
+        return to_problem(row)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ConfigError(
+            f"{origin} row {number} has another schema ({error}): "
+            "each row needs a problem and an answer, see twogrpo/data/problems.py"
+        ) from error
+
+
+def _unusable(problem: Problem, *, english_only: bool) -> str | None:
+    if not problem.text:
+        return "no_question"
+    if not problem.answer or len(problem.answer) > MAX_ANSWER_CHARACTERS:
+        return "no_answer"
+    if english_only and _HAN.search(problem.text):
+        return "not_english"
+    return "broken_picture" if any(map(_is_broken, problem.images)) else None
+
+
+def _is_broken(image: bytes) -> bool:
+    try:
+        open_picture(image)
+    except ValueError:
+        return True
+    return False
+
+
+def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[Problem]:
+    """Without repeats and contradictions; fills `dropped`."""
+    by_content: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_content[content_id(problem.text, problem.images)].append(problem)
+    kept = []
+    for same in by_content.values():
+        if len({_spelling(problem.answer) for problem in same}) > 1:
+            dropped["conflicting_answers"] += [problem.problem_id for problem in same]
+        else:
+            kept.append(same[0])
+            for problem in same[1:]:
+                dropped["repeat"].append(problem.problem_id)
+    return kept
+
+
+def _spelling(answer: str) -> str:
+    r"""The answer without what TeX does not need: `\frac{1}{3}` is `\frac13`."""
+    return re.sub(r"[\s{}$]", "", answer)
+
+
+def _check(problems: list[Problem], origin: str) -> None:
+    if not problems:
+        raise ConfigError(f"{origin} has no usable row: give a file with problems and answers")
+    twice = [i for i, n in Counter(problem.problem_id for problem in problems).items() if n > 1]
+    if twice:
+        raise ConfigError(f"{origin} has the id {twice[0]} twice: give every row its own")

@@ -1,0 +1,191 @@
+"""From problems to prompts, and the endless, seekable stream in which a run draws them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from twogrpo.config.schema import (
+    ConfigError,
+    Dataset,
+    Evaluation,
+)
+from twogrpo.data.images import Pictures
+from twogrpo.data.problems import Problem
+from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
+from twogrpo.data.templates import render
+from twogrpo.plain_text import plain
+from twogrpo.types import Prompt
+
+
+class Prompts(list[Prompt]):
+    """The prompts that can be used; `num_dropped` more cannot, being too long or ill-formed."""
+
+    def __init__(self, prompts: Sequence[Prompt], num_dropped: int) -> None:
+        super().__init__(prompts)
+        self.num_dropped = num_dropped
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For a run's record."""
+        return {"used": len(self), "dropped": self.num_dropped}
+
+
+def training_prompts(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
+) -> Prompts:
+    """The prompts of a dataset, the same for the same `dataset.seed` on every machine.
+
+    `pictures` is how the model takes them; None where it takes none.
+    """
+    return _prompts(
+        training_problems(dataset),
+        tokenizer,
+        template=template,
+        pictures=pictures,
+        limit=dataset.max_prompt_tokens,
+        key="dataset.max_prompt_tokens",
+    )
+
+
+def validation_prompts(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
+) -> list[Prompt]:
+    """The validation split, on which settings are chosen; never a benchmark.
+
+    Of a published dataset it is drawn from what training leaves over; empty where nobody looks.
+    """
+    if not evaluation.validation_every:
+        return []
+    return _prompts(
+        validation_problems(dataset, evaluation.validation_problems),
+        tokenizer,
+        template=template,
+        pictures=pictures,
+        limit=dataset.max_prompt_tokens,
+        key="dataset.max_prompt_tokens",
+    )
+
+
+def benchmark_prompts(
+    evaluation: Evaluation,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None = None,
+) -> dict[str, Prompts]:
+    """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
+    return {
+        benchmark: _prompts(
+            benchmark_problems(evaluation, benchmark),
+            tokenizer,
+            template=template,
+            pictures=pictures,
+            limit=evaluation.max_prompt_tokens,
+            key="evaluation.max_prompt_tokens",
+        )
+        for benchmark in evaluation.benchmarks
+    }
+
+
+class PromptStream:
+    """All prompts in a new order each epoch, for ever; its whole state is `position`."""
+
+    def __init__(self, prompts: Sequence[Prompt], *, seed: int, position: int = 0) -> None:
+        self._prompts = prompts
+        self._seed = seed
+        self.position = position
+        self._epoch = -1
+        self._order = np.empty(0, dtype=int)
+
+    def next(self, count: int) -> list[tuple[int, Prompt]]:
+        """The next `count` prompts, each with its position, which is unique within a run."""
+        drawn = [(p, self._at(p)) for p in range(self.position, self.position + count)]
+        self.position += count
+        return drawn
+
+    def _at(self, position: int) -> Prompt:
+        epoch, place = divmod(position, len(self._prompts))
+        if epoch != self._epoch:
+            rng = np.random.default_rng([self._seed, epoch])
+            self._epoch, self._order = epoch, rng.permutation(len(self._prompts))
+        return self._prompts[self._order[place]]
+
+
+def _prompts(
+    problems: Sequence[Problem],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None,
+    limit: int,
+    key: str,
+) -> Prompts:
+    """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
+    if pictures is None and any(problem.images for problem in problems):
+        raise ConfigError(
+            "the problems have pictures, which model.path takes none of: use a vision-language "
+            "model (model=qwen25_vl_7b) or a data set of text"
+        )
+    prompts, unusable = list[Prompt](), list[str]()
+    for problem in problems:
+        try:
+            prompts.append(_prompt(problem, tokenizer, template=template, pictures=pictures))
+        except ConfigError:
+            raise  # it is of the configuration, not of this problem
+        except ValueError as error:
+            unusable.append(f"{problem.problem_id}: {error}")
+    _tell_dropped(len(unusable), len(problems), f"cannot be shown ({', '.join(unusable[:1])})")
+    kept = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
+    if prompts and not kept:
+        shortest = min(len(prompt.token_ids) for prompt in prompts)
+        raise ConfigError(f"{key}={limit}: every prompt is longer, use {shortest} or more")
+    if not kept:
+        raise ConfigError(f"no problem can be shown ({', '.join(unusable[:1])}): give others")
+    num_longer = len(prompts) - len(kept)
+    _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
+    if template == "plain":
+        _check_symbols(kept, tokenizer)
+    return Prompts(kept, len(problems) - len(kept))
+
+
+def _prompt(
+    problem: Problem,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    template: str,
+    pictures: Pictures | None,
+) -> Prompt:
+    """Raises ValueError where the text's places are not as many as its pictures."""
+    images = problem.images
+    token_ids = render(problem.text, template=template, tokenizer=tokenizer, num_images=len(images))
+    if images:
+        assert pictures is not None  # checked
+        token_ids = pictures.expanded(token_ids, images)
+    return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
+
+
+def _tell_dropped(count: int, total: int, why: str) -> None:
+    if count:
+        sys.stderr.write(f"{count} of {total} prompts {plain(why)}: dropped\n")
+
+
+def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
+    for prompt in prompts:
+        if tokenizer.decode(prompt.token_ids) != prompt.text:
+            raise ConfigError(
+                f"the tokenizer of model.path does not know the symbols of {prompt.prompt_id}: "
+                "use the model's own tokenizer, or a model that knows the task"
+            )

@@ -1,0 +1,154 @@
+"""A frozen prompt set: the usable problems as parquet, beside the manifest that says what they are.
+
+prompts.parquet      id, problem, answer, images
+manifest.json        source, counts, what was dropped and why, sha256
+ids.txt              content ids, one a line: the set without its text
+contamination.json   benchmark problems that the set holds
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from twogrpo.config.schema import ConfigError, Dataset
+from twogrpo.config.script_schemas import PrepareDataConfig
+from twogrpo.data.contamination import overlap, report
+from twogrpo.data.filtering import Prepared
+from twogrpo.data.problems import Problem, content_id
+from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
+
+FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
+SCHEMA = pyarrow.schema(
+    {
+        "id": pyarrow.string(),
+        "problem": pyarrow.string(),
+        "answer": pyarrow.string(),
+        "images": pyarrow.list_(pyarrow.binary()),
+    }
+)
+
+
+def prepare_data(config: PrepareDataConfig) -> str:
+    """Writes the prompt set to `output_dir`, all or nothing; what is to be told about it.
+
+    A prompt set that lies there already is replaced.
+
+    Raises:
+        ConfigError: a source cannot be read, nothing is to be prepared, or `output_dir` holds
+            anything but a prompt set.
+    """
+    if config.dataset.source == "generated":
+        raise ConfigError(f"dataset={config.dataset.name} is generated: nothing to prepare")
+    folder = _replaceable(config)
+    prepared = prepared_dataset(config.dataset)
+    overlaps = {
+        benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
+        for benchmark in config.evaluation.benchmarks
+    }
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write_prompts(temporary / "prompts.parquet", prepared.problems)
+    names = [content_id(problem.text, problem.images) for problem in prepared.problems]
+    (temporary / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
+    _write_json(temporary / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
+    facts = manifest(config.dataset, prepared, names)
+    _write_json(temporary / "manifest.json", facts)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    return f"{_told(facts)}\n{report(overlaps)}\n{config.output_dir}"
+
+
+def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
+    """The problems as parquet."""
+    rows = [
+        {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
+        for p in problems
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), path)
+
+
+def manifest(dataset: Dataset, prepared: Prepared, names: Sequence[str]) -> dict[str, Any]:
+    """What the set is and where it came from.
+
+    `content_sha256` is of the sorted content ids with their answers: equal for equal sets, whatever
+    the file format, the order of rows and the ids upstream.
+    """
+    pairs = sorted(f"{n} {p.answer}" for n, p in zip(names, prepared.problems, strict=True))
+    file = dataset_file(dataset)
+    return {
+        "dataset": dataset.name,
+        "source": str(file) if file else asdict(dataset)["hub"],
+        "source_sha256": _file_sha256(file) if file else None,
+        "num_rows": prepared.num_rows,
+        "num_kept": len(prepared.problems),
+        "num_dropped": prepared.counts,
+        "content_sha256": hashlib.sha256("\n".join(pairs).encode()).hexdigest(),
+        "dropped": prepared.dropped,
+    }
+
+
+def _replaceable(config: PrepareDataConfig) -> Path:
+    """`output_dir`, which is to be deleted: nothing is in it but a prompt set, and no source."""
+    folder = Path(config.output_dir).resolve()
+    sources = {
+        "dataset.path": dataset_file(config.dataset),
+        "dataset.ids": config.dataset.ids,
+        "evaluation.folder": config.evaluation.folder,
+    }
+    for key, value in sources.items():
+        # From the working directory or the repository's root: whichever it is, it stays.
+        places = [(base / value).resolve() for base in (Path(), ROOT)] if value else []
+        if any(place.is_relative_to(folder) for place in places):
+            raise ConfigError(
+                f"output_dir={config.output_dir} is replaced as a whole and {key}={value} lies in "
+                "it: give another output_dir"
+            )
+    if os.path.lexists(folder) and not _is_prompt_set(folder):
+        raise ConfigError(
+            f"output_dir={config.output_dir} is there and holds more than a prompt set: it would "
+            "be deleted, give a new or empty folder"
+        )
+    return folder
+
+
+def _is_prompt_set(folder: Path) -> bool:
+    """Whether the folder is empty or has the files of a prompt set and no others."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return True
+    manifest_file = folder / "manifest.json"
+    return names <= set(FILES) and "content_sha256" in (
+        manifest_file.read_text(encoding="utf-8", errors="replace")
+        if manifest_file.is_file()
+        else ""
+    )
+
+
+def _told(facts: dict[str, Any]) -> str:
+    dropped = ", ".join(f"{count} {reason}" for reason, count in facts["num_dropped"].items())
+    return (
+        f"{facts['dataset']}: {facts['num_rows']} rows, {facts['num_kept']} kept; "
+        f"dropped: {dropped or 'none'}"
+    )
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,166 @@
+"""What an evaluation is of: where a checkpoint's weights lie, which run trained them, their hash.
+
+A checkpoint is a run's folder (its final policy, else its newest checkpoint), one checkpoint of a
+run, a folder that `transformers` loads, or a hub id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from twogrpo.config.schema import ConfigError
+from twogrpo.config.script_schemas import (
+    EvaluateConfig,
+    Origin,
+    TrainedOn,
+)
+from twogrpo.models import hub
+from twogrpo.models.load import ROOT
+from twogrpo.policy import checkpoint as checkpoints
+from twogrpo.run_record.record import read_rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """`training` is a training checkpoint, to be loaded over the model at `model_path`."""
+
+    name: str
+    model_path: str
+    training: Path | None = None
+    run: dict[str, Any] | None = None
+    step: int = 0
+
+    def weights(self) -> dict[str, Tensor]:
+        """A training checkpoint's parameters by their names."""
+        assert self.training is not None
+        return checkpoints.read_weights(self.training)
+
+
+def find(checkpoint: str, revision: str | None) -> Source:
+    """Raises ConfigError where there is no such folder and no hub that has it."""
+    if source := _here(checkpoint):
+        return source
+    return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
+
+
+def _here(checkpoint: str) -> Source | None:
+    folder = next((f for f in (Path(checkpoint), ROOT / checkpoint) if f.is_dir()), None)
+    if folder is None:
+        return None
+    folder = folder.resolve()
+    if (folder / "run.json").is_file():
+        return _of_run(folder)
+    if (folder / "state.json").is_file():
+        return _of_training_checkpoint(folder)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(
+            f"checkpoint={checkpoint} holds no run.json, state.json or config.json: "
+            "give a run's folder, one of its checkpoints or a model's folder"
+        )
+    if folder.name == "final" and (folder.parent / "run.json").is_file():
+        return _of_run(folder.parent)
+    return Source(folder.name, str(folder))
+
+
+def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
+    """The configuration with the questions, the verifier, the sampler and the dtypes of the run
+    that trained the checkpoint, if one did; what `typed` names, as `key=value`, stays as typed. The
+    device is that of the machine at hand, so on a GPU `hardware=one_gpu` is typed.
+
+    Raises:
+        ConfigError: the checkpoint's folder is none.
+    """
+    source = _here(cfg.checkpoint)
+    if source is None or source.run is None:
+        return cfg
+    keys = [word.partition("=")[0].lstrip("+") for word in typed]
+    found = cfg.copy()
+    OmegaConf.set_struct(found, False)  # another evaluation has other benchmarks in its `hub`
+    for group in ("evaluation", "reward", "rollout"):
+        if group not in keys:
+            found[group] = OmegaConf.merge(found[group], source.run["config"][group])
+    if "hardware" not in keys and "hardware.dtype" not in keys:
+        for key in ("dtype", "sampler_dtype"):
+            found.hardware[key] = source.run["config"]["hardware"][key]
+    for key in keys:
+        if "." in key:
+            OmegaConf.update(found, key, OmegaConf.select(cfg, key), merge=False)
+    return found
+
+
+def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
+    """The config with what the source says: the model, its hash, and the run that trained it."""
+    model = replace(config.model, path=source.model_path)
+    config = replace(
+        config,
+        model=model,
+        step=source.step,
+        weights_sha256=_sha256(source),
+        run_name=config.run_name or f"{source.name}-{config.evaluation.name}",
+    )
+    if source.run is not None:
+        trained = source.run["config"]
+        template, name = trained["model"]["prompt_template"], trained["model"]["name"]
+        config = replace(
+            config,
+            model=replace(model, prompt_template=template, name=name),
+            algorithm=Origin(trained["algorithm"]["name"], trained["algorithm"]["group_size"]),
+            dataset=TrainedOn(trained["dataset"]["name"], trained["dataset"]["num_prompts"]),
+            seed=trained["seed"],
+        )
+    return replace(config, output_dir=config.output_dir or f"runs/evaluate/{config.run_name}")
+
+
+def _of_run(folder: Path) -> Source:
+    run = _read_json(folder / "run.json")
+    if (folder / "final" / "config.json").is_file():
+        generations = sum("rollouts/generated" in row for row in read_rows(folder))  # as analysis/
+        return Source(folder.name, str(folder / "final"), run=run, step=generations)
+    saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
+    if not saved:
+        raise ConfigError(
+            f"checkpoint={folder} is a run without a checkpoint yet: let it train, or give another"
+        )
+    return _of_training_checkpoint(saved[-1])
+
+
+def _of_training_checkpoint(folder: Path) -> Source:
+    run_folder = folder.parent.parent
+    if not (run_folder / "run.json").is_file():
+        raise ConfigError(
+            f"checkpoint={folder} lies outside its run's folder, whose run.json names the model: "
+            "give it where training wrote it"
+        )
+    run = _read_json(run_folder / "run.json")
+    return Source(
+        name=f"{run_folder.name}-{folder.name}",
+        model_path=run["config"]["model"]["path"],
+        training=folder,
+        run=run,
+        step=_read_json(folder / "state.json")["generation"],
+    )
+
+
+def _sha256(source: Source) -> str:
+    """Of the files of weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted((source.training or Path(source.model_path)).glob("*.safetensors")):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): restore it or train again") from error
+    return content

@@ -1,0 +1,28 @@
+"""The hub of models: a repository's files at a revision, in the local cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from twogrpo.config.schema import ConfigError
+
+# Weights come from safetensors only, never from a pickle.
+FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+
+
+def snapshot(hub_id: str, revision: str | None) -> Path:
+    """The folder of the cache that holds the model, downloaded if it is not there.
+
+    Raises:
+        ConfigError: there is no such repository or revision, or the hub cannot be reached.
+    """
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ConfigError(
+            f"{hub_id} is no folder here and cannot be had from the hub "
+            f"({type(error).__name__}): give a folder, or a hub id that can be reached"
+        ) from error

@@ -1,0 +1,239 @@
+"""Checkpoints: tensors in shards of safetensors, all else as JSON, with sums of every file.
+
+A folder `checkpoints/000020` holds the state after 20 generations. `torch.distributed.checkpoint`
+writes one or more shards a rank and reads them back for any other number of ranks; its safetensors
+storage is used because its own keeps an index that is a pickle, and nothing here is one.
+
+A checkpoint is written beside, hashed, flushed, renamed: a kill, a full disk or a lost rank leaves
+the earlier ones as they were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+
+from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.errors import DISK_IS_FULL, CheckpointFault
+from twogrpo.plain_text import plain
+from twogrpo.policy import checkpoint_manifest
+
+STATE = "state.json"
+# A shard is held in memory twice more while it is written.
+SHARD_BYTES = 2**28
+
+
+def save(
+    folder: Path,
+    *,
+    generation: int,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    kept: int,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Writes `folder/{generation:06d}` and removes all but the newest `kept` checkpoints.
+
+    Every rank calls it, with its part of the same tensors (DTensors) and the same state.
+
+    Raises:
+        CheckpointFault: the disk is full or not writable; the earlier checkpoints are as they were.
+    """
+    final = folder / f"{generation:06d}"
+    temporary = folder / f".{generation:06d}.tmp"
+    try:
+        if ranks.is_first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            (temporary / STATE).write_text(json.dumps(state))
+        ranks.barrier()
+        _write_shards(temporary, tensors, ranks)
+        mine = [STATE] * ranks.is_first + _shards(temporary, ranks)
+        sums = ranks.each(checkpoint_manifest.sums_of(temporary / name for name in mine))
+        if ranks.is_first:
+            checkpoint_manifest.publish(
+                temporary, final, {k: v for part in sums for k, v in part.items()}
+            )
+            _prune(folder, kept)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise disk_fault(f"checkpoint {final}", error, whole="the earlier ones") from error
+    ranks.barrier()
+
+
+def load_latest(
+    folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = ALONE
+) -> dict[str, Any] | None:
+    """Fills the tensors `into` from the newest checkpoint that is whole; its state.
+
+    A damaged one is said aloud, set aside as `damaged-…` and the one before it is used. None where
+    there is no checkpoint. Every rank calls it, with its part of the tensors, however many ranks
+    saved.
+
+    Raises:
+        CheckpointFault: there are checkpoints and none is whole.
+        ValueError: the checkpoint is of other tensors than these.
+    """
+    damaged: list[Path] = []
+    for checkpoint in reversed(ranks.each(_checkpoints(folder))[0]):  # as the first rank sees it
+        reasons = _damage(checkpoint, ranks)
+        if not reasons:
+            _read_shards(checkpoint, into, ranks)
+            _set_aside(damaged, ranks)
+            state: dict[str, Any] = json.loads((checkpoint / STATE).read_bytes())
+            return state
+        damaged.append(checkpoint)
+        if ranks.is_first:
+            sys.stderr.write(f"WARNING: {checkpoint} is damaged: {plain('; '.join(reasons))}\n")
+    if damaged:
+        raise CheckpointFault(
+            f"{folder} holds {len(damaged)} checkpoints and none is whole: restore one from a "
+            "backup, or delete the folder to begin the run again"
+        )
+    return None
+
+
+def read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of one checkpoint, whole tensors by parameter name, in this process alone.
+
+    Raises:
+        CheckpointFault: it is damaged.
+    """
+    reasons = _damage(checkpoint, ALONE)
+    if reasons:
+        raise CheckpointFault(f"{checkpoint} is damaged ({reasons[0]}): give another")
+    tensors = {
+        name: torch.empty(stored.size, dtype=stored.properties.dtype)
+        for name, stored in _stored(checkpoint).items()
+        if name.startswith("weight/")
+    }
+    with _explained(ALONE):
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
+    return {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()}
+
+
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint written, if any, whole or not."""
+    return max(_checkpoints(folder), default=None)
+
+
+def exists(folder: Path, generation: int) -> bool:
+    """Whether there is a checkpoint after so many generations."""
+    return (folder / f"{generation:06d}").is_dir()
+
+
+def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
+    file_of, filled, file = {}, 0, 1
+    for name, tensor in tensors.items():
+        num_bytes = tensor.numel() * tensor.element_size() // ranks.size
+        if filled and filled + num_bytes > SHARD_BYTES:
+            filled, file = 0, file + 1
+        filled += num_bytes
+        file_of[name] = file
+    writer = HuggingFaceStorageWriter(str(folder), file_of, save_distributed=True)
+    packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with _explained(ranks):
+        dcp.save(packed, storage_writer=writer, no_dist=ranks.size == 1)
+
+
+def _shards(folder: Path, ranks: Ranks) -> list[str]:
+    """Names of the shards that this rank wrote; the writer counts ranks from 1."""
+    return sorted(path.name for path in folder.glob(f"shard-{ranks.rank + 1:05d}-*"))
+
+
+def _read_shards(folder: Path, into: Mapping[str, Tensor], ranks: Ranks) -> None:
+    stored = _stored(folder)
+    there = {name: (tuple(s.size), s.properties.dtype) for name, s in stored.items()}
+    here = {name: (tuple(t.shape), t.dtype) for name, t in into.items()}
+    if there != here:
+        odd = min(name for name in {*there, *here} if there.get(name) != here.get(name))
+        raise ValueError(
+            f"{folder} is of another model: {odd} is {there.get(odd)} there, {here.get(odd)} here"
+        )
+    reader = HuggingFaceStorageReader(str(folder))
+    with _explained(ranks):
+        dcp.load(dict(into), storage_reader=reader, no_dist=ranks.size == 1)
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """Size and dtype of every tensor, by name."""
+    try:
+        return HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    except SafetensorError as error:  # its sums are right: it was written so, by something else
+        raise ValueError(f"{folder} holds no safetensors ({error}): delete it") from error
+
+
+@contextmanager
+def _explained(ranks: Ranks) -> Iterator[None]:
+    """Raises what went wrong on a rank, where DCP raises a BaseException that wraps it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as failure:
+        errors = failure.failures
+        error, _ = errors.get(ranks.rank) or next(iter(errors.values()))
+        raise error from failure
+
+
+def _damage(checkpoint: Path, ranks: Ranks) -> list[str]:
+    """What is wrong with a checkpoint; the ranks hash a part of its files each."""
+    try:
+        sums = checkpoint_manifest.listed(checkpoint)
+    except ValueError as error:
+        mine = [str(error)] * ranks.is_first
+    else:
+        names = ranks.share(sorted(sums))
+        mine = checkpoint_manifest.damage(checkpoint, {name: sums[name] for name in names})
+    return [reason for part in ranks.each(mine) for reason in part]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Oldest first; unfinished and damaged ones begin otherwise and are passed over."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+
+
+def _set_aside(damaged: list[Path], ranks: Ranks) -> None:
+    """Out of the way of those to come, and of the count of those that are kept."""
+    ranks.barrier()  # all have looked
+    for checkpoint in damaged if ranks.is_first else []:
+        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        checkpoint.replace(aside)
+        sys.stderr.write(f"WARNING: it is now {aside}; the run continues at an earlier one\n")
+
+
+def _prune(folder: Path, kept: int) -> None:
+    for old in [*_checkpoints(folder)[:-kept], *folder.glob(".*.tmp")]:
+        shutil.rmtree(old)
+
+
+def disk_fault(what: str, error: OSError | SafetensorError, *, whole: str) -> CheckpointFault:
+    """That `what` was not written, why, and where the run goes on; `whole` is what is left."""
+    # safetensors writes by itself: its error holds the system's number in its words only.
+    found = re.search(r"(?:os error|code:) (\d+)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    if number in DISK_IS_FULL:
+        reason, remedy = "the disk is full", "make room"
+    else:
+        reason = os.strerror(number) if number else " ".join(str(error).split())
+        remedy = "make the folder writable"
+    return CheckpointFault(
+        f"{what} was not written ({reason}); {whole} are whole: {remedy}, "
+        "and the same command continues there"
+    )

@@ -1,0 +1,95 @@
+"""Whether a model can be scored our way: packed, and from its last hidden states times its head.
+
+That leaves out whatever a family does besides: logits divided, multiplied or softly capped, a bias
+of the head, attention with sinks or of a kind that `transformers` does not let us replace. A policy
+so scored would be another than the one that is sampled from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from twogrpo import types
+from twogrpo.config.schema import ConfigError
+from twogrpo.policy.packing import pack
+
+# What families call it (Gemma 2, Granite, Cohere, Falcon H1); None and 1 change nothing.
+ALTERING = (
+    "final_logit_softcapping",
+    "attn_logit_softcapping",
+    "logits_scaling",
+    "logit_scale",
+    "lm_head_multiplier",
+)
+# A response of three tokens after a prompt of one, twice: the second shows whether the first leaks.
+TOKEN_IDS = ((2, 3, 4, 5), (7, 6, 5, 9))
+# Nats, in float32: rounding is a hundredth of it, and what is left out is more on any real model.
+TOLERANCE = 0.01
+
+
+def sequences(model: PreTrainedModel) -> list[types.Sequence]:
+    """What is scored both ways."""
+    size = model.get_output_embeddings().weight.shape[0]
+    ids = [tuple(token % size for token in row) for row in TOKEN_IDS]
+    return [types.Sequence(row[:1], row[1:], 1.0, 1.0) for row in ids]
+
+
+@torch.no_grad()
+def own_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
+    """Log-probabilities of the response tokens by the model's own forward pass, a row at a time."""
+    found = []
+    for sequence in sequences(model):
+        ids = torch.tensor([*sequence.prompt_token_ids, *sequence.response_token_ids])
+        ids = ids.to(model.device)
+        logits = model(input_ids=ids[None], use_cache=False).logits[0, :-1].float() / temperature
+        found.append(logits.log_softmax(dim=-1).gather(1, ids[1:, None])[:, 0])
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def check_agreement(
+    model: PreTrainedModel, score: Callable[[types.MicroBatch], Tensor], own_logps_R: Tensor
+) -> None:
+    """Compares them with what `score` says of the same tokens.
+
+    Raises:
+        ConfigError: it says something else, or the configuration says that it will.
+    """
+    text, head = model.config.get_text_config(), model.get_output_embeddings()
+    values = {key: getattr(text, key, None) for key in ALTERING}
+    reasons = [f"{key}={value}" for key, value in values.items() if value not in (None, 1)]
+    if getattr(head, "bias", None) is not None:
+        reasons.append("its head has a bias")
+    if not reasons:
+        reasons = _difference(model, score, own_logps_R)
+    if reasons:
+        raise ConfigError(
+            f"model.path={model.name_or_path or '…'}: a {model.config.model_type} cannot be trained"
+            f" here ({', '.join(reasons)}): its log-probabilities would not be the sampler's, use"
+            " one of another family (Qwen2, Qwen3, Llama, Mistral)"
+        )
+
+
+def _difference(
+    model: PreTrainedModel, score: Callable[[types.MicroBatch], Tensor], own_logps_R: Tensor
+) -> list[str]:
+    batches = pack(
+        sequences(model),
+        tokens_per_microbatch=1 << 20,
+        device=str(model.device),
+        rank=0,
+        num_ranks=1,
+    )
+    try:
+        ((places, batch),) = batches
+        rows_R = score(batch).split([3] * len(places))
+    except (TypeError, ValueError) as error:
+        return [" ".join(str(error).split())[:200]]
+    scored_R = torch.cat([rows_R[places.index(place)] for place in range(len(places))])
+    difference = (scored_R - own_logps_R).abs().max().item()
+    # NaN passes: a model that is broken by itself is another fault's to tell.
+    return [f"off by {difference:.2g} nats"] if difference > TOLERANCE else []

@@ -1,0 +1,130 @@
+"""Sequences into micro-batches: no padding, each prompt once for all its responses, and a share for
+every rank.
+
+Which sequences share a prompt, a micro-batch or a rank cannot change the gradient
+(twogrpo/core/aggregation.py).
+N sequences, T distinct tokens, F tokens of all sequences with shared ones each time, L response
+tokens of the longest, R response tokens of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import torch
+
+from twogrpo import types
+
+
+def pack(
+    sequences: Sequence[types.Sequence],
+    *,
+    tokens_per_microbatch: int,
+    device: str = "cpu",
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> Iterator[tuple[list[int], types.MicroBatch]]:
+    """This rank's micro-batches of at most `tokens_per_microbatch` distinct tokens.
+
+    Yields the places in `sequences` of a micro-batch's members, and the micro-batch. Every rank
+    gets as many micro-batches, since a sharded model is run by all ranks together: where one has
+    less to do, its last ones have no members and weigh nothing.
+    """
+    runs = cut(sequences, tokens_per_microbatch, num_ranks)
+    for first in range(0, len(runs), num_ranks):
+        members = runs[first + rank] if first + rank < len(runs) else []
+        yield members, microbatch([sequences[i] for i in members] or [NOTHING], device=device)
+
+
+def cut(sequences: Sequence[types.Sequence], budget: int, num_ranks: int = 1) -> list[list[int]]:
+    """The places of `sequences` in runs of at most `budget` tokens; one longer than it goes alone.
+
+    Responses to one prompt stand together, those to the longest first, so that runs are of like
+    lengths. Runs are nearly even, so that neither a rank nor a last micro-batch has little to do.
+    """
+    longest, prompts = dict[Hashable, int](), dict[Hashable, int]()
+    for sequence in sequences:
+        key = _shared(sequence)
+        longest[key] = max(longest.get(key, 0), sequence.num_tokens)
+        prompts[key] = len(sequence.prompt_token_ids)
+    turn = {key: n for n, key in enumerate(sorted(longest, key=lambda k: -longest[k]))}
+    order = sorted(
+        range(len(sequences)),
+        key=lambda place: (turn[_shared(sequences[place])], -sequences[place].num_tokens),
+    )
+    total = sum(prompts.values()) + sum(len(s.response_token_ids) for s in sequences)
+    even = -(-total // (num_ranks * max(1, -(-total // (budget * num_ranks)))))
+    runs: list[list[int]] = []
+    filled, here = 0, set[Hashable]()
+    for place in order:
+        sequence = sequences[place]
+        cost = _cost(sequence, here)
+        if not runs or filled >= even or filled + cost > budget:
+            runs.append([])
+            filled, here = 0, set()
+            cost = _cost(sequence, here)
+        runs[-1].append(place)
+        here.add(_shared(sequence))
+        filled += cost
+    return runs
+
+
+def _shared(sequence: types.Sequence) -> Hashable:
+    """What two sequences must have in common for one copy of their prompt to do for both."""
+    return sequence.prompt_token_ids, sequence.images
+
+
+def _cost(sequence: types.Sequence, here: set[Hashable]) -> int:
+    """Tokens that it adds to the prompts that are there already."""
+    is_there = _shared(sequence) in here
+    return len(sequence.response_token_ids) if is_there else sequence.num_tokens
+
+
+# Goes through the model and adds exactly zero to every gradient.
+NOTHING = types.Sequence((0,), (0,), advantage=0.0, token_weight=0.0, sampler_logps=torch.zeros(1))
+
+
+def microbatch(sequences: Sequence[types.Sequence], *, device: str) -> types.MicroBatch:
+    """The sequences one after another, each prompt before the first of its responses only."""
+    token_ids, positions, predicting = list[int](), list[int](), list[int]()
+    places, start_of = list[int](), dict[Hashable, int]()
+    longest = max(len(sequence.response_token_ids) for sequence in sequences)
+    response_mask_NL = torch.zeros(len(sequences), longest, dtype=torch.bool)
+    old_logps_NL = torch.full((len(sequences), longest), torch.nan)
+    sampler_logps_NL = old_logps_NL.clone()
+    for row, sequence in enumerate(sequences):
+        num_prompt = len(sequence.prompt_token_ids)
+        num_response = len(sequence.response_token_ids)
+        if (key := _shared(sequence)) not in start_of:
+            start_of[key] = len(token_ids)
+            token_ids += sequence.prompt_token_ids
+            positions += range(num_prompt)
+        prompt = range(start_of[key], start_of[key] + num_prompt)
+        response = range(len(token_ids), len(token_ids) + num_response)
+        token_ids += sequence.response_token_ids
+        positions += range(num_prompt, sequence.num_tokens)
+        places += [*prompt, *response]
+        predicting += [prompt[-1], *response[:-1]]  # place t predicts the token after it
+        response_mask_NL[row, :num_response] = True
+        if sequence.old_logps is not None:
+            old_logps_NL[row, :num_response] = sequence.old_logps
+        if sequence.sampler_logps is not None:
+            sampler_logps_NL[row, :num_response] = sequence.sampler_logps
+    targets = [token for sequence in sequences for token in sequence.response_token_ids]
+    # Of a shared token, any of its places in F will do: it sees the same there.
+    place_in_F = {place: index for index, place in enumerate(places)}
+    return types.MicroBatch(
+        lengths_N=torch.tensor([sequence.num_tokens for sequence in sequences]),
+        token_ids_T=torch.tensor(token_ids).to(device),
+        position_ids_T=torch.tensor(positions).to(device),
+        places_F=torch.tensor(places).to(device),
+        places_T=torch.tensor([place_in_F[place] for place in range(len(token_ids))]).to(device),
+        predicting_R=torch.tensor(predicting).to(device),
+        target_ids_R=torch.tensor(targets).to(device),
+        response_mask_NL=response_mask_NL.to(device),
+        advantages_N=torch.tensor([s.advantage for s in sequences]).to(device),
+        token_weights_N=torch.tensor([s.token_weight for s in sequences]).to(device),
+        old_logps_NL=old_logps_NL.to(device),
+        sampler_logps_NL=sampler_logps_NL.to(device),
+        images_N=tuple(sequence.images for sequence in sequences),
+    )

@@ -1,0 +1,220 @@
+"""What in a configuration does not go together, found before a run is paid for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from omegaconf import OmegaConf
+
+from twogrpo.config import validation
+from twogrpo.config.cli import CONF
+from twogrpo.config.schema import Config, ConfigError
+from twogrpo.data.contamination import known
+from twogrpo.data.sources import dataset_file
+from twogrpo.data.templates import CHAT
+from twogrpo.preflight.model_shapes import Architecture, config_file
+from twogrpo.preflight.text_tables import gib
+from twogrpo.preflight.wandb_reachable import look_up_wandb
+from twogrpo.rewards.build import build_reward
+
+Level = Literal["ok", "warning", "failure"]
+# A right and a wrong answer for each verifier, with the reference they are held against.
+KNOWN_ANSWERS = {
+    "last_number": ("it is 12.", "it is 13.", "12"),
+    "exact_answer": ("3*2=6", "3*2=5", "6"),
+    "math_answer": (r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5"),
+    "code_tests": (
+        "```python\ndef double(x):\n    return 2 * x\n```",
+        "```python\ndef double(x):\n    return x + 2\n```",
+        '{"functional": "assert double(3) == 6"}',
+    ),
+}
+# Templates that ask for an answer in a box, which is where math_answer looks first.
+BOXED = ("qwen25_math", "chat_boxed", "r1_distill", "think_boxed")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, what was found and, unless it is well, what to do."""
+
+    level: Level
+    name: str
+    text: str
+
+
+def conflicts(config: Config, model: Architecture) -> list[Finding]:
+    """Every check, in a fixed order; none writes a file, W&B alone is looked up in the network.
+
+    Of values that passed `check_values`.
+    """
+    return [
+        Finding("ok", "values", "batch sizes divide, names and ranges are right"),  # check_values
+        _model(config, model),
+        _context(config, model),
+        *_template(config),
+        *_contamination(config),
+        _verifier(config),
+        _disk(config, model),
+        _wandb(config),
+    ]
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """0 all is well, 1 there are warnings, 2 the run will fail."""
+    levels = {finding.level for finding in findings}
+    return 2 if "failure" in levels else 1 if "warning" in levels else 0
+
+
+def check_values(config: Config) -> None:
+    """A run's own first check, but for whether this machine has a GPU; before anything is computed.
+
+    Raises:
+        ConfigError: the first value that is wrong by itself or beside another.
+    """
+    validation.check(replace(config, hardware=replace(config.hardware, device="cpu")))
+
+
+def _model(config: Config, model: Architecture) -> Finding:
+    """Where its sizes come from; a hub id is not looked up, a folder that is none is missed."""
+    path = config.model.path
+    if config_file(config.model) is None and not _is_hub_id(path):
+        text = (
+            f"model.path={path} is no folder with a config.json, and no hub id: make it "
+            f"(scripts/prepare_model.py) or give another. Planned from {model.source}"
+        )
+        return Finding("failure", "model", text)
+    return Finding("ok", "model", f"{path}, planned from {model.source}")
+
+
+def _is_hub_id(path: str) -> bool:
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _context(config: Config, model: Architecture) -> Finding:
+    """Training's and evaluation's longest sequences; both engines refuse what has no position."""
+    training, test = config.dataset, config.evaluation
+    pairs = [(training.max_prompt_tokens, training.max_response_tokens)]
+    if test.at_end:
+        pairs.append((test.max_prompt_tokens, test.max_response_tokens))
+    prompt, response = max(pairs, key=sum)
+    positions, total = model.positions, prompt + response
+    if total <= positions:
+        return Finding("ok", "context", f"{prompt} + {response} tokens in {positions:,} positions")
+    if positions <= prompt:
+        return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
+    room = positions - prompt
+    text = (
+        f"prompt {prompt} + response {response} = {total} tokens, but the model has {positions:,} "
+        f"positions: the run refuses prompts that long. Choose: "
+        f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room}, all within; "
+        f"or, as the paper must have with Qwen2.5-Math, a copy of the model whose config.json "
+        f"allows {total}, and accept responses beyond the positions it was trained on"
+    )
+    return Finding("failure", "context", text)
+
+
+def _template(config: Config) -> Iterator[Finding]:
+    """A format that the model knows, a request for what the verifier looks for, pictures."""
+    template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
+    own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
+    # Those of CHAT differ in their request alone: the format is the tokenizer's own.
+    is_known = template == own or {template, own} <= CHAT.keys()
+    wanted = {"code_tests": ("code_r1",), "math_answer": BOXED}.get(config.reward.name)
+    is_asked = template in wanted if wanted else template != "code_r1"
+    if not is_known:
+        text = f"model.prompt_template={template}, but {config.model.name} is asked with {own}"
+        yield Finding("warning", "template", text)
+    elif not is_asked:
+        text = f"model.prompt_template={template} does not ask for what reward.name="
+        yield Finding("warning", "template", f"{text}{config.reward.name} looks for")
+    else:
+        yield Finding("ok", "template", template)
+    if config.dataset.name == "geometry3k" and "vl" not in config.model.name.split("_"):
+        text = f"dataset={config.dataset.name} has pictures, model={config.model.name} cannot see"
+        yield Finding("failure", "pictures", f"{text}: use model=qwen25_vl_7b")
+
+
+def _contamination(config: Config) -> Iterator[Finding]:
+    """Of the benchmarks by the training set, where `prepare_data` has recorded it."""
+    if config.dataset.source == "generated":
+        yield Finding("ok", "contamination", "generated; benchmarks and training set are disjoint")
+        return
+    file = dataset_file(config.dataset)
+    found = known(file.parent) if file else None
+    if found is None:
+        seen = "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
+        text = "not looked up: run scripts/prepare_data.py and give its folder as dataset.path"
+        is_dapo = config.dataset.name.startswith("dapo")
+        yield Finding("warning", "contamination", text + (seen if is_dapo else ""))
+        return
+    held = {name: len(ids) for name, ids in found.items() if ids}
+    told = ", ".join(f"{count} of {name}" for name, count in held.items())
+    text = f"the training set holds {told}: report also without them (contamination=…)"
+    yield Finding("warning" if held else "ok", "contamination", text if held else "none, by text")
+
+
+def _verifier(config: Config) -> Finding:
+    """A known right and a known wrong answer, graded as in training."""
+    name = config.reward.name
+    try:
+        reward = build_reward(config.reward)
+    except ConfigError as error:
+        # That nothing isolates programs here (its only error with a cause) says nothing of the
+        # machine that will run them.
+        is_elsewhere = error.__cause__ is not None and not _runs_here(config)
+        level: Level = "warning" if is_elsewhere else "failure"
+        return Finding(level, "verifier", f"not tried: {error}")
+    right, wrong, reference = KNOWN_ANSWERS[name]
+    try:
+        verdicts = reward.grade([right, wrong], [reference, reference])
+    finally:
+        reward.close()
+    if [verdict.reason == "correct" for verdict in verdicts] != [True, False]:
+        reasons = ", ".join(verdict.reason for verdict in verdicts)
+        return Finding("failure", "verifier", f"{name} grades right and wrong as {reasons}")
+    return Finding("ok", "verifier", f"{name} tells a right answer from a wrong one")
+
+
+def checkpoint_bytes(config: Config, model: Architecture) -> int:
+    """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
+    and the final model in float32."""
+    kept = min(
+        config.training.checkpoints_kept,
+        config.num_generations // config.training.checkpoint_every,
+    )
+    return 12 * model.parameters * (kept + 1) + 4 * model.parameters
+
+
+def _disk(config: Config, model: Architecture) -> Finding:
+    folder = Path(config.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, checkpoint_bytes(config, model)
+    text = f"{gib(needed)} for checkpoints and the final model, {gib(free)} free here"
+    if free >= needed:
+        return Finding("ok", "disk", text)
+    remedy = ": make room, or output_dir=… elsewhere, or lower training.checkpoints_kept"
+    return Finding("failure" if _runs_here(config) else "warning", "disk", text + remedy)
+
+
+def _runs_here(config: Config) -> bool:
+    """A plan for GPUs is often made on another machine than it is carried out on."""
+    return config.hardware.device == "cpu" or torch.cuda.is_available()
+
+
+def _wandb(config: Config) -> Finding:
+    if config.tracking.wandb_mode != "online":
+        return Finding("ok", "W&B", f"{config.tracking.wandb_mode or 'off'}: needs no network")
+    level, text = look_up_wandb()
+    return Finding(level, "W&B", text)

@@ -1,0 +1,101 @@
+"""Memory of one micro-batch: what its passes keep for the backward pass.
+
+Counted from the tensors that autograd saves (tests/preflight/memory/test_activations.py counts them
+again) and not fitted to any peak. Flash attention: nothing grows with the square of the length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twogrpo.config.schema import Config
+from twogrpo.preflight.assumed_lengths import Lengths
+from twogrpo.preflight.model_shapes import Architecture
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of a micro-batch. `distinct`: a prompt once for all its responses, as most of the model sees
+    it. `attended`: a prompt for each of its responses, as attention does. `padded`: the same with
+    every row as long as the longest, where no kernel takes rows of different lengths; else 0.
+    """
+
+    distinct: float
+    attended: float
+    padded: float = 0.0
+
+
+def largest_microbatch(config: Config, lengths: Lengths) -> Tokens:
+    """As many distinct tokens as a mini-batch has at most and a micro-batch may; the share of
+    prompts in them is that of the mean lengths, and the longest row is a mean prompt with the
+    longest response."""
+    hardware, limits, group_size = config.hardware, config.dataset, config.algorithm.group_size
+    prompts, rollouts = config.prompts_per_minibatch, config.rollouts_per_minibatch
+    most = prompts * limits.max_prompt_tokens + rollouts * limits.max_response_tokens
+    distinct = float(min(hardware.tokens_per_microbatch, most))
+    rows = min(rollouts, distinct / (lengths.prompt / group_size + lengths.response))
+    attended = max(distinct, rows * (lengths.prompt + lengths.response))
+    has_kernel = hardware.device != "cpu" and hardware.dtype != "float32"
+    padded = max(attended, rows * (lengths.prompt + limits.max_response_tokens))
+    return Tokens(distinct, attended, 0.0 if has_kernel else padded)
+
+
+def activation_bytes(
+    model: Architecture,
+    tokens: Tokens,
+    *,
+    bytes_per_value: int,
+    is_checkpointed: bool,
+    is_autocast: bool,
+) -> float:
+    """Of one micro-batch: every layer, and one more for what the backward pass holds beside it.
+
+    With checkpointing only each layer's input stays, and one layer is whole at a time with its
+    gradients. Under autocast the stream between layers is float32.
+    """
+    layer = layer_bytes(model, tokens, bytes_per_value=bytes_per_value, is_autocast=is_autocast)
+    if is_checkpointed:
+        stream = 4 if is_autocast else bytes_per_value
+        return tokens.distinct * stream * model.layers * model.hidden + 2 * layer
+    return (model.layers + 1) * layer
+
+
+def layer_bytes(
+    model: Architecture, tokens: Tokens, *, bytes_per_value: int, is_autocast: bool
+) -> float:
+    """What one layer keeps.
+
+    Of the hidden size a token: two norms keep their input and its scaled copy (in float32 where the
+    passes are not, unless the stream is), and the products behind them theirs: q, k and v share
+    one, gate and up another; autocast makes one for each of the five. Attention's output once more
+    for its projection; 4 of the intermediate size (gate, its activation, up, their product).
+    Attention: q, k, v and its output, of rows made of equal length (in float32) beside the rows
+    that they are made of.
+    """
+    queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+    hidden = _hidden_bytes(bytes_per_value, is_autocast=is_autocast) * model.hidden
+    per_token = hidden + bytes_per_value * (queries + 4 * model.intermediate)
+    kept = tokens.padded or tokens.attended
+    copied = tokens.attended if tokens.padded else 0.0
+    attention = kept * (2 * queries + 2 * keys) + copied * (queries + 2 * keys)
+    return tokens.distinct * per_token + (4 if tokens.padded else bytes_per_value) * attention
+
+
+def _hidden_bytes(bytes_per_value: int, *, is_autocast: bool) -> int:
+    """A token and value of the hidden size."""
+    if is_autocast:
+        return 4 * 4 + 5 * bytes_per_value
+    if bytes_per_value == 4:
+        return 6 * 4
+    return 2 * 4 + 4 * bytes_per_value
+
+
+def logits_bytes(model: Architecture, num_tokens: int, *, bytes_per_value: int) -> float:
+    """Of one chunk: logits in the policy's dtype and in float32, and the gradient of either."""
+    return 2.0 * num_tokens * model.vocabulary * (bytes_per_value + 4)
+
+
+def head_gradient_bytes(model: Architecture, *, bytes_per_value: int) -> float:
+    """Of the output head: one chunk's in the policy's dtype beside the float32 that it goes into,
+    while all activations are still there."""
+    return float(model.vocabulary * model.hidden * (bytes_per_value + 4))

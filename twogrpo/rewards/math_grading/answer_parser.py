@@ -1,0 +1,272 @@
+r"""What an answer is: a value, a list, a set, a tuple or interval, a matrix, relations or words.
+
+`read` cuts a cleaned answer at its top-level separators; the pieces become expression trees.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from twogrpo.rewards.math_grading import units
+from twogrpo.rewards.math_grading.answer_types import (
+    Answer,
+    Decimal,
+    Listing,
+    Matrix,
+    Relation,
+    Scalar,
+    Union,
+    Words,
+)
+from twogrpo.rewards.math_grading.expression_parser import Tree, parse
+from twogrpo.rewards.math_grading.lexer import Unreadable
+from twogrpo.rewards.math_grading.splitting import (
+    SEPARATORS,
+    SIGNS,
+    is_balanced,
+    split,
+    unbraced,
+)
+from twogrpo.rewards.math_grading.text_answers import (
+    CANONICAL_WORDS,
+    is_wordy,
+    letters_of,
+    spelled,
+)
+
+_ENVIRONMENT = re.compile(
+    r"(?s)^\\begin\s*\{([pbvBV]?matrix|smallmatrix|array|cases|aligned)\*?\}"
+    r"(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\1\*?\}$"
+)
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_SCIENTIFIC = re.compile(
+    r"^(-?\s*\d+(?:\.\d*)?)\s*\*\s*10\s*\^\s*(?:\{\s*([-+]?\s*\d+)\s*\}|\(\s*([-+]?\d+)\s*\)|([-+]?\d+))$"
+)
+_DECIMAL = re.compile(r"-?\s*(\d*)\.?(\d*)(?:[eE]([-+]?\d{1,4}))?")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_MAX_ITEMS = 60
+
+
+def thousands_joined(text: str) -> str:
+    """The text with "1,234,567" read as one number."""
+    return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
+
+
+def read(text: str) -> Answer:
+    """Reads a cleaned answer; raises Unreadable where a piece is no known expression."""
+    text = unbraced(text.strip())
+    if not text:
+        raise Unreadable("nothing")
+    special = _special(text)
+    if special is not None:
+        return special
+    if (environment := _ENVIRONMENT.match(text)) is not None:
+        return _read_environment(environment[1], environment[2])
+    pieces = [piece for piece in split(text, SEPARATORS)[0] if piece.strip()]
+    if len(pieces) > _MAX_ITEMS:
+        raise Unreadable(f"more than {_MAX_ITEMS} items")
+    if len(pieces) > 1:
+        return Listing(tuple(_flattened(read(piece) for piece in pieces)))
+    return _read_single(pieces[0] if pieces else text)
+
+
+def _read_single(text: str) -> Answer:
+    text = unbraced(text.strip())
+    membership = split(text, re.compile(r"\\in(?![a-z])"))[0]
+    if len(membership) == 2:
+        return read(membership[1])
+    sides, signs = split(text, SIGNS)
+    if signs:
+        return _read_relation(sides, signs)
+    parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
+    if len(parts) > 1:
+        return Union(tuple(read(part) for part in parts))
+    if (proportion := _read_proportion(text)) is not None:
+        return proportion
+    bracketed = _read_brackets(text)
+    if bracketed is not None:
+        return bracketed
+    if re.search(r"\\[pm][pm](?![a-z])", text):
+        return _read_plus_minus(text)
+    return _read_scalar(text)
+
+
+def _read_relation(sides: list[str], signs: list[str]) -> Relation:
+    sides = [side.strip() for side in sides]
+    if not sides[-1]:
+        raise Unreadable("nothing after the last sign")
+    if not sides[0]:  # "= 5"
+        sides, signs = sides[1:], signs[1:]
+    if not signs:
+        return read(sides[0])  # type: ignore[return-value]
+    return Relation(tuple(_read_side(side) for side in sides), tuple(signs), tuple(sides))
+
+
+def _read_side(text: str) -> Answer:
+    """A side of a relation; a name ("Area", "m\\angle A") is as good as a value on the left."""
+    try:
+        return read(text)
+    except Unreadable:
+        return Words(letters_of(text))
+
+
+def _read_plus_minus(text: str) -> Answer:
+    r"""The two values of ``a \pm b``; every ``\pm`` takes the same sign, ``\mp`` the other one."""
+    upper = re.sub(r"\\mp(?![a-z])", "-", re.sub(r"\\pm(?![a-z])", "+", text))
+    lower = re.sub(r"\\mp(?![a-z])", "+", re.sub(r"\\pm(?![a-z])", "-", text))
+    return Listing((_read_single(upper), _read_single(lower)))
+
+
+def _read_brackets(text: str) -> Answer | None:
+    r"""A set, tuple or interval: brackets around the whole, with commas inside."""
+    for opening, closing, brackets in (
+        (r"\{", r"\}", "{}"), ("{", "}", "{}"), (r"\langle", r"\rangle", "()"),
+        ("(", ")", "()"), ("(", "]", "(]"), ("[", ")", "[)"), ("[", "]", "[]"),
+    ):  # fmt: skip
+        if text.startswith(opening) and text.endswith(closing):
+            inner = text[len(opening) : -len(closing)]
+            if not is_balanced(inner):
+                return None
+            if _ENVIRONMENT.match(inner.strip()):
+                return read(inner)
+            pieces, separators = split(inner, SEPARATORS)
+            condition = split(inner, re.compile(r"\||:"))[0] if brackets == "{}" else []
+            if len(condition) == 2 and SIGNS.search(condition[1]):
+                return read(condition[1])  # {x | x > 1}
+            if brackets == "{}" and not inner.strip():
+                return Words(r"\emptyset")
+            if separators or (brackets in ("{}", "[]", "(]", "[)")):
+                items = [read(piece) for piece in pieces]
+                flat = _flattened(items) if brackets == "{}" else items
+                return Listing(tuple(flat), brackets)
+            return read(inner)
+    return None
+
+
+def _read_environment(kind: str, body: str) -> Answer:
+    rows = [row for row in split(body, re.compile(r"\\\\|\\cr\b|\\hline"))[0] if row.strip()]
+    if not rows or len(rows) > _MAX_ITEMS:
+        raise Unreadable("matrix without rows or with too many")
+    if kind in ("cases", "aligned"):
+        return Listing(tuple(_flattened(read(row.replace("&", " ")) for row in rows)))
+    cells = [split(row, re.compile("&"))[0] for row in rows]
+    if len({len(row) for row in cells}) != 1:
+        raise Unreadable("rows of unequal length")
+    matrix = Matrix(tuple(tuple(read(cell) for cell in row) for row in cells))
+    if kind in ("vmatrix", "Vmatrix"):
+        raise Unreadable("determinant")
+    return matrix
+
+
+def _read_scalar(text: str) -> Answer:
+    body, found_units, factor = units.split_unit(text)
+    percent = bool(re.search(r"%\s*$|\\text\s*\{\s*(?:percent|pct)", text)) or bool(
+        re.search(r"(?i)(?<![a-z])(?:percent(?:age)?|pct)\b", text)
+    )
+    body = body.rstrip(" %") if percent else body
+    clock = _clock(text)
+    if clock is not None:
+        return clock
+    tree = _ratio(body) or parse(_scientific(body))
+    if factor != 1:
+        tree = ("*", tree, ("number", Fraction(factor)))
+    degrees = tree[0] == "degrees" or ("angle", "degree") in found_units
+    tree = tree[1] if tree[0] == "degrees" else tree
+    return Scalar(
+        tree, body, percent, degrees, found_units, _decimal(body) if factor == 1 else None
+    )
+
+
+def _read_proportion(text: str) -> Answer | None:
+    """ "1:2:3" as the tuple of its ratios to the first number."""
+    parts = split(text, re.compile(":"))[0]
+    if len(parts) < 3 or _clock(text) is not None:
+        return None
+    trees = [parse(part) for part in parts]
+    return Listing(tuple(Scalar(("/", tree, trees[0]), "") for tree in trees), "()")
+
+
+def _ratio(text: str) -> Tree | None:
+    """ "3:4" as three quarters."""
+    parts = split(text, re.compile(":"))[0]
+    return ("/", parse(parts[0]), parse(parts[1])) if len(parts) == 2 else None
+
+
+def _clock(text: str) -> Words | None:
+    """A time of day with seconds or a.m./p.m.: "8:34 p.m." and "20:34:00" are the same."""
+    plain = re.sub(r"\\text|[{}. ]", "", text).lower()
+    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?(am|pm)?", plain)
+    if not match or int(match[1]) > 24 or int(match[2]) > 59:
+        return None
+    hour = int(match[1])
+    if match[4]:
+        hour = hour % 12 + (12 if match[4] == "pm" else 0)
+    elif not match[3] and hour < 13 and match[1][0] != "0":
+        return None  # may be a ratio
+    return Words(f"{hour:02d}:{match[2]}:{match[3] or '00'}")
+
+
+def _scientific(text: str) -> str:
+    match = _SCIENTIFIC.match(text)
+    if not match:
+        return text
+    exponent = (match[2] or match[3] or match[4]).replace(" ", "")
+    return f"{match[1].replace(' ', '').rstrip('.')}e{int(exponent)}" if len(exponent) < 5 else text
+
+
+def _decimal(text: str) -> Decimal | None:
+    """How a number was written, if with a point or an exponent."""
+    text = _scientific(text.strip()).replace(" ", "")
+    match = _DECIMAL.fullmatch(text)
+    if not match or not (match[1] or match[2]) or not ("." in text or match[3]):
+        return None
+    exponent = int(match[3] or 0)
+    last_place = Fraction(10) ** (exponent - len(match[2]))
+    value = Fraction(int(match[1] + match[2])) * last_place
+    digits = len((match[1] + match[2]).lstrip("0"))
+    return Decimal(-value if text.startswith("-") else value, last_place, digits)
+
+
+def _special(text: str) -> Answer | None:
+    """Words, letters of a choice and sets with a name of their own."""
+    if (wrapped := _TEXT.fullmatch(text)) is not None:
+        return _read_text(wrapped[1].strip())
+    return _named(text)
+
+
+def _read_text(content: str) -> Answer:
+    r"""The content of a ``\text{…}`` around the whole: formula, letter, list of words, or words."""
+    pieces = split(content, SEPARATORS)[0]
+    if re.search(r"\d", content) and _clock(content) is None and not re.search("[a-z]{3}", content):
+        return read(content)
+    if len(pieces) > 1 and all(piece.strip() for piece in pieces):
+        return Listing(tuple(_read_text(piece.strip()) for piece in pieces))
+    if re.fullmatch("[A-Za-z]", content):
+        return _read_scalar(content)
+    return _named(content, wordy=True) or Words(spelled(content))
+
+
+def _named(text: str, *, wordy: bool = False) -> Answer | None:
+    letters = letters_of(text)
+    words = CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
+    if words in (r"\emptyset", "undefined", "yes", "no"):
+        return Words(words)
+    if words in (r"\infty", r"-\infty") and not text.startswith("\\"):
+        return _read_scalar(words)
+    if words == r"\mathbb{R}":
+        return read(r"(-\infty,\infty)")
+    if wordy or (re.fullmatch(r"[A-Za-z][A-Za-z'’ .\-]*", text) and is_wordy(text)):
+        number = units.number_in_words(letters)
+        if number is not None:
+            return Scalar(("number", Fraction(number)), str(number))
+        return Words(spelled(letters))
+    return None
+
+
+def _flattened(items: object) -> list[Answer]:
+    r"""Lists inside of a list (from ``\pm``) opened."""
+    flat: list[Answer] = []
+    for item in items:  # type: ignore[attr-defined]
+        flat.extend(item.items if isinstance(item, Listing) and not item.brackets else [item])
+    return flat

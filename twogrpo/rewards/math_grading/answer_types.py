@@ -1,0 +1,70 @@
+"""The kinds of answer: a value, a list, a set or tuple, a union, a matrix, a relation, words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from twogrpo.rewards.math_grading.expression_parser import Tree
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value; `decimals` is set if it was written as a decimal number."""
+
+    tree: Tree
+    text: str
+    percent: bool = False
+    degrees: bool = False
+    units: frozenset[tuple[str, str]] = frozenset()
+    decimals: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Decimal:
+    """A decimal number as written: its value, its last place and its significant digits."""
+
+    value: Fraction
+    last_place: Fraction
+    digits: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Several answers. Brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
+
+    items: tuple[Answer, ...]
+    brackets: str = ""
+
+
+@dataclass(frozen=True)
+class Union:
+    r"""Sets joined by ``\cup``."""
+
+    parts: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of answers."""
+
+    rows: tuple[tuple[Answer, ...], ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A chain such as 1 < x <= 2 or x = 5 = 10/2: one more side than signs."""
+
+    sides: tuple[Answer, ...]
+    signs: tuple[str, ...]
+    texts: tuple[str, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text answer in a canonical spelling."""
+
+    text: str
+
+
+Answer = Scalar | Listing | Union | Matrix | Relation | Words

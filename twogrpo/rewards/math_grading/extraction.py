@@ -1,0 +1,182 @@
+"""Finds the final answer in a response: the last box, else the last answer phrase, else the text.
+
+Pure string work in linear time; it knows nothing of mathematics beyond where an answer stands.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from twogrpo.rewards.math_grading.normalisation import restore_escapes
+
+MAX_ANSWER_CHARS = 1_000
+"""Longer answers are none: the longest gold answer of the five benchmarks has 159 characters."""
+_WINDOW_CHARS = 2_000
+"""How much of a text without a box is read: its end, where answers stand (and no more: cost)."""
+_MAX_JOINED_BOXES = 20
+
+_BOX = re.compile(r"(?:\\|\x08|\b)(?:boxed|oxed|fbox)\s*|□\s*(?=\{)")
+_PHRASE = re.compile(
+    r"####"
+    r"|<answer>"
+    r"|(?i:\banswers?\b[*_}]{0,4}(?:\s+to\s+[^.\n]{1,80}?)?\s*"
+    r"(?::|=(?!=)|(?=\$|\\[(\[])|(?:is|are|was|should\s+be|must\s+be|would\s+be|will\s+be)\b(?:\s*:)?))"
+    r"|答案\s*[是为為:：]+"
+)
+_FINAL_AFTER_BOX = re.compile(r"(?i:final\s+answer\s+is)\s*:?\s*(?=\$|\\\(|-?\d)")
+_MATH = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:\\\$|[^$])+?)(?<!\\)\$", re.DOTALL
+)
+_NUMBER = re.compile(
+    r"(?<![\w.\\])(?:[-−+])?(?:\d{1,3}(?:,\d{3})+|\d+(?:\s\d{3})*(?!\d))?(?:(?<=\d)[.,]?|\.)\d*"
+    r"(?:\s*/\s*\d+(?:\.\d+)?|[eE][-+]?\d+)?\s*(?:\\?%)?"
+)
+_WRAPPED = re.compile(
+    r"\\(?:text\w*|mbox|math\w+|operatorname|left|right)\s*\{[^{}]*\}|\\(?:begin|end)\s*(?:\{[^{}]*\})+"
+)
+_INTRODUCTION = re.compile(r"\s*[A-Za-z]{2,}(?: [A-Za-z]+)?\s*:?\s*")
+_LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or))?\s*")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_BETWEEN = re.compile(r"\s*(?:,?\s*(?:and|or)\s|[,;])\s*")
+_JOINT = re.compile(r"[\s$.,;&\\()]*(?:(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad)[\s$,\\()]*)?")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The final answer, and the list that it closes if several boxes stand side by side."""
+
+    text: str
+    joined: str | None = None
+
+
+def extract(response: str) -> Extracted | None:
+    r"""The final answer of a response; None where it is missing, empty or absurdly long.
+
+    The last ``\boxed{}`` counts, whatever stood in earlier ones. Boxes with nothing but commas or
+    "and" between them also give `joined`, for references that are themselves lists.
+
+    >>> extract(r"so \boxed{3}, no, \boxed{\frac{1}{2}}.").text
+    '\\frac{1}{2}'
+    >>> extract("The answer is 42. I hope so.").text
+    '42'
+    >>> extract(r"\boxed{}") is None
+    True
+    """
+    text = _after_thinking(restore_escapes(response))
+    boxes = _boxes(text)
+    if boxes:
+        late = _last(_FINAL_AFTER_BOX, text, start=boxes[-1][1])
+        if late is not None:
+            return _checked(_statement(text[late.end() :]))
+        return _checked(boxes[-1][2], _joined(text, boxes))
+    phrase = _last(_PHRASE, text)
+    if phrase is not None:
+        return _checked(_statement(text[phrase.end() :]))
+    return _checked(_bare(text))
+
+
+def _after_thinking(response: str) -> str:
+    """What follows the reasoning of an R1-style model, if an answer stands there."""
+    _, tag, after = response.rpartition("</think>")
+    return after if tag and (_BOX.search(after) or _PHRASE.search(after)) else response
+
+
+def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[str] | None:
+    match = None
+    for match in pattern.finditer(text, start):  # noqa: B007 the last match is the result
+        pass
+    return match
+
+
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of the last boxes in order; an unclosed one has empty content."""
+    found: list[tuple[int, int, str]] = []
+    for match in list(_BOX.finditer(text))[-_MAX_JOINED_BOXES:]:
+        opening = match.end()
+        if opening < len(text) and text[opening] == "{":
+            end = _closing(text, opening)
+            content = "" if end is None else text[opening + 1 : end]
+            found.append((match.start(), len(text) if end is None else end + 1, content))
+        elif text[match.start()] == "\\" and (bare := re.match(r"[^\s$.]+", text[opening:])):
+            found.append((match.start(), opening + bare.end(), bare.group()))
+    return found
+
+
+def _closing(text: str, opening: int) -> int | None:
+    """Index of the brace that closes the one at `opening`; escaped braces do not count."""
+    depth = 0
+    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, opening):
+        if match.group() == "{":
+            depth += 1
+        elif match.group() == "}":
+            depth -= 1
+            if depth == 0:
+                return match.start()
+    return None
+
+
+def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
+    """The contents of the boxes that lead up to the last with only separators in between."""
+    run = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        if box[1] > run[0][0] or not _JOINT.fullmatch(text, box[1], run[0][0]):
+            break
+        run.insert(0, box)
+    return ", ".join(content for _, _, content in run) if len(run) > 1 else None
+
+
+def _statement(tail: str) -> str:
+    """What an answer phrase states: its formula if it opens with one, else its first sentence."""
+    tail = tail[: 2 * _WINDOW_CHARS].lstrip(" \t\n*_:：=}")
+    tail = tail.partition("</answer>")[0]
+    formula = _MATH.match(tail)
+    if formula:
+        end = formula.end()
+        while (joint := _BETWEEN.match(tail, end)) and (more := _MATH.match(tail, joint.end())):
+            end = more.end()
+        unit = re.match(r"\s*(?:\\?%|[a-zA-Z ]{1,20}(?=[.\n]|$))", tail[end:])
+        return tail[: end + (unit.end() if unit else 0)]
+    line = tail.partition("\n")[0]
+    sentence = re.split(r"(?<=[^\d\s])[.!](?:\s|$)|(?<=\d)[.!](?:\s|$)|。", line)[0].strip(" *_`")
+    return _bare(sentence)
+
+
+def _bare(text: str) -> str:
+    """The text itself, or, of a text in prose, the last formula or number in it.
+
+    Prose is told by three or more words outside of formulas and LaTeX commands.
+    """
+    text = text.strip()
+    if len(text) > _WINDOW_CHARS:
+        text = text[-_WINDOW_CHARS:]
+    outside = _MATH.sub(" ", _WRAPPED.sub(" ", text))
+    formula = _last(_MATH, text)
+    if len(_WORD.findall(outside)) < 3:
+        introduced = formula and _INTRODUCTION.fullmatch(text, 0, formula.start())
+        return text[formula.start() :] if formula and introduced else text
+    number = _last_number(text, formula.end() if formula else 0)
+    if number:
+        return number
+    return formula.group() if formula else text
+
+
+def _last_number(text: str, start: int) -> str | None:
+    """The last number of a prose text with the list that it closes ("3, 4 or 5")."""
+    matches = [m for m in _NUMBER.finditer(text, start) if any(c.isdigit() for c in m.group())]
+    if not matches:
+        return None
+    first = matches[-1]
+    for match in reversed(matches[:-1]):
+        if not _LISTED.fullmatch(text, match.end(), first.start()):
+            break
+        first = match
+    return text[first.start() : matches[-1].end()].strip().rstrip(".,")
+
+
+def _checked(answer: str, joined: str | None = None) -> Extracted | None:
+    answer = answer.strip()
+    if not answer or len(answer) > MAX_ANSWER_CHARS:
+        return None
+    keeps = joined is not None and len(joined) <= MAX_ANSWER_CHARS
+    return Extracted(answer, joined if keeps else None)

@@ -1,0 +1,167 @@
+r"""Brings the many ways of typing an answer to one: Unicode, LaTeX layout, spellings of operators.
+
+Only what cannot change a value: units and percent signs belong to the comparison, not here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from twogrpo.rewards.math_grading.latex_symbols import (
+    FUNCTIONS,
+    LAYOUT,
+    SUBSCRIPTS,
+    SUPERSCRIPTS,
+    SYNONYMS,
+    UNICODE,
+)
+
+_TABLE = str.maketrans(UNICODE)
+
+# A LaTeX command typed in a string without raw quotes loses its first letter to an escape.
+_LOST_ESCAPES = (
+    (re.compile(r"\x0c\s*(?=rac|loor|box|orall)"), r"\\f"),
+    (re.compile(r"\x08(?=oxed|egin|inom|eta|mod|ar\b)"), r"\\b"),
+    (re.compile(r"\t(?=ext|imes|frac|heta|an\b|au\b|o\b)"), r"\\t"),
+    (re.compile(r"\r(?=ight|angle|ho\b|floor|ceil)"), r"\\r"),
+    (re.compile(r"\x07(?=lpha|rc|ngle|pprox)"), r"\\a"),
+    (re.compile(r"\x0b(?=ec|ert|arnothing)"), r"\\v"),
+)
+_COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
+_STYLED_WORD = re.compile(
+    r"\\(?:math(?:rm|bf|it|sf|tt)|operatorname|text(?:normal|rm|bf|it|sf|tt|sc|up)?|mbox|hbox"
+    r"|emph|bf|rm)\*?\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+_PACKAGE = re.compile(r"\b(?:np|numpy|math|cmath|sympy|sp|torch)\.(?=[a-z])")
+_SPACE_COMMAND = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:thinspace|enspace)\b|~|[\u200b\u200c\u2060]")
+
+
+def clean(text: str) -> str:
+    r"""One spelling of an answer; spaces survive where they may matter ("1 1/2").
+
+    >>> clean(r"$\left(\dfrac12,\, 3\right)$.")
+    '(\\frac{1}{2}, 3)'
+    """
+    text = _single_backslashes(restore_escapes(text))
+    text = _unicode(text)
+    text = _strip_delimiters(text)
+    text = _join_digits(text)
+    text = _SPACE_COMMAND.sub(" ", text)
+    text = _STYLED_WORD.sub(_word, text)
+    text = re.sub(r"_\s*\{\s*\\text\s*\{(\w+)\}\s*\}", r"_{\1}", text)
+    text = _COMMAND.sub(_command, text)
+    text = text.replace("**", "^").replace(r"\%", "%").replace(r"\$", "").replace("$", " ")
+    text = text.replace("=<", "<=").replace("=>", ">=").replace("==", "=").replace("&=", "=")
+    text = _PACKAGE.sub("", text)
+    text = re.sub(r"\^\s*\{\s*\^?\s*\\circ\s*\}|\^\s*\\circ|\\circ", r"\\deg ", text)
+    text = re.sub(r"\(?\\[pb]?mod\s*\{?\s*(\w+)\s*\}?\)?", r"\\pmod{\1}", text)
+    text = re.sub(r"\^\s*(?:\{\s*\\prime\s*\}|\\prime)", "'", text)
+    text = _complete_arguments(text)
+    text = re.sub(r"\s+(?=[)\]])", "", re.sub(r"\s+", " ", text))
+    return _strip_ends(text)
+
+
+def restore_escapes(text: str) -> str:
+    r"""Gives a command its first letter back: a form feed before "rac" was ``\f``."""
+    if text.isprintable():
+        return text
+    for pattern, command in _LOST_ESCAPES:
+        text = pattern.sub(command, text)
+    return text
+
+
+def _single_backslashes(text: str) -> str:
+    if r"\\begin" in text:  # everything is escaped once too often
+        text = text.replace("\\\\", "\\")
+    if r"\begin" not in text:
+        text = re.sub(r"\\\\(?=[A-Za-z{}%$])", r"\\", text)
+    return text
+
+
+def _unicode(text: str) -> str:
+    text = _scripts(text, SUPERSCRIPTS, "^")
+    text = _scripts(text, SUBSCRIPTS, "_")
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
+
+
+def _scripts(text: str, table: dict[str, str], mark: str) -> str:
+    if text.isascii():
+        return text
+    run = re.compile(f"[{''.join(table)}]+")
+    return run.sub(lambda match: f"{mark}{{{''.join(table[c] for c in match.group())}}}", text)
+
+
+def _strip_delimiters(text: str) -> str:
+    """Drops the marks of mathematics mode and of Markdown's bold type."""
+    text = re.sub(r"\\\[(.*?)\\\]", r" \1 ", text, flags=re.DOTALL)
+    text = re.sub(r"\\\((.*?)\\\)", r" \1 ", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*\*\*(.*?)\*\*\s*$", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*`+(?:latex|math)?(.*?)`+\s*$", r"\1", text, flags=re.DOTALL)
+    return re.sub(r"\\begin\{(align|equation|gather|math|displaymath)\*?\}|"
+                  r"\\end\{(align|equation|gather|math|displaymath)\*?\}", " ", text)  # fmt: skip
+
+
+def _join_digits(text: str) -> str:
+    r"""Drops separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1 234 567``."""
+    text = re.sub(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\!\s*,)\s*(?=\d)", "", text)
+    text = re.sub(r"(?<=\d)(?:\\[,!; ]|\\thinspace|~)\s*(?=\d{3}(?!\d))", "", text)
+    return re.sub(r"(?<![\d.,/^_{])(\d{1,3})((?: \d{3})+)(?![\d/,]|\s*\\frac)", _unspaced, text)
+
+
+def _unspaced(match: re.Match[str]) -> str:
+    return match.group().replace(" ", "")
+
+
+def _word(match: re.Match[str]) -> str:
+    """Styled text: a letter or a formula loses its style, a word becomes plain ``\text{word}``."""
+    inner = match.group(1)
+    bare = inner.strip().strip("$")
+    if re.fullmatch(r"[A-Za-z]", bare):
+        return f" {bare} " if match.group().startswith((r"\math", r"\op")) else rf"\text{{{bare}}}"
+    if re.fullmatch(r"[-\d.,/+]+", bare):
+        return bare
+    if match.group().startswith((r"\math", r"\op", r"\bf", r"\rm")):
+        if not re.fullmatch(r"[A-Za-z. ]+", bare):
+            return f"{{{inner}}}"
+        if bare in FUNCTIONS:
+            return f"\\{bare} "
+    return rf"\text{{{inner}}}"
+
+
+def _command(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name == "text" and match.string[match.end() : match.end() + 1] == "{":
+        return r"\text"
+    if name in SYNONYMS:
+        return SYNONYMS[name]
+    return " " if name in LAYOUT else match.group()
+
+
+def _complete_arguments(text: str) -> str:
+    r"""Gives ``\frac`` and ``\sqrt`` the braces that TeX lets one leave out: ``\frac12``."""
+    argument = r"\s*(\{|\\[A-Za-z]+|[A-Za-z0-9])"
+    text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\frac\s*([A-Za-z0-9])" + argument, _braced_frac, text)
+    text = re.sub(r"(\\frac\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})\s*([A-Za-z0-9])", r"\1{\2}",
+                  text)  # fmt: skip
+    return re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
+
+
+def _braced_frac(match: re.Match[str]) -> str:
+    second = match.group(2)
+    return rf"\frac{{{match.group(1)}}}" + (second if second == "{" else f"{{{second}}}")
+
+
+def _strip_ends(text: str) -> str:
+    """Drops dollars around the whole, trailing punctuation and stray backslashes."""
+    before = None
+    while before != text:
+        before = text
+        text = text.strip().strip('"`').strip()
+        if text.endswith((".", ",", ";", ":", "。")) and not text.endswith("..."):
+            text = text[:-1]
+        text = text.rstrip("\\")
+    return text

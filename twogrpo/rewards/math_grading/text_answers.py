@@ -1,0 +1,50 @@
+"""Answers in words: what is one, and the one spelling of those that mean the same."""
+
+from __future__ import annotations
+
+import re
+
+from twogrpo.rewards.math_grading.splitting import SEPARATORS
+
+CANONICAL_WORDS = {
+    **dict.fromkeys(("no solution", "no solutions", "none", "empty set", "empty", "nothing",
+                     "no real solution", "no real solutions"), r"\emptyset"),
+    **dict.fromkeys(("all real numbers", "all reals", "real numbers", "reals",
+                     "all real number"), r"\mathbb{R}"),
+    **dict.fromkeys(("does not exist", "dne", "undefined", "not defined"), "undefined"),
+    **dict.fromkeys(("yes", "true"), "yes"),
+    **dict.fromkeys(("no", "false"), "no"),
+    **dict.fromkeys(("infinity", "inf", "infinite", "positive infinity", "oo"), r"\infty"),
+    **dict.fromkeys(("negative infinity", "minus infinity", "-infinity", "-inf"), r"-\infty"),
+}  # fmt: skip
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def spelled(words: str) -> str:
+    """Lower case without article and stop; days of the week in full."""
+    words = re.sub(r"^(?:the|an?) (?=\w)", "", words.lower()).strip(" .")
+    return next((day for day in _DAYS if words in (day[:3], day[:4])), words)
+
+
+def is_wordy(text: str) -> bool:
+    """Whether letters are words rather than symbols side by side."""
+    if SEPARATORS.search(text) or re.search(r"\b[a-z]\b(?! [a-z]{2})", text):
+        return False
+    runs = re.findall(r"[A-Za-z]+", text)
+    return any(len(run) > 3 and not _is_product(run) for run in runs) or (
+        len(runs) == 1 and len(runs[0]) == 3 and not _is_product(runs[0])
+    )
+
+
+def _is_product(run: str) -> bool:
+    """Whether letters are rather a product of variables or functions than a word."""
+    if run.isupper() and len(run) > 2:
+        return False  # points or an order of things: BCD is not DCB
+    run = re.sub("arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|sqrt|pi|theta|alpha|beta", "", run)
+    return len(run) < 3 or not re.search("[aeiouy]", run.lower()) or set(run) <= set("abcxyz")
+
+
+def letters_of(text: str) -> str:
+    """A text without LaTeX's wrapping."""
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    return " ".join(text.replace("{", " ").replace("}", " ").split()) if "\\" not in text else text

@@ -1,0 +1,75 @@
+"""The sampler and the reward of a run with several ranks: each rank does its share, all get all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from twogrpo import types
+from twogrpo.distributed.process_group import Ranks
+from twogrpo.rewards.protocol import Reward
+from twogrpo.rollout.protocol import RolloutEngine, Sampling
+
+
+@dataclass
+class RankedRollout:
+    """See `twogrpo.rollout.protocol.RolloutEngine`; an engine a rank, all with the same weights.
+
+    With tensor parallelism `tensor_parallel_size` neighbours share one copy of the weights, so they
+    are asked for the same responses.
+    """
+
+    engine: RolloutEngine
+    ranks: Ranks
+    tensor_parallel_size: int = 1
+
+    def sample(
+        self,
+        prompts: Sequence[types.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[tuple[types.Rollout, ...]]:
+        """The responses to all prompts, on every rank."""
+        number, stride = self.ranks.rank, self.ranks.size
+        share = slice(
+            number // self.tensor_parallel_size, None, stride // self.tensor_parallel_size
+        )
+        mine = self.engine.sample(prompts[share], seeds_PG[share], sampling)
+        shares = self.ranks.each(mine)[:: self.tensor_parallel_size]
+        return [shares[i % len(shares)][i // len(shares)] for i in range(len(prompts))]
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """π_old ← π_θ on every rank."""
+        self.engine.load(weights)
+
+    def rest(self) -> None:
+        """Leaves the device's memory to the policy."""
+        self.engine.rest()
+
+    def close(self) -> None:
+        """Frees what the engine holds."""
+        self.engine.close()
+
+
+@dataclass
+class RankedReward:
+    """See `twogrpo.rewards.protocol.Reward`; each rank has its own workers."""
+
+    reward: Reward
+    ranks: Ranks
+
+    @property
+    def grades_truncated(self) -> bool:
+        """Whether a response that was cut is judged at all."""
+        return self.reward.grades_truncated
+
+    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[types.Verdict]:
+        """The verdicts on all responses, on every rank."""
+        mine = self.reward.grade(self.ranks.share(responses), self.ranks.share(references))
+        return self.ranks.gather(mine)
+
+    def close(self) -> None:
+        """Ends its workers."""
+        self.reward.close()

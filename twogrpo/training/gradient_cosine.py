@@ -1,0 +1,72 @@
+"""How alike 2-GRPO and DPO are: the cosine of their gradients on one mini-batch, over training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twogrpo.config.schema import Config
+from twogrpo.core.surrogates import SURROGATES
+from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.rollout.protocol import Policy
+from twogrpo.training.dpo import reweigh
+from twogrpo.training.minibatches import weighted_sequences
+from twogrpo.types import Group
+
+# Each is a row of the three choices. The second DPO differs from the first in its aggregation only,
+# so the two cosines tell apart what the sum over tokens does and what the sigmoid does.
+GRPO: dict[str, Any] = {
+    "advantage": "standardised_population",
+    "surrogate": "token_ratio_clipped",
+    "aggregation": "sequence_mean_of_token_means",
+}
+DPO: dict[str, Any] = {
+    "advantage": "preference_over_all_pairs",
+    "surrogate": "log_likelihood",
+    "aggregation": "sequence_mean_of_token_sums",
+}
+DPO_OF_TOKEN_MEANS = {**DPO, "aggregation": "sequence_mean_of_token_means"}
+
+
+def cosine_row(
+    groups: Sequence[Group],
+    policy: Policy,
+    reference: ScoringModel | None,
+    config: Config,
+    *,
+    generation: int,
+) -> dict[str, Any]:
+    """The cosines at π_θ = π_old, on a mini-batch of groups, whatever arm is training.
+
+    They are the generation's first: groups that resampling carried over, of an older π_old, do not
+    count. `tracking.gradient_cosine_every` = 0 measures never; without a mixed group there is no
+    row.
+    """
+    every = config.tracking.gradient_cosine_every
+    on_policy = [group for group in groups if group.generation == generation]
+    groups = on_policy[: config.prompts_per_minibatch]
+    if not every or generation % every or not any(group.is_mixed for group in groups):
+        return {}
+
+    def gradient(row: dict[str, Any]) -> Tensor:
+        twin = replace(config, algorithm=replace(config.algorithm, **row))
+        sequences = weighted_sequences(groups, twin, generation=generation)
+        beta = config.algorithm.preference_beta
+        sequences = reweigh(sequences, policy, reference, beta=beta)
+        return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]])
+
+    of_grpo = gradient(GRPO)
+    return {
+        "gradient/cosine_of_grpo_and_dpo": _cosine(of_grpo, gradient(DPO)),
+        "gradient/cosine_of_grpo_and_dpo_of_token_means": _cosine(
+            of_grpo, gradient(DPO_OF_TOKEN_MEANS)
+        ),
+    }
+
+
+def _cosine(left: Tensor, right: Tensor) -> float:
+    return torch.nn.functional.cosine_similarity(left.double(), right.double(), dim=0).item()

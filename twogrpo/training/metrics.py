@@ -1,0 +1,138 @@
+"""The row that a generation leaves in the run's record; every name says what it counts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from twogrpo import types
+from twogrpo.core.estimators import (
+    discard_rate,
+    discard_rate_of_mean,
+    kept_rate_of_mean,
+    kl_k3,
+)
+from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.rollout.protocol import UpdateMetrics
+from twogrpo.training.resampling import Counters
+from twogrpo.types import Group
+
+# Reasons for a reward of 0 that are the verifier's, not the response's: counted in every row.
+VERIFIER_FAILURES = ("verifier_timeout", "verifier_unparsed", "verifier_died")
+
+
+def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
+    """About all groups drawn in a generation, those that resampling discards included.
+
+    `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
+    entropy of a token, in nats, at the rollout temperature. The rates of the mean are those of the
+    share of correct responses, whatever a bonus for their form adds to the reward.
+    """
+    rollouts = [rollout for group in drawn for rollout in group.rollouts]
+    rewards = [reward for group in drawn for reward in group.rewards]
+    num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
+    reasons = Counter(verdict.reason for group in drawn for verdict in group.verdicts)
+    success_rate, group_size = reasons["correct"] / len(rollouts), len(drawn[0].rollouts)
+    dead = discard_rate(group.rewards for group in drawn)
+    return {
+        "reward/mean": sum(rewards) / len(rewards),
+        "groups/contrastive_share": 1 - dead,
+        "groups/discard_rate": dead,
+        "groups/discard_rate_of_mean": discard_rate_of_mean(success_rate, group_size=group_size),
+        "groups/kept_rate_of_mean": kept_rate_of_mean(success_rate, group_size=group_size),
+        "policy/entropy": -math.fsum(x for r in rollouts for x in r.sampler_logps) / num_tokens,
+        "response/tokens_mean": num_tokens / len(rollouts),
+        "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts)
+        / len(rollouts),
+        "tokens/generated": num_tokens,
+        **{f"verdicts/{reason}": reasons[reason] for reason in VERIFIER_FAILURES},
+    }
+
+
+def update_row(
+    minibatches: Sequence[Sequence[types.Sequence]], updates: Sequence[UpdateMetrics]
+) -> dict[str, Any]:
+    """About the optimiser steps of a generation: means over them, weighted by tokens for clips."""
+    advantages = torch.tensor([s.advantage for minibatch in minibatches for s in minibatch])
+    num_tokens = sum(update.num_tokens for update in updates)
+    clipped = {
+        side: sum(getattr(u, f"clip_fraction_{side}") * u.num_tokens for u in updates)
+        for side in ("low", "high")
+    }
+    return {
+        "advantage/rms": advantages.square().mean().sqrt().item(),
+        "policy/gradient_norm": sum(u.gradient_norm for u in updates) / len(updates),
+        "policy/clip_fraction_low": clipped["low"] / max(num_tokens, 1),
+        "policy/clip_fraction_high": clipped["high"] / max(num_tokens, 1),
+        "policy/learning_rate": updates[-1].learning_rate,
+        "tokens/trained_on": num_tokens,
+    }
+
+
+def kl_row(
+    drawn: Sequence[Group], start_policy: ScoringModel | None, *, num_rollouts: int
+) -> dict[str, Any]:
+    """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the generation."""
+    pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
+    if not pairs or start_policy is None:
+        return {}
+    start_logps = start_policy.token_logps(
+        [
+            types.Sequence(
+                group.prompt.token_ids, rollout.token_ids, 0.0, 0.0, images=group.prompt.images
+            )
+            for group, rollout in pairs
+        ]
+    )
+    sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
+    return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(start_logps)).item()}
+
+
+def speed_row(row: dict[str, Any]) -> dict[str, Any]:
+    """Tokens sampled in a generation by its seconds, all phases but validation included."""
+    seconds = sum(value for name, value in row.items() if name.startswith("seconds/"))
+    return {"speed/tokens_per_second": row["tokens/generated"] / seconds}
+
+
+def counters_row(counters: Counters) -> dict[str, Any]:
+    """Rollouts since the start of the run."""
+    return {f"rollouts/{name}": value for name, value in asdict(counters).items()}
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """About the whole run, from its rows: seconds by phase and tokens summed, last counters.
+
+    `seconds/training` is all phases but validation; the final evaluation has its own seconds.
+    """
+    steps = [row for row in rows if "reward/mean" in row]
+    summed = {
+        name: math.fsum(row.get(name, 0.0) for row in steps)
+        for name in sorted({name for row in steps for name in row})
+        if name.startswith(("seconds/", "cpu_seconds/", "tokens/"))
+    }
+    for clock in ("seconds", "cpu_seconds"):
+        summed[f"{clock}/training"] = math.fsum(
+            value
+            for name, value in summed.items()
+            if name.startswith(f"{clock}/") and name != f"{clock}/validate"
+        )
+    counters = {n: v for n, v in steps[-1].items() if n.startswith("rollouts/")} if steps else {}
+    final = {
+        name: value for row in rows for name, value in row.items() if name.startswith("evaluation/")
+    }
+    means = [value for name, value in final.items() if name.endswith("/mean")]
+    average = {"evaluation/average": sum(means) / len(means)} if means else {}
+    return summed | counters | average
+
+
+def progress_text(row: dict[str, Any]) -> str:
+    """The row in one line for a person."""
+    return (
+        f"reward {row['reward/mean']:.3f}  mixed {row['groups/contrastive_share']:.0%}  "
+        f"rollouts {row['rollouts/generated']:,}  {row['speed/tokens_per_second']:,.0f} tok/s"
+    )

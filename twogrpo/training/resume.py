@@ -1,0 +1,84 @@
+"""A run's checkpoints: what they hold beside the policy, and how it goes on from the last."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from twogrpo.config.schema import Config
+from twogrpo.policy import checkpoint
+from twogrpo.training.resampling import Counters
+from twogrpo.training.run import Run
+
+
+def resume(run: Run) -> int:
+    """Loads the newest checkpoint that is whole, if any; the generation to go on with."""
+    tensors = run.policy.state()
+    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
+    if state is None:
+        run.record.rewind(0)
+        return 0
+    run.policy.load_state(tensors, state["num_updates"])
+    run.rollout.load(run.policy.weights())
+    run.stream.position = state["stream_position"]
+    run.counters = Counters(**state["counters"])
+    run.resampling.load_state(state["resampling"])
+    generation: int = state["generation"]
+    run.record.rewind(generation)
+    return generation
+
+
+def is_checkpoint_due(config: Config, generation: int) -> bool:
+    """Every so many generations, and after the last."""
+    return generation % config.training.checkpoint_every == 0 or (
+        generation == config.num_generations
+    )
+
+
+def loop_state(run: Run, generation: int) -> dict[str, Any]:
+    """All that a checkpoint holds beside the policy, after so many generations."""
+    return {
+        "generation": generation,
+        "num_updates": run.policy.num_updates,
+        "stream_position": run.stream.position,
+        "counters": asdict(run.counters),
+        "resampling": run.resampling.state(),
+    }
+
+
+def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
+    """The policy as it is, with that state of the loop."""
+    checkpoint.save(
+        run.record.folder / "checkpoints",
+        generation=state["generation"],
+        tensors=run.policy.state(),
+        state=state,
+        kept=run.config.training.checkpoints_kept,
+        ranks=run.ranks,
+    )
+
+
+def how_to_go_on(run: Run) -> str:
+    """For the end of a trace: where it was, where it continues and how."""
+    launcher = _torchrun() if run.ranks.is_sharded else "python"
+    saved = checkpoint.newest(run.record.folder / "checkpoints")
+    return (
+        f"At generation {run.generation} of {run.config.run_name}. Last checkpoint: "
+        f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
+    )
+
+
+def _torchrun() -> str:
+    """The launch that this is a rank of; torchrun does not say where its ranks were to meet."""
+    num_nodes, ranks_here = (
+        int(os.environ.get(name, "1")) for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    )
+    if num_nodes == 1:
+        return f"torchrun --nproc-per-node {ranks_here}"
+    return (
+        f"on each node torchrun --nnodes {num_nodes} --nproc-per-node {ranks_here} "
+        "--rdzv-backend c10d --rdzv-endpoint HOST:PORT"
+    )

@@ -1,0 +1,166 @@
+"""How far the sampler's log-probabilities are from the policy's, on the same tokens and weights.
+
+Different kernels and dtypes make them differ a little at every token; a weight sync that failed,
+a stale prefix cache or a temperature applied on one side only make them differ a lot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from twogrpo import types
+from twogrpo.config.schema import Config
+from twogrpo.core.estimators import kl_k3
+from twogrpo.errors import SyncFault
+from twogrpo.rollout.groups import sample_groups
+from twogrpo.rollout.protocol import RolloutEngine, Sampling
+from twogrpo.training.dpo import Scorer
+from twogrpo.types import Group, Prompt
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Over sampled tokens: largest |Δ log-probability|, KL(sampler ‖ policy) in nats a token, and
+    the share whose ratio policy/sampler lies beyond the clip range, so that clipping would cut it.
+    """
+
+    max: float
+    kl: float
+    beyond_clip_fraction: float
+
+    def row(self, prefix: str) -> dict[str, float]:
+        """Under the names of the run's record."""
+        return {f"{prefix}/{name}": value for name, value in vars(self).items()}
+
+
+def mismatch(policy: Scorer, groups: Sequence[Group], *, clip: tuple[float, float]) -> Mismatch:
+    """Of the groups' rollouts, which the sampler drew with the weights that the policy has now."""
+    return compare(_policy_logps(policy, groups), _sampler_logps(groups), clip=clip)
+
+
+def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, float]) -> Mismatch:
+    """Of log-probabilities of the same tokens, flat, in order."""
+    ratios = (policy_logps - sampler_logps).exp()
+    is_beyond = (ratios < 1 - clip[0]) | (ratios > 1 + clip[1])
+    return Mismatch(
+        max=(policy_logps - sampler_logps).abs().max().item(),
+        kl=kl_k3(sampler_logps, policy_logps).item(),
+        beyond_clip_fraction=is_beyond.float().mean().item(),
+    )
+
+
+def mismatch_row(policy: Scorer, drawn: Sequence[Group], config: Config) -> dict[str, float]:
+    """On the first groups of a generation, before any update; nothing where none are asked for."""
+    wanted = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
+    if not wanted:
+        return {}
+    return mismatch(policy, drawn[:wanted], clip=_clip(config)).row("mismatch")
+
+
+@dataclass
+class Canary:
+    """Samples a few tokens for the same few prompts with the same seeds after every weight sync.
+
+    Prompts that are asked again are what a prefix cache would answer from stale keys and values;
+    the same seeds make the same weights give the same numbers, so that a sampler which missed an
+    update is known by its repeating itself, however small the update.
+    """
+
+    prompts: Sequence[Prompt]
+    _before: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def prove_sync(
+        self, rollout: RolloutEngine, policy: Scorer, sampling: Sampling, config: Config
+    ) -> dict[str, float]:
+        """The mismatch under `canary/…`; nothing where there are no prompts.
+
+        Raises:
+            SyncFault: sampler and policy differ by more than `rollout.canary_bounds` at a token or
+                `rollout.canary_kl_bounds` on the mean, or the policy has moved and the sampler has
+                not.
+        """
+        if not self.prompts:
+            return {}
+        groups = sample_groups(
+            list(enumerate(self.prompts)),
+            rollout,
+            replace(sampling, max_response_tokens=config.rollout.canary_tokens),
+            group_size=1,
+            seed=config.seed,
+            generation=0,
+        )
+        policy_logps, sampler_logps = _policy_logps(policy, groups), _sampler_logps(groups)
+        found = compare(policy_logps, sampler_logps, clip=_clip(config))
+        _check_bounds(found, config)
+        if _knows_moves(config) and self._before is not None:
+            _check_moved(self._before, (policy_logps, sampler_logps))
+        self._before = policy_logps, sampler_logps
+        return found.row("canary")
+
+
+def _check_bounds(found: Mismatch, config: Config) -> None:
+    dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
+    dtype = "bfloat16" if "bfloat16" in dtypes else "float32"
+    rollout = config.rollout
+    for value, what, key, bounds in (
+        (found.max, "a token's log-probability", "canary_bounds", rollout.canary_bounds),
+        (found.kl, "KL, in nats a token", "canary_kl_bounds", rollout.canary_kl_bounds),
+    ):
+        if not value <= bounds[dtype]:
+            raise SyncFault(
+                f"after a weight sync sampler and policy differ by {value:.2g} in {what}, beyond "
+                f"rollout.{key}.{dtype}={bounds[dtype]:g}: the sampler's weights or prefix cache "
+                "are stale; raise the bound only if the dtype alone explains it"
+            )
+
+
+def _knows_moves(config: Config) -> bool:
+    """A bfloat16 sampler may round away an update that a float32 policy shows."""
+    return (config.hardware.dtype, config.hardware.sampler_dtype) != ("float32", "bfloat16")
+
+
+def _check_moved(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> None:
+    """Raises SyncFault where the sampler repeats itself to the bit (hence the same tokens) and the
+    policy gives most of these tokens another log-probability than before.
+    """
+    (policy_before, sampler_before), (policy_now, sampler_now) = before, now
+    if not torch.equal(sampler_now, sampler_before):
+        return
+    has_moved = (policy_now != policy_before).float().mean().item()
+    if has_moved > 0.5:
+        raise SyncFault(
+            f"after a weight sync the sampler gives the same log-probabilities to the last bit as "
+            f"before the update, which changed {has_moved:.0%} of the policy's: its weights are "
+            "stale; see its load()"
+        )
+
+
+def _policy_logps(policy: Scorer, groups: Sequence[Group]) -> Tensor:
+    """Of all tokens of the groups' rollouts, flat."""
+    sequences = [
+        types.Sequence(
+            group.prompt.token_ids,
+            rollout.token_ids,
+            advantage=0.0,
+            token_weight=0.0,
+            images=group.prompt.images,
+        )
+        for group in groups
+        for rollout in group.rollouts
+    ]
+    return torch.cat(policy.token_logps(sequences))
+
+
+def _sampler_logps(groups: Sequence[Group]) -> Tensor:
+    return torch.tensor([x for g in groups for r in g.rollouts for x in r.sampler_logps])
+
+
+def _clip(config: Config) -> tuple[float, float]:
+    return config.algorithm.clip_low, config.algorithm.clip_high

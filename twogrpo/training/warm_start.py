@@ -1,0 +1,234 @@
+"""Makes the start checkpoint of the embedded experiment: supervised training, a gate, a folder.
+
+The stages see the `warm_start` split only; what they teach and why stands in conf/base.yaml.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import math
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging as transformers_logging
+
+from twogrpo.config.schema import ConfigError, Evaluation
+from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
+from twogrpo.data.tasks.noisy_traces import careless_trace
+from twogrpo.evaluation.evaluator import Exam, evaluate
+from twogrpo.rewards.exact_answer import ExactAnswer
+from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.transformers_sampler import TransformersRollout
+
+logger = logging.getLogger(__name__)
+
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+CHECKSUMS = "SHA256SUMS"
+_IGNORED_LABEL = -100  # transformers leaves these positions out of the loss
+
+
+# Not frozen, as in twogrpo/config/schema.py: omegaconf cannot merge into nested frozen dataclasses.
+@dataclass
+class Architecture:
+    """Of the Qwen2."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    intermediate_size: int
+    initializer_range: float
+    rope_theta: float
+
+
+@dataclass
+class Stage:
+    """One stage of supervised training."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    slip_probability: float
+
+
+@dataclass
+class Gate:
+    """What a start must bring, as shares in [0, 1]."""
+
+    benchmark: str
+    mean_at_least: float
+    mean_at_most: float
+    pass_at_least: float
+
+
+@dataclass
+class WarmStart:
+    """The schema of conf/base.yaml, where each key is explained."""
+
+    evaluation: Evaluation
+    seed: int
+    output_dir: str
+    replace: bool
+    architecture: Architecture
+    stages: list[Stage]
+    gate: Gate
+
+
+def make(config: WarmStart) -> None:
+    """Train, measure, and only then write: the folder holds a start that passed the gate.
+
+    The same bytes on the same machine; another kind of processor may round otherwise.
+
+    Raises:
+        ConfigError: the gate refuses, or the folder pins other bytes. Nothing is written.
+    """
+    torch.set_num_threads(1)  # the order of a sum, and so its rounding, depends on the threads
+    transformers_logging.disable_progress_bar()
+    tokenizer = tiny_tokenizer.build()
+    model = build_model(config.architecture, tokenizer, seed=config.seed)
+    for number, stage in enumerate(config.stages, start=1):
+        logger.info("stage %d of %d: %s", number, len(config.stages), stage)
+        train(model, tokenizer, stage, seed=config.seed + 1000 * number)
+    mean, passed = measure(model, tokenizer, config)
+    logger.info(
+        "Mean@n %.1f %%, Pass@n %.1f %% on %s", 100 * mean, 100 * passed, config.gate.benchmark
+    )
+    check_gate(config.gate, mean=mean, passed=passed)
+    save(model, Path(config.output_dir), replace=config.replace)
+
+
+def build_model(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerBase, *, seed: int
+) -> Qwen2ForCausalLM:
+    """The untrained model, its embeddings tied, float32."""
+    shape = asdict(architecture)
+    rope = {"rope_type": "default", "rope_theta": shape.pop("rope_theta")}
+    torch.manual_seed(seed)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            **shape,
+            rope_parameters=rope,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=tokenizer.model_max_length,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def train(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, stage: Stage, *, seed: int
+) -> None:
+    """Train the model in place: AdamW without decay, cosine to 0, gradients clipped to norm 1."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: (1 + math.cos(math.pi * step / stage.steps)) / 2
+    )
+    stream = traces(stage.slip_probability, seed=seed)
+    model.train()
+    for step in range(1, stage.steps + 1):
+        batch = collate(list(itertools.islice(stream, stage.batch_size)), tokenizer)
+        loss = model(**batch).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == stage.steps:
+            logger.info("step %d/%d  loss %.4f", step, stage.steps, loss.item())
+
+
+def traces(slip_probability: float, *, seed: int) -> Iterator[tuple[str, str]]:
+    """Endless pairs of prompt and written reduction from the `warm_start` split."""
+    rng = random.Random(f"slips/{seed}")
+    for expression in chain_arithmetic.expressions("warm_start", seed):
+        yield f"{expression}=", careless_trace(expression, slip_probability, rng)
+
+
+def collate(
+    pairs: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, torch.Tensor]:
+    """Padded token ids, their mask, and labels on the responses with their end token only."""
+    texts = [prompt + response + tokenizer.eos_token for prompt, response in pairs]
+    batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, _IGNORED_LABEL)
+    for row, (prompt, _) in zip(labels, pairs, strict=True):
+        row[: len(prompt)] = _IGNORED_LABEL  # a character is a token
+    return {**batch, "labels": labels}
+
+
+def measure(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, config: WarmStart
+) -> tuple[float, float]:
+    """Mean@n and Pass@n on the gate's benchmark, sampled as the experiment's evaluations are."""
+    evaluation = config.evaluation
+    prompts = benchmark_prompts(evaluation, tokenizer, template="plain")
+    exam = Exam(
+        rollout=TransformersRollout(
+            model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
+        ),
+        reward=ExactAnswer(),
+        sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
+        num_samples=evaluation.num_samples,
+        seed=evaluation.seed,
+        rollouts_per_chunk=1024,
+    )
+    result = evaluate(prompts[config.gate.benchmark], exam)
+    solved = [num_correct > 0 for num_correct in result.num_correct]
+    return result.mean, sum(solved) / len(solved)
+
+
+def check_gate(gate: Gate, *, mean: float, passed: float) -> None:
+    """Refuses a start that is too strong or too weak for the experiment to show anything."""
+    if not gate.mean_at_least <= mean <= gate.mean_at_most:
+        direction = "raise" if mean > gate.mean_at_most else "lower"
+        raise ConfigError(
+            f"the start's Mean@n on {gate.benchmark} is {mean:.3f}, outside "
+            f"gate.mean_at_least={gate.mean_at_least} and gate.mean_at_most={gate.mean_at_most}: "
+            f"{direction} the last stage's slip_probability"
+        )
+    if passed < gate.pass_at_least:
+        raise ConfigError(
+            f"the start's Pass@n on {gate.benchmark} is {passed:.3f}, under "
+            f"gate.pass_at_least={gate.pass_at_least}: lower the last stage's slip_probability "
+            "or raise the first stage's steps"
+        )
+
+
+def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
+    """Write the checkpoint and its SHA256SUMS, unless the folder already pins other bytes.
+
+    No generation_config.json: sampling comes from conf/ alone.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        model.save_pretrained(scratch)
+        # A new one: a tokenizer that has padded writes how it padded last into its file.
+        tiny_tokenizer.build().save_pretrained(scratch)
+        made, pins = checksums(Path(scratch)), folder / CHECKSUMS
+        if pins.exists() and pins.read_text() != made and not replace:
+            raise ConfigError(
+                f"output_dir={folder} pins another start in {CHECKSUMS}: choose another "
+                "output_dir, or replace=true to start every experiment from this one"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(Path(scratch, name), folder / name)
+        pins.write_text(made)
+    logger.info("wrote %s", folder)
+
+
+def checksums(folder: Path) -> str:
+    """The lines of a SHA256SUMS file, which `sha256sum --check` reads."""
+    return "".join(
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES
+    )

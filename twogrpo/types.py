@@ -1,0 +1,158 @@
+"""The nouns of the house: what passes between dataset, sampler, reward and policy. All frozen."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question q with its reference answer; `token_ids` is the templated text.
+
+    `images` are encoded pictures (PNG, JPEG); in `token_ids` each stands as a run of the model's
+    image token, one for each of the vectors that the model's vision tower makes of it.
+    """
+
+    prompt_id: str
+    text: str
+    reference: str
+    token_ids: tuple[int, ...]
+    images: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A reward r and why: "correct", "wrong", "no_answer", "verifier_timeout", …"""
+
+    reward: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled response o_i, end token included if it was drawn.
+
+    `sampler_logps` are the sampler's log-probabilities of the tokens (nats, at the sampling
+    temperature); `finish_reason` is "stop" (the end token came) or "length" (it was cut).
+    """
+
+    token_ids: tuple[int, ...]
+    sampler_logps: tuple[float, ...]
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The G rollouts of one prompt.
+
+    `draw` numbers the groups of a run and seeds their sampling; `generation` is the loop step whose
+    policy sampled them, which is an earlier one for a group that resampling carried over.
+    """
+
+    prompt: Prompt
+    draw: int
+    generation: int
+    rollouts: tuple[Rollout, ...]
+    verdicts: tuple[Verdict, ...] = ()
+
+    def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
+        """The scored group; one verdict a rollout."""
+        assert len(verdicts) == len(self.rollouts)
+        return replace(self, verdicts=verdicts)
+
+    @property
+    def rewards(self) -> tuple[float, ...]:
+        """r_1 … r_G."""
+        return tuple(verdict.reward for verdict in self.verdicts)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the rewards differ: only then does the group carry a gradient."""
+        return len(set(self.rewards)) > 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, exact to the last bit of every float; pictures in base64, if any."""
+        values = asdict(self)
+        images = [base64.b64encode(image).decode() for image in values["prompt"].pop("images")]
+        if images:
+            values["prompt"]["images"] = images
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Group:
+        """The inverse of `to_json` after a round trip through JSON text."""
+        prompt = dict(values["prompt"])
+        prompt["token_ids"] = tuple(prompt["token_ids"])
+        prompt["images"] = tuple(base64.b64decode(image) for image in prompt.get("images", ()))
+        return cls(
+            prompt=Prompt(**prompt),
+            draw=values["draw"],
+            generation=values["generation"],
+            rollouts=tuple(
+                Rollout(
+                    tuple(r["token_ids"]), tuple(r["sampler_logps"]), r["text"], r["finish_reason"]
+                )
+                for r in values["rollouts"]
+            ),
+            verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
+        )
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One rollout as the policy sees it: prompt and response tokens, advantage, weight, π_old.
+
+    `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
+    `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
+    policy itself (the first mini-batch after a generation). `pair_weights` says how much the
+    preference for this rollout over each of its group counts (twogrpo/core/dpo.py); empty
+    where no pairs are formed. `images` are its prompt's. `sampler_logps` are given where the
+    objective weighs tokens by π_old / π_sampler.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    response_token_ids: tuple[int, ...]
+    advantage: float
+    token_weight: float
+    old_logps: torch.Tensor | None = None
+    pair_weights: tuple[float, ...] = ()
+    images: tuple[bytes, ...] = ()
+    sampler_logps: torch.Tensor | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and response together."""
+        return len(self.prompt_token_ids) + len(self.response_token_ids)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Sequences that go through the model together, without padding, a shared prompt only once.
+
+    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens lie one after another;
+    `places_F` says where in T each of the F tokens of all sequences is, in order, and `places_T`
+    one of the places in F of each of the T. R response tokens in all, L of the longest response.
+    `predicting_R` are the places in T that *predict* a response token: the last of the prompt and
+    every response token but the last; `target_ids_R` are the tokens predicted. Token t of response
+    n stands at [n, t] of the grids, true in `response_mask_NL`. `old_logps_NL` is NaN off the mask
+    and where π_old is the policy itself, `sampler_logps_NL` off the mask and where not needed.
+    """
+
+    lengths_N: torch.Tensor
+    token_ids_T: torch.Tensor
+    position_ids_T: torch.Tensor
+    places_F: torch.Tensor
+    places_T: torch.Tensor
+    predicting_R: torch.Tensor
+    target_ids_R: torch.Tensor
+    response_mask_NL: torch.Tensor
+    advantages_N: torch.Tensor
+    token_weights_N: torch.Tensor
+    old_logps_NL: torch.Tensor
+    sampler_logps_NL: torch.Tensor
+    images_N: tuple[tuple[bytes, ...], ...] = ()
