@@ -17,13 +17,7 @@ from analysis.diagnostics import (
     time_by_phase,
     training_dynamics,
 )
-from analysis.exhibits.exhibit import (
-    Build,
-    command,
-    number,
-    write,
-    write_csv,
-)
+from analysis.exhibits.exhibit import Build, command, number, write, write_csv
 from analysis.paper import (
     claims,
     figure_1,

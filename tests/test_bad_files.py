@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.config.test_validation import REMEDY
-from twogrpo.config.schema import ConfigError
-from twogrpo.run_record import record
+from twogrpo.errors import ConfigError
+from twogrpo.run_record import provenance
 from twogrpo.run_record.record import RunRecord
 from twogrpo.training import assemble, loop
 
@@ -140,7 +140,7 @@ def test_a_tokenizer_without_a_pad_token_will_do(make_run, model_folder, tmp_pat
     ],
 )
 def test_a_run_is_not_resumed_as_another(typed, named, make_config, monkeypatch):
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     RunRecord(make_config())
     with pytest.raises(ConfigError, match=rf"belongs to another config \({named}.*give a new"):
         RunRecord(make_config(typed))

@@ -24,16 +24,11 @@ from twogrpo.core import advantages, surrogates
 from twogrpo.core.dpo import preference_advantages
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.distributed.process_group import ALONE
-from twogrpo.models import load
+from twogrpo.policy.build import build_policy
 from twogrpo.training import dpo
 from twogrpo.training import minibatches as assembly
 from twogrpo.training.minibatches import minibatches
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 GOLDEN = Path(__file__).parent / "golden/one_generation.json"
 ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml"))
@@ -94,7 +89,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
     place along that direction in the end."""
     config = small_config(algorithm, model_folder)
-    policy = load.build_policy(config, tiny_tokenizer.build(), ALONE)
+    policy = build_policy(config, tiny_tokenizer.build(), ALONE)
     generator = torch.Generator().manual_seed(11)
     parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
     direction = [torch.randn(p.shape, generator=generator) for p in parameters]

@@ -15,9 +15,8 @@ from tests.config.test_cli import in_a_process
 from tests.hostile_text import is_harmless
 from tests.run_record.test_wandb_mirror import FakeRun
 from twogrpo.config import cli
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.filtering import prepare
-from twogrpo.errors import Fault
+from twogrpo.errors import ConfigError, Fault
 from twogrpo.policy import checkpoint
 from twogrpo.training import loop, replay
 

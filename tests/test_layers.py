@@ -23,8 +23,6 @@ FLOORS = (
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAX_LOOSE_FILES = 4
-# Red until every file is moved to its floor.
-until_moved = pytest.mark.xfail(reason="files are still to be moved", strict=False)
 # What analysis/ may read: the mathematics, and the run record with the errors that it raises.
 READ_BY_ANALYSIS = ("twogrpo.core.", "twogrpo.run_record.", "twogrpo.errors")
 # The mathematics knows tensors and numbers only.
@@ -69,7 +67,6 @@ def test_imports_finds_lazy_conditional_and_from_imports():
     assert list(imports(source)) == ["a.b", "c.d.e", "c.d.g"]
 
 
-@until_moved
 def test_every_room_has_a_floor_and_few_files_lie_loose():
     rooms = {path.stem for path in (ROOT / "twogrpo").iterdir()} - {"__init__", "__pycache__"}
     assert rooms == set(FLOOR)
@@ -77,7 +74,6 @@ def test_every_room_has_a_floor_and_few_files_lie_loose():
     assert len(loose) <= MAX_LOOSE_FILES, loose
 
 
-@until_moved
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("twogrpo.")])
 def test_imports_point_down(module):
     for imported in modules_imported(MODULES[module]):
@@ -86,7 +82,6 @@ def test_imports_point_down(module):
             assert FLOOR[room(imported)] < FLOOR[room(module)], imported
 
 
-@until_moved
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("analysis")])
 def test_analysis_reads_records_and_knows_the_mathematics(module):
     for imported in modules_imported(MODULES[module]):

@@ -7,7 +7,7 @@ start policy gets about 3/18. Same rollouts per mini-batch and the paper's learn
 
 import pytest
 
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop
 from twogrpo.types import Verdict
 

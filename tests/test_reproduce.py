@@ -14,15 +14,12 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import CONF, compose_config
 from twogrpo.config import validation
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation.checkpoint import check
 from twogrpo.reproduce import Job, ReproduceConfig, jobs, reproduce
-from twogrpo.run_record import record
+from twogrpo.run_record import provenance
 from twogrpo.run_record.record import RunRecord
 
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
@@ -98,7 +95,7 @@ def test_every_base_is_asked_as_its_arms_are(scale, jobs_of):
 @pytest.fixture
 def finished(tmp_path, monkeypatch) -> list[str]:
     """A scale of two seeds and a base, all done."""
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     small = [
         "scale.experiments=[cpu/two_grpo]",
         "scale.seeds=[0,1]",

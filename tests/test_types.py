@@ -3,12 +3,7 @@
 import json
 from dataclasses import replace
 
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 GROUP = Group(
     prompt=Prompt("p", "1+1=", "2", (3, 17)),

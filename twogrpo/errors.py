@@ -28,6 +28,10 @@ EXIT_LATE = 75
 EXIT_SYNC = 76
 
 
+class ConfigError(ValueError):
+    """A user's mistake, in one line that names key, value and remedy."""
+
+
 class Fault(RuntimeError):
     """Ends a run with one line for a person, one on how to go on, and a code for a script."""
 
@@ -74,3 +78,13 @@ def out_of_memory(error: BaseException) -> str | None:
         "hardware.tokens_per_microbatch, hardware.logits_chunk_tokens or "
         "hardware.rollouts_per_call; beside vLLM on a GPU also hardware.gpu_memory_share"
     )
+
+
+def escape_control_chars(text: str) -> str:
+    r"""One line that a terminal shows as it stands: what it would obey instead (escape sequences,
+    new lines, marks that turn the reading direction) is spelled out.
+
+    >>> escape_control_chars("a\x1b[2J\nb\u202e")
+    'a\\x1b[2J\\nb\\u202e'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

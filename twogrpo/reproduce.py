@@ -14,19 +14,12 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig
 
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    Hardware,
-    parse,
-)
+from twogrpo.config.schema import Config, Hardware, parse
 from twogrpo.config.script_schemas import EvaluateConfig
-from twogrpo.run_record.record import (
-    ROOT,
-    Recorded,
-    earlier_run,
-    read_run_file,
-)
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import read_run_file
+from twogrpo.run_record.provenance import ROOT, Recorded
+from twogrpo.run_record.record import earlier_run
 
 
 @dataclass

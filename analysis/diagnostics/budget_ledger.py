@@ -13,11 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    main,
-    records,
-)
+from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.records.arms import arm, in_order
 from analysis.records.frames import Runs, at
 

@@ -5,17 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.exhibits.style import (
-    band,
-    heading,
-    panels,
-)
+from analysis.exhibits.style import band, heading, panels
 from analysis.records.frames import Runs
-from analysis.stats.comparison import (
-    BASELINE,
-    Comparison,
-    comparisons,
-)
+from analysis.stats.comparison import BASELINE, Comparison, comparisons
 
 ARM = "two_grpo_rs"
 

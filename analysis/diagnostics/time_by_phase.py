@@ -8,12 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.exhibits.style import (
-    heading,
-    legend,
-    panels,
-    time_unit,
-)
+from analysis.exhibits.style import heading, legend, panels, time_unit
 from analysis.records.arms import arm
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons

@@ -10,13 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from analysis.exhibits.exhibit import Exhibit
-from analysis.exhibits.style import (
-    band,
-    heading,
-    legend,
-    panels,
-    time_unit,
-)
+from analysis.exhibits.style import band, heading, legend, panels, time_unit
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.curves import WINDOW, curve

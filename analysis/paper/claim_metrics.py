@@ -12,16 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.records.arms import ABLATION
-from analysis.stats.bootstrap import (
-    Array,
-    Estimate,
-    combine,
-)
-from analysis.stats.comparison import (
-    BASELINE,
-    Comparison,
-    Draws,
-)
+from analysis.stats.bootstrap import Array, Estimate, combine
+from analysis.stats.comparison import BASELINE, Comparison, Draws
 from analysis.stats.curves import smoothed
 
 

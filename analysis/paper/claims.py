@@ -21,11 +21,7 @@ from analysis.paper import claim_metrics, theory_claim_metrics
 from analysis.paper.claim_metrics import Measure
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.comparison import (
-    BASELINE,
-    Comparison,
-    comparisons,
-)
+from analysis.stats.comparison import BASELINE, Comparison, comparisons
 
 COLUMNS = [
     "claim",

@@ -8,13 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.exhibits.style import (
-    heading,
-    legend,
-    look,
-    panels,
-    time_unit,
-)
+from analysis.exhibits.style import heading, legend, look, panels, time_unit
 from analysis.records import published
 from analysis.records.arms import MAIN
 from analysis.records.frames import Runs

@@ -8,11 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.exhibits.style import (
-    band,
-    legend,
-    panels,
-)
+from analysis.exhibits.style import band, legend, panels
 from analysis.records import published
 from analysis.records.frames import Runs
 from analysis.stats.bootstrap import interval

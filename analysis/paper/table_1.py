@@ -7,25 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    main,
-    records,
-)
+from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.exhibits.style import time_unit
 from analysis.records import published
 from analysis.records.arms import arm, in_order
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import (
-    Estimate,
-    combine,
-    interval,
-)
-from analysis.stats.comparison import (
-    BASELINE,
-    Comparison,
-    comparisons,
-)
+from analysis.stats.bootstrap import Estimate, combine, interval
+from analysis.stats.comparison import BASELINE, Comparison, comparisons
 
 NAN = float("nan")
 NO_ESTIMATE = Estimate(NAN, NAN, NAN)

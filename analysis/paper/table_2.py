@@ -10,12 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    arguments,
-    records,
-    write,
-)
+from analysis.exhibits.exhibit import Exhibit, arguments, records, write
 from analysis.records import published
 
 COLUMNS = ["source", "num_prompts", "same_prompt", "same_low", "same_high"]

@@ -11,16 +11,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    main,
-    records,
-)
-from analysis.exhibits.style import (
-    heading,
-    legend,
-    panels,
-)
+from analysis.exhibits.exhibit import Exhibit, main, records
+from analysis.exhibits.style import heading, legend, panels
 from analysis.records import published
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons

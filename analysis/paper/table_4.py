@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    main,
-    records,
-)
+from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.records import published
 from analysis.records.arms import ABLATION, arm
 from analysis.records.frames import Runs

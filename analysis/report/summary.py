@@ -13,11 +13,7 @@ from analysis.exhibits.exhibit import command, markdown
 from analysis.paper import claims, table_1
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.comparison import (
-    BASELINE,
-    Comparison,
-    comparisons,
-)
+from analysis.stats.comparison import BASELINE, Comparison, comparisons
 
 EMBEDDED = ("chain_arithmetic", "digit_arithmetic")
 TOY_SCALE = (

@@ -12,15 +12,7 @@ from analysis.records import published
 from analysis.records.arms import MAIN, in_order
 from analysis.records.arms import arm as by_key
 from analysis.records.frames import Runs, at
-from analysis.stats.bootstrap import (
-    Array,
-    Bootstrap,
-    Estimate,
-    Scores,
-    combine,
-    interval,
-    scores,
-)
+from analysis.stats.bootstrap import Array, Bootstrap, Estimate, Scores, combine, interval, scores
 
 BASELINE = "grpo_g16"
 Draws = tuple[float, Array]

@@ -17,11 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.exhibits.exhibit import (
-    Exhibit,
-    arguments,
-    write,
-)
+from analysis.exhibits.exhibit import Exhibit, arguments, write
 from analysis.theory import (
     cached_rollouts,
     expected_advantage,
@@ -33,11 +29,7 @@ from analysis.theory import (
     what_if,
     zero_variance_rate,
 )
-from analysis.theory.cached_rollouts import (
-    CachedGroup,
-    Scored,
-    scored,
-)
+from analysis.theory.cached_rollouts import CachedGroup, Scored, scored
 from analysis.theory.run_folders import read_runs
 
 SEED = 0

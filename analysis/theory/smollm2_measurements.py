@@ -20,17 +20,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.exhibits.exhibit import (
-    arguments,
-    records,
-    write_csv,
-)
+from analysis.exhibits.exhibit import arguments, records, write_csv
 from analysis.theory import gradient_covariance, gradient_variance
-from analysis.theory.cached_rollouts import (
-    Scored,
-    read,
-    scored,
-)
+from analysis.theory.cached_rollouts import Scored, read, scored
 
 NUM_PARTITIONS = 16
 

@@ -26,12 +26,9 @@ from benchmarks.trl.compare_trl import in_turn, positive
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import parse
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.models.load import build_rollout, load_tokenizer
-from twogrpo.rollout.groups import (
-    rollout_seed,
-    sample_groups,
-    score,
-)
+from twogrpo.models.load import load_tokenizer
+from twogrpo.rollout.build import build_rollout
+from twogrpo.rollout.groups import rollout_seed, sample_groups, score
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.training.minibatches import weighted_sequences
 from twogrpo.training.run import Run

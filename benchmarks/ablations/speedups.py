@@ -28,11 +28,8 @@ from benchmarks.throughput import hardware_ceilings
 from benchmarks.trl import compare_trl
 from benchmarks.trl.compare_trl import in_turn
 from twogrpo.preflight.text_tables import note, table
-from twogrpo.run_record.record import (
-    ROOT,
-    measured_commit,
-    write_atomically,
-)
+from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.provenance import ROOT, measured_commit
 
 STEP, START = "step", "start"  # a whole one; and the process but for the steps that are counted
 

@@ -11,17 +11,8 @@ from typing import Any
 from benchmarks.throughput import hardware_ceilings, report
 from benchmarks.throughput.calibrate import calibrate, workload
 from benchmarks.throughput.config import BenchmarkConfig
-from benchmarks.throughput.step_timing import (
-    Measured,
-    measure,
-    open_run,
-)
-from benchmarks.throughput.throughput import (
-    Ceilings,
-    Result,
-    Sampler,
-    summarise,
-)
+from benchmarks.throughput.step_timing import Measured, measure, open_run
+from benchmarks.throughput.throughput import Ceilings, Result, Sampler, summarise
 from twogrpo.config.schema import Config, Hardware
 from twogrpo.models.load import DTYPES
 from twogrpo.preflight.memory.estimate import BYTES

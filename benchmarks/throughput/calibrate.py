@@ -13,21 +13,13 @@ import torch
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.step_timing import Measured
-from benchmarks.throughput.throughput import (
-    TRAINING,
-    Ceilings,
-    Result,
-)
+from benchmarks.throughput.throughput import TRAINING, Ceilings, Result
 from twogrpo.preflight.assumed_lengths import Lengths
 from twogrpo.preflight.memory.estimate import BYTES, memory
 from twogrpo.preflight.model_shapes import Architecture
 from twogrpo.preflight.time import workload as planning
 from twogrpo.preflight.time.calibration_fit import LEAST_SECONDS, fitted
-from twogrpo.preflight.time.devices import (
-    Calibration,
-    Device,
-    load_device,
-)
+from twogrpo.preflight.time.devices import Calibration, Device, load_device
 from twogrpo.preflight.time.roofline import Workload
 from twogrpo.preflight.zero_variance import ASSUMED
 from twogrpo.training.run import Run

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from twogrpo.config.schema import Config, ConfigError
+from twogrpo.config.schema import Config
 from twogrpo.config.validation import at_least, one_of
+from twogrpo.errors import ConfigError
 
 WORK = ("same", "fresh", "full")
 

@@ -10,12 +10,7 @@ from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.throughput import Ceilings, Result
 from twogrpo.preflight.model_shapes import Architecture
-from twogrpo.preflight.text_tables import (
-    gib,
-    note,
-    section,
-    table,
-)
+from twogrpo.preflight.text_tables import gib, note, section, table
 
 
 def as_json(

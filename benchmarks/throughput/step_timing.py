@@ -11,11 +11,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
-from benchmarks.throughput.fixed_workload import (
-    Call,
-    Watched,
-    watch,
-)
+from benchmarks.throughput.fixed_workload import Call, Watched, watch
 from twogrpo.distributed import process_group
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_one_generation

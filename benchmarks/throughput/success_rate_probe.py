@@ -11,17 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
-from twogrpo.config.schema import ConfigError
 from twogrpo.config.validation import check
 from twogrpo.data.prompts import training_prompts
 from twogrpo.distributed.process_setup import prepare_process
-from twogrpo.evaluation.evaluator import (
-    BenchmarkResult,
-    Exam,
-    evaluate,
-)
+from twogrpo.errors import ConfigError
+from twogrpo.evaluation.evaluator import BenchmarkResult, Exam, evaluate
 from twogrpo.models import load
 from twogrpo.rewards.build import build_checked_reward
+from twogrpo.rollout.build import build_rollout
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.training.assemble import longest
 
@@ -62,7 +59,7 @@ def _ask(config: BenchmarkConfig) -> BenchmarkResult:
             build_checked_reward(config.reward, prompts, where=f"dataset={dataset.name}")
         ) as reward,
         closing(
-            load.build_rollout(
+            build_rollout(
                 rollout,
                 config.model,
                 config.hardware,

@@ -22,25 +22,14 @@ from typing import Any
 from hydra import compose
 
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
-from benchmarks.throughput.sweep_points import (
-    REMEDIES,
-    SWEEPS,
-    Point,
-)
-from twogrpo.config.schema import ConfigError, parse
+from benchmarks.throughput.sweep_points import REMEDIES, SWEEPS, Point
+from twogrpo.config.schema import parse
 from twogrpo.config.validation import check, one_of
 from twogrpo.data.sources import training_problems
-from twogrpo.preflight.text_tables import (
-    gib,
-    note,
-    section,
-    table,
-)
-from twogrpo.run_record.record import (
-    ROOT,
-    measured_commit,
-    write_atomically,
-)
+from twogrpo.errors import ConfigError
+from twogrpo.preflight.text_tables import gib, note, section, table
+from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.provenance import ROOT, measured_commit
 
 PHASES = ("generate", "update")
 # Of a point's JSON beside its numbers: what it was, and what all points share.

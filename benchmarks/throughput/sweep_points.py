@@ -14,8 +14,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.throughput.config import BenchmarkConfig
-from twogrpo.config.schema import ConfigError
-from twogrpo.run_record.record import ROOT
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.provenance import ROOT
 
 GROUP_SIZES = (2, 4, 8, 16, 32, 64)
 PROMPT_FACTORS = (1, 2, 4, 8)

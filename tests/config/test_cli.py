@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
 from twogrpo.config import cli
-from twogrpo.run_record import record
+from twogrpo.run_record import files, provenance
 from twogrpo.training import assemble, loop
 
 SCRIPT = ROOT / "scripts/train.py"
@@ -24,7 +24,7 @@ SCRIPT = ROOT / "scripts/train.py"
 def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
     """`shell("seed=1")` runs the training script in this process: its exit code and last words."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
 
     def run(*typed: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *small, *typed])
@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_continue_and_the_same_command_does(shell, tmp_path, 
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "interrupted"
     code, output = shell(*brief)
     assert code == 0, output
-    steps = [row["step"] for row in record.read_rows(tmp_path / "run")]
+    steps = [row["step"] for row in files.read_rows(tmp_path / "run")]
     assert steps == [0, 1, 2, 3]
 
 

@@ -3,12 +3,9 @@
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check_hardware
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.compatibility import check_values
 
 

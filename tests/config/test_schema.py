@@ -3,11 +3,8 @@
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
+from twogrpo.errors import ConfigError
 
 
 def test_derived_sizes_worked_by_hand(make_config):

@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
+from twogrpo.errors import ConfigError
 from twogrpo.training import assemble
 
 REMEDY = re.compile(r"\b(use|give|make|set|lower|add|name|did you mean|must be|see|is here)\b")

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.contamination import known, ngrams, normal_form, overlap, report
 from twogrpo.data.problems import Problem
+from twogrpo.errors import ConfigError
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 

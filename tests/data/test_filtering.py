@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.filtering import draw, prepare
 from twogrpo.data.problems import Problem
+from twogrpo.errors import ConfigError
 
 
 def row(name: str, problem: str, answer: str) -> dict[str, str]:

@@ -8,14 +8,10 @@ from PIL import Image
 
 from tests import tiny_vision
 from tests.tiny_vision import ID, picture
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.filtering import prepare
-from twogrpo.data.images import (
-    Pictures,
-    open_picture,
-    rope_positions,
-)
+from twogrpo.data.images import Pictures, open_picture, rope_positions
 from twogrpo.data.templates import render
+from twogrpo.errors import ConfigError
 
 PICTURES = Pictures(tiny_vision.processor(), ID["<|image_pad|>"])
 TOKENIZER = tiny_vision.tokenizer()

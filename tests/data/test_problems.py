@@ -10,15 +10,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from twogrpo.config.schema import ConfigError, Hub
-from twogrpo.data.problems import (
-    Problem,
-    content_id,
-    from_hub,
-    from_path,
-    last_box,
-    to_problem,
-)
+from twogrpo.config.schema import Hub
+from twogrpo.data.problems import Problem, content_id, from_hub, from_path, last_box, to_problem
+from twogrpo.errors import ConfigError
 
 QUESTION = "What is $1 + 1$?"
 WRAPPED = (

@@ -10,19 +10,12 @@ import pytest
 from tests import tiny_vision
 from tests.conftest import compose_config
 from tests.tiny_vision import picture
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.data.images import Pictures
 from twogrpo.data.problems import content_id
-from twogrpo.data.prompts import (
-    benchmark_prompts,
-    training_prompts,
-    validation_prompts,
-)
+from twogrpo.data.prompts import benchmark_prompts, training_prompts, validation_prompts
 from twogrpo.data.sources import prepared_dataset, training_problems
+from twogrpo.errors import ConfigError
 
 
 @pytest.fixture

@@ -8,11 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from twogrpo.data.contamination import Overlap, overlap
-from twogrpo.data.filtering import (
-    Prepared,
-    draw,
-    prepare,
-)
+from twogrpo.data.filtering import Prepared, draw, prepare
 from twogrpo.data.problems import content_id, from_path
 
 FOLDER = Path(os.environ.get("TWOGRPO_DATA", ""))

@@ -6,11 +6,12 @@ import re
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.data.contamination import known
 from twogrpo.data.snapshot import prepare_data
 from twogrpo.data.sources import prepared_dataset
+from twogrpo.errors import ConfigError
 
 
 def config(tmp_path, *overrides):

@@ -3,8 +3,8 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.templates import BOXED, CODE_R1, THINK_BOXED, render
+from twogrpo.errors import ConfigError
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"

@@ -12,14 +12,15 @@ import pytest
 
 from analysis.records.frames import load
 from tests.conftest import ROOT, EvenSum, compose_config
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint as module
 from twogrpo.evaluation.card import curve, write_card
 from twogrpo.evaluation.checkpoint import evaluate_checkpoint
 from twogrpo.evaluation.checkpoint_source import as_its_run
 from twogrpo.evaluation.evaluator import Exam
-from twogrpo.run_record import record
+from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.record import RunRecord
 from twogrpo.training.loop import train
@@ -27,7 +28,7 @@ from twogrpo.training.loop import train
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch):
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     monkeypatch.setattr(module, "build_reward", lambda _: EvenSum())
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.faults.scripted import Script, finished
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

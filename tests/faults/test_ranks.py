@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.faults.scripted import SMALL
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

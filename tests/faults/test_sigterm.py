@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.scripted import Script, finished
 from tests.faults.test_kill import ARMS, assert_bit_for_bit, outcome
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.scripted import Script, finished
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(200)]
 

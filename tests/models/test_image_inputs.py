@@ -6,11 +6,7 @@ import torch
 from tests import tiny_vision
 from tests.tiny_vision import ID, picture
 from twogrpo.data.images import Pictures
-from twogrpo.models.image_inputs import (
-    embed,
-    padded_inputs,
-    vllm_prompt,
-)
+from twogrpo.models.image_inputs import embed, padded_inputs, vllm_prompt
 from twogrpo.types import Prompt
 
 PLACE = ID["<|image_pad|>"]

@@ -8,7 +8,7 @@ import torch
 from benchmarks import gpu_update
 from benchmarks.gpu_models import TINY, configured
 from twogrpo.distributed import process_group
-from twogrpo.models.load import knobs
+from twogrpo.policy.build import knobs
 from twogrpo.policy.logprob_model import Knobs
 
 CHANGED = {

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.conftest import ROOT, compose_config, tiny_model
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import PrepareModelConfig
+from twogrpo.errors import ConfigError
 from twogrpo.models import prepare
 from twogrpo.models.prepare import prepare_model, tensors_sha256
 

@@ -12,21 +12,13 @@ import torch
 
 from tests.conftest import compose_config, tiny_model
 from tests.policy.test_policy import TOKENIZER, minibatch
-from twogrpo.config.schema import (
-    Config,
-    Hardware,
-    parse,
-)
+from twogrpo.config.schema import Config, Hardware, parse
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.policy import checkpoint
 from twogrpo.policy.logprob_model import Knobs
-from twogrpo.policy.policy import (
-    Adam,
-    Objective,
-    TransformersPolicy,
-)
+from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 
 # The epsilon is large, so that Adam does not divide the noise of a zero gradient by itself.
 ADAM = Adam(1e-2, 2, (0.9, 0.999), epsilon=1e-4, gradient_clip_norm=0.5)

@@ -14,11 +14,7 @@ from twogrpo.data.images import Pictures
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.policy.logprob_model import Knobs
-from twogrpo.policy.policy import (
-    Adam,
-    Objective,
-    TransformersPolicy,
-)
+from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.types import Sequence
 
 PICTURES = Pictures(tiny_vision.processor(), ID["<|image_pad|>"])

@@ -10,14 +10,7 @@ import struct
 import pytest
 import torch
 
-from tests.policy.test_checkpoint import (
-    SHARD,
-    flip_a_bit,
-    load,
-    names,
-    save,
-    tensors,
-)
+from tests.policy.test_checkpoint import SHARD, flip_a_bit, load, names, save, tensors
 from twogrpo.errors import CheckpointFault
 from twogrpo.policy import checkpoint, checkpoint_manifest
 

@@ -5,7 +5,7 @@ import torch
 import transformers
 
 from tests.conftest import tiny_model
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.policy.logprob_model import Knobs, ScoringModel
 from twogrpo.policy.packed_attention import packed_attention
 from twogrpo.types import Sequence

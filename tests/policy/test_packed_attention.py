@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tests.conftest import tiny_model
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.policy.packed_attention import CACHED, cached_attention
+from twogrpo.rollout.decode_attention import CACHED, cached_attention
 from twogrpo.rollout.transformers_sampler import TransformersRollout
 
 

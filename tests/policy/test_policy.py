@@ -16,12 +16,7 @@ from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.policy.logprob_model import Knobs
 from twogrpo.policy.packing import NOTHING, microbatch
-from twogrpo.policy.policy import (
-    Adam,
-    NonFiniteError,
-    Objective,
-    TransformersPolicy,
-)
+from twogrpo.policy.policy import Adam, NonFiniteError, Objective, TransformersPolicy
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.rollout.transformers_sampler import TransformersRollout
 from twogrpo.types import Prompt, Sequence

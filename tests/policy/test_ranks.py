@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT
 from tests.policy import ranks_updating
-from twogrpo.config.schema import ConfigError
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.errors import ConfigError
 from twogrpo.policy import checkpoint
 
 SCRIPT = ROOT / "tests" / "policy" / "ranks_updating.py"

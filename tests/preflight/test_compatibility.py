@@ -7,11 +7,8 @@ from collections import namedtuple
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.compatibility import (
     KNOWN_ANSWERS,
     Finding,

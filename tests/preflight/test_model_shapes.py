@@ -9,17 +9,9 @@ from safetensors import safe_open
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tests.conftest import ROOT, compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    Model,
-    parse,
-)
-from twogrpo.preflight.model_shapes import (
-    PUBLISHED,
-    architecture_of,
-    from_config_file,
-)
+from twogrpo.config.schema import Config, Model, parse
+from twogrpo.errors import ConfigError
+from twogrpo.preflight.model_shapes import PUBLISHED, architecture_of, from_config_file
 
 
 def test_parameters_of_a_7b_model_by_hand():

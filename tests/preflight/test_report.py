@@ -11,15 +11,13 @@ from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import ROOT, compose_config
-from twogrpo.config import batch_sizes
-from twogrpo.config.batch_sizes import paper_column, safety_rows
-from twogrpo.config.schema import ConfigError, parse
-from twogrpo.preflight.preflight import (
-    Preflight,
-    PreflightConfig,
-    preflight,
-)
+from twogrpo.config.batch_sizes import paper_column
+from twogrpo.config.schema import parse
+from twogrpo.errors import ConfigError
+from twogrpo.preflight import small_group_checks
+from twogrpo.preflight.preflight import Preflight, PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
+from twogrpo.preflight.small_group_checks import safety_rows
 from twogrpo.preflight.time.devices import Calibration
 
 PAPER = (
@@ -80,7 +78,9 @@ def test_the_paper_has_no_row_for_other_algorithms(name):
 def test_seeds_that_leave_the_rollout_out_are_told(monkeypatch):
     """A pair of one seed is twice the same response, dead for ever."""
     config = parse(compose_config("algorithm=two_grpo", name="preflight"), PreflightConfig)
-    monkeypatch.setattr(batch_sizes, "rollout_seed", lambda run, draw, prompt, index: run + draw)
+    monkeypatch.setattr(
+        small_group_checks, "rollout_seed", lambda run, draw, prompt, index: run + draw
+    )
     ((mark, *_),) = [row for row in safety_rows(config) if row[1] == "seeds"]
     assert mark == "✗"
 

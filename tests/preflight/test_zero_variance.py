@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.zero_variance import (
     ASSUMED,
     Beta,

@@ -5,12 +5,9 @@ import json
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    ConfigError,
-    Reward,
-    parse,
-)
+from twogrpo.config.schema import Reward, parse
 from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint
 from twogrpo.rewards.build import build_reward, check_references
 from twogrpo.training import assemble

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from twogrpo.config.schema import ConfigError, Reward
+from twogrpo.config.schema import Reward
+from twogrpo.errors import ConfigError
 from twogrpo.rewards.build import build_reward
 from twogrpo.rewards.format_bonus import FormatBonus
 from twogrpo.types import Verdict

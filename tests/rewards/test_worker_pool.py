@@ -9,11 +9,7 @@ import time
 import pytest
 
 from twogrpo.rewards.math_grading.judge import CORRECT, WRONG
-from twogrpo.rewards.worker_pool import (
-    DIED,
-    TIMEOUT,
-    WorkerPool,
-)
+from twogrpo.rewards.worker_pool import DIED, TIMEOUT, WorkerPool
 
 HANGS = ("5", r"\boxed{\int_0^{\infty} \sin(x^{x}) dx}", True)
 

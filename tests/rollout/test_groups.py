@@ -5,18 +5,9 @@ import itertools
 import pytest
 
 from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rollout.groups import (
-    rollout_seed,
-    sample_groups,
-    score,
-)
+from twogrpo.rollout.groups import rollout_seed, sample_groups, score
 from twogrpo.rollout.protocol import Sampling
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 SAMPLING = Sampling(1.0, 1.0, 0, 8)
 

@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from tests.rollout.test_sampler_contract import (
-    PLAIN,
-    PROMPTS,
-    SEEDS_PG,
-    TOKENIZER,
-)
+from tests.rollout.test_sampler_contract import PLAIN, PROMPTS, SEEDS_PG, TOKENIZER
 from twogrpo.rollout.transformers_sampler import TransformersRollout
 
 

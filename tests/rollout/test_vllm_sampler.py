@@ -25,8 +25,8 @@ from tests.rollout.test_sampler_contract import (
     tiny_weights,
     vllm_subject,
 )
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.images import Pictures
+from twogrpo.errors import ConfigError
 from twogrpo.rollout import vllm_sampler, vllm_setup
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.rollout.transformers_sampler import TransformersRollout

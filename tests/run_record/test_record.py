@@ -5,19 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from twogrpo.config.schema import ConfigError
-from twogrpo.run_record import record
-from twogrpo.run_record.record import (
-    RunRecord,
-    code_hash,
-    is_finished,
-    read_rows,
-)
+from twogrpo.errors import ConfigError
+from twogrpo.run_record import provenance
+from twogrpo.run_record.files import read_rows
+from twogrpo.run_record.provenance import code_hash
+from twogrpo.run_record.record import RunRecord, is_finished
 
 
 @pytest.fixture
 def config(make_config, monkeypatch):
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     return make_config()
 
 
@@ -93,7 +90,7 @@ def test_a_refused_folder_is_left_as_it_was(config, make_config, tmp_path):
 
 def test_other_code_does_not_continue_a_run(config, monkeypatch):
     RunRecord(config)
-    monkeypatch.setattr(record, "code_hash", lambda: "other code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "other code")
     with pytest.raises(ConfigError, match=r"made by other code.*give a new folder"):
         RunRecord(config)
 
@@ -102,7 +99,7 @@ def test_the_code_hash_is_of_the_package_s_sources(tmp_path, monkeypatch):
     package = tmp_path / "twogrpo/core"
     package.mkdir(parents=True)
     (package / "a.py").write_text("x = 1\n")
-    monkeypatch.setattr(record, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     first = code_hash()
     (tmp_path / "README.md").write_text("other words")
     assert code_hash() == first
@@ -138,7 +135,7 @@ def test_the_mirror_in_wandb_has_the_same_rows_and_needs_no_network(
     """What is handed to W&B: config, tags, group, id; then every row under its step."""
     import wandb
 
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     wandb_summary: dict = {}
     calls: dict[str, list] = {"init": [], "log": [], "finish": []}
 

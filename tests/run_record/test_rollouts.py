@@ -5,12 +5,7 @@ from pathlib import Path
 
 from twogrpo.run_record import rollouts
 from twogrpo.training import loop
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 GROUP = Group(
     prompt=Prompt("p1", "1+1=", "2", (3, 4)),

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from twogrpo.run_record import record
-from twogrpo.run_record.record import RunRecord, read_rows
+from twogrpo.run_record import provenance
+from twogrpo.run_record.files import read_rows
+from twogrpo.run_record.record import RunRecord
 
 
 class FakeRun:
@@ -33,7 +34,7 @@ class FakeRun:
 @pytest.fixture
 def open_record(make_config, monkeypatch):
     """`open_record("log", mode="online")`: a record whose mirror breaks there; and its W&B runs."""
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
 
     def make(*breaks: str, mode: str = "offline"):
         runs, torn_down = [], []

@@ -5,12 +5,7 @@ import torch
 
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.training.minibatches import weighted_sequences
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 # The correct rollout has 2 tokens, the wrong one 4; a response may have 6 (the `small` run).
 PAIR = Group(

@@ -13,16 +13,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Exam, evaluate_benchmarks
 from twogrpo.rewards.build import build_reward
 from twogrpo.rollout.protocol import Sampling
-from twogrpo.run_record import record
+from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_one_generation
@@ -159,7 +156,7 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
 
 
 def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypatch):
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     run = assemble.assemble(config)
     row = train_one_generation(run, 0)
     assert row["reward/mean"] == 0

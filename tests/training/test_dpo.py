@@ -9,20 +9,11 @@ from tests.conftest import tiny_model
 from twogrpo.core.dpo import dpo_loss
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
 from twogrpo.policy.logprob_model import Knobs, ScoringModel
-from twogrpo.policy.policy import (
-    Adam,
-    Objective,
-    TransformersPolicy,
-)
+from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.training import gradient_cosine, loop
 from twogrpo.training.dpo import pair_weights, reweigh
 from twogrpo.training.minibatches import weighted_sequences
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 BETA = 0.4
 PROMPTS = [(3, 4, 5), (7, 2), (9, 9, 3, 1), (4, 4)]

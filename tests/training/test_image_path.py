@@ -16,21 +16,18 @@ import torch
 from tests import tiny_vision
 from tests.conftest import EvenSum, compose_config
 from tests.tiny_vision import picture
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.data.images import open_picture
 from twogrpo.data.prompts import training_prompts
 from twogrpo.data.snapshot import prepare_data
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation.checkpoint import evaluate_checkpoint
 from twogrpo.models import load
 from twogrpo.rollout.groups import sample_groups
-from twogrpo.run_record import record
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record import provenance
+from twogrpo.run_record.files import read_rows
 from twogrpo.training import assemble
 from twogrpo.training.loop import train
 from twogrpo.training.run import Run
@@ -101,7 +98,7 @@ def make_config(tmp_path: Path, model_folder: Path, sources: list[str]):
 
 @pytest.fixture
 def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(record, "code_hash", lambda: "one code")
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))

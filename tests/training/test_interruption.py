@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.test_loop import (
-    ARMS,
-    assert_bit_for_bit,
-    outcome,
-)
+from tests.training.test_loop import ARMS, assert_bit_for_bit, outcome
 from twogrpo.training import loop, resume
 
 

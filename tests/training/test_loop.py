@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from twogrpo.errors import CheckpointFault
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop
 
 # 24 prompts × 4 epochs / 16 a generation: 6 generations. With pairs 2 mini-batches a generation.

@@ -5,16 +5,11 @@ import math
 import pytest
 import torch
 
-from twogrpo.rollout.protocol import UpdateMetrics
+from twogrpo.policy.protocol import UpdateMetrics
+from twogrpo.run_record.summary import summary
 from twogrpo.training import metrics
 from twogrpo.training.resampling import Counters
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Sequence,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Sequence, Verdict
 
 
 def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group:
@@ -121,14 +116,14 @@ def test_summary_sums_phases_and_leaves_validation_out_of_training():
     ]
     rows[0] |= {"cpu_seconds/update": 0.5, "tokens/generated": 3, "rollouts/generated": 4}
     rows[1] |= {"cpu_seconds/update": 0.5, "tokens/generated": 4, "rollouts/generated": 8}
-    summary = metrics.summary(rows)
-    assert summary["seconds/update"] == 3
-    assert summary["seconds/validate"] == 10
-    assert summary["seconds/training"] == 3.5
-    assert summary["cpu_seconds/training"] == 1
-    assert summary["tokens/generated"] == 7
-    assert summary["rollouts/generated"] == 8  # cumulative already: the last one, not the sum
-    assert summary["evaluation/average"] == 0.5
+    found = summary(rows)
+    assert found["seconds/update"] == 3
+    assert found["seconds/validate"] == 10
+    assert found["seconds/training"] == 3.5
+    assert found["cpu_seconds/training"] == 1
+    assert found["tokens/generated"] == 7
+    assert found["rollouts/generated"] == 8  # cumulative already: the last one, not the sum
+    assert found["evaluation/average"] == 0.5
 
 
 def test_progress_says_reward_share_rollouts_and_speed():

@@ -9,12 +9,7 @@ import torch
 from twogrpo import types
 from twogrpo.config.schema import Config
 from twogrpo.training.minibatches import minibatches, weighted_sequences
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 
 class FakePolicy:

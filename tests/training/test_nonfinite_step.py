@@ -10,16 +10,12 @@ import torch
 
 from tests.conftest import compose_config
 from tests.training.test_loop import BRIEF, full_disk
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import ReplayConfig
-from twogrpo.errors import NotFiniteFault
-from twogrpo.rollout.protocol import UpdateMetrics
-from twogrpo.run_record.record import read_rows
-from twogrpo.training import (
-    loop,
-    nonfinite_step,
-    replay,
-)
+from twogrpo.errors import ConfigError, NotFiniteFault
+from twogrpo.policy.protocol import UpdateMetrics
+from twogrpo.run_record.files import read_rows
+from twogrpo.training import loop, nonfinite_step, replay
 
 ARM = ["algorithm=two_grpo", *BRIEF]
 NOTHING_DONE = UpdateMetrics(0.0, 0.0, 0.0, 0.0, 0, 0)

@@ -14,19 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.training.test_loop import (
-    ARMS,
-    BRIEF,
-    assert_bit_for_bit,
-    outcome,
-)
-from twogrpo.errors import (
-    EXIT_LATE,
-    CheckpointFault,
-    NotFiniteFault,
-    Preempted,
-)
-from twogrpo.run_record.record import read_rows
+from tests.training.test_loop import ARMS, BRIEF, assert_bit_for_bit, outcome
+from twogrpo.errors import EXIT_LATE, CheckpointFault, NotFiniteFault, Preempted
+from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, resume
 from twogrpo.training.preemption import Notice
 

@@ -17,12 +17,7 @@ from twogrpo.training.resampling import (
     Resampling,
     num_rollouts,
 )
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 
 class World:

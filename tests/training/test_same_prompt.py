@@ -6,18 +6,8 @@ from dataclasses import asdict
 import pytest
 
 from twogrpo.training import loop
-from twogrpo.training.resampling import (
-    REDRAW,
-    Counters,
-    SamePromptResampling,
-    redrawn,
-)
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-    Verdict,
-)
+from twogrpo.training.resampling import REDRAW, Counters, SamePromptResampling, redrawn
+from twogrpo.types import Group, Prompt, Rollout, Verdict
 
 # Rewards of successive draws of four prompts: mixed at once, at the second, at the third, never.
 SCRIPT = {

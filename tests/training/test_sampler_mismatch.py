@@ -7,13 +7,9 @@ import pytest
 import torch
 
 from twogrpo.errors import SyncFault
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, sampler_mismatch
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Rollout,
-)
+from twogrpo.types import Group, Prompt, Rollout
 
 PROMPT = Prompt("p", "", "", (3, 4))
 

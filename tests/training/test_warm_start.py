@@ -9,9 +9,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.data.tasks.chain_arithmetic import owner
+from twogrpo.errors import ConfigError
 from twogrpo.training import warm_start
 
 REPOSITORY = Path(__file__).parents[2]

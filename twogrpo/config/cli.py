@@ -20,15 +20,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twogrpo.config.schema import ConfigError, one_line
+from twogrpo.config.schema import one_line
 from twogrpo.errors import (
     DISK_IS_FULL,
     EXIT_DISK,
     EXIT_MEMORY,
+    ConfigError,
     Fault,
+    escape_control_chars,
     out_of_memory,
 )
-from twogrpo.plain_text import plain
 
 CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 EXIT_UNEXPECTED = 1
@@ -65,14 +66,14 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             else:
                 function(cfg)
         except ConfigError as error:
-            _fail(plain(str(error)), EXIT_USAGE)
+            _fail(escape_control_chars(str(error)), EXIT_USAGE)
         except OmegaConfBaseException as error:
             _fail(one_line(error), EXIT_USAGE)
         except Fault as fault:
             if fault.exit_code == EXIT_UNEXPECTED:
                 traceback.print_exception(fault)
             lines = [str(fault), *getattr(fault, "__notes__", [])]
-            _fail("\n".join(map(plain, lines)), fault.exit_code)
+            _fail("\n".join(map(escape_control_chars, lines)), fault.exit_code)
         except OSError as error:
             if error.errno not in DISK_IS_FULL:
                 raise

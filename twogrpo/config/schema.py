@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twogrpo.errors import ConfigError
+
 T = TypeVar("T")
 
 # Beginnings of the keys that say where a run's record lies, how it is tracked and saved, and what
@@ -30,10 +32,6 @@ NOT_IDENTIFYING = (
     "training.preemption",
     "evaluation.keep_text",
 )
-
-
-class ConfigError(ValueError):
-    """A user's mistake, in one line that names key, value and remedy."""
 
 
 # Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.

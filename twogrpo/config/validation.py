@@ -8,19 +8,12 @@ from collections.abc import Collection
 
 import torch
 
-from twogrpo.config.schema import (
-    Algorithm,
-    Config,
-    ConfigError,
-    Evaluation,
-    Hardware,
-    Rollout,
-    Training,
-)
+from twogrpo.config.schema import Algorithm, Config, Evaluation, Hardware, Rollout, Training
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.dpo import PAIRINGS
 from twogrpo.core.surrogates import SURROGATES, SURROGATES_WITH_RATIO
+from twogrpo.errors import ConfigError
 
 RESAMPLING = ("none", "new_prompt", "same_prompt")
 DTYPES = ("float32", "bfloat16")

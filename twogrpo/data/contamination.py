@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.problems import Problem
+from twogrpo.errors import ConfigError
 
 NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14165, appendix C)
 

@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.images import open_picture
 from twogrpo.data.problems import Problem, Row, content_id, to_problem
+from twogrpo.errors import ConfigError
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 # Longer than any real answer of a data set; tests of programs are answers too.

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import ConfigError, Hub
+from twogrpo.config.schema import Hub
+from twogrpo.errors import ConfigError
 
 Row = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")

@@ -8,16 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config.schema import (
-    ConfigError,
-    Dataset,
-    Evaluation,
-)
+from twogrpo.config.schema import Dataset, Evaluation
 from twogrpo.data.images import Pictures
 from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
 from twogrpo.data.templates import render
-from twogrpo.plain_text import plain
+from twogrpo.errors import ConfigError, escape_control_chars
 from twogrpo.types import Prompt
 
 
@@ -179,7 +175,7 @@ def _prompt(
 
 def _tell_dropped(count: int, total: int, why: str) -> None:
     if count:
-        sys.stderr.write(f"{count} of {total} prompts {plain(why)}: dropped\n")
+        sys.stderr.write(f"{count} of {total} prompts {escape_control_chars(why)}: dropped\n")
 
 
 def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:

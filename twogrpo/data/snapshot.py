@@ -20,12 +20,13 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from twogrpo.config.schema import ConfigError, Dataset
+from twogrpo.config.schema import Dataset
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.data.contamination import overlap, report
 from twogrpo.data.filtering import Prepared
 from twogrpo.data.problems import Problem, content_id
 from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
+from twogrpo.errors import ConfigError
 
 FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
 SCHEMA = pyarrow.schema(

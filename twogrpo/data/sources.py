@@ -5,20 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from twogrpo.config.schema import (
-    ConfigError,
-    Dataset,
-    Evaluation,
-    Hub,
-)
-from twogrpo.data.filtering import (
-    Prepared,
-    draw,
-    draw_key,
-    prepare,
-)
+from twogrpo.config.schema import Dataset, Evaluation, Hub
+from twogrpo.data.filtering import Prepared, draw, draw_key, prepare
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
+from twogrpo.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Draws the validation problems, apart from the training's.

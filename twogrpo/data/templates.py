@@ -18,7 +18,7 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 THINK_BOXED = (

@@ -17,7 +17,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from twogrpo.config.schema import ConfigError, Hardware
+from twogrpo.config.schema import Hardware
+from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
 # Longer than any phase in which one rank waits for another; a dead rank is noticed by torchrun.

@@ -17,7 +17,7 @@ import numpy as np
 
 from twogrpo.core.bootstrap import bootstrap_interval
 from twogrpo.core.estimators import mean_at_k, pass_at_k, powers_of_two
-from twogrpo.run_record.record import write_atomically
+from twogrpo.run_record.files import write_atomically
 
 SEED = 0  # of the bootstrap
 

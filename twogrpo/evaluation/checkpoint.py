@@ -6,38 +6,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import ConfigError
 from twogrpo.config.script_schemas import EvaluateConfig
-from twogrpo.config.validation import (
-    check_evaluation,
-    check_hardware,
-    one_of,
-)
+from twogrpo.config.validation import check_evaluation, check_hardware, one_of
 from twogrpo.data import contamination
 from twogrpo.data.images import Pictures
 from twogrpo.data.prompts import benchmark_prompts
 from twogrpo.distributed.process_setup import prepare_process
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
 from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
-from twogrpo.evaluation.evaluator import (
-    Benchmarks,
-    Exam,
-    evaluate_benchmarks,
-    num_missing,
-)
+from twogrpo.evaluation.evaluator import Benchmarks, Exam, evaluate_benchmarks, num_missing
 from twogrpo.models import load
 from twogrpo.rewards.build import build_reward, check_references, isolation
 from twogrpo.rewards.protocol import Reward
+from twogrpo.rollout.build import build_rollout
 from twogrpo.rollout.protocol import RolloutEngine, Sampling
 from twogrpo.run_record.eval_samples import SampleStore
+from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.progress import Progress
-from twogrpo.run_record.record import (
-    RunRecord,
-    is_finished,
-    read_rows,
-)
-from twogrpo.training import metrics
+from twogrpo.run_record.record import RunRecord, is_finished
+from twogrpo.run_record.summary import summary
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
@@ -75,7 +64,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     record.log({"step": config.step, **row})
     prepared = Path(config.contamination) if config.contamination else None
     write_card(record.folder, contamination.known(prepared) if prepared else None)
-    record.finish(metrics.summary([row]))
+    record.finish(summary([row]))
     return row
 
 
@@ -112,7 +101,7 @@ def _rollout(
     pictures: Pictures | None,
 ) -> RolloutEngine:
     longest = max(len(prompt.token_ids) for prompts in benchmarks.values() for prompt in prompts)
-    rollout = load.build_rollout(
+    rollout = build_rollout(
         config.rollout,
         config.model,
         config.hardware,

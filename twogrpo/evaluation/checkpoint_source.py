@@ -16,16 +16,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from twogrpo.config.schema import ConfigError
-from twogrpo.config.script_schemas import (
-    EvaluateConfig,
-    Origin,
-    TrainedOn,
-)
+from twogrpo.config.script_schemas import EvaluateConfig, Origin, TrainedOn
+from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 from twogrpo.models.load import ROOT
 from twogrpo.policy import checkpoint as checkpoints
-from twogrpo.run_record.record import read_rows
+from twogrpo.run_record.files import read_rows
 
 
 @dataclass(frozen=True)

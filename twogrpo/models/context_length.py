@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PretrainedConfig
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 
 
 def check_context(config: PretrainedConfig, path: str, wanted: int | None) -> None:

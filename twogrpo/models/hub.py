@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 
 # Weights come from safetensors only, never from a pickle.
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]

@@ -1,4 +1,4 @@
-"""Makes the sampler and the policy that a configuration names; heavy imports wait until then."""
+"""Loads the model, the tokenizer and the image processor that a configuration names."""
 
 from __future__ import annotations
 
@@ -17,26 +17,10 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    Hardware,
-    Model,
-    Rollout,
-)
-from twogrpo.core.surrogates import SURROGATES
+from twogrpo.config.schema import Model
 from twogrpo.data.images import Pictures
-from twogrpo.distributed.process_group import Ranks
+from twogrpo.errors import ConfigError
 from twogrpo.models import hub
-from twogrpo.models.context_length import check_context
-from twogrpo.policy.logprob_model import Knobs, ScoringModel
-from twogrpo.policy.policy import (
-    Adam,
-    Objective,
-    TransformersPolicy,
-)
-from twogrpo.rollout.protocol import RolloutEngine
-from twogrpo.rollout.transformers_sampler import TransformersRollout
 
 # One load takes milliseconds here or is vLLM's to show; a bar for each hides the run's own lines.
 disable_progress_bar()
@@ -98,130 +82,14 @@ def load_pictures(model: Model) -> Pictures | None:
     if config.model_type not in TAKE_PICTURES:
         return None
     processor = _load(AutoImageProcessor, model)
-    local = Path(_source(model))
+    local = Path(source(model))
     folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
     paths = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
     files = {path.name: path.read_bytes() for path in paths}
     return Pictures(processor, config.image_token_id, files)
 
 
-def knobs(hardware: Hardware) -> Knobs:
-    """What a policy takes of conf/hardware/."""
-    return Knobs(
-        device=hardware.device,
-        dtype=DTYPES[hardware.dtype],
-        tokens_per_microbatch=hardware.tokens_per_microbatch,
-        logits_chunk_tokens=hardware.logits_chunk_tokens,
-        activation_checkpointing=hardware.activation_checkpointing,
-        cpu_offload=hardware.cpu_offload,
-        compile=hardware.compile,
-    )
-
-
-def build_policy(
-    config: Config,
-    tokenizer: PreTrainedTokenizerBase,
-    ranks: Ranks,
-    pictures: Pictures | None = None,
-) -> TransformersPolicy:
-    """π_θ at the start weights."""
-    training = config.training
-    return TransformersPolicy(
-        load_model(config.model),
-        tokenizer,
-        objective=Objective(
-            surrogate=SURROGATES[config.algorithm.surrogate],
-            clip_low=config.algorithm.clip_low,
-            clip_high=config.algorithm.clip_high,
-            temperature=config.rollout.temperature,
-            importance_sampling_cap=config.algorithm.importance_sampling_cap,
-        ),
-        adam=Adam(
-            learning_rate=config.learning_rate,
-            warmup_updates=training.warmup_updates,
-            betas=(training.adam_beta1, training.adam_beta2),
-            epsilon=training.adam_epsilon,
-            gradient_clip_norm=training.gradient_clip_norm,
-        ),
-        knobs=knobs(config.hardware),
-        ranks=ranks,
-        pictures=pictures,
-    )
-
-
-def build_start_policy(
-    config: Config, ranks: Ranks, pictures: Pictures | None = None
-) -> ScoringModel:
-    """The start policy, frozen: what KL is measured against."""
-    scoring = ScoringModel(
-        load_model(config.model),
-        temperature=config.rollout.temperature,
-        knobs=knobs(config.hardware),
-        ranks=ranks,
-        pictures=pictures,
-    )
-    return scoring.requires_grad_(False)
-
-
-def build_rollout(
-    rollout: Rollout,
-    model: Model,
-    hardware: Hardware,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    context_tokens: int | None = None,
-    pictures: Pictures | None = None,
-) -> RolloutEngine:
-    """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
-
-    Raises:
-        ConfigError: the engine is unknown or missing, or does not suit the model or the machine.
-    """
-    if rollout.engine == "transformers":
-        loaded = load_model(model)
-        check_context(loaded.config, model.path, context_tokens)
-        return TransformersRollout(
-            loaded,
-            tokenizer,
-            device=hardware.device,
-            dtype=DTYPES[hardware.sampler_dtype],
-            rollouts_per_call=hardware.rollouts_per_call,
-            pictures=pictures,
-        )
-    if rollout.engine == "vllm":
-        return _vllm_rollout(model, hardware, tokenizer, context_tokens, pictures)
-    raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
-
-
-def _vllm_rollout(
-    model: Model,
-    hardware: Hardware,
-    tokenizer: PreTrainedTokenizerBase,
-    context_tokens: int | None,
-    pictures: Pictures | None,
-) -> RolloutEngine:
-    from twogrpo.rollout.vllm_sampler import VllmRollout
-    from twogrpo.rollout.vllm_setup import Settings
-
-    return VllmRollout(
-        tokenizer,
-        Settings(
-            path=_source(model),
-            revision=model.revision,
-            device=hardware.device,
-            dtype=hardware.sampler_dtype,
-            context_tokens=context_tokens,
-            rollouts_per_call=hardware.rollouts_per_call,
-            kv_cache_gib=hardware.kv_cache_gib,
-            gpu_memory_share=hardware.gpu_memory_share,
-            tensor_parallel_size=hardware.tensor_parallel_size,
-            sleep_level=hardware.sleep_level,
-        ),
-        pictures=pictures,
-    )
-
-
-def _source(model: Model) -> str:
+def source(model: Model) -> str:
     """A folder, relative to the repository's root, or else a hub id."""
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
     return str(local) if local.is_dir() else model.path
@@ -230,7 +98,7 @@ def _source(model: Model) -> str:
 def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-untyped-def]
     try:
         return auto_class.from_pretrained(  # type: ignore[attr-defined]
-            _source(model), revision=model.revision, trust_remote_code=False, **kwargs
+            source(model), revision=model.revision, trust_remote_code=False, **kwargs
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
-from twogrpo.config.schema import ConfigError, Model
+from twogrpo.config.schema import Model
+from twogrpo.errors import ConfigError
 from twogrpo.models.hub import snapshot
 from twogrpo.models.load import ROOT
 

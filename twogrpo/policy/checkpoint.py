@@ -29,8 +29,7 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from torch.distributed.checkpoint.api import CheckpointException
 
 from twogrpo.distributed.process_group import ALONE, Ranks
-from twogrpo.errors import DISK_IS_FULL, CheckpointFault
-from twogrpo.plain_text import plain
+from twogrpo.errors import DISK_IS_FULL, CheckpointFault, escape_control_chars
 from twogrpo.policy import checkpoint_manifest
 
 STATE = "state.json"
@@ -99,7 +98,9 @@ def load_latest(
             return state
         damaged.append(checkpoint)
         if ranks.is_first:
-            sys.stderr.write(f"WARNING: {checkpoint} is damaged: {plain('; '.join(reasons))}\n")
+            sys.stderr.write(
+                f"WARNING: {checkpoint} is damaged: {escape_control_chars('; '.join(reasons))}\n"
+            )
     if damaged:
         raise CheckpointFault(
             f"{folder} holds {len(damaged)} checkpoints and none is whole: restore one from a "

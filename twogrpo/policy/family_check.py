@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from twogrpo import types
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.policy.packing import pack
 
 # What families call it (Gemma 2, Granite, Cohere, Falcon H1); None and 1 change nothing.

@@ -1,9 +1,7 @@
-"""Attention for `transformers`: of the policy, among sequences that lie one after another with no
-padding, and of the sampler, of one new token a row.
+"""Attention of the policy for `transformers`: sequences lie one after another, with no padding.
 
-T distinct tokens (of a sampler's row: those seen so far), F tokens of all sequences with those of a
-shared prompt each time (see `records.MicroBatch`), N sequences, L tokens of the longest, H heads of
-size D.
+T distinct tokens, F tokens of all sequences with those of a shared prompt each time (see
+`types.MicroBatch`), N sequences, L tokens of the longest, H heads of size D.
 """
 
 from __future__ import annotations
@@ -17,12 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
-# The names under which `transformers` finds them.
+# The name under which `transformers` finds it.
 PACKED = "twogrpo_packed"
-CACHED = "twogrpo_cached"
 
 
 @torch.compiler.disable  # the lengths differ every time: the layer around it is compiled, not this
@@ -140,41 +135,9 @@ def _varlen_attn() -> Callable[..., object]:
     return partial(varlen_attn, enable_gqa=True) if is_asked else varlen_attn
 
 
-def cached_attention(
-    module: nn.Module,
-    query_NHLD: Tensor,
-    key_NHTD: Tensor,
-    value_NHTD: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """As `sdpa` of transformers, but for one new token a row (L = 1) on a CPU.
-
-    There its kernel takes four to ten times as long in bfloat16. These are two matrix products in
-    float32, the query's heads that share a key's together. `attention_mask` [N, 1, L, T] is true
-    where a token looks.
-    """
-    if query_NHLD.shape[2] > 1 or query_NHLD.device.type != "cpu":
-        attended_NLHD, _ = sdpa_attention_forward(
-            module, query_NHLD, key_NHTD, value_NHTD, attention_mask, scaling=scaling, **kwargs
-        )
-        return attended_NLHD, None
-    num_heads, size = key_NHTD.shape[1], query_NHLD.shape[-1]
-    query = query_NHLD[:, :, 0].unflatten(1, (num_heads, -1)).float()
-    scores = query * (size**-0.5 if scaling is None else scaling) @ key_NHTD.float().mT
-    if attention_mask is not None:
-        scores = scores.masked_fill(~attention_mask, -torch.inf)
-    attended = scores.softmax(dim=-1) @ value_NHTD.float()
-    return attended.flatten(1, 2)[:, None].to(query_NHLD.dtype), None
-
-
 def _no_mask(*_: Any, **__: Any) -> None:
     """`packed_attention` needs none: the lengths say it all."""
 
 
 AttentionInterface.register(PACKED, packed_attention)
 AttentionMaskInterface.register(PACKED, _no_mask)
-AttentionInterface.register(CACHED, cached_attention)
-AttentionMaskInterface.register(CACHED, sdpa_mask)

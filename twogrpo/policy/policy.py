@@ -21,12 +21,8 @@ from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weig
 from twogrpo.data.images import Pictures
 from twogrpo.distributed.process_group import ALONE, Ranks
 from twogrpo.policy.checkpoint import disk_fault
-from twogrpo.policy.logprob_model import (
-    Knobs,
-    ScoringModel,
-    whole,
-)
-from twogrpo.rollout.protocol import UpdateMetrics
+from twogrpo.policy.logprob_model import Knobs, ScoringModel, whole
+from twogrpo.policy.protocol import UpdateMetrics
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from omegaconf import OmegaConf
 
 from twogrpo.config import validation
 from twogrpo.config.cli import CONF
-from twogrpo.config.schema import Config, ConfigError
+from twogrpo.config.schema import Config
 from twogrpo.data.contamination import known
 from twogrpo.data.sources import dataset_file
 from twogrpo.data.templates import CHAT
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import Architecture, config_file
 from twogrpo.preflight.text_tables import gib
 from twogrpo.preflight.wandb_reachable import look_up_wandb

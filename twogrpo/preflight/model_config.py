@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 
 # Numbers of experts in a layer, by family (Qwen, DeepSeek, Mixtral).
 MIXTURES = ("num_experts", "n_routed_experts", "num_local_experts")

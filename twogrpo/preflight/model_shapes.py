@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from twogrpo.config.schema import ConfigError, Model
+from twogrpo.config.schema import Model
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_config import count_parameters, read_config, size
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -7,21 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from twogrpo.config import validation
-from twogrpo.config.batch_sizes import safety_rows
-from twogrpo.config.schema import Config, ConfigError
+from twogrpo.config.schema import Config
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.assumed_lengths import Lengths, lengths_of
-from twogrpo.preflight.compatibility import (
-    Finding,
-    check_values,
-    conflicts,
-    exit_code,
-)
-from twogrpo.preflight.memory.estimate import (
-    Memory,
-    memory,
-    verdict,
-)
+from twogrpo.preflight.compatibility import Finding, check_values, conflicts, exit_code
+from twogrpo.preflight.memory.estimate import Memory, memory, verdict
 from twogrpo.preflight.model_shapes import Architecture, architecture_of
+from twogrpo.preflight.small_group_checks import safety_rows
 from twogrpo.preflight.text_tables import MARKS, gib
 from twogrpo.preflight.time.devices import (
     Device,
@@ -30,23 +22,9 @@ from twogrpo.preflight.time.devices import (
     load_device,
     read_calibration,
 )
-from twogrpo.preflight.time.roofline import (
-    Cost,
-    Placement,
-    Workload,
-)
-from twogrpo.preflight.time.workload import (
-    arm_costs,
-    evaluation_cost,
-    own_arm,
-    placement,
-)
-from twogrpo.preflight.zero_variance import (
-    ASSUMED,
-    Beta,
-    Counts,
-    read_probe,
-)
+from twogrpo.preflight.time.roofline import Cost, Placement, Workload
+from twogrpo.preflight.time.workload import arm_costs, evaluation_cost, own_arm, placement
+from twogrpo.preflight.zero_variance import ASSUMED, Beta, Counts, read_probe
 
 VERDICT_LEVELS = {"fits": "ok", "tight": "warning", "does not fit": "failure"}
 

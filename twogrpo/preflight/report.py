@@ -6,29 +6,16 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from twogrpo.config.batch_sizes import (
-    batch_rows,
-    paper_column,
-    safety_rows,
-)
+from twogrpo.config.batch_sizes import batch_rows, paper_column
 from twogrpo.config.schema import Config
 from twogrpo.preflight.memory.estimate import memory, verdict
 from twogrpo.preflight.memory.report import devices, memory_part
 from twogrpo.preflight.preflight import Preflight, PreflightConfig
-from twogrpo.preflight.text_tables import (
-    MARKS,
-    duration,
-    note,
-    section,
-    table,
-)
+from twogrpo.preflight.small_group_checks import safety_rows
+from twogrpo.preflight.text_tables import MARKS, duration, note, section, table
 from twogrpo.preflight.time.roofline import Workload, phase_seconds
 from twogrpo.preflight.time.workload import ARMS
-from twogrpo.preflight.zero_variance import (
-    Beta,
-    Forecast,
-    forecast,
-)
+from twogrpo.preflight.zero_variance import Beta, Forecast, forecast
 
 GROUP_SIZES = (2, 4, 8, 16)
 NAMES = {"grpo": "16-GRPO", "two_grpo": "2-GRPO", "two_grpo_rs": "2-GRPO+RS"}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 
 Counts = Sequence[tuple[int, int]]  # (correct, samples) of each prompt
 

@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from twogrpo.config.schema import ConfigError, Reward
-from twogrpo.plain_text import plain
+from twogrpo.config.schema import Reward
+from twogrpo.errors import ConfigError, escape_control_chars
 from twogrpo.rewards import protocol
 from twogrpo.rewards.code_execution.reward import CodeTests, parse_tests
 from twogrpo.rewards.exact_answer import ExactAnswer
@@ -103,8 +103,8 @@ def check_references(reward: protocol.Reward, prompts: Sequence[Prompt], *, wher
     if bad:
         raise ConfigError(
             f"{where}: {len(bad)} of {len(prompts)} answers cannot be judged by, first that of "
-            f"{plain(bad[0][0])} ({plain(bad[0][1])}): drop these rows, or use the reward=… that "
-            "suits the data"
+            f"{escape_control_chars(bad[0][0])} ({escape_control_chars(bad[0][1])}): drop these "
+            "rows, or use the reward=… that suits the data"
         )
 
 

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 
 from twogrpo.rewards.protocol import Reward
 from twogrpo.rollout.protocol import RolloutEngine, Sampling
-from twogrpo.types import (
-    Group,
-    Prompt,
-    Verdict,
-)
+from twogrpo.types import Group, Prompt, Verdict
 
 
 def rollout_seed(run_seed: int, draw: int, prompt_id: str, index: int) -> int:

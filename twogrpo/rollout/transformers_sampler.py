@@ -17,7 +17,7 @@ from twogrpo import types
 from twogrpo.core.token_sampling import sample_tokens
 from twogrpo.data.images import Pictures
 from twogrpo.models.image_inputs import padded_inputs
-from twogrpo.policy.packed_attention import CACHED
+from twogrpo.rollout.decode_attention import CACHED
 from twogrpo.rollout.protocol import Sampling
 
 

@@ -16,19 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo import types
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.images import Pictures
-from twogrpo.errors import Fault
+from twogrpo.errors import ConfigError, Fault
 from twogrpo.models.image_inputs import vllm_prompt
 from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.vllm_setup import (
-    GIB,
-    Settings,
-    one_line,
-    start,
-    undisturbed,
-    weight_names,
-)
+from twogrpo.rollout.vllm_setup import GIB, Settings, one_line, start, undisturbed, weight_names
 
 logger = logging.getLogger(__name__)
 # vLLM raises what is lower to this, with no more than a log line.

@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import PretrainedConfig
 
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.models.context_length import check_context
 
 GIB = 2**30

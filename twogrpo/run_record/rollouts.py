@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twogrpo.run_record.record import write_atomically
+from twogrpo.run_record.files import write_atomically
 from twogrpo.types import Group
 
 FILE = "rollouts.jsonl"

@@ -13,7 +13,7 @@ from typing import Any
 
 from twogrpo.config.schema import Config
 from twogrpo.config.script_schemas import EvaluateConfig
-from twogrpo.plain_text import plain
+from twogrpo.errors import escape_control_chars
 
 # How long W&B may keep a run waiting, at its start and at its end.
 WAIT_SECONDS = 30
@@ -86,7 +86,9 @@ class Mirror:
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 - W&B's errors have no common name
-            reason = plain(" ".join(f"{type(error).__name__}: {error}".split())[:200])
+            reason = escape_control_chars(
+                " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            )
             self._lose(reason, will_try_offline=arguments == ("online",))
             return False
         return True

@@ -19,7 +19,9 @@ from twogrpo.data.prompts import (
 from twogrpo.distributed.process_group import Ranks, join
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.models import load
+from twogrpo.policy.build import build_policy, build_start_policy
 from twogrpo.rewards.build import build_checked_reward, check_references, isolation
+from twogrpo.rollout.build import build_rollout
 from twogrpo.rollout.data_parallel import RankedReward, RankedRollout
 from twogrpo.rollout.protocol import Sampling
 from twogrpo.run_record.phase_timer import Clock
@@ -65,7 +67,7 @@ def assemble(config: Config) -> Run:
     for name, part in benchmarks.items():
         check_references(reward, part, where=f"evaluation.benchmarks={name}")
     examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
-    engine = load.build_rollout(
+    engine = build_rollout(
         rollout,
         config.model,
         config.hardware,
@@ -80,8 +82,8 @@ def assemble(config: Config) -> Run:
         stream=PromptStream(prompts, seed=config.seed),
         rollout=RankedRollout(engine, ranks, config.hardware.tensor_parallel_size),
         reward=RankedReward(reward, ranks),
-        policy=load.build_policy(config, tokenizer, ranks, pictures),
-        start_policy=load.build_start_policy(config, ranks, pictures)
+        policy=build_policy(config, tokenizer, ranks, pictures),
+        start_policy=build_start_policy(config, ranks, pictures)
         if is_start_policy_asked(config)
         else None,
         resampling=build_resampling(config),

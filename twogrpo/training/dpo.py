@@ -8,22 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from twogrpo import types
 from twogrpo.core.dpo import PAIRINGS, preference_advantages
+from twogrpo.policy.protocol import Scorer
 from twogrpo.types import Group
-
-
-class Scorer(Protocol):
-    """The policy or the reference model."""
-
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[Tensor]:
-        """Of each sequence's response tokens; no gradient."""
-        ...
 
 
 def pair_weights(groups: Sequence[Group], *, pairing: str, seed: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.policy.logprob_model import ScoringModel
-from twogrpo.rollout.protocol import Policy
+from twogrpo.policy.protocol import Policy
 from twogrpo.training.dpo import reweigh
 from twogrpo.training.minibatches import weighted_sequences
 from twogrpo.types import Group

@@ -12,18 +12,15 @@ from twogrpo.config.batch_sizes import batch_table
 from twogrpo.data import contamination
 from twogrpo.data.sources import dataset_file
 from twogrpo.distributed import process_group
-from twogrpo.errors import (
-    CheckpointFault,
-    NotFiniteFault,
-    Preempted,
-)
+from twogrpo.errors import CheckpointFault, NotFiniteFault, Preempted
 from twogrpo.evaluation.card import write_card
 from twogrpo.policy import checkpoint
 from twogrpo.policy.policy import NonFiniteError
+from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.rollout.groups import sample_groups, score
-from twogrpo.rollout.protocol import UpdateMetrics
 from twogrpo.run_record import rollouts
 from twogrpo.run_record.progress import Progress
+from twogrpo.run_record.summary import summary
 from twogrpo.training import metrics, nonfinite_step
 from twogrpo.training.dpo import reweigh
 from twogrpo.training.gradient_cosine import cosine_row
@@ -196,4 +193,4 @@ def finish(run: Run) -> None:
     if config.evaluation.at_end:
         file = dataset_file(config.dataset)
         write_card(run.record.folder, contamination.known(file.parent) if file else None)
-    run.record.finish(metrics.summary(run.record.rows()))
+    run.record.finish(summary(run.record.rows()))

@@ -11,14 +11,9 @@ from typing import Any
 import torch
 
 from twogrpo import types
-from twogrpo.core.estimators import (
-    discard_rate,
-    discard_rate_of_mean,
-    kept_rate_of_mean,
-    kl_k3,
-)
+from twogrpo.core.estimators import discard_rate, discard_rate_of_mean, kept_rate_of_mean, kl_k3
 from twogrpo.policy.logprob_model import ScoringModel
-from twogrpo.rollout.protocol import UpdateMetrics
+from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.training.resampling import Counters
 from twogrpo.types import Group
 
@@ -102,32 +97,6 @@ def speed_row(row: dict[str, Any]) -> dict[str, Any]:
 def counters_row(counters: Counters) -> dict[str, Any]:
     """Rollouts since the start of the run."""
     return {f"rollouts/{name}": value for name, value in asdict(counters).items()}
-
-
-def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """About the whole run, from its rows: seconds by phase and tokens summed, last counters.
-
-    `seconds/training` is all phases but validation; the final evaluation has its own seconds.
-    """
-    steps = [row for row in rows if "reward/mean" in row]
-    summed = {
-        name: math.fsum(row.get(name, 0.0) for row in steps)
-        for name in sorted({name for row in steps for name in row})
-        if name.startswith(("seconds/", "cpu_seconds/", "tokens/"))
-    }
-    for clock in ("seconds", "cpu_seconds"):
-        summed[f"{clock}/training"] = math.fsum(
-            value
-            for name, value in summed.items()
-            if name.startswith(f"{clock}/") and name != f"{clock}/validate"
-        )
-    counters = {n: v for n, v in steps[-1].items() if n.startswith("rollouts/")} if steps else {}
-    final = {
-        name: value for row in rows for name, value in row.items() if name.startswith("evaluation/")
-    }
-    means = [value for name, value in final.items() if name.endswith("/mean")]
-    average = {"evaluation/average": sum(means) / len(means)} if means else {}
-    return summed | counters | average
 
 
 def progress_text(row: dict[str, Any]) -> str:

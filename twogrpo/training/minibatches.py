@@ -17,7 +17,7 @@ from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.dpo import PAIRINGS, preference_advantages
 from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
-from twogrpo.rollout.protocol import Policy
+from twogrpo.policy.protocol import Policy
 from twogrpo.training.dpo import pair_weights
 from twogrpo.types import Group
 

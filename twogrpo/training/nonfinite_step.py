@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from twogrpo import types
-from twogrpo.config.schema import Config, ConfigError
-from twogrpo.rollout.protocol import Policy
+from twogrpo.config.schema import Config
+from twogrpo.errors import ConfigError
+from twogrpo.policy.protocol import Policy
 from twogrpo.types import Group
 
 FILE, POLICY = "batch.json", "policy"

@@ -20,6 +20,7 @@ from twogrpo.core.surrogates import truncated_importance_weights
 from twogrpo.distributed.process_group import ALONE
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.models import load
+from twogrpo.policy.build import build_policy
 from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.training import nonfinite_step
 
@@ -57,7 +58,7 @@ def replay(config: ReplayConfig) -> list[Part]:
     check_hardware(run.hardware)
     prepare_process(run.hardware)
     pictures = load.load_pictures(run.model)
-    policy = load.build_policy(run, load.load_tokenizer(run.model), ALONE, pictures)
+    policy = build_policy(run, load.load_tokenizer(run.model), ALONE, pictures)
     return [_part(place, values, policy) for place, values in enumerate(content["sequences"])]
 
 

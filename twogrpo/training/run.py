@@ -9,12 +9,9 @@ from twogrpo.config.schema import Config
 from twogrpo.data.prompts import PromptStream
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.policy.protocol import Policy
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.protocol import (
-    Policy,
-    RolloutEngine,
-    Sampling,
-)
+from twogrpo.rollout.protocol import RolloutEngine, Sampling
 from twogrpo.run_record.phase_timer import Clock
 from twogrpo.run_record.record import RunRecord
 from twogrpo.training.preemption import Notice

@@ -16,9 +16,9 @@ from twogrpo import types
 from twogrpo.config.schema import Config
 from twogrpo.core.estimators import kl_k3
 from twogrpo.errors import SyncFault
+from twogrpo.policy.protocol import Scorer
 from twogrpo.rollout.groups import sample_groups
 from twogrpo.rollout.protocol import RolloutEngine, Sampling
-from twogrpo.training.dpo import Scorer
 from twogrpo.types import Group, Prompt
 
 

@@ -6,12 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twogrpo.distributed.process_group import in_turn
-from twogrpo.evaluation.evaluator import (
-    Exam,
-    evaluate,
-    evaluate_benchmarks,
-    num_missing,
-)
+from twogrpo.evaluation.evaluator import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.progress import Progress
 from twogrpo.training.run import Run

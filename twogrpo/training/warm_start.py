@@ -20,10 +20,11 @@ import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from twogrpo.config.schema import ConfigError, Evaluation
+from twogrpo.config.schema import Evaluation
 from twogrpo.data.prompts import benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
 from twogrpo.data.tasks.noisy_traces import careless_trace
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Exam, evaluate
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rollout.protocol import Sampling

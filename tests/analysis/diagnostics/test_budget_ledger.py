@@ -2,11 +2,7 @@
 
 import pytest
 
-from analysis.diagnostics import (
-    budget_ledger,
-    resampling_cost,
-    time_by_phase,
-)
+from analysis.diagnostics import budget_ledger, resampling_cost, time_by_phase
 from analysis.exhibits.exhibit import number
 from analysis.records.frames import Runs
 from analysis.stats.comparison import comparisons

@@ -12,21 +12,8 @@ from matplotlib.figure import Figure
 from analysis import all as everything
 from analysis.diagnostics import equal_budget_curves
 from analysis.exhibits import exhibit
-from analysis.paper import (
-    claims,
-    figure_2,
-    figure_4,
-    figure_5,
-    table_1,
-    table_2,
-    table_3,
-    table_4,
-)
-from analysis.records.arms import (
-    ARMS,
-    arm,
-    in_order,
-)
+from analysis.paper import claims, figure_2, figure_4, figure_5, table_1, table_2, table_3, table_4
+from analysis.records.arms import ARMS, arm, in_order
 from analysis.records.frames import Runs, load
 from analysis.report import summary
 from analysis.stats.comparison import comparisons

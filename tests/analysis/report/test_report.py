@@ -7,11 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.exhibits.exhibit import write
-from analysis.paper import (
-    claims,
-    figure_1,
-    table_1,
-)
+from analysis.paper import claims, figure_1, table_1
 from analysis.records.frames import Runs, load
 from analysis.report import report
 from tests.analysis import recorded

@@ -5,13 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.paper.claims import verdict
-from analysis.stats.bootstrap import (
-    Bootstrap,
-    Scores,
-    combine,
-    interval,
-    scores,
-)
+from analysis.stats.bootstrap import Bootstrap, Scores, combine, interval, scores
 
 
 def arm(scores_SN: list[list[float]], seeds: tuple[int, ...] = (0, 1)) -> Scores:

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.theory.gradient_covariance import (
-    build,
-    grams,
-    permuted_covariances,
-    rows,
-    statistics,
-)
+from analysis.theory.gradient_covariance import build, grams, permuted_covariances, rows, statistics
 
 RNG = np.random.default_rng(0)
 

@@ -16,14 +16,10 @@ from benchmarks.throughput import fixed_workload as working
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.benchmark import bench
 from benchmarks.throughput.fixed_workload import Endless
-from benchmarks.throughput.step_timing import (
-    measure,
-    open_run,
-    take_step,
-)
+from benchmarks.throughput.step_timing import measure, open_run, take_step
 from benchmarks.throughput.throughput import Ceilings, Result
 from tests.conftest import EvenSum
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import architecture_of
 from twogrpo.preflight.time.devices import load_device, read_calibration
 

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.throughput import success_rate_probe as probing
 from benchmarks.throughput.success_rate_probe import probe
-from twogrpo.config.schema import ConfigError
 from twogrpo.data.prompts import training_prompts
+from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import BenchmarkResult
 from twogrpo.preflight.zero_variance import read_probe
 from twogrpo.rollout.protocol import Sampling

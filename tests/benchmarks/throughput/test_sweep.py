@@ -15,16 +15,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from benchmarks.throughput import sweep as sweeping
 from benchmarks.throughput import sweep_points as pointing
 from benchmarks.throughput.config import BenchmarkConfig
-from benchmarks.throughput.sweep import (
-    check_points,
-    exponent,
-    fit,
-    page,
-    row_of,
-)
+from benchmarks.throughput.sweep import check_points, exponent, fit, page, row_of
 from benchmarks.throughput.sweep_points import SWEEPS, Point
 from tests.conftest import ROOT, compose_config
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
+from twogrpo.errors import ConfigError
 
 
 def test_exponents_by_hand():

@@ -8,12 +8,7 @@ import pytest
 
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.trl import compare_trl, trl_step
-from benchmarks.trl.compare_trl import (
-    Pair,
-    our_command,
-    peer_command,
-    ratios,
-)
+from benchmarks.trl.compare_trl import Pair, our_command, peer_command, ratios
 from tests.conftest import compose_config
 from twogrpo.config.schema import parse
 from twogrpo.config.validation import check

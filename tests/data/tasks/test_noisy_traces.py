@@ -5,11 +5,7 @@ import random
 import pytest
 
 from twogrpo.data.tasks.chain_arithmetic import expressions, trace
-from twogrpo.data.tasks.noisy_traces import (
-    careless_trace,
-    forget_precedence,
-    mistake_operation,
-)
+from twogrpo.data.tasks.noisy_traces import careless_trace, forget_precedence, mistake_operation
 
 
 def test_forget_precedence_goes_from_left_to_right():

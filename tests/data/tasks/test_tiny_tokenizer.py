@@ -4,11 +4,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config
 
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.data.tasks.chain_arithmetic import (
-    RECIPES,
-    problems,
-    trace,
-)
+from twogrpo.data.tasks.chain_arithmetic import RECIPES, problems, trace
 
 
 @pytest.fixture(params=["built", "loaded"])

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, compose_config
-from twogrpo.config.schema import ConfigError, parse
+from twogrpo.config.schema import parse
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.preflight import PreflightConfig
 from twogrpo.preflight.time.backtest import (
     _paper_run,

@@ -7,22 +7,11 @@ import pytest
 
 from tests.conftest import compose_config
 from tests.training.test_resampling import World, new_prompts
-from twogrpo.config.schema import (
-    Config,
-    ConfigError,
-    parse,
-)
+from twogrpo.config.schema import Config, parse
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import PUBLISHED
-from twogrpo.preflight.time.calibration_fit import (
-    LEAST_SECONDS,
-    efficiencies,
-    fitted,
-)
-from twogrpo.preflight.time.devices import (
-    Calibration,
-    load_device,
-    read_calibration,
-)
+from twogrpo.preflight.time.calibration_fit import LEAST_SECONDS, efficiencies, fitted
+from twogrpo.preflight.time.devices import Calibration, load_device, read_calibration
 from twogrpo.preflight.time.roofline import (
     Placement,
     Workload,

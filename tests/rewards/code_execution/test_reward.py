@@ -4,11 +4,7 @@ import json
 
 import pytest
 
-from twogrpo.rewards.code_execution.reward import (
-    CodeTests,
-    extract_program,
-    parse_tests,
-)
+from twogrpo.rewards.code_execution.reward import CodeTests, extract_program, parse_tests
 from twogrpo.rewards.code_execution.sandbox import Limits
 from twogrpo.types import Verdict
 

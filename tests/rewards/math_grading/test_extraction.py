@@ -4,11 +4,7 @@ import time
 
 import pytest
 
-from twogrpo.rewards.math_grading.extraction import (
-    MAX_ANSWER_CHARS,
-    Extracted,
-    extract,
-)
+from twogrpo.rewards.math_grading.extraction import MAX_ANSWER_CHARS, Extracted, extract
 
 
 @pytest.mark.parametrize(

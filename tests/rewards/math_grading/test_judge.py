@@ -9,11 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from twogrpo.rewards.math_grading.judge import (
-    Judgement,
-    judge,
-    quick_judgement,
-)
+from twogrpo.rewards.math_grading.judge import Judgement, judge, quick_judgement
 
 LINES = Path(__file__).with_name("corpus.tsv").read_text(encoding="utf-8").split("\n")
 PAIRS = [line.split("\t") for line in LINES if line and not line.startswith("#")]

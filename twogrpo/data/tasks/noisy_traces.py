@@ -8,12 +8,7 @@ import random
 import re
 from functools import partial
 
-from twogrpo.data.tasks.chain_arithmetic import (
-    MODULUS,
-    operate,
-    reduce_once,
-    trace,
-)
+from twogrpo.data.tasks.chain_arithmetic import MODULUS, operate, reduce_once, trace
 
 _LEFTMOST = re.compile(r"\d[-+*]\d")
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from twogrpo.preflight.memory.estimate import memory, verdict
 from twogrpo.preflight.preflight import VERDICT_LEVELS, Preflight
-from twogrpo.preflight.text_tables import (
-    MARKS,
-    gib,
-    note,
-    table,
-)
+from twogrpo.preflight.text_tables import MARKS, gib, note, table
 from twogrpo.preflight.time.devices import Device, named_gpus
 from twogrpo.preflight.time.roofline import Placement, concurrency
 from twogrpo.preflight.time.workload import placement

@@ -10,25 +10,16 @@ from pathlib import Path
 from statistics import median
 
 from twogrpo.config.cli import CONF
-from twogrpo.config.schema import ConfigError
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.assumed_lengths import lengths_of
 from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import ROOT, architecture_of
 from twogrpo.preflight.preflight import PreflightConfig, device_of
-from twogrpo.preflight.text_tables import (
-    note,
-    section,
-    table,
-)
+from twogrpo.preflight.text_tables import note, section, table
 from twogrpo.preflight.time.calibration_fit import fitted
 from twogrpo.preflight.time.devices import Device
 from twogrpo.preflight.time.length_distribution import bisect
-from twogrpo.preflight.time.roofline import (
-    Cost,
-    Workload,
-    cost,
-    whole_rounds,
-)
+from twogrpo.preflight.time.roofline import Cost, Workload, cost, whole_rounds
 from twogrpo.preflight.time.scaling_forecast import scaling_report
 from twogrpo.preflight.time.workload import placement, workload
 from twogrpo.preflight.zero_variance import ASSUMED

@@ -10,7 +10,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from twogrpo.config.cli import CONF
-from twogrpo.config.schema import Config, ConfigError
+from twogrpo.config.schema import Config
+from twogrpo.errors import ConfigError
 
 EFFICIENCIES = (1e-6, 10.0)  # least and most that a calibration looks for
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass, replace
 
 from twogrpo.preflight.model_shapes import PUBLISHED
 from twogrpo.preflight.time.devices import load_device
-from twogrpo.preflight.time.roofline import (
-    Cost,
-    Placement,
-    Workload,
-    concurrency,
-    cost,
-)
+from twogrpo.preflight.time.roofline import Cost, Placement, Workload, concurrency, cost
 from twogrpo.preflight.zero_variance import ASSUMED
 
 DEVICE = "h200_141"

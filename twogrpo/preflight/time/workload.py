@@ -15,19 +15,8 @@ from twogrpo.preflight.memory.estimate import BYTES, Memory
 from twogrpo.preflight.model_shapes import Architecture
 from twogrpo.preflight.time.devices import Device
 from twogrpo.preflight.time.resampling_rounds import same_prompt_rounds
-from twogrpo.preflight.time.roofline import (
-    Cost,
-    Placement,
-    Workload,
-    cost,
-    whole_rounds,
-)
-from twogrpo.preflight.zero_variance import (
-    Beta,
-    Counts,
-    fit_beta,
-    forecast,
-)
+from twogrpo.preflight.time.roofline import Cost, Placement, Workload, cost, whole_rounds
+from twogrpo.preflight.zero_variance import Beta, Counts, fit_beta, forecast
 
 ARMS = ("grpo", "two_grpo", "two_grpo_rs")
 # Tokens of a block of vLLM's cache, what is not a whole one of a prompt is not shared.

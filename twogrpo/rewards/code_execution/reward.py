@@ -9,12 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from twogrpo.rewards.code_execution.sandbox import (
-    Limits,
-    Outcome,
-    Sandbox,
-    run_all,
-)
+from twogrpo.rewards.code_execution.sandbox import Limits, Outcome, Sandbox, run_all
 from twogrpo.types import Verdict
 
 _FENCE = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)

@@ -21,19 +21,8 @@ from twogrpo.rewards.math_grading.answer_types import (
 )
 from twogrpo.rewards.math_grading.expression_parser import Tree, parse
 from twogrpo.rewards.math_grading.lexer import Unreadable
-from twogrpo.rewards.math_grading.splitting import (
-    SEPARATORS,
-    SIGNS,
-    is_balanced,
-    split,
-    unbraced,
-)
-from twogrpo.rewards.math_grading.text_answers import (
-    CANONICAL_WORDS,
-    is_wordy,
-    letters_of,
-    spelled,
-)
+from twogrpo.rewards.math_grading.splitting import SEPARATORS, SIGNS, is_balanced, split, unbraced
+from twogrpo.rewards.math_grading.text_answers import CANONICAL_WORDS, is_wordy, letters_of, spelled
 
 _ENVIRONMENT = re.compile(
     r"(?s)^\\begin\s*\{([pbvBV]?matrix|smallmatrix|array|cases|aligned)\*?\}"

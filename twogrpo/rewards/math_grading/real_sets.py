@@ -5,13 +5,7 @@ from __future__ import annotations
 import mpmath
 
 from twogrpo.rewards.math_grading import expression_values
-from twogrpo.rewards.math_grading.answer_types import (
-    Answer,
-    Listing,
-    Relation,
-    Scalar,
-    Union,
-)
+from twogrpo.rewards.math_grading.answer_types import Answer, Listing, Relation, Scalar, Union
 from twogrpo.rewards.math_grading.expression_values import Undefined
 
 Piece = tuple[mpmath.mpf, bool, mpmath.mpf, bool]

