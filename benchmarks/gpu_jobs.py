@@ -130,7 +130,7 @@ def _listed(overrides: Sequence[str]) -> str:
 def _step(given: argparse.Namespace, arm: str, folder: Path) -> list[str]:
     if given.tiny:
         return [f"algorithm={arm}", HARDWARE[given.device], "json=true", "warmup_steps=0",
-                "steps=1", "training.prompts_per_generation=16",
+                "steps=1", "training.prompts_per_step=16",
                 "training.prompts_per_minibatch=2", "dataset.max_response_tokens=6"]  # fmt: skip
     return [f"experiment=smollm2/{arm}", HARDWARE[given.device], "json=true", "warmup_steps=2",
             f"model.path={folder}"]  # fmt: skip

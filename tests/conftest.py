@@ -94,7 +94,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small(model_folder: Path, tmp_path: Path) -> list[str]:
-    """Overrides that make a run of seconds: 6 generations of 16 prompts, answers of 6 tokens."""
+    """Overrides that make a run of seconds: 6 steps of 16 prompts, answers of 6 tokens."""
     return [
         f"model.path={model_folder}",
         f"output_dir={tmp_path / 'run'}",
@@ -102,7 +102,7 @@ def small(model_folder: Path, tmp_path: Path) -> list[str]:
         "dataset.num_prompts=24",
         "dataset.max_response_tokens=6",
         "training.epochs=4",
-        "training.prompts_per_generation=16",
+        "training.prompts_per_step=16",
         "training.prompts_per_minibatch=1",
         "training.learning_rate=1e-3",
         "training.checkpoint_every=1",

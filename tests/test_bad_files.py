@@ -19,7 +19,7 @@ FROM_FILE = [
     "dataset.source=path",
     "dataset.ids=null",
     "dataset.num_prompts=2",
-    "training.prompts_per_generation=2",
+    "training.prompts_per_step=2",
     "training.prompts_per_minibatch=1",
     "evaluation.validation_every=0",
     "evaluation.at_end=false",
@@ -124,7 +124,7 @@ def test_a_tokenizer_without_a_pad_token_will_do(make_run, model_folder, tmp_pat
     config = json.loads((folder / "tokenizer_config.json").read_text())
     config["pad_token"] = None
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    row = loop.train_one_generation(make_run(f"model.path={folder}"), 0)
+    row = loop.train_step(make_run(f"model.path={folder}"), 0)
     assert row["policy/gradient_norm"] > 0
 
 

@@ -165,13 +165,13 @@ def test_paper_scale_is_the_paper_s_table():
         assert config.prompts_per_minibatch == prompts
         assert config.rollouts_per_minibatch == 512
         assert config.learning_rate == pytest.approx(rate, rel=1e-12)
-        assert config.training.prompts_per_generation == 512
+        assert config.training.prompts_per_step == 512
         assert config.training.epochs == 10
         assert config.training.warmup_updates == 10
         assert (config.algorithm.clip_low, config.algorithm.clip_high) == (0.2, 0.28)
         assert (config.rollout.temperature, config.rollout.top_p, config.rollout.top_k) == (1, 1, 0)
         config.dataset.num_prompts = 7500
-        assert config.num_generations == 146
+        assert config.num_steps == 146
 
 
 @pytest.mark.parametrize("group_size", [2, 4, 8, 16])
@@ -193,8 +193,8 @@ def test_cpu_scale_keeps_the_paper_s_ratios():
     for scale in (paper, cpu):
         assert len({config.rollouts_per_minibatch for config in scale.values()}) == 1
         assert scale["two_grpo"].learning_rate == 8 * scale["grpo"].learning_rate
-        assert scale["grpo"].updates_per_generation == 16
-        assert scale["two_grpo"].updates_per_generation == 2
+        assert scale["grpo"].updates_per_step == 16
+        assert scale["two_grpo"].updates_per_step == 2
         budget = scale["two_grpo_rs"].algorithm.resampling_budget_group_size
         assert budget == scale["grpo"].algorithm.group_size
     assert cpu["grpo"].training.epochs == paper["grpo"].training.epochs
@@ -215,8 +215,8 @@ def test_smollm2_s_arms_differ_in_the_algorithm_alone():
 
 def test_the_smoke_run_takes_two_steps_on_one_rank_or_two():
     config = compose_and_parse("train", "experiment=smoke/smollm2_two_steps")
-    assert config.num_generations == 2
-    assert config.training.prompts_per_generation % 2 == 0
+    assert config.num_steps == 2
+    assert config.training.prompts_per_step % 2 == 0
     assert config.model.name == "smollm2_135m" and config.rollout.engine == "vllm"
     assert not config.evaluation.at_end
 

@@ -1,4 +1,4 @@
-"""One generation of every algorithm, number by number, against what was recorded.
+"""One step of every algorithm, number by number, against what was recorded.
 
 Two mini-batches from a seeded random model, so that ratio and clipping matter in the second. The
 record holds, for each update, the gradient's norm and its dot product with a fixed direction: a
@@ -54,7 +54,7 @@ def small_config(algorithm: str, model_folder: Path) -> Config:
         "algorithm.clip_low=0.02",  # narrow, so that some tokens are clipped
         "algorithm.clip_high=0.03",
         "training.prompts_per_minibatch=3",
-        "training.prompts_per_generation=6",
+        "training.prompts_per_step=6",
         "training.learning_rate=1e-3",
         "training.warmup_updates=0",
         "training.gradient_clip_norm=null",
@@ -75,7 +75,7 @@ def made_up_groups() -> list[Group]:
         Group(
             prompt=Prompt(str(draw), "", "", tokens(3 + draw)),
             draw=draw,
-            generation=0,
+            step=0,
             rollouts=tuple(
                 Rollout(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
             ),
@@ -101,7 +101,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     beta = config.algorithm.preference_beta
     start = [parameter.detach().clone() for parameter in parameters]
     found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
-    for batch in minibatches(made_up_groups(), policy, config, generation=0):
+    for batch in minibatches(made_up_groups(), policy, config, step=0):
         metrics = policy.update(dpo.reweigh(batch, policy, REFERENCE, beta=beta))
         found["norm"].append(metrics.gradient_norm)
         found["along"].append(along([p.grad for p in parameters if p.grad is not None]))

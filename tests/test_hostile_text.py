@@ -157,9 +157,9 @@ def test_what_is_dropped_is_told_harmlessly(text, tokenizer, capsys):
 
 def test_a_checkpoint_s_file_names_are_told_harmlessly(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
-    state = {"generation": 1}
-    checkpoint.save(folder, generation=1, tensors={}, state=state, kept=2)
-    checkpoint.save(folder, generation=2, tensors={}, state=state, kept=2)
+    state = {"step": 1}
+    checkpoint.save(folder, step=1, tensors={}, state=state, kept=2)
+    checkpoint.save(folder, step=2, tensors={}, state=state, kept=2)
     manifest = folder / "000002/manifest.json"
     content = json.loads(manifest.read_text())
     content["files"]["\x1b[2J\r\u202e"] = "0" * 64

@@ -16,7 +16,7 @@ BANDIT = [
     "dataset.max_response_tokens=1",
     "dataset.num_prompts=64",
     "training.epochs=40",
-    "training.prompts_per_generation=64",
+    "training.prompts_per_step=64",
     "training.prompts_per_minibatch=8",
     "training.learning_rate=1e-4",
     "training.checkpoint_every=1000",
@@ -44,15 +44,15 @@ def learning_curve(make_run, folder, *overrides: str) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "generations"),
+    ("algorithm", "steps"),
     [("grpo", 15), ("two_grpo", 40), ("two_grpo_rs", 30)],
 )
-def test_the_bandit_is_solved(algorithm, generations, make_run, tmp_path):
+def test_the_bandit_is_solved(algorithm, steps, make_run, tmp_path):
     curve = learning_curve(
         make_run,
         tmp_path / "run",
         f"algorithm={algorithm}",
-        f"training.epochs={generations}",
+        f"training.epochs={steps}",
     )
     assert curve[0] < 0.4
     assert sum(curve[-3:]) / 3 > 0.95

@@ -8,7 +8,7 @@ from twogrpo.types import Group, Prompt, Rollout, Verdict
 GROUP = Group(
     prompt=Prompt("p", "1+1=", "2", (3, 17)),
     draw=5,
-    generation=1,
+    step=1,
     rollouts=(Rollout((4, 1), (-0.1, -1 / 3), "2", "stop"),),
     verdicts=(Verdict(1.0, "correct"),),
 )

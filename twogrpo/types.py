@@ -50,13 +50,13 @@ class Rollout:
 class Group:
     """The G rollouts of one prompt.
 
-    `draw` numbers the groups of a run and seeds their sampling; `generation` is the loop step whose
+    `draw` numbers the groups of a run and seeds their sampling; `step` is the loop step whose
     policy sampled them, which is an earlier one for a group that resampling carried over.
     """
 
     prompt: Prompt
     draw: int
-    generation: int
+    step: int
     rollouts: tuple[Rollout, ...]
     verdicts: tuple[Verdict, ...] = ()
 
@@ -92,7 +92,7 @@ class Group:
         return cls(
             prompt=Prompt(**prompt),
             draw=values["draw"],
-            generation=values["generation"],
+            step=values["step"],
             rollouts=tuple(
                 Rollout(
                     tuple(r["token_ids"]), tuple(r["sampler_logps"]), r["text"], r["finish_reason"]
@@ -109,7 +109,7 @@ class Sequence:
 
     `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
     `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
-    policy itself (the first mini-batch after a generation). `pair_weights` says how much the
+    policy itself (the first mini-batch after a step). `pair_weights` says how much the
     preference for this rollout over each of its group counts (twogrpo/core/dpo.py); empty
     where no pairs are formed. `images` are its prompt's. `sampler_logps` are given where the
     objective weighs tokens by π_old / π_sampler.

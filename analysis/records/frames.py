@@ -95,8 +95,8 @@ def _run_row(record: Record) -> dict[str, Any]:
         "versions": text(about.get("versions")),
         "config": text(config),
         "num_samples": int(config["evaluation"]["num_samples"]),
-        "updates_per_generation": float(
-            training.get("prompts_per_generation", 0)
+        "updates_per_step": float(
+            training.get("prompts_per_step", 0)
             // max(training.get("prompts_per_minibatch", 0) * scale, 1)
         ),
         "prompts_per_minibatch": float(training.get("prompts_per_minibatch", 0) * scale),
@@ -113,7 +113,7 @@ def _totals(record: Record) -> dict[str, float]:
     spent = counters["rollouts_kept"] + counters["rollouts_discarded"]
     totals = counters | {
         "rollouts_surplus": counters["rollouts_generated"] - spent,
-        "num_generations": float(len(steps)),
+        "num_steps": float(len(steps)),
         "tokens_generated": _total(steps, "tokens/generated"),
         "tokens_trained_on": _total(steps, "tokens/trained_on"),
         "seconds_validation": _total(steps, "seconds/validate"),

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twogrpo.run_record.files import with_current_keys
+
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
 FULL, FIRST, LAST = 1, 2, 4
@@ -76,6 +78,8 @@ def read(source: str) -> list[Record]:
 
 def _plain_record(record: Record) -> Record:
     values = {name: _plain(value) for name, value in vars(record).items()}
+    if isinstance(values["about"].get("config"), dict):
+        values["about"] |= {"config": with_current_keys(values["about"]["config"])}
     return Record(**values)
 
 

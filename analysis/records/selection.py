@@ -103,13 +103,13 @@ def _complete(record: Record, training: list[Record]) -> LeftOut:
     for run in training:
         if identity(run) != identity(record):
             continue
-        generations = sum("rollouts/generated" in row for row in run.rows.values())
-        if config.get("step") != generations:
+        steps = sum("rollouts/generated" in row for row in run.rows.values())
+        if config.get("step") != steps:
             reason = f"evaluates generation {config.get('step')} of {run.where}, not its last"
         elif any(name.startswith("evaluation/") for row in run.rows.values() for name in row):
             reason = f"evaluates {run.where}, which has an evaluation of its own"
         else:
-            run.rows[generations] = max(record.rows.items())[1] | {"step": generations}
+            run.rows[steps] = max(record.rows.items())[1] | {"step": steps}
             return []
         return [(record.run_id, record.where, reason)]
     return [(record.run_id, record.where, "evaluates a checkpoint whose training is not here")]

@@ -16,7 +16,7 @@ def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """
     phases = [n for n in map(str, steps) if n.startswith("seconds/") and n != "seconds/validate"]
     steps = steps.sort_values(["run_id", "step"])
-    updates = runs.set_index("run_id")["updates_per_generation"]
+    updates = runs.set_index("run_id")["updates_per_step"]
     seconds = steps[phases].sum(axis=1)
     return steps.assign(
         **{

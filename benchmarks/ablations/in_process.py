@@ -71,11 +71,9 @@ def plain_cases(run: Run) -> Iterator[Inside]:
     """On the groups that the run draws first, with the rewards that they have."""
     config = run.config
     size = config.algorithm.group_size
-    drawn = run.stream.next(config.training.prompts_per_generation)
+    drawn = run.stream.next(config.training.prompts_per_step)
     groups = score(
-        sample_groups(
-            drawn, run.rollout, run.sampling, group_size=size, seed=config.seed, generation=0
-        ),
+        sample_groups(drawn, run.rollout, run.sampling, group_size=size, seed=config.seed, step=0),
         run.reward,
     )
     yield from sampling_cases(run, groups)
@@ -86,7 +84,7 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
     """Of vLLM; on a CPU its blocks hold 128 tokens, so a short prompt has no whole one to share."""
     from vllm import SamplingParams
 
-    num_prompts, size = config.training.prompts_per_generation, config.algorithm.group_size
+    num_prompts, size = config.training.prompts_per_step, config.algorithm.group_size
     sampling = Sampling(1.0, 1.0, 0, config.dataset.max_response_tokens)
     engine: Any = build_rollout(
         config.rollout, config.model, config.hardware, load_tokenizer(config.model),
@@ -155,7 +153,7 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
 def update_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     """Of one update of all rollouts; every one is given an advantage unless the mean is to skip."""
     policy, config = run.policy, run.config
-    as_is = weighted_sequences(groups, config, generation=0)
+    as_is = weighted_sequences(groups, config, step=0)
     alive = all_alive(as_is)
     alone = apart(alive)
     yield Inside(

@@ -24,8 +24,8 @@ def as_json(
         "parameters": model.parameters,
         "algorithm": config.algorithm.name,
         "group_size": config.algorithm.group_size,
-        "prompts": config.training.prompts_per_generation,
-        "updates": config.updates_per_generation,
+        "prompts": config.training.prompts_per_step,
+        "updates": config.updates_per_step,
         "max_response_tokens": config.dataset.max_response_tokens,
         "sampler": config.rollout.engine,
         "device": hardware.device,
@@ -43,10 +43,10 @@ def as_json(
 def report(config: BenchmarkConfig, ceilings: Ceilings, result: Result) -> str:
     """For a person."""
     algorithm, hardware = config.algorithm, config.hardware
-    prompts, total = config.training.prompts_per_generation, result.seconds
+    prompts, total = config.training.prompts_per_step, result.seconds
     title = (
         f"{config.model.name}, {algorithm.name}: {prompts} prompts × {algorithm.group_size} "
-        f"rollouts, {config.updates_per_generation} updates"
+        f"rollouts, {config.updates_per_step} updates"
     )
     where = f"{hardware.device}, {hardware.num_threads} threads, {hardware.dtype}"
     sampler = f"{config.rollout.engine} samples in {hardware.sampler_dtype}"

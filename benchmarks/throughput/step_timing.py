@@ -14,7 +14,7 @@ from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
 from benchmarks.throughput.fixed_workload import Call, Watched, watch
 from twogrpo.distributed import process_group
 from twogrpo.training import assemble
-from twogrpo.training.loop import train_one_generation
+from twogrpo.training.loop import train_step
 from twogrpo.training.resampling import Counters
 from twogrpo.training.run import Run
 
@@ -118,7 +118,7 @@ def take_step(run: Run, watched: Watched, device: str) -> Step:
     run.resampling = assemble.build_resampling(run.config)
     hardware_ceilings.synchronise(device)
     start = time.perf_counter()
-    row = train_one_generation(run, generation=0)
+    row = train_step(run, step=0)
     hardware_ceilings.synchronise(device)
     seconds = time.perf_counter() - start
     phases = {

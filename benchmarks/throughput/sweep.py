@@ -184,10 +184,10 @@ def _check_point(config: BenchmarkConfig) -> None:
     try:
         training_problems(config.dataset)
     except ConfigError as error:
-        if config.dataset.num_prompts != config.training.prompts_per_generation:
+        if config.dataset.num_prompts != config.training.prompts_per_step:
             raise
         # The one follows the other, which was typed.
-        message = str(error).replace("dataset.num_prompts", "training.prompts_per_generation")
+        message = str(error).replace("dataset.num_prompts", "training.prompts_per_step")
         raise ConfigError(message) from error
 
 

@@ -24,7 +24,7 @@ VOCABULARIES = (2_048, 8_192, 32_768, 131_072)
 RANKS = (1, 2)
 # What may be missing where a sweep has no two sizes.
 REMEDIES = {
-    "constant_rollouts": "make training.prompts_per_generation × algorithm.group_size and the "
+    "constant_rollouts": "make training.prompts_per_step × algorithm.group_size and the "
     "mini-batch in rollouts multiples of two of the group sizes "
     + ", ".join(map(str, GROUP_SIZES)),
 }
@@ -48,7 +48,7 @@ def _group_sizes(config: BenchmarkConfig) -> Iterator[list[Point]]:
 @contextmanager
 def _constant_rollouts(config: BenchmarkConfig) -> Iterator[list[Point]]:
     """The same rollouts in a generation and in a mini-batch, to fewer prompts each time."""
-    total = config.training.prompts_per_generation * config.algorithm.group_size
+    total = config.training.prompts_per_step * config.algorithm.group_size
     minibatch, scale = config.rollouts_per_minibatch, config.algorithm.minibatch_scale
     sizes = [size for size in GROUP_SIZES if not (total % size or minibatch % (size * scale))]
     yield [
@@ -56,7 +56,7 @@ def _constant_rollouts(config: BenchmarkConfig) -> Iterator[list[Point]]:
             size,
             (
                 f"algorithm.group_size={size}",
-                f"training.prompts_per_generation={total // size}",
+                f"training.prompts_per_step={total // size}",
                 f"training.prompts_per_minibatch={minibatch // size // scale}",
             ),
         )
@@ -67,9 +67,9 @@ def _constant_rollouts(config: BenchmarkConfig) -> Iterator[list[Point]]:
 @contextmanager
 def _prompts(config: BenchmarkConfig) -> Iterator[list[Point]]:
     """More mini-batches of the same size."""
-    first = config.training.prompts_per_generation
+    first = config.training.prompts_per_step
     yield [
-        Point(first * factor, (f"training.prompts_per_generation={first * factor}",))
+        Point(first * factor, (f"training.prompts_per_step={first * factor}",))
         for factor in PROMPT_FACTORS
     ]
 

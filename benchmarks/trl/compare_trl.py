@@ -108,7 +108,7 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
             f"steps={given.steps}",
         ),
         *("algorithm=grpo", f"algorithm.group_size={group_size}", f"seed={seed}"),
-        *("training=smollm2", f"training.prompts_per_generation={prompts}"),
+        *("training=smollm2", f"training.prompts_per_step={prompts}"),
         f"training.prompts_per_minibatch={prompts}",
         *("model=smollm2_135m", "model.prompt_template=chat"),
         *("dataset=digit_arithmetic", f"dataset.num_prompts={num_questions(group_size, given)}"),

@@ -143,7 +143,7 @@ def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
         # One generation and one optimiser step of all rollouts.
         "per_device_train_batch_size": given.batch,
         "gradient_accumulation_steps": given.rollouts // given.batch,
-        "num_generations": given.group_size,
+        "num_steps": given.group_size,
         "max_completion_length": given.tokens,
         "generation_kwargs": {shortest: given.tokens} if given.work == "full" else None,
         "shuffle_dataset": False,

@@ -45,7 +45,7 @@ def about(arm: str, seed: int) -> dict[str, Any]:
     if arm != "base":
         config["algorithm"] |= {"minibatch_scale": scale, "learning_rate_scale": float(scale)}
         config["training"] = {
-            "prompts_per_generation": 64,
+            "prompts_per_step": 64,
             "prompts_per_minibatch": 8,
             "learning_rate": 5e-5,
         }
@@ -66,7 +66,7 @@ def about(arm: str, seed: int) -> dict[str, Any]:
 
 
 def rows(arm: str, seed: int) -> list[dict[str, Any]]:
-    """metrics.jsonl: generations, then the evaluation."""
+    """metrics.jsonl: steps, then the evaluation."""
     _, group_size, _, chance = ARMS[arm]
     rng = np.random.default_rng([seed, *map(ord, arm)])
     steps = [] if arm == "base" else [_step(arm, i, group_size, rng) for i in range(NUM_STEPS)]

@@ -16,7 +16,7 @@ def typed(model_folder: Path) -> list[str]:
     return [
         f"model.path={model_folder}",
         "algorithm.group_size=4",
-        "training.prompts_per_generation=4",
+        "training.prompts_per_step=4",
         "training.prompts_per_minibatch=2",
         "dataset.max_response_tokens=6",
         "evaluation.problems_per_benchmark=3",

@@ -14,6 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
 from twogrpo.config import cli
+from twogrpo.config.renamed import RENAMED
 from twogrpo.run_record import files, provenance
 from twogrpo.training import assemble, loop
 
@@ -96,17 +97,26 @@ def test_a_run_can_be_typed_again_and_its_folder_belongs_to_it(shell, tmp_path):
     assert "resume=never" in output
 
 
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_a_renamed_key_is_refused_with_its_new_name(old, shell, tmp_path):
+    before = snapshot(tmp_path)
+    code, output = shell(f"{old}=1")
+    assert (code, snapshot(tmp_path)) == (2, before)
+    assert old in output and f"renamed to {RENAMED[old]}" in output
+    assert len(output.strip().splitlines()) == 1
+
+
 def test_ctrl_c_says_how_to_continue_and_the_same_command_does(shell, tmp_path, monkeypatch):
     brief = ["training.epochs=2", "evaluation.benchmarks=[longer]", "algorithm=two_grpo"]
-    one_generation = loop.train_one_generation
+    one_step = loop.train_step
 
-    def interrupted(run, generation):
-        if generation == 1:
+    def interrupted(run, step):
+        if step == 1:
             raise KeyboardInterrupt
-        return one_generation(run, generation)
+        return one_step(run, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_one_generation", interrupted)
+        patch.setattr(loop, "train_step", interrupted)
         code, output = shell(*brief)
     assert code == 130
     assert "Traceback" not in output
@@ -137,7 +147,7 @@ def refuse_memory(*_, **__):
 @pytest.mark.parametrize("error", [*TOO_LITTLE, None], ids=["python", "GPU", "CPU", "this machine"])
 @pytest.mark.parametrize(
     ("module", "name", "code"),
-    [(assemble, "assemble", 2), (loop, "train_one_generation", 71), (loop, "finish", 71)],
+    [(assemble, "assemble", 2), (loop, "train_step", 71), (loop, "finish", 71)],
 )
 def test_too_little_memory_is_one_line_with_the_knobs(
     module, name, code, error, shell, monkeypatch, tmp_path
@@ -160,7 +170,7 @@ def test_too_little_memory_is_one_line_with_the_knobs(
         assert rest == [] and not (tmp_path / "run").exists()
     else:
         assert "To go on: python" in rest[0] and len(rest) == 1
-    if name == "train_one_generation" and error is None:  # as it says, with a smaller knob
+    if name == "train_step" and error is None:  # as it says, with a smaller knob
         assert shell(*brief, "hardware.tokens_per_microbatch=512")[0] == 0
 
 
@@ -168,7 +178,7 @@ def test_another_runtime_error_stays_a_trace(shell, monkeypatch):
     def fail(*_):
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(loop, "train_one_generation", fail)
+    monkeypatch.setattr(loop, "train_step", fail)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         shell("training.epochs=1")
 

@@ -8,18 +8,18 @@ from twogrpo.errors import ConfigError
 
 
 def test_derived_sizes_worked_by_hand(make_config):
-    # 2 × 8 prompts × 2 rollouts; 64 / 16 updates; 3 × 50 / 64 = 2.3 generations; 8 × 1e-3.
+    # 2 × 8 prompts × 2 rollouts; 64 / 16 updates; 3 × 50 / 64 = 2.3 steps; 8 × 1e-3.
     config = make_config(
         "algorithm=two_grpo",
         "training.prompts_per_minibatch=2",
-        "training.prompts_per_generation=64",
+        "training.prompts_per_step=64",
         "training.epochs=3",
         "dataset.num_prompts=50",
     )
     assert config.prompts_per_minibatch == 16
     assert config.rollouts_per_minibatch == 32
-    assert config.updates_per_generation == 4
-    assert config.num_generations == 2
+    assert config.updates_per_step == 4
+    assert config.num_steps == 2
     assert config.learning_rate == pytest.approx(8e-3)
 
 

@@ -43,11 +43,11 @@ WRONG_VALUES = [
     (f"{RS} algorithm.group_size=16 algorithm.resampling_budget_group_size=16", "16"),
     (f"{RS} algorithm.resampling_budget_group_size=null", "None"),
     ("training.epochs=0", "0"),
-    ("training.prompts_per_generation=0", "0"),
-    ("training.prompts_per_minibatch=3", "3"),  # 16 prompts a generation
-    ("training.prompts_per_minibatch=32", "32"),  # more than a generation
+    ("training.prompts_per_step=0", "0"),
+    ("training.prompts_per_minibatch=3", "3"),  # 16 prompts a step
+    ("training.prompts_per_minibatch=32", "32"),  # more than a step
     ("algorithm=two_grpo training.prompts_per_minibatch=3", "3"),
-    ("training.prompts_per_generation=1000 training.prompts_per_minibatch=8", "1000"),
+    ("training.prompts_per_step=1000 training.prompts_per_minibatch=8", "1000"),
     ("training.learning_rate=0", "0.0"),
     ("training.learning_rate=-1e-6", "-1e-06"),
     ("training.learning_rate=nan", "nan"),
@@ -60,7 +60,7 @@ WRONG_VALUES = [
     ("training.checkpoint_every=0", "0"),
     ("training.checkpoints_kept=0", "0"),
     ("dataset.num_prompts=0", "0"),
-    ("dataset.num_prompts=1", "1"),  # less than one generation in all epochs
+    ("dataset.num_prompts=1", "1"),  # less than one step in all epochs
     ("dataset.max_response_tokens=0", "0"),
     ("dataset.max_prompt_tokens=0", "0"),
     ("dataset.seed=-1", "-1"),
@@ -107,8 +107,8 @@ def test_a_wrong_value_is_named_with_its_key_and_a_remedy(typed, value, make_con
     config = make_config(*typed.split())
     with pytest.raises(ConfigError) as refusal:
         check(config)
-    if "prompts_per_generation=1000" in typed:
-        typed = "training.prompts_per_generation=1000"
+    if "prompts_per_step=1000" in typed:
+        typed = "training.prompts_per_step=1000"
     assert_one_line(str(refusal.value), typed, value)
 
 
@@ -180,7 +180,7 @@ def test_a_gpu_that_computes_no_bfloat16_is_not_given_any(key, make_config, monk
 
 
 def test_the_remedy_for_a_minibatch_that_does_not_divide_is_the_nearest_that_does(make_config):
-    # 16 a generation; 6 prompts lie between 4 and 8, and the message proposes one of the two.
+    # 16 a step; 6 prompts lie between 4 and 8, and the message proposes one of the two.
     with pytest.raises(ConfigError, match=r"make their product (4|8)$"):
         check(make_config("training.prompts_per_minibatch=6"))
 

@@ -18,11 +18,11 @@ from tests.conftest import ROOT
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tests.faults.preloaded"])
 
-# 64 prompts × 4 epochs / 16 a generation: 16 generations of some tenths of a second.
+# 64 prompts × 4 epochs / 16 a step: 16 steps of some tenths of a second.
 SMALL = [
     "dataset.num_prompts=64",
     "training.epochs=4",
-    "training.prompts_per_generation=16",
+    "training.prompts_per_step=16",
     "training.prompts_per_minibatch=1",
     "training.checkpoint_every=2",
     "evaluation.benchmarks=[in_distribution,longer]",

@@ -78,7 +78,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     except ValueError as error:
         pytest.skip(str(error))
     run = make_run(
-        "algorithm=two_grpo", "training.prompts_per_generation=24", "training.epochs=2",
+        "algorithm=two_grpo", "training.prompts_per_step=24", "training.epochs=2",
         "training.prompts_per_minibatch=3", "tracking.save_rollouts=true",
     )  # fmt: skip
     with (
@@ -109,7 +109,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
         run.reward.close()
         run.reward, run.rollout = reward, Writes(run.rollout, texts)
         free = shutil.disk_usage(tmp_path).free
-        row = loop.train_one_generation(run, 0)
+        row = loop.train_step(run, 0)
         with pytest.raises(TimeoutError):
             server.accept()
     lines = (tmp_path / "run/rollouts.jsonl").read_text().splitlines()

@@ -121,4 +121,4 @@ def test_a_run_killed_again_and_again_ends_bit_for_bit_as_one_never_killed(arm, 
         left = [
             r["rollouts/generated"] - r["rollouts/kept"] - r["rollouts/discarded"] for r in rows
         ]
-        assert any(left), "no surplus crossed a generation: the test proves too little"
+        assert any(left), "no surplus crossed a step: the test proves too little"

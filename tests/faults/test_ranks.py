@@ -126,7 +126,7 @@ def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
     assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     with launched(folder, 2, rare) as process:
         assert process.wait(300) == 0, folder.with_name("log").read_text()
-    assert f"continues at generation {int(saved.name)}" in folder.with_name("log").read_text()
+    assert f"continues at step {int(saved.name)}" in folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 
@@ -148,7 +148,7 @@ def test_two_nodes_that_meet_by_c10d_are_one_run(tmp_path):
     ):
         codes = [node.wait(100) for node in (first, second)]
         assert codes == [0, 0], folder.with_name("log").read_text()
-    assert [row["step"] for row in read_rows(folder)] == [0, 1]  # a generation, the evaluation
+    assert [row["step"] for row in read_rows(folder)] == [0, 1]  # a step, the evaluation
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
     [saved] = (folder / "checkpoints").iterdir()
     assert len(list(saved.glob("shard-*"))) == 2

@@ -52,7 +52,7 @@ def test_a_run_ended_again_and_again_ends_bit_for_bit_as_one_left_alone(tmp_path
 
 
 def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_since(tmp_path):
-    """Back to the checkpoint of every fourth generation, and the same bits."""
+    """Back to the checkpoint of every fourth step, and the same bits."""
     arm = [*ARMS["two_grpo_rs"], "training.checkpoint_every=4"]
     finished(tmp_path / "whole", *arm)
     folder, hurried = tmp_path / "ended", [*arm, "training.preemption_grace_seconds=1e-4"]
@@ -68,7 +68,7 @@ def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_s
     saved = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")]
     assert done - 4 <= max(saved) <= done  # done: the loop saved it while it was being ended
     finished(folder, *arm)
-    assert f"continues at generation {max(saved)}" in script.words()
+    assert f"continues at step {max(saved)}" in script.words()
     assert_bit_for_bit(outcome(folder), outcome(tmp_path / "whole"))
 
 

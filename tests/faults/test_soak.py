@@ -10,13 +10,13 @@ from tests.faults.scripted import Script
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
-# 4 prompts × 2,000 epochs / 4 a generation. W&B's mirror and the checkpoints are on, as by default.
+# 4 prompts × 2,000 epochs / 4 a step. W&B's mirror and the checkpoints are on, as by default.
 ARM = [
     "algorithm=two_grpo",
     "algorithm.minibatch_scale=2",
     "dataset.num_prompts=4",
     "training.epochs=2000",
-    "training.prompts_per_generation=4",
+    "training.prompts_per_step=4",
     "training.prompts_per_minibatch=1",
     "training.checkpoint_every=20",
     "evaluation.at_end=false",

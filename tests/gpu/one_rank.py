@@ -49,7 +49,7 @@ def main(folder: Path, device: str, dtype: str, *words: str) -> None:
     found = {"rows": ranks_updating.steps(policy, 0, 3)}
     checkpoint.save(
         folder / "checkpoints",
-        generation=3,
+        step=3,
         tensors=policy.state(),
         state={"num_updates": policy.num_updates},
         kept=1,

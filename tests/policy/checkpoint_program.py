@@ -28,12 +28,12 @@ def main() -> None:
         for name, tensor in whole.items()
     }
     if what == "save":
-        for generation in (1, 2):
+        for step in (1, 2):
             checkpoint.save(
                 folder,
-                generation=generation,
+                step=step,
                 tensors=sharded,
-                state={"generation": generation},
+                state={"step": step},
                 kept=2,
                 ranks=here,
             )

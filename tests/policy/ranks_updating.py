@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
     state = {"num_updates": policy.num_updates}
     checkpoint.save(
         folder / "checkpoints",
-        generation=3,
+        step=3,
         tensors=policy.state(),
         state=state,
         kept=1,

@@ -22,12 +22,12 @@ def tensors(value: float = 0.0) -> dict[str, torch.Tensor]:
     return {"weight": torch.full((3,), value), "moment": torch.full((2, 3), value).T}
 
 
-def save(folder: Path, generation: int, kept: int = 2) -> None:
+def save(folder: Path, step: int, kept: int = 2) -> None:
     checkpoint.save(
         folder,
-        generation=generation,
-        tensors=tensors(float(generation)),
-        state={"generation": generation, "exact": 0.1 + generation},
+        step=step,
+        tensors=tensors(float(step)),
+        state={"step": step, "exact": 0.1 + step},
         kept=kept,
     )
 
@@ -52,7 +52,7 @@ def test_what_is_saved_is_loaded_in_place(tmp_path):
     into, state = load(tmp_path)
     assert torch.equal(into["weight"], torch.tensor([3.0, 3.0, 3.0]))
     assert torch.equal(into["moment"], torch.full((3, 2), 3.0))
-    assert state == {"generation": 3, "exact": 3.1}
+    assert state == {"step": 3, "exact": 3.1}
 
 
 def test_nothing_saved_is_none(tmp_path):
@@ -61,12 +61,12 @@ def test_nothing_saved_is_none(tmp_path):
 
 
 def test_the_newest_are_kept_and_loaded_by_number_not_by_spelling(tmp_path):
-    for generation in (5, 9, 10, 100):
-        save(tmp_path, generation)
+    for step in (5, 9, 10, 100):
+        save(tmp_path, step)
     assert names(tmp_path) == ["000010", "000100"]
     _, state = load(tmp_path)
     assert state is not None
-    assert state["generation"] == 100
+    assert state["step"] == 100
 
 
 def test_no_file_is_a_pickle(tmp_path):
@@ -115,7 +115,7 @@ def test_an_interrupted_save_leaves_the_earlier_one(tmp_path, monkeypatch, broke
     assert names(tmp_path) == [".000002.tmp", "000001"]
     _, state = load(tmp_path)
     assert state is not None
-    assert state["generation"] == 1
+    assert state["step"] == 1
     save(tmp_path, 3)  # what was left behind goes
     assert names(tmp_path) == ["000001", "000003"]
 
@@ -138,7 +138,7 @@ def test_a_checkpoint_is_saved_again_over_itself(tmp_path):
 
 
 def test_weights_are_read_whole_for_an_evaluation(tmp_path):
-    checkpoint.save(tmp_path, generation=1, tensors=odd_tensors(), state={}, kept=1)
+    checkpoint.save(tmp_path, step=1, tensors=odd_tensors(), state={}, kept=1)
     weights = checkpoint.read_weights(tmp_path / "000001")
     assert sorted(weights) == ["even", "half", "odd", "one"]
     for name, tensor in weights.items():
@@ -166,7 +166,7 @@ def test_any_number_of_ranks_loads_what_another_number_saved(saving, loading, tm
     on_ranks(loading, "load", tmp_path)
     for rank in range(loading):
         found = json.loads((tmp_path / f"found-{rank}.json").read_text())
-        assert found == {"same": True, "state": {"generation": 1}, "size": loading}
+        assert found == {"same": True, "state": {"step": 1}, "size": loading}
     into = {name: torch.zeros_like(tensor) for name, tensor in odd_tensors().items()}
-    assert checkpoint.load_latest(tmp_path, into=into) == {"generation": 1}  # and a plain process
+    assert checkpoint.load_latest(tmp_path, into=into) == {"step": 1}  # and a plain process
     assert all(torch.equal(into[name], tensor) for name, tensor in odd_tensors().items())

@@ -32,7 +32,7 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(
     else:
         path.write_bytes(b"")
     into, state = load(tmp_path)
-    assert state == {"generation": 1, "exact": 1.1}
+    assert state == {"step": 1, "exact": 1.1}
     assert into["weight"].eq(1).all()
     assert into["moment"].eq(1).all()
     first, second = capsys.readouterr().err.splitlines()
@@ -41,7 +41,7 @@ def test_a_damaged_checkpoint_is_said_aloud_and_the_one_before_is_used(
     assert names(tmp_path) == ["000001", "damaged-000002"]
     save(tmp_path, 2, kept=1)  # the damaged one is not counted among those kept
     assert names(tmp_path) == ["000002", "damaged-000002"]
-    assert load(tmp_path)[1] == {"generation": 2, "exact": 2.1}
+    assert load(tmp_path)[1] == {"step": 2, "exact": 2.1}
 
 
 def test_every_bit_counts(tmp_path):
@@ -58,9 +58,9 @@ def test_every_bit_counts(tmp_path):
 
 
 def test_none_whole_is_an_error_with_folder_and_remedy(tmp_path):
-    for generation in (1, 2):
-        save(tmp_path, generation)
-        (tmp_path / f"{generation:06d}" / SHARD).unlink()
+    for step in (1, 2):
+        save(tmp_path, step)
+        (tmp_path / f"{step:06d}" / SHARD).unlink()
     with pytest.raises(CheckpointFault, match=r"2 checkpoints and none is whole.*delete the") as e:
         load(tmp_path)
     assert str(tmp_path) in str(e.value)
@@ -138,7 +138,7 @@ def test_a_disk_that_refuses_leaves_the_earlier_one(place, number, tmp_path, mon
         with pytest.raises(CheckpointFault, match=r"000002 was not written .*the earlier ones"):
             save(tmp_path, 2)
     assert names(tmp_path) == ["000001"]  # the half-written one frees its room
-    assert load(tmp_path)[1] == {"generation": 1, "exact": 1.1}
+    assert load(tmp_path)[1] == {"step": 1, "exact": 1.1}
 
 
 def test_a_file_that_may_grow_no_further_is_a_full_disk(tmp_path):
@@ -152,4 +152,4 @@ def test_a_file_that_may_grow_no_further_is_a_full_disk(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == ["000001"]
-    assert load(tmp_path)[1] == {"generation": 1, "exact": 1.1}
+    assert load(tmp_path)[1] == {"step": 1, "exact": 1.1}

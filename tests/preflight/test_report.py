@@ -94,7 +94,7 @@ def test_small_groups():
     sample = marks("algorithm.advantage=standardised_sample")
     assert (sample["a mixed pair"], sample["an equal pair"]) == ("!", "✓")
     assert marks("algorithm.importance_sampling_cap=2")["corrections"] == "!"
-    assert marks("hardware=four_gpus", "training.prompts_per_generation=130")["ranks"] == "!"
+    assert marks("hardware=four_gpus", "training.prompts_per_step=130")["ranks"] == "!"
 
 
 def test_memory_decides_the_exit_code():
@@ -259,7 +259,7 @@ def test_every_experiment_can_be_planned(name):
 
 
 def test_an_arm_whose_batches_do_not_divide_is_shown_as_that():
-    """2-GRPO's mini-batch would be 8 × 2 prompts of the 4 of a generation."""
+    """2-GRPO's mini-batch would be 8 × 2 prompts of the 4 of a step."""
     found = look("experiment=smoke/smollm2_two_steps", "reward=exact_answer")
     assert list(found.arms) == ["grpo"]
     text = report(found)
@@ -320,7 +320,7 @@ def test_the_script_s_bad_input_is_one_line(shell):
     [
         "training.prompts_per_minibatch=0",
         "training.prompts_per_minibatch=7",
-        "training.prompts_per_generation=0",
+        "training.prompts_per_step=0",
         "training.checkpoint_every=0",
         "algorithm.group_size=0",
         "evaluation.num_samples=0",

@@ -50,9 +50,9 @@ def test_groups_have_their_prompt_draw_generation_and_seeds():
         SAMPLING,
         group_size=3,
         seed=5,
-        generation=2,
+        step=2,
     )
-    assert [(g.prompt, g.draw, g.generation) for g in groups] == [
+    assert [(g.prompt, g.draw, g.step) for g in groups] == [
         (prompts[0], 7, 2),
         (prompts[1], 8, 2),
     ]
@@ -68,7 +68,7 @@ def responses(reference: str, *answers: tuple[str, str]) -> Group:
     return Group(
         prompt=Prompt(reference, "", reference, (1,)),
         draw=0,
-        generation=0,
+        step=0,
         rollouts=tuple(Rollout((3,), (0.0,), text, reason) for text, reason in answers),
     )
 

@@ -10,7 +10,7 @@ from twogrpo.types import Group, Prompt, Rollout, Verdict
 GROUP = Group(
     prompt=Prompt("p1", "1+1=", "2", (3, 4)),
     draw=9,
-    generation=0,
+    step=0,
     rollouts=(Rollout((5, 1), (0.0, 0.0), "2", "stop"), Rollout((6,), (0.0,), "3", "length")),
     verdicts=(Verdict(1.0, "correct"), Verdict(0.0, "wrong")),
 )
@@ -48,7 +48,7 @@ def test_steps_done_again_replace_their_lines_and_a_half_line_goes(tmp_path: Pat
 
 def test_a_run_saves_every_group_drawn_only_when_asked(make_run) -> None:
     run = make_run("algorithm=two_grpo_rs", "tracking.save_rollouts=true")
-    row = loop.train_one_generation(run, 0)
+    row = loop.train_step(run, 0)
     saved = lines(run.record.folder)
     assert sum(len(line["rewards"]) for line in saved) == row["rollouts/generated"]
     assert sum(sum(line["num_tokens"]) for line in saved) == row["tokens/generated"]
@@ -56,5 +56,5 @@ def test_a_run_saves_every_group_drawn_only_when_asked(make_run) -> None:
 
 def test_a_run_saves_nothing_unasked(make_run) -> None:
     run = make_run("algorithm=two_grpo")
-    loop.train_one_generation(run, 0)
+    loop.train_step(run, 0)
     assert not (run.record.folder / rollouts.FILE).exists()

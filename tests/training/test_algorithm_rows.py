@@ -11,7 +11,7 @@ from twogrpo.types import Group, Prompt, Rollout, Verdict
 PAIR = Group(
     prompt=Prompt("p", "", "", (3,)),
     draw=0,
-    generation=0,
+    step=0,
     rollouts=tuple(Rollout((5,) * n, (0.0,) * n, "", "stop") for n in (2, 4)),
     verdicts=(Verdict(1.0, ""), Verdict(0.0, "")),
 )
@@ -20,7 +20,7 @@ MASK = torch.tensor([[True, True, False, False], [True] * 4])
 
 def token_coefficients(config, log_ratios: torch.Tensor) -> torch.Tensor:
     """∂J/∂log π_θ(o_t) of the row's objective on the pair, at the given log π_θ − log π_old."""
-    sequences = weighted_sequences([PAIR], config, generation=0)
+    sequences = weighted_sequences([PAIR], config, step=0)
     old = torch.full((2, 4), -1.0)
     policy = (old + log_ratios).requires_grad_()
     values = SURROGATES[config.algorithm.surrogate](

@@ -22,7 +22,7 @@ from twogrpo.rollout.protocol import Sampling
 from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training import assemble
-from twogrpo.training.loop import train_one_generation
+from twogrpo.training.loop import train_step
 from twogrpo.types import Rollout
 
 
@@ -117,7 +117,7 @@ def config(tmp_path: Path, model_folder: Path) -> Config:
             "evaluation.num_samples=2",
             "algorithm.minibatch_scale=1",
             "training.epochs=1",
-            "training.prompts_per_generation=2",
+            "training.prompts_per_step=2",
             "training.prompts_per_minibatch=2",
         ),
         Config,
@@ -158,7 +158,7 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
 def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypatch):
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     run = assemble.assemble(config)
-    row = train_one_generation(run, 0)
+    row = train_step(run, 0)
     assert row["reward/mean"] == 0
     assert row["groups/discard_rate"] == 1
     assert row["rollouts/generated"] == 4

@@ -89,7 +89,7 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
     # A budget of one token puts every sequence into a micro-batch of its own: pairs are split.
     for tokens_per_microbatch in (1, 512):
         policy = make_policy(seed=0, tokens_per_microbatch=tokens_per_microbatch)
-        sequences = weighted_sequences(groups, config, generation=0)
+        sequences = weighted_sequences(groups, config, step=0)
         sequences = reweigh(sequences, policy, reference, beta=BETA)
         gradient = policy.gradient(sequences, surrogate=log_likelihood)
         assert expected.norm() > 1e-2
@@ -101,7 +101,7 @@ def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_c
     config = make_config("algorithm=dpo", "algorithm.group_size=3", "reward.format_weight=0.1")
     verdicts = tuple(Verdict(reward, "") for reward in (1.0, 0.1, 0.0))
     groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
-    sequences = weighted_sequences(groups, config, generation=0)
+    sequences = weighted_sequences(groups, config, step=0)
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
     policy = make_policy(seed=0)
     reference = ScoringModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
@@ -132,9 +132,7 @@ def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config
     config = make_config("algorithm=dpo", "algorithm.advantage=preference_over_one_random_pair")
     groups = make_groups(4)
     policy, reference = make_policy(seed=0), make_policy(seed=0)
-    sequences = reweigh(
-        weighted_sequences(groups, config, generation=0), policy, reference, beta=0.1
-    )
+    sequences = reweigh(weighted_sequences(groups, config, step=0), policy, reference, beta=0.1)
     # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on the one pair of each of three mixed groups.
     advantages = [s.advantage for s in sequences]
     assert sorted(advantages) == pytest.approx([-0.2] * 3 + [0.0] * 10 + [0.2] * 3)
@@ -143,7 +141,7 @@ def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config
 
 
 def test_other_algorithms_come_back_as_they_are(make_config) -> None:
-    sequences = weighted_sequences(make_groups(2), make_config("algorithm=two_grpo"), generation=0)
+    sequences = weighted_sequences(make_groups(2), make_config("algorithm=two_grpo"), step=0)
     assert reweigh(sequences, None, None, beta=0.1) == sequences
 
 
@@ -171,7 +169,7 @@ def test_a_run_of_dpo_trains_and_logs_the_cosine(make_run) -> None:
 def test_at_the_start_two_grpo_and_dpo_of_token_means_are_one_gradient(make_run) -> None:
     """π_θ = π_old = π_ref: every pair has the same σ(0), so only the constant differs."""
     run = make_run("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
-    row = loop.train_one_generation(run, 0)
+    row = loop.train_step(run, 0)
     assert row["gradient/cosine_of_grpo_and_dpo_of_token_means"] == pytest.approx(1, abs=1e-6)
     assert row["gradient/cosine_of_grpo_and_dpo"] < 1 - 1e-4  # responses differ in length
 
@@ -179,24 +177,21 @@ def test_at_the_start_two_grpo_and_dpo_of_token_means_are_one_gradient(make_run)
 def test_without_a_mixed_group_there_is_no_cosine(make_config) -> None:
     dead = make_groups(2)[-1:]
     config = make_config("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
-    assert gradient_cosine.cosine_row(dead, None, None, config, generation=0) == {}
+    assert gradient_cosine.cosine_row(dead, None, None, config, step=0) == {}
 
 
 def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
     config = make_config("algorithm=two_grpo_rs", "tracking.gradient_cosine_every=1")
-    older, groups = make_groups(2), [replace(group, generation=1) for group in make_groups(2)]
+    older, groups = make_groups(2), [replace(group, step=1) for group in make_groups(2)]
     policy, reference = make_policy(seed=0), make_policy(seed=1)
-    expected = gradient_cosine.cosine_row(groups, policy, reference, config, generation=1)
+    expected = gradient_cosine.cosine_row(groups, policy, reference, config, step=1)
     assert expected
-    assert (
-        gradient_cosine.cosine_row(older + groups, policy, reference, config, generation=1)
-        == expected
-    )
+    assert gradient_cosine.cosine_row(older + groups, policy, reference, config, step=1) == expected
 
 
 def test_gradient_takes_no_step_and_agrees_with_the_update(make_config) -> None:
     config = make_config("algorithm=two_grpo")
-    sequences = weighted_sequences(make_groups(2), config, generation=0)
+    sequences = weighted_sequences(make_groups(2), config, step=0)
     policy = make_policy(seed=0)
     before = [p.detach().clone() for p in policy.scoring.parameters()]
     gradient = policy.gradient(sequences, surrogate=token_ratio_clipped)

@@ -54,7 +54,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[str]:
-    """Training set and benchmark as files, and a run of two generations on them."""
+    """Training set and benchmark as files, and a run of two steps on them."""
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train", "geometry3k_test"):
@@ -84,7 +84,7 @@ def make_config(tmp_path: Path, model_folder: Path, sources: list[str]):
                 "evaluation.max_response_tokens=5",
                 "algorithm.minibatch_scale=1",
                 "training.epochs=2",
-                "training.prompts_per_generation=4",
+                "training.prompts_per_step=4",
                 "training.prompts_per_minibatch=2",
                 "training.learning_rate=1e-3",
                 "training.checkpoint_every=1",
@@ -132,7 +132,7 @@ def run(make_run) -> Run:
 def groups(run: Run) -> list[Group]:
     """Two rollouts for each of the prompts, of one and of two pictures."""
     return sample_groups(
-        run.stream.next(4), run.rollout, run.sampling, group_size=2, seed=0, generation=0
+        run.stream.next(4), run.rollout, run.sampling, group_size=2, seed=0, step=0
     )
 
 
@@ -242,12 +242,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_run, tmp_path):
 
     log = first.record.log
 
-    def stop_in_the_second_generation(row: dict) -> None:
+    def stop_in_the_second_step(row: dict) -> None:
         if row["step"] == 1:
             raise KeyboardInterrupt
         log(row)
 
-    first.record.log = stop_in_the_second_generation
+    first.record.log = stop_in_the_second_step
     with pytest.raises(KeyboardInterrupt):
         train(first)
     assert '"images"' in (tmp_path / "run/checkpoints/000001/state.json").read_text()

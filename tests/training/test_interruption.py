@@ -25,14 +25,14 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
-def interrupt_at(run: Any, place: str, generation: int, error: type[BaseException]) -> None:
-    """Makes the run raise in that generation; updates are counted from now, two a generation."""
+def interrupt_at(run: Any, place: str, step: int, error: type[BaseException]) -> None:
+    """Makes the run raise in that step; updates are counted from now, two a step."""
     count: Iterator[int] = iter(range(10**6))
     if place == "amid the updates":
         update = run.policy.update
 
         def raising_update(sequences):
-            if next(count) == 2 * generation + 1:  # the second of two mini-batches
+            if next(count) == 2 * step + 1:  # the second of two mini-batches
                 raise error
             return update(sequences)
 
@@ -40,9 +40,9 @@ def interrupt_at(run: Any, place: str, generation: int, error: type[BaseExceptio
     elif place == "amid sampling":
         collect = run.resampling.collect
 
-        def raising_collect(draw, *, generation, counters, at=generation):
-            groups = collect(draw, generation=generation, counters=counters)
-            if generation == at:
+        def raising_collect(draw, *, step, counters, at=step):
+            groups = collect(draw, step=step, counters=counters)
+            if step == at:
                 raise error
             return groups
 
@@ -52,7 +52,7 @@ def interrupt_at(run: Any, place: str, generation: int, error: type[BaseExceptio
 
         def raising_log(row):
             log(row)
-            if row["step"] == generation:
+            if row["step"] == step:
                 raise error
 
         run.record.log = raising_log
@@ -69,12 +69,12 @@ def test_a_run_interrupted_again_and_again_ends_as_the_uninterrupted_one(
     """Rows, weights, Adam's moments, counters, surplus, evaluation: bit for bit."""
     every = f"training.checkpoint_every={checkpoint_every}"
     expected = uninterrupted(arm, every)
-    for place, generation in zip((*PLACES, PLACES[0]), (0, 2, 3, 5), strict=True):
+    for place, step in zip((*PLACES, PLACES[0]), (0, 2, 3, 5), strict=True):
         run = make_run(*ARMS[arm], every)
         first = resume.resume(run)
-        assert first <= generation
+        assert first <= step
         # The counting of updates begins anew in this process.
-        at = generation - first if place == "amid the updates" else generation
+        at = step - first if place == "amid the updates" else step
         interrupt_at(run, place, at, Killed)
         with pytest.raises(Killed):
             loop.train(run)
@@ -85,7 +85,7 @@ def test_a_run_interrupted_again_and_again_ends_as_the_uninterrupted_one(
             row["rollouts/generated"] - row["rollouts/kept"] - row["rollouts/discarded"]
             for row in expected["rows"][:-1]
         ]
-        assert any(left), "no surplus crossed a generation: the test proves too little"
+        assert any(left), "no surplus crossed a step: the test proves too little"
 
 
 def test_an_interruption_in_the_final_evaluation_continues(make_run, uninterrupted, tmp_path):
@@ -114,13 +114,13 @@ def test_ctrl_c_leaves_a_state_that_continues(make_run, uninterrupted, tmp_path)
 def test_surplus_crosses_an_interruption(make_run):
     """The resumed run holds the very groups, log-probabilities to the last bit."""
     run = make_run(*ARMS["two_grpo_rs"])
-    generation = 0
+    step = 0
     while not run.resampling.surplus:
-        loop.train_one_generation(run, generation)
-        generation += 1
-    resume.save_checkpoint(run, resume.loop_state(run, generation))
+        loop.train_step(run, step)
+        step += 1
+    resume.save_checkpoint(run, resume.loop_state(run, step))
     resumed = make_run(*ARMS["two_grpo_rs"])
-    assert resume.resume(resumed) == generation
+    assert resume.resume(resumed) == step
     assert resumed.resampling == run.resampling
     assert resumed.counters == run.counters
     assert resumed.stream.position == run.stream.position

@@ -14,7 +14,7 @@ from twogrpo.errors import CheckpointFault
 from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop
 
-# 24 prompts × 4 epochs / 16 a generation: 6 generations. With pairs 2 mini-batches a generation.
+# 24 prompts × 4 epochs / 16 a step: 6 steps. With pairs 2 mini-batches a step.
 ARMS = {
     "grpo": ["algorithm=grpo", "algorithm.group_size=4", "training.prompts_per_minibatch=4"],
     "two_grpo": ["algorithm=two_grpo"],
@@ -66,7 +66,7 @@ def full_disk(num_bytes: int = 20_000) -> Iterator[None]:
 
 
 def test_dropped_prompts_are_counted_in_the_record(make_run, tmp_path, capsys):
-    """Of the 24 prompts 3 have 12 tokens; 6 generations of 16 draw the other 21 4.57 times."""
+    """Of the 24 prompts 3 have 12 tokens; 6 steps of 16 draw the other 21 4.57 times."""
     make_run("dataset.max_prompt_tokens=10", *BRIEF)
     counts = json.loads((tmp_path / "run/run.json").read_text())["prompts"]
     assert counts == {
@@ -87,9 +87,9 @@ def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
     assert [row["step"] for row in steps] == list(range(6))
     assert final["step"] == 6
     generated = [row["rollouts/generated"] for row in steps]
-    per_generation = 16 * config.algorithm.group_size
-    for generation, row in enumerate(steps):
-        assert row["rollouts/kept"] == (generation + 1) * per_generation
+    per_step = 16 * config.algorithm.group_size
+    for step, row in enumerate(steps):
+        assert row["rollouts/kept"] == (step + 1) * per_step
         assert row["rollouts/trained_on"] <= row["rollouts/kept"] <= row["rollouts/generated"]
         assert 0 <= row["reward/mean"] <= 1
         assert row["groups/contrastive_share"] == pytest.approx(1 - row["groups/discard_rate"])
@@ -104,12 +104,12 @@ def test_a_run_s_rows_and_counters(arm, make_run, tmp_path):
         assert steps[-1]["rollouts/discarded"] > 0
         assert steps[-1]["rollouts/trained_on"] > 0.9 * steps[-1]["rollouts/kept"]
     else:
-        assert generated == [(g + 1) * per_generation for g in range(6)]
+        assert generated == [(g + 1) * per_step for g in range(6)]
         assert steps[-1]["rollouts/discarded"] == 0
-    # The start policy samples the first generation: KL from the start is zero, and then is not.
+    # The start policy samples the first step: KL from the start is zero, and then is not.
     assert steps[0]["policy/kl_from_start"] == pytest.approx(0, abs=1e-6)
     assert steps[-1]["policy/kl_from_start"] > 1e-5
-    # Validation at generations 0, 4 and the last; the evaluation at the end, for every benchmark.
+    # Validation at steps 0, 4 and the last; the evaluation at the end, for every benchmark.
     assert [row["step"] for row in steps if "validation/mean" in row] == [0, 4, 5]
     for benchmark in config.evaluation.benchmarks:
         assert len(final[f"evaluation/{benchmark}/num_correct"]) == 3
@@ -145,26 +145,25 @@ def test_a_disk_full_after_the_last_generation_is_a_fault_and_the_export_is_made
 def test_two_grpo_is_an_eighth_of_the_rollouts_with_as_many_in_a_minibatch(make_config):
     sixteen, two = make_config("algorithm=grpo"), make_config("algorithm=two_grpo")
     assert sixteen.rollouts_per_minibatch == two.rollouts_per_minibatch
-    per_generation = [
-        config.training.prompts_per_generation * config.algorithm.group_size
-        for config in (sixteen, two)
+    per_step = [
+        config.training.prompts_per_step * config.algorithm.group_size for config in (sixteen, two)
     ]
-    assert per_generation[1] / per_generation[0] == 0.125
-    assert sixteen.num_generations == two.num_generations
+    assert per_step[1] / per_step[0] == 0.125
+    assert sixteen.num_steps == two.num_steps
 
 
-def test_the_learning_rate_warms_up_over_optimiser_steps(make_run, tmp_path):
-    """Two updates a generation; 3 warm-up updates to 8 · 1e-3."""
+def test_the_learning_rate_warms_up_over_optimizer_steps(make_run, tmp_path):
+    """Two updates a step; 3 warm-up updates to 8 · 1e-3."""
     loop.train(make_run("algorithm=two_grpo", "training.warmup_updates=3", *BRIEF))
     rates = [row["policy/learning_rate"] for row in read_rows(tmp_path / "run")[:-1]]
     assert rates == pytest.approx([8e-3 * 2 / 3, *[8e-3] * 5])
 
 
 def test_the_sampler_follows_the_policy(make_run):
-    """π_old ← π_θ after every generation: sampler and policy then agree on every token."""
+    """π_old ← π_θ after every step: sampler and policy then agree on every token."""
     run = make_run("algorithm=two_grpo")
-    for generation in range(2):
-        loop.train_one_generation(run, generation)
+    for step in range(2):
+        loop.train_step(run, step)
         sampler = dict(run.rollout.engine.model.state_dict())
         for name, weight in run.policy.weights():
             assert torch.equal(sampler[name], weight), name
@@ -182,7 +181,7 @@ def test_old_policy_is_fixed_before_the_first_update(make_run, tmp_path):
 
     run.policy.update = spy
     old = make_run("algorithm=two_grpo", f"output_dir={tmp_path / 'start'}").policy
-    loop.train_one_generation(run, 0)
+    loop.train_step(run, 0)
     first, second = seen
     assert all(sequence.old_logps is None for sequence in first)
     alive = [sequence for sequence in second if sequence.advantage]
@@ -220,7 +219,7 @@ def test_hardware_knobs_change_no_number_beyond_rounding(make_run, tmp_path):
 
 def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(make_run, tmp_path):
     run = make_run(*ARMS["two_grpo"])
-    loop.train_one_generation(run, 0)
+    loop.train_step(run, 0)
     weights = [weight.clone() for _, weight in run.policy.weights()]
     with torch.no_grad():
         next(run.policy.scoring.parameters()).grad = None
@@ -232,6 +231,6 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(make_run, t
         broken.temperature,
     )
     with pytest.raises(RuntimeError, match="loss nan at update 3; the step was not taken"):
-        loop.train_one_generation(run, 1)
+        loop.train_step(run, 1)
     for before, (name, after) in zip(weights, run.policy.weights(), strict=True):
         assert torch.equal(before, after), name

@@ -1,4 +1,4 @@
-"""A generation's row, worked by hand from two groups and two updates."""
+"""A step's row, worked by hand from two groups and two updates."""
 
 import math
 
@@ -16,7 +16,7 @@ def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group
     return Group(
         prompt=Prompt("p", "1=", "1", (3, 17)),
         draw=0,
-        generation=0,
+        step=0,
         rollouts=tuple(
             Rollout((3,) * length, (-0.5,) * length, "", reason)
             for length, reason in zip(lengths, reasons, strict=True)

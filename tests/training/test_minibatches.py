@@ -23,12 +23,12 @@ class FakePolicy:
         return [torch.full((len(s.response_token_ids),), -9.0) for s in sequences]
 
 
-def group(draw: int, rewards: list[float], lengths: list[int], *, generation: int = 3) -> Group:
+def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3) -> Group:
     """Rollout i is `lengths[i]` times the token 2 + i, its sampler's log-probabilities −1."""
     return Group(
         prompt=Prompt(f"p{draw}", "1=", "1", (draw + 2, 17)),
         draw=draw,
-        generation=generation,
+        step=step,
         rollouts=tuple(
             Rollout((2 + i,) * length, (-1.0,) * length, "", "stop")
             for i, length in enumerate(lengths)
@@ -39,12 +39,12 @@ def group(draw: int, rewards: list[float], lengths: list[int], *, generation: in
 
 @pytest.fixture
 def pairs(make_config: Callable[..., Config]) -> Config:
-    """2-GRPO with two prompts in a mini-batch and four in a generation."""
+    """2-GRPO with two prompts in a mini-batch and four in a step."""
     return make_config(
         "algorithm=two_grpo",
         "algorithm.minibatch_scale=2",
         "training.prompts_per_minibatch=1",
-        "training.prompts_per_generation=4",
+        "training.prompts_per_step=4",
         "algorithm.advantage_epsilon=0",
     )
 
@@ -52,7 +52,7 @@ def pairs(make_config: Callable[..., Config]) -> Config:
 def test_advantages_and_weights_worked_by_hand(pairs):
     """Four rollouts in the step, the dead pair's two counted: weights 1 / (4 · length)."""
     groups = [group(0, [1, 0], [2, 4]), group(1, [1, 1], [5, 5])]
-    sequences = weighted_sequences(groups, pairs, generation=3)
+    sequences = weighted_sequences(groups, pairs, step=3)
     assert [s.advantage for s in sequences] == [1, -1, 0, 0]
     weights = [s.token_weight for s in sequences]
     assert weights == pytest.approx([1 / 8, 1 / 16, 1 / 20, 1 / 20])
@@ -61,8 +61,8 @@ def test_advantages_and_weights_worked_by_hand(pairs):
 
 
 def test_a_permutation_within_a_group_permutes_its_sequences(pairs):
-    one = weighted_sequences([group(0, [1, 0], [2, 4])], pairs, generation=3)
-    other = weighted_sequences([group(0, [0, 1], [4, 2])], pairs, generation=3)
+    one = weighted_sequences([group(0, [1, 0], [2, 4])], pairs, step=3)
+    other = weighted_sequences([group(0, [0, 1], [4, 2])], pairs, step=3)
     assert [(s.advantage, s.token_weight) for s in one] == [
         (s.advantage, s.token_weight) for s in reversed(other)
     ]
@@ -75,7 +75,7 @@ def test_old_log_probabilities_are_the_policy_s_for_all_but_the_first_minibatch(
         *(group(2, [0, 1], [3, 1]), group(3, [0, 0], [3, 1])),
     ]
     policy: Any = FakePolicy()
-    first, second = minibatches(groups, policy, pairs, generation=3)
+    first, second = minibatches(groups, policy, pairs, step=3)
     assert [s.old_logps for s in first] == [None] * 4
     assert [s.prompt_token_ids[0] for s in policy.asked] == [4, 4]
     assert [None if s.old_logps is None else s.old_logps.tolist() for s in second] == [
@@ -87,11 +87,11 @@ def test_old_log_probabilities_are_the_policy_s_for_all_but_the_first_minibatch(
 def test_groups_of_an_earlier_generation_keep_their_sampler_s_log_probabilities(pairs):
     """In the first mini-batch too: the policy that sampled them is not the policy of now."""
     groups = [
-        *(group(0, [1, 0], [1, 2], generation=1), group(1, [0, 1], [1, 2])),
-        *(group(2, [1, 0], [1, 2], generation=2), group(3, [0, 1], [1, 2])),
+        *(group(0, [1, 0], [1, 2], step=1), group(1, [0, 1], [1, 2])),
+        *(group(2, [1, 0], [1, 2], step=2), group(3, [0, 1], [1, 2])),
     ]
     policy: Any = FakePolicy()
-    first, second = minibatches(groups, policy, pairs, generation=3)
+    first, second = minibatches(groups, policy, pairs, step=3)
     assert [None if s.old_logps is None else s.old_logps.tolist() for s in first] == [
         *([-1], [-1, -1]),
         *(None, None),
@@ -105,7 +105,7 @@ def test_groups_of_an_earlier_generation_keep_their_sampler_s_log_probabilities(
 
 def test_a_single_minibatch_asks_the_policy_nothing(pairs):
     policy: Any = FakePolicy()
-    [only] = minibatches([group(0, [1, 0], [1, 2])] * 2, policy, pairs, generation=3)
+    [only] = minibatches([group(0, [1, 0], [1, 2])] * 2, policy, pairs, step=3)
     assert len(only) == 4
     assert policy.asked == []
 
@@ -113,7 +113,7 @@ def test_a_single_minibatch_asks_the_policy_nothing(pairs):
 def test_minibatches_are_whole_groups_in_order(pairs):
     policy: Any = FakePolicy()
     groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
-    batches = minibatches(groups, policy, pairs, generation=3)
+    batches = minibatches(groups, policy, pairs, step=3)
     assert [[s.prompt_token_ids[0] - 2 for s in batch] for batch in batches] == [
         [0, 0, 1, 1],
         [2, 2, 3, 3],
@@ -121,9 +121,9 @@ def test_minibatches_are_whole_groups_in_order(pairs):
 
 
 def test_each_minibatch_has_its_own_denominator(pairs):
-    """Weights are of the optimiser step, not of the generation: each sums to 1 over its tokens."""
+    """Weights are of the optimiser step, not of the step: each sums to 1 over its tokens."""
     policy: Any = FakePolicy()
     groups = [group(i, [1, 0], [1 + i, 4]) for i in range(4)]
-    for batch in minibatches(groups, policy, pairs, generation=3):
+    for batch in minibatches(groups, policy, pairs, step=3):
         total = sum(s.token_weight * len(s.response_token_ids) for s in batch)
         assert total == pytest.approx(1)

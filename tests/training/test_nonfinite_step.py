@@ -27,13 +27,13 @@ def weights(run) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def poisoned(make_run, tmp_path):
-    """A run stopped at its second generation by a log π_old of −1e38: that ratio is inf."""
+    """A run stopped at its second step by a log π_old of −1e38: that ratio is inf."""
     run = make_run(*ARM)
     update, seen = run.policy.update, []
 
     def poisoned_update(sequences):
         seen.append(weights(run))
-        if len(seen) == 4:  # the second mini-batch of the second generation
+        if len(seen) == 4:  # the second mini-batch of the second step
             bad = next(i for i, s in enumerate(sequences) if s.advantage < 0)
             sequences[bad].old_logps[0] = -1e38
             run.poisoned = bad
@@ -49,7 +49,7 @@ def poisoned(make_run, tmp_path):
 
 def test_it_stops_before_the_step_and_says_how_to_take_it_apart(poisoned, tmp_path):
     folder = tmp_path / "run/bad_batch-000001-1"
-    assert re.search(r"generation 1, mini-batch 1: loss (inf|nan)", poisoned.message)
+    assert re.search(r"step 1, mini-batch 1: loss (inf|nan)", poisoned.message)
     assert f"`python scripts/replay.py batch={folder}`" in poisoned.message
     for name, tensor in weights(poisoned).items():
         assert torch.equal(tensor, poisoned.weights_before[name])
@@ -70,18 +70,18 @@ def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_pa
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 
-def steps_of(run) -> list[nonfinite_step.Step]:
-    """The mini-batches of the first generation."""
+def steps_of(run) -> list[nonfinite_step.OptimizerStep]:
+    """The mini-batches of the first step."""
     steps = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "update", lambda run, step: steps.append(step) or NOTHING_DONE)
-        loop.train_one_generation(run, 0)
+        loop.train_step(run, 0)
     return steps
 
 
 def test_the_batch_is_kept_with_ids_tokens_rewards(poisoned, tmp_path):
     content = json.loads((tmp_path / "run/bad_batch-000001-1/batch.json").read_text())
-    assert content["generation"] == content["minibatch"] == 1
+    assert content["step"] == content["minibatch"] == 1
     sequences = content["sequences"]
     assert len(sequences) == 16  # 8 prompts × 2
     for first, second in zip(sequences[::2], sequences[1::2], strict=True):
@@ -126,7 +126,7 @@ def test_replay_s_parts_are_those_of_the_policy_that_was_there(make_run, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "update", spy)
-        loop.train_one_generation(run, 0)
+        loop.train_step(run, 0)
     parts = replayed(run, tmp_path / "run/bad_batch-000000-1")
     assert [part.gradient_norm for part in parts] == pytest.approx(seen, rel=1e-6)
     assert sum(part.gradient_norm > 0 for part in parts) > 2

@@ -27,13 +27,13 @@ def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
 
 
-def send_at(run, phase: str, generation: int) -> None:
-    """Sends SIGTERM to this process amid that phase of that generation."""
+def send_at(run, phase: str, step: int) -> None:
+    """Sends SIGTERM to this process amid that phase of that step."""
     step, count = run.clock.phase, [-1]
 
     def phase_with_signal(name):
         count[0] += name == phase
-        if name == phase and count[0] == generation:
+        if name == phase and count[0] == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(name)
 
@@ -143,7 +143,7 @@ def test_in_the_final_evaluation_it_ends_at_the_next_chunk(make_run, tmp_path):
 
     def log_and_send(row):
         log(row)
-        if row["step"] == run.config.num_generations - 1:
+        if row["step"] == run.config.num_steps - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     run.record.log = log_and_send

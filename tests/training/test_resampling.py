@@ -28,7 +28,7 @@ class World:
         self.counters = counters
         self.rng = np.random.default_rng(seed)
         self.mixed_rate = 0.5
-        self.generation = 0
+        self.step = 0
         self.given: list[Group] = []
 
     def draw(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
@@ -45,19 +45,19 @@ class World:
         return Group(
             prompt=Prompt(str(draw), f"{draw}=", "0", (draw,)),
             draw=draw,
-            generation=self.generation,
+            step=self.step,
             rollouts=(Rollout((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
             verdicts=tuple(Verdict(reward, "graded") for reward in rewards),
         )
 
-    def collect(self, resampling: Resampling, generation: int) -> list[Group]:
-        self.generation = generation
-        return resampling.collect(self.draw, generation=generation, counters=self.counters)
+    def collect(self, resampling: Resampling, step: int) -> list[Group]:
+        self.step = step
+        return resampling.collect(self.draw, step=step, counters=self.counters)
 
 
 def new_prompts(wanted: int, group_size: int = 2, budget_group_size: int = 16):
     return NewPromptResampling(
-        wanted, group_size=group_size, budget_per_generation=wanted * budget_group_size
+        wanted, group_size=group_size, budget_per_step=wanted * budget_group_size
     )
 
 
@@ -83,20 +83,20 @@ def test_a_batch_worked_by_hand():
             fresh += world.draw(1)
         return fresh
 
-    batch = resampling.collect(draw, generation=0, counters=counters)
+    batch = resampling.collect(draw, step=0, counters=counters)
     # Two are wanted, so two are drawn: one is missing, half were mixed, so two more are drawn.
     assert [group.draw for group in batch] == [0, 2]
     assert [group.draw for group in resampling.surplus] == [3]
     assert counters == Counters(generated=8, kept=4, discarded=2, trained_on=0)
     # The surplus is used first: one more is missing, 3 of 4 were mixed.
     fates = iter([True, True])
-    batch = resampling.collect(draw, generation=1, counters=counters)
+    batch = resampling.collect(draw, step=1, counters=counters)
     assert [group.draw for group in batch] == [3, 4]
     assert [group.draw for group in resampling.surplus] == [5]
     assert counters == Counters(generated=12, kept=8, discarded=2, trained_on=0)
 
 
-# A success rate of 0.02 or 0.98 makes 4 % of the pairs mixed; every generation has its own rate.
+# A success rate of 0.02 or 0.98 makes 4 % of the pairs mixed; every step has its own rate.
 RATES = st.lists(st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0]), min_size=1, max_size=12)
 
 
@@ -114,32 +114,32 @@ def test_budget_books_and_batches_whatever_the_rates(
     resampling = new_prompts(wanted, group_size, budget_group_size)
     world = World(group_size, counters, seed)
     used: list[int] = []
-    for generation, world.mixed_rate in enumerate(rates):
-        budget = (generation + 1) * wanted * budget_group_size
+    for step, world.mixed_rate in enumerate(rates):
+        budget = (step + 1) * wanted * budget_group_size
         num_given = len(world.given)
-        batch = world.collect(resampling, generation)
+        batch = world.collect(resampling, step)
         fresh = world.given[num_given:]
         # Not by one rollout, at any moment: what is drawn is only ever added to.
         assert counters.generated == num_rollouts(world.given) <= budget
-        assert fresh, "a generation without a draw has no row to report"
+        assert fresh, "a step without a draw has no row to report"
         assert len(batch) == wanted
         assert [group.draw for group in batch] == sorted(group.draw for group in batch)
         used += [group.draw for group in batch]
         surplus = [group.draw for group in resampling.surplus]
         assert len(set(used + surplus)) == len(used) + len(surplus), "a group is used once"
-        # Dead groups only where the budget is spent, and only of this generation.
+        # Dead groups only where the budget is spent, and only of this step.
         dead = [group for group in batch if not group.is_mixed]
         if dead:
             assert budget - counters.generated < group_size
             assert not surplus
-            assert all(group.generation == generation for group in dead)
+            assert all(group.step == step for group in dead)
         assert all(group.is_mixed for group in resampling.surplus)
         # Every mixed group is used or waits; every dead one is used or discarded.
         assert {g.draw for g in world.given if g.is_mixed} <= {*used, *surplus}
         assert counters.generated == counters.kept + counters.discarded + num_rollouts(
             resampling.surplus
         )
-        assert counters.kept == (generation + 1) * wanted * group_size
+        assert counters.kept == (step + 1) * wanted * group_size
 
 
 def test_surplus_groups_keep_the_generation_that_sampled_them():
@@ -148,9 +148,9 @@ def test_surplus_groups_keep_the_generation_that_sampled_them():
     world = World(2, counters, seed=1)
     world.mixed_rate = 0.5
     carried = 0
-    for generation in range(10):
-        batch = world.collect(resampling, generation)
-        carried += sum(group.generation < generation for group in batch)
+    for step in range(10):
+        batch = world.collect(resampling, step)
+        carried += sum(group.step < step for group in batch)
         assert all(group in world.given for group in batch)
     assert carried > 0
 
@@ -174,7 +174,7 @@ def test_what_a_generation_saves_a_later_one_may_spend():
     assert counters.generated == 8  # of 64
     world.mixed_rate = 0.0
     world.collect(resampling, 1)
-    assert counters.generated == 128  # all that the baseline would have drawn in two generations
+    assert counters.generated == 128  # all that the baseline would have drawn in two steps
 
 
 def test_no_round_asks_for_more_than_is_left():
@@ -192,8 +192,8 @@ def test_few_rollouts_are_wasted_where_many_groups_are_mixed():
     resampling = new_prompts(64)
     world = World(2, counters, seed=0)
     world.mixed_rate = 0.5
-    for generation in range(20):
-        world.collect(resampling, generation)
+    for step in range(20):
+        world.collect(resampling, step)
     assert counters.generated / 2 / 20 == pytest.approx(128, rel=0.1)
 
 
@@ -202,8 +202,8 @@ def test_the_state_survives_json_and_continues_alike(wanted, seed):
     counters = Counters()
     resampling = new_prompts(wanted)
     world = World(2, counters, seed)
-    for generation in range(3):
-        world.collect(resampling, generation)
+    for step in range(3):
+        world.collect(resampling, step)
     restored = new_prompts(wanted)
     restored.load_state(json.loads(json.dumps(resampling.state())))
     assert restored == resampling
@@ -221,15 +221,15 @@ def test_no_resampling_has_nothing_to_remember():
 
 
 def test_the_share_that_sizes_a_round_is_that_of_a_whole_generation():
-    """One small last round without a mixed group must not make the next generation's first huge."""
+    """One small last round without a mixed group must not make the next step's first huge."""
     counters = Counters()
     resampling = new_prompts(128)
     world = World(2, counters, seed=7)
     world.mixed_rate = 0.3
     drawn = []
-    for generation in range(40):
+    for step in range(40):
         before = counters.generated
-        world.collect(resampling, generation)
+        world.collect(resampling, step)
         drawn.append((counters.generated - before) / 2)
     assert max(drawn) < 2 * 128 / 0.3
     assert min(drawn) > 0

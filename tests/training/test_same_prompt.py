@@ -46,9 +46,7 @@ class Scripted:
 def collect(num_draws: int) -> tuple[list[Group], Counters, list[list[str]]]:
     counters = Counters()
     draw = Scripted(counters)
-    batch = SamePromptResampling(4, num_draws=num_draws).collect(
-        draw, generation=0, counters=counters
-    )
+    batch = SamePromptResampling(4, num_draws=num_draws).collect(draw, step=0, counters=counters)
     return batch, counters, draw.draws
 
 
@@ -74,12 +72,12 @@ def test_a_run_stays_within_its_budget_and_leaves_the_stream_alone(make_run, tmp
         "algorithm.resampling=same_prompt",
         "algorithm.resampling_budget_group_size=8",
     )
-    row = loop.train_one_generation(run, 0)
+    row = loop.train_step(run, 0)
     assert run.stream.position == 16
     assert 32 < row["rollouts/generated"] <= 16 * 8
     assert row["rollouts/kept"] == 32
     assert row["rollouts/generated"] == 32 + row["rollouts/discarded"]
-    plain = loop.train_one_generation(make_run("algorithm=two_grpo", f"output_dir={tmp_path}"), 0)
+    plain = loop.train_step(make_run("algorithm=two_grpo", f"output_dir={tmp_path}"), 0)
     assert row["rollouts/trained_on"] > plain["rollouts/trained_on"]
 
 

@@ -42,7 +42,7 @@ def test_a_mismatch_by_hand():
 def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
     run = make_run("algorithm=two_grpo", "rollout.canary_prompts=3")
     assert len(run.canary) == 3
-    row = loop.train_one_generation(run, 0)
+    row = loop.train_step(run, 0)
     assert 0 < row["canary/max"] < 1e-4
     assert 0 < row["mismatch/max"] < 1e-4
     with torch.no_grad():
@@ -113,5 +113,5 @@ def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_p
 
 def test_no_canary_and_no_look_cost_nothing(make_run):
     run = make_run("algorithm=two_grpo", "tracking.mismatch_rollouts=0")
-    row = loop.train_one_generation(run, 0)
+    row = loop.train_step(run, 0)
     assert not [key for key in row if key.startswith(("canary/", "mismatch/"))]

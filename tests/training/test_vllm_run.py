@@ -35,7 +35,7 @@ def test_vllm_and_transformers_train_the_same_policy(tmp_path):
     """Other draws, the same distributions: 256 rollouts a row differ by chance alone."""
     vllm = rows(tmp_path / "vllm", "rollout=vllm", "hardware.kv_cache_gib=0.25")
     plain = rows(tmp_path / "plain")
-    assert len(vllm) == len(plain) == 4  # three generations and the evaluation
+    assert len(vllm) == len(plain) == 4  # three steps and the evaluation
     for row in vllm[:-1]:
         assert row["canary/max"] < 1e-3
         assert row["mismatch/max"] < 1e-3

@@ -19,16 +19,16 @@ def batch_table(config: Config) -> str:
 
 def batch_rows(config: Config) -> list[tuple[str, str]]:
     """Each size with its name."""
-    group_size, generations = config.algorithm.group_size, config.num_generations
-    prompts = config.training.prompts_per_generation
+    group_size, steps = config.algorithm.group_size, config.num_steps
+    prompts = config.training.prompts_per_step
     return [
-        ("prompts a generation", f"{prompts:,}"),
-        ("rollouts a generation", f"{prompts * group_size:,}   (G = {group_size} a prompt)"),
+        ("prompts a step", f"{prompts:,}"),
+        ("rollouts a step", f"{prompts * group_size:,}   (G = {group_size} a prompt)"),
         ("prompts a mini-batch", f"{config.prompts_per_minibatch:,}"),
         ("rollouts a mini-batch", f"{config.rollouts_per_minibatch:,}"),
-        ("updates a generation", f"{config.updates_per_generation:,}"),
-        ("generations", f"{generations:,}   ({config.training.epochs} epochs)"),
-        ("updates in all", f"{generations * config.updates_per_generation:,}"),
+        ("updates a step", f"{config.updates_per_step:,}"),
+        ("steps", f"{steps:,}   ({config.training.epochs} epochs)"),
+        ("updates in all", f"{steps * config.updates_per_step:,}"),
         ("rollouts in all", _total_rollouts(config)),
         ("learning rate", f"{config.learning_rate:g}"),
     ]
@@ -45,15 +45,15 @@ def paper_column(config: Config) -> list[str]:
         return ["–"] * 9
     scale = 8 if config.algorithm.minibatch_scale > 1 else 1
     prompts = 32 * scale
-    generations, updates = PAPER_PROMPTS * PAPER_EPOCHS // PAPER_GENERATION, 512 // prompts
+    steps, updates = PAPER_PROMPTS * PAPER_EPOCHS // PAPER_GENERATION, 512 // prompts
     numbers = (PAPER_GENERATION, PAPER_GENERATION * group_size, prompts, prompts * group_size)
     is_bound = config.algorithm.resampling != "none"
-    total = generations * PAPER_GENERATION * (16 if is_bound else group_size)
+    total = steps * PAPER_GENERATION * (16 if is_bound else group_size)
     return [
         *(f"{number:,}" for number in numbers),
         f"{updates:,}",
-        f"{generations:,}",
-        f"{generations * updates:,}",
+        f"{steps:,}",
+        f"{steps * updates:,}",
         f"{'at most ' if is_bound else ''}{total:,}",
         f"{scale * 1e-6:g}",
     ]
@@ -82,7 +82,7 @@ def is_start_policy_asked(config: Config) -> bool:
 
 
 def _total_rollouts(config: Config) -> str:
-    per_group_size = config.num_generations * config.training.prompts_per_generation
+    per_group_size = config.num_steps * config.training.prompts_per_step
     total = f"{per_group_size * config.algorithm.group_size:,}"
     budget = config.algorithm.resampling_budget_group_size
     if config.algorithm.resampling == "none" or budget is None:

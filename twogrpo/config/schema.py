@@ -60,7 +60,7 @@ class Training:
     """Batch sizes, learning rate, length of the run (conf/training/)."""
 
     epochs: int
-    prompts_per_generation: int
+    prompts_per_step: int
     prompts_per_minibatch: int
     learning_rate: float
     warmup_updates: int
@@ -222,15 +222,15 @@ class Config:
         return self.prompts_per_minibatch * self.algorithm.group_size
 
     @property
-    def updates_per_generation(self) -> int:
-        """Optimiser steps between two generations."""
-        return self.training.prompts_per_generation // self.prompts_per_minibatch
+    def updates_per_step(self) -> int:
+        """Optimiser steps between two steps."""
+        return self.training.prompts_per_step // self.prompts_per_minibatch
 
     @property
-    def num_generations(self) -> int:
-        """Loop steps of the run; a last incomplete generation is not begun (paper: 146.5 → 146)."""
+    def num_steps(self) -> int:
+        """Loop steps of the run; a last incomplete step is not begun (paper: 146.5 → 146)."""
         prompts = self.training.epochs * self.dataset.num_prompts
-        return prompts // self.training.prompts_per_generation
+        return prompts // self.training.prompts_per_step
 
     @property
     def learning_rate(self) -> float:

@@ -111,7 +111,7 @@ def check_training(training: Training) -> None:
     """Raises ConfigError."""
     for key in (
         "epochs",
-        "prompts_per_generation",
+        "prompts_per_step",
         "prompts_per_minibatch",
         "checkpoint_every",
         "checkpoints_kept",
@@ -153,21 +153,21 @@ def check_evaluation(evaluation: Evaluation) -> None:
 
 
 def _check_batches(config: Config) -> None:
-    generation, minibatch = config.training.prompts_per_generation, config.prompts_per_minibatch
-    if generation % minibatch:
-        divisors = [size for size in range(1, generation + 1) if generation % size == 0]
+    step, minibatch = config.training.prompts_per_step, config.prompts_per_minibatch
+    if step % minibatch:
+        divisors = [size for size in range(1, step + 1) if step % size == 0]
         nearest = min(divisors, key=lambda size: abs(size - minibatch))
         raise ConfigError(
             f"training.prompts_per_minibatch={config.training.prompts_per_minibatch} × "
             f"algorithm.minibatch_scale={config.algorithm.minibatch_scale} = {minibatch} prompts "
-            f"do not divide training.prompts_per_generation={generation}: "
+            f"do not divide training.prompts_per_step={step}: "
             f"make their product {nearest}"
         )
-    if config.num_generations < 1:
+    if config.num_steps < 1:
         raise ConfigError(
             f"training.epochs={config.training.epochs} × dataset.num_prompts="
-            f"{config.dataset.num_prompts} is less than one generation of {generation} prompts: "
-            "lower training.prompts_per_generation or add prompts"
+            f"{config.dataset.num_prompts} is less than one step of {step} prompts: "
+            "lower training.prompts_per_step or add prompts"
         )
 
 

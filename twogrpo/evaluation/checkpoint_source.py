@@ -118,8 +118,8 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
 def _of_run(folder: Path) -> Source:
     run = _read_json(folder / "run.json")
     if (folder / "final" / "config.json").is_file():
-        generations = sum("rollouts/generated" in row for row in read_rows(folder))  # as analysis/
-        return Source(folder.name, str(folder / "final"), run=run, step=generations)
+        steps = sum("rollouts/generated" in row for row in read_rows(folder))  # as analysis/
+        return Source(folder.name, str(folder / "final"), run=run, step=steps)
     saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
     if not saved:
         raise ConfigError(
@@ -141,7 +141,7 @@ def _of_training_checkpoint(folder: Path) -> Source:
         model_path=run["config"]["model"]["path"],
         training=folder,
         run=run,
-        step=_read_json(folder / "state.json")["generation"],
+        step=_read_json(folder / "state.json")["step"],
     )
 
 

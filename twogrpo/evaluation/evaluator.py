@@ -54,7 +54,7 @@ class Exam:
             self.sampling,
             group_size=self.num_samples,
             seed=self.seed,
-            generation=0,
+            step=0,
         )
         groups = score(groups, self.reward)
         seconds = (time.perf_counter() - start) / len(prompts)

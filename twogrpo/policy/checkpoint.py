@@ -1,6 +1,6 @@
 """Checkpoints: tensors in shards of safetensors, all else as JSON, with sums of every file.
 
-A folder `checkpoints/000020` holds the state after 20 generations. `torch.distributed.checkpoint`
+A folder `checkpoints/000020` holds the state after 20 steps. `torch.distributed.checkpoint`
 writes one or more shards a rank and reads them back for any other number of ranks; its safetensors
 storage is used because its own keeps an index that is a pickle, and nothing here is one.
 
@@ -40,21 +40,21 @@ SHARD_BYTES = 2**28
 def save(
     folder: Path,
     *,
-    generation: int,
+    step: int,
     tensors: Mapping[str, Tensor],
     state: Mapping[str, Any],
     kept: int,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Writes `folder/{generation:06d}` and removes all but the newest `kept` checkpoints.
+    """Writes `folder/{step:06d}` and removes all but the newest `kept` checkpoints.
 
     Every rank calls it, with its part of the same tensors (DTensors) and the same state.
 
     Raises:
         CheckpointFault: the disk is full or not writable; the earlier checkpoints are as they were.
     """
-    final = folder / f"{generation:06d}"
-    temporary = folder / f".{generation:06d}.tmp"
+    final = folder / f"{step:06d}"
+    temporary = folder / f".{step:06d}.tmp"
     try:
         if ranks.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -133,9 +133,9 @@ def newest(folder: Path) -> Path | None:
     return max(_checkpoints(folder), default=None)
 
 
-def exists(folder: Path, generation: int) -> bool:
-    """Whether there is a checkpoint after so many generations."""
-    return (folder / f"{generation:06d}").is_dir()
+def exists(folder: Path, step: int) -> bool:
+    """Whether there is a checkpoint after so many steps."""
+    return (folder / f"{step:06d}").is_dir()
 
 
 def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:

@@ -192,7 +192,7 @@ def checkpoint_bytes(config: Config, model: Architecture) -> int:
     and the final model in float32."""
     kept = min(
         config.training.checkpoints_kept,
-        config.num_generations // config.training.checkpoint_every,
+        config.num_steps // config.training.checkpoint_every,
     )
     return 12 * model.parameters * (kept + 1) + 4 * model.parameters
 

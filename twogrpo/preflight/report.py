@@ -21,7 +21,7 @@ GROUP_SIZES = (2, 4, 8, 16)
 NAMES = {"grpo": "16-GRPO", "two_grpo": "2-GRPO", "two_grpo_rs": "2-GRPO+RS"}
 
 OFFLOADED = "cpu_offload waits for its link as sizes say, never measured; "
-NOT_DIVIDING = "its mini-batches, 8 times as many prompts, do not divide these generations."
+NOT_DIVIDING = "its mini-batches, 8 times as many prompts, do not divide these steps."
 
 
 def report(found: Preflight) -> str:
@@ -129,7 +129,7 @@ def _time(found: Preflight) -> str:
     return "\n".join(
         [
             table(header, rows),
-            note(f"Seconds are of one generation. Evaluation at the end, extra: {evaluation}."),
+            note(f"Seconds are of one step. Evaluation at the end, extra: {evaluation}."),
             *([note(f"–: {NOT_DIVIDING}")] if absent else []),
             note(_assumptions(found)),
         ]
@@ -152,8 +152,8 @@ def _assumptions(found: Preflight) -> str:
         f"{found.device.update_efficiency:.3g} of the device's matrix ceiling in updates and "
         f"{found.device.generation_efficiency:.3g} of its ceilings in decoding ({source}); shares "
         "of dead groups as below; a prompt is trained on once for its group; the longest response "
-        f"holds up each generation; {OFFLOADED if found.place.offloads else ''}verifier and all "
-        f"else take {found.device.overhead_seconds:.2g} s a generation, validation and start-up "
+        f"holds up each step; {OFFLOADED if found.place.offloads else ''}verifier and all "
+        f"else take {found.device.overhead_seconds:.2g} s a step, validation and start-up "
         "nothing."
     )
 

@@ -19,7 +19,7 @@ def safety_rows(config: Config) -> list[tuple[str, str, str]]:
         if cap is None
         else ("!", "corrections", f"importance_sampling_cap={cap} can weaken one half of a pair")
     )
-    ranks, prompts = max(config.hardware.num_gpus, 1), config.training.prompts_per_generation
+    ranks, prompts = max(config.hardware.num_gpus, 1), config.training.prompts_per_step
     each, rest = divmod(prompts, ranks)
     rows.append(
         ("✓", "ranks", f"{prompts} prompts over {ranks}: {each} each")

@@ -91,7 +91,7 @@ def check_references(reward: protocol.Reward, prompts: Sequence[Prompt], *, wher
     """Tries to read every answer that `reward` will have to; `where` names the prompts' key.
 
     Raises:
-        ConfigError: some cannot be read; one would end a run at the generation that draws it.
+        ConfigError: some cannot be read; one would end a run at the step that draws it.
     """
     read, bad = _READERS.get(type(_within(reward))), list[tuple[str, str]]()
     for prompt in prompts:

@@ -24,7 +24,7 @@ def sample_groups(
     *,
     group_size: int,
     seed: int,
-    generation: int,
+    step: int,
 ) -> list[Group]:
     """One group of `group_size` unscored rollouts for each (draw, prompt)."""
     seeds_PG = [
@@ -33,7 +33,7 @@ def sample_groups(
     ]
     rollouts = rollout.sample([prompt for _, prompt in drawn], seeds_PG, sampling)
     return [
-        Group(prompt=prompt, draw=draw, generation=generation, rollouts=members)
+        Group(prompt=prompt, draw=draw, step=step, rollouts=members)
         for (draw, prompt), members in zip(drawn, rollouts, strict=True)
     ]
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from twogrpo.config.renamed import RENAMED
+
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run's record."""
@@ -28,3 +30,18 @@ def write_atomically(path: Path, content: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an old record under today's keys (twogrpo/config/renamed.py).
+
+    >>> with_current_keys({"training": {"prompts_per_generation": 128}})
+    {'training': {'prompts_per_step': 128}}
+    """
+    current = {name: dict(v) if isinstance(v, dict) else v for name, v in config.items()}
+    for old, new in RENAMED.items():
+        section, _, key = old.partition(".")
+        new_section, _, new_key = new.partition(".")
+        if isinstance(current.get(section), dict) and key in current[section]:
+            current.setdefault(new_section, {})[new_key] = current[section].pop(key)
+    return current

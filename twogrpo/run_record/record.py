@@ -4,7 +4,7 @@ The folder of a run:
 
     run.json        config, identity, commit, code hash, versions, hardware, prompts used and
                     dropped, status, what ended it before its time, summary
-    metrics.jsonl   one row a generation; rows of the final evaluation have `evaluation/…` keys
+    metrics.jsonl   one row a step; rows of the final evaluation have `evaluation/…` keys
     checkpoints/    see twogrpo/policy/checkpoint.py
     evaluation/     every sample of the final evaluation, see twogrpo/run_record/eval_samples.py
     final/          the trained policy, as `transformers` loads it
@@ -77,7 +77,7 @@ class RunRecord:
         write_atomically(self._metrics_file, "".join(kept))
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Appends a row; `row["step"]` is its generation, counted from 0."""
+        """Appends a row; `row["step"]` is its step, counted from 0."""
         with self._metrics_file.open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()

@@ -19,7 +19,7 @@ FILE = "rollouts.jsonl"
 
 
 def append(folder: Path, step: int, groups: Sequence[Group]) -> None:
-    """Writes the groups drawn in a generation; lines of `step` and later are of a run that was cut
+    """Writes the groups drawn in a step; lines of `step` and later are of a run that was cut
     off before its checkpoint, and go first.
     """
     path = folder / FILE

@@ -106,7 +106,7 @@ def assemble(config: Config) -> Run:
 def _counted(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
     """How many prompts are used and were dropped; says what it makes of the epochs."""
     if prompts.num_dropped:
-        drawn = config.num_generations * config.training.prompts_per_generation
+        drawn = config.num_steps * config.training.prompts_per_step
         sys.stderr.write(
             f"training.epochs={config.training.epochs} counts dataset.num_prompts="
             f"{config.dataset.num_prompts}; {prompts.num_dropped} of them are dropped, so the "
@@ -128,7 +128,7 @@ def canary_size(rollout: Rollout, ranks: Ranks) -> int:
 
 def build_resampling(config: Config) -> Resampling:
     """How a training batch is filled."""
-    algorithm, wanted = config.algorithm, config.training.prompts_per_generation
+    algorithm, wanted = config.algorithm, config.training.prompts_per_step
     if algorithm.resampling == "none":
         return NoResampling(wanted)
     assert algorithm.resampling_budget_group_size is not None  # checked
@@ -138,5 +138,5 @@ def build_resampling(config: Config) -> Resampling:
     return NewPromptResampling(
         wanted,
         group_size=algorithm.group_size,
-        budget_per_generation=wanted * algorithm.resampling_budget_group_size,
+        budget_per_step=wanted * algorithm.resampling_budget_group_size,
     )

@@ -38,23 +38,23 @@ def cosine_row(
     reference: ScoringModel | None,
     config: Config,
     *,
-    generation: int,
+    step: int,
 ) -> dict[str, Any]:
     """The cosines at π_θ = π_old, on a mini-batch of groups, whatever arm is training.
 
-    They are the generation's first: groups that resampling carried over, of an older π_old, do not
+    They are the step's first: groups that resampling carried over, of an older π_old, do not
     count. `tracking.gradient_cosine_every` = 0 measures never; without a mixed group there is no
     row.
     """
     every = config.tracking.gradient_cosine_every
-    on_policy = [group for group in groups if group.generation == generation]
+    on_policy = [group for group in groups if group.step == step]
     groups = on_policy[: config.prompts_per_minibatch]
-    if not every or generation % every or not any(group.is_mixed for group in groups):
+    if not every or step % every or not any(group.is_mixed for group in groups):
         return {}
 
     def gradient(row: dict[str, Any]) -> Tensor:
         twin = replace(config, algorithm=replace(config.algorithm, **row))
-        sequences = weighted_sequences(groups, twin, generation=generation)
+        sequences = weighted_sequences(groups, twin, step=step)
         beta = config.algorithm.preference_beta
         sequences = reweigh(sequences, policy, reference, beta=beta)
         return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]])

@@ -40,7 +40,7 @@ from twogrpo.types import Group
 
 
 def train(run: Run) -> None:
-    """Trains from the last checkpoint to the end, then evaluates; every generation is one row.
+    """Trains from the last checkpoint to the end, then evaluates; every step is one row.
 
     Raises:
         Fault: what stopped it before the end, see twogrpo/errors.py.
@@ -65,35 +65,35 @@ def _train(run: Run) -> None:
     if run.ranks.is_first:
         sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
     if run.ranks.is_first and first:
-        sys.stderr.write(f"  continues at generation {first}\n")
+        sys.stderr.write(f"  continues at step {first}\n")
     run.canary.prove_sync(run.rollout, run.policy, run.sampling, run.config)
     with Progress(
         run.config.run_name,
-        total=run.config.num_generations,
+        total=run.config.num_steps,
         done=first,
         every_seconds=run.config.tracking.progress_every_seconds,
         is_shown=run.ranks.is_first,
     ) as progress:
-        for generation in range(first, run.config.num_generations):
-            run.generation, before = generation, loop_state(run, generation)
+        for step in range(first, run.config.num_steps):
+            run.step, before = step, loop_state(run, step)
             try:
-                row = train_one_generation(run, generation)
-                row |= validate(run, generation)
+                row = train_step(run, step)
+                row |= validate(run, step)
             except Preempted:  # before the first update: the policy is as it was
-                if not run.ranks.each(
-                    checkpoint.exists(run.record.folder / "checkpoints", generation)
-                )[0]:
+                if not run.ranks.each(checkpoint.exists(run.record.folder / "checkpoints", step))[
+                    0
+                ]:
                     save_checkpoint(run, before)
                 raise
             run.record.log(row)
-            if is_checkpoint_due(run.config, generation + 1):
+            if is_checkpoint_due(run.config, step + 1):
                 with run.clock.phase("save"):  # seconds of the next row
-                    save_checkpoint(run, loop_state(run, generation + 1))
+                    save_checkpoint(run, loop_state(run, step + 1))
             progress.update(metrics.progress_text(row))
     finish(run)
 
 
-def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
+def train_step(run: Run, step: int) -> dict[str, Any]:
     """Steps 1 to 7: sample with π_old, score, update in mini-batches, π_old ← π_θ."""
     config, clock, policy = run.config, run.clock, run.policy
     drawn: list[Group] = []
@@ -108,7 +108,7 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
                 run.sampling,
                 group_size=config.algorithm.group_size,
                 seed=config.seed,
-                generation=generation,
+                step=step,
             )
         with clock.phase("score"):
             groups = score(groups, run.reward)  # 3  r_1 … r_G
@@ -117,20 +117,20 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
         return groups
 
     # 2-GRPO+RS draws until the batch is full of mixed groups; all others draw once.
-    groups = run.resampling.collect(draw, generation=generation, counters=run.counters)
+    groups = run.resampling.collect(draw, step=step, counters=run.counters)
     run.rollout.rest()
     with clock.phase("old_logps"):
-        batches = minibatches(groups, policy, config, generation=generation)  # 4  A_i, and π_old
+        batches = minibatches(groups, policy, config, step=step)  # 4  A_i, and π_old
     with clock.phase("measure"):
-        row: dict[str, Any] = {"step": generation}
+        row: dict[str, Any] = {"step": step}
         row |= mismatch_row(policy, drawn, config)
-        row |= cosine_row(groups, policy, run.start_policy, config, generation=generation)
+        row |= cosine_row(groups, policy, run.start_policy, config, step=step)
     run.notice.check()
     updates, trained_on = list[UpdateMetrics](), list[Sequence[types.Sequence]]()
     with clock.phase("update"):
-        for step in optimiser_steps(run, generation, groups, batches):  # 5
-            updates.append(update(run, step))  # 6  surrogate, Adam
-            trained_on.append(step.sequences)
+        for optimizer_step in optimizer_steps(run, step, groups, batches):  # 5
+            updates.append(update(run, optimizer_step))  # 6  surrogate, Adam
+            trained_on.append(optimizer_step.sequences)
     with clock.phase("sync"):
         run.rollout.load(policy.weights())  # 7  π_old ← π_θ
         row |= run.canary.prove_sync(run.rollout, policy, run.sampling, config)
@@ -141,53 +141,57 @@ def train_one_generation(run: Run, generation: int) -> dict[str, Any]:
         row |= metrics.update_row(trained_on, updates) | metrics.counters_row(run.counters)
         row |= metrics.kl_row(drawn, run.start_policy, num_rollouts=config.tracking.kl_rollouts)
     if config.tracking.save_rollouts and run.ranks.is_first:
-        rollouts.append(run.record.folder, generation, drawn)
+        rollouts.append(run.record.folder, step, drawn)
     row |= clock.read()
     return row | metrics.speed_row(row)
 
 
-def optimiser_steps(
-    run: Run, generation: int, groups: Sequence[Group], batches: Sequence[list[types.Sequence]]
-) -> Iterator[nonfinite_step.Step]:
+def optimizer_steps(
+    run: Run, step: int, groups: Sequence[Group], batches: Sequence[list[types.Sequence]]
+) -> Iterator[nonfinite_step.OptimizerStep]:
     """The mini-batches, each made when it is due: DPO's advantages hang on the policy of the very
     update, all others stay as they are.
     """
     size, beta = run.config.prompts_per_minibatch, run.config.algorithm.preference_beta
     for k, batch in enumerate(batches):
         sequences = reweigh(batch, run.policy, run.start_policy, beta=beta)
-        yield nonfinite_step.Step(generation, k, groups[k * size : (k + 1) * size], sequences)
+        yield nonfinite_step.OptimizerStep(step, k, groups[k * size : (k + 1) * size], sequences)
 
 
-def update(run: Run, step: nonfinite_step.Step) -> UpdateMetrics:
+def update(run: Run, optimizer_step: nonfinite_step.OptimizerStep) -> UpdateMetrics:
     """Takes the step.
 
     Raises:
         NotFiniteFault: it cannot be taken; it is kept to be looked at.
     """
     try:
-        return run.policy.update(step.sequences)
+        return run.policy.update(optimizer_step.sequences)
     except NonFiniteError as error:
         try:
             folder = nonfinite_step.keep(
-                step, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
+                optimizer_step,
+                run.policy,
+                run.config,
+                reason=str(error),
+                is_writer=run.ranks.is_first,
             )
             then = f"`python scripts/replay.py batch={folder}` takes it apart"
         except (OSError, CheckpointFault) as unkept:
             then = f"Its batch is not kept: {unkept}"
         raise NotFiniteFault(
-            f"generation {step.generation}, mini-batch {step.minibatch}: {error}; the step was not "
-            f"taken. {then}"
+            f"step {optimizer_step.step}, mini-batch {optimizer_step.minibatch}: {error}; the "
+            f"update was not made. {then}"
         ) from error
 
 
 def finish(run: Run) -> None:
     """Exports the policy, evaluates it and closes the record."""
     config = run.config
-    run.generation = config.num_generations
+    run.step = config.num_steps
     run.policy.export(run.record.folder / "final")
     if config.evaluation.at_end:
         row = evaluate_at_end(run)
-        run.record.log({"step": config.num_generations, **row})
+        run.record.log({"step": config.num_steps, **row})
     if not run.ranks.is_first:
         return
     if config.evaluation.at_end:

@@ -1,4 +1,4 @@
-"""The row that a generation leaves in the run's record; every name says what it counts."""
+"""The row that a step leaves in the run's record; every name says what it counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERIFIER_FAILURES = ("verifier_timeout", "verifier_unparsed", "verifier_died")
 
 
 def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
-    """About all groups drawn in a generation, those that resampling discards included.
+    """About all groups drawn in a step, those that resampling discards included.
 
     `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
     entropy of a token, in nats, at the rollout temperature. The rates of the mean are those of the
@@ -52,7 +52,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
 def update_row(
     minibatches: Sequence[Sequence[types.Sequence]], updates: Sequence[UpdateMetrics]
 ) -> dict[str, Any]:
-    """About the optimiser steps of a generation: means over them, weighted by tokens for clips."""
+    """About the optimiser steps of a step: means over them, weighted by tokens for clips."""
     advantages = torch.tensor([s.advantage for minibatch in minibatches for s in minibatch])
     num_tokens = sum(update.num_tokens for update in updates)
     clipped = {
@@ -72,7 +72,7 @@ def update_row(
 def kl_row(
     drawn: Sequence[Group], start_policy: ScoringModel | None, *, num_rollouts: int
 ) -> dict[str, Any]:
-    """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the generation."""
+    """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the step."""
     pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
     if not pairs or start_policy is None:
         return {}
@@ -89,7 +89,7 @@ def kl_row(
 
 
 def speed_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Tokens sampled in a generation by its seconds, all phases but validation included."""
+    """Tokens sampled in a step by its seconds, all phases but validation included."""
     seconds = sum(value for name, value in row.items() if name.startswith("seconds/"))
     return {"speed/tokens_per_second": row["tokens/generated"] / seconds}
 

@@ -23,18 +23,18 @@ from twogrpo.types import Group
 
 
 def minibatches(
-    groups: Sequence[Group], policy: Policy, config: Config, *, generation: int
+    groups: Sequence[Group], policy: Policy, config: Config, *, step: int
 ) -> list[list[types.Sequence]]:
-    """The groups of a generation as mini-batches of whole groups, in order.
+    """The groups of a step as mini-batches of whole groups, in order.
 
     π_old of a rollout is the policy that sampled it. In the first mini-batch that is the policy
     itself, so nothing is computed; for the others one pass without gradient is made now, before the
-    first update; for a group carried over from an earlier generation the sampler's own
+    first update; for a group carried over from an earlier step the sampler's own
     log-probabilities, recorded then, are taken. A surrogate without a ratio asks for none.
     """
     size = config.prompts_per_minibatch
     sequences = [
-        weighted_sequences(groups[start : start + size], config, generation=generation)
+        weighted_sequences(groups[start : start + size], config, step=step)
         for start in range(0, len(groups), size)
     ]
     if config.algorithm.surrogate not in SURROGATES_WITH_RATIO:
@@ -59,7 +59,7 @@ def minibatches(
 
 
 def weighted_sequences(
-    groups: Sequence[Group], config: Config, *, generation: int
+    groups: Sequence[Group], config: Config, *, step: int
 ) -> list[types.Sequence]:
     """The sequences of one mini-batch; the weights count all B rollouts, dead groups included."""
     algorithm = config.algorithm
@@ -75,9 +75,7 @@ def weighted_sequences(
             response_token_ids=rollout.token_ids,
             advantage=advantage,
             token_weight=token_weight,
-            old_logps=None
-            if group.generation == generation
-            else torch.tensor(rollout.sampler_logps),
+            old_logps=None if group.step == step else torch.tensor(rollout.sampler_logps),
             pair_weights=tuple(pair_weights),
             sampler_logps=None
             if algorithm.importance_sampling_cap is None

@@ -1,6 +1,6 @@
 """An optimiser step that was not taken since its loss or gradient is not finite, kept to look at.
 
-`bad_batch-000012-1/` beside the record is mini-batch 1 of generation 12:
+`bad_batch-000012-1/` beside the record is mini-batch 1 of step 12:
 
     batch.json    config, why, and for each rollout its prompt's id, reward, tokens, advantage,
                   weight and π_old's log-probabilities
@@ -28,10 +28,10 @@ FILE, POLICY = "batch.json", "policy"
 
 
 @dataclass(frozen=True)
-class Step:
-    """Mini-batch `minibatch` of `generation`; `groups` are those its sequences came from."""
+class OptimizerStep:
+    """Mini-batch `minibatch` of `step`; `groups` are those its sequences came from."""
 
-    generation: int
+    step: int
     minibatch: int
     groups: Sequence[Group]
     sequences: Sequence[types.Sequence]
@@ -39,19 +39,21 @@ class Step:
     @property
     def name(self) -> str:
         """Of its folder."""
-        return f"bad_batch-{self.generation:06d}-{self.minibatch}"
+        return f"bad_batch-{self.step:06d}-{self.minibatch}"
 
 
-def keep(step: Step, policy: Policy, config: Config, *, reason: str, is_writer: bool) -> Path:
+def keep(
+    optimizer_step: OptimizerStep, policy: Policy, config: Config, *, reason: str, is_writer: bool
+) -> Path:
     """Writes the step's folder into the run's; every rank calls it, one writes. The folder."""
-    folder = Path(config.output_dir) / step.name
+    folder = Path(config.output_dir) / optimizer_step.name
     if is_writer:
         folder.mkdir(parents=True, exist_ok=True)
-        rollouts = [(g, verdict) for g in step.groups for verdict in g.verdicts]
+        rollouts = [(g, verdict) for g in optimizer_step.groups for verdict in g.verdicts]
         content = {
             "reason": reason,
-            "generation": step.generation,
-            "minibatch": step.minibatch,
+            "step": optimizer_step.step,
+            "minibatch": optimizer_step.minibatch,
             "config": asdict(config),
             "sequences": [
                 {
@@ -61,7 +63,9 @@ def keep(step: Step, policy: Policy, config: Config, *, reason: str, is_writer: 
                     "verdict": verdict.reason,
                     **_to_json(sequence),
                 }
-                for (group, verdict), sequence in zip(rollouts, step.sequences, strict=True)
+                for (group, verdict), sequence in zip(
+                    rollouts, optimizer_step.sequences, strict=True
+                )
             ],
         }
         (folder / FILE).write_text(json.dumps(content) + "\n")

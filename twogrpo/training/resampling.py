@@ -41,7 +41,7 @@ class Counters:
 class Resampling(Protocol):
     """Fills a batch of groups by drawing."""
 
-    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
         """The groups to train on; draws and counts what it takes."""
         ...
 
@@ -60,7 +60,7 @@ class NoResampling(Resampling):
 
     wanted: int
 
-    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
         """`wanted` groups of as many prompts."""
         groups = draw(self.wanted)
         counters.kept += num_rollouts(groups)
@@ -71,30 +71,30 @@ class NoResampling(Resampling):
 class NewPromptResampling:
     """Dead groups are replaced by new prompts', as in DAPO's dynamic sampling (2503.14476).
 
-    The budget counts rollouts from the start of the run: after generation t no more than
+    The budget counts rollouts from the start of the run: after step t no more than
     (t + 1) · `budget_per_generation` have been sampled, so never more than the baseline's at the
     same step. Mixed groups beyond the batch wait in `surplus`, with the log-probabilities of the
     policy that sampled them. When the budget is spent before the batch is full, dead groups of this
-    generation take the places left (ours): the batch keeps its size and its denominator, as in
+    step take the places left (ours): the batch keeps its size and its denominator, as in
     2-GRPO.
     """
 
     wanted: int
     group_size: int
-    budget_per_generation: int
+    budget_per_step: int
     surplus: list[Group] = field(default_factory=list)
-    mixed_share: float = 0.5  # of the groups drawn in the last generation; sizes the first round
+    mixed_share: float = 0.5  # of the groups drawn in the last step; sizes the first round
 
-    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
         """`wanted` groups, all mixed unless the budget is spent, in the order of their draws."""
-        budget = (generation + 1) * self.budget_per_generation
+        budget = (step + 1) * self.budget_per_step
         mixed, dead = list(self.surplus), list[Group]()
         while len(mixed) < self.wanted:
             affordable = (budget - counters.generated) // self.group_size
             if affordable == 0:
                 break
             expected = math.ceil((self.wanted - len(mixed)) / self.mixed_share)
-            # No round is larger than the batch, so no surplus is: every generation draws afresh.
+            # No round is larger than the batch, so no surplus is: every step draws afresh.
             fresh = draw(min(expected, affordable, self.wanted))
             mixed += [group for group in fresh if group.is_mixed]
             dead += [group for group in fresh if not group.is_mixed]
@@ -130,7 +130,7 @@ class SamePromptResampling(Resampling):
     wanted: int
     num_draws: int
 
-    def collect(self, draw: Draw, *, generation: int, counters: Counters) -> list[Group]:
+    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
         """`wanted` groups of as many prompts, in the order of the prompts."""
         batch = draw(self.wanted)
         counters.kept += num_rollouts(batch)

@@ -15,7 +15,7 @@ from twogrpo.training.run import Run
 
 
 def resume(run: Run) -> int:
-    """Loads the newest checkpoint that is whole, if any; the generation to go on with."""
+    """Loads the newest checkpoint that is whole, if any; the step to go on with."""
     tensors = run.policy.state()
     state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
     if state is None:
@@ -26,22 +26,20 @@ def resume(run: Run) -> int:
     run.stream.position = state["stream_position"]
     run.counters = Counters(**state["counters"])
     run.resampling.load_state(state["resampling"])
-    generation: int = state["generation"]
-    run.record.rewind(generation)
-    return generation
+    step: int = state["step"]
+    run.record.rewind(step)
+    return step
 
 
-def is_checkpoint_due(config: Config, generation: int) -> bool:
-    """Every so many generations, and after the last."""
-    return generation % config.training.checkpoint_every == 0 or (
-        generation == config.num_generations
-    )
+def is_checkpoint_due(config: Config, step: int) -> bool:
+    """Every so many steps, and after the last."""
+    return step % config.training.checkpoint_every == 0 or (step == config.num_steps)
 
 
-def loop_state(run: Run, generation: int) -> dict[str, Any]:
-    """All that a checkpoint holds beside the policy, after so many generations."""
+def loop_state(run: Run, step: int) -> dict[str, Any]:
+    """All that a checkpoint holds beside the policy, after so many steps."""
     return {
-        "generation": generation,
+        "step": step,
         "num_updates": run.policy.num_updates,
         "stream_position": run.stream.position,
         "counters": asdict(run.counters),
@@ -53,7 +51,7 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
     """The policy as it is, with that state of the loop."""
     checkpoint.save(
         run.record.folder / "checkpoints",
-        generation=state["generation"],
+        step=state["step"],
         tensors=run.policy.state(),
         state=state,
         kept=run.config.training.checkpoints_kept,
@@ -66,7 +64,7 @@ def how_to_go_on(run: Run) -> str:
     launcher = _torchrun() if run.ranks.is_sharded else "python"
     saved = checkpoint.newest(run.record.folder / "checkpoints")
     return (
-        f"At generation {run.generation} of {run.config.run_name}. Last checkpoint: "
+        f"At step {run.step} of {run.config.run_name}. Last checkpoint: "
         f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
     )
 

@@ -41,7 +41,7 @@ class Run:
     ranks: Ranks
     clock: Clock
     notice: Notice = field(init=False)
-    generation: int = field(default=0, init=False)  # that is under way
+    step: int = field(default=0, init=False)  # that is under way
 
     def __post_init__(self) -> None:
         grace = self.config.training.preemption_grace_seconds

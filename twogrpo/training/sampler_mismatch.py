@@ -54,7 +54,7 @@ def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, f
 
 
 def mismatch_row(policy: Scorer, drawn: Sequence[Group], config: Config) -> dict[str, float]:
-    """On the first groups of a generation, before any update; nothing where none are asked for."""
+    """On the first groups of a step, before any update; nothing where none are asked for."""
     wanted = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
     if not wanted:
         return {}
@@ -94,7 +94,7 @@ class Canary:
             replace(sampling, max_response_tokens=config.rollout.canary_tokens),
             group_size=1,
             seed=config.seed,
-            generation=0,
+            step=0,
         )
         policy_logps, sampler_logps = _policy_logps(policy, groups), _sampler_logps(groups)
         found = compare(policy_logps, sampler_logps, clip=_clip(config))

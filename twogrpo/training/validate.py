@@ -12,11 +12,11 @@ from twogrpo.run_record.progress import Progress
 from twogrpo.training.run import Run
 
 
-def validate(run: Run, generation: int) -> dict[str, Any]:
-    """Mean accuracy on the validation split, at the generations that ask for it."""
+def validate(run: Run, step: int) -> dict[str, Any]:
+    """Mean accuracy on the validation split, at the steps that ask for it."""
     every = run.config.evaluation.validation_every
-    is_last = generation + 1 == run.config.num_generations
-    if not every or not (generation % every == 0 or is_last):
+    is_last = step + 1 == run.config.num_steps
+    if not every or not (step % every == 0 or is_last):
         return {}
     exam = build_exam(run, num_samples=run.config.evaluation.validation_samples)
     result = evaluate(run.validation, exam)

@@ -31,7 +31,7 @@ def test_the_total_is_the_sum_of_the_arms(runs: Runs) -> None:
 
 def test_rows_by_hand(runs: Runs) -> None:
     row = budget_ledger.build(runs).frame.set_index("arm").loc["two_grpo_rs"]
-    # Two runs of 8 generations × 16 rollouts × 3 draws; a third kept, 2 a run wait at the end.
+    # Two runs of 8 steps × 16 rollouts × 3 draws; a third kept, 2 a run wait at the end.
     assert row["rollouts_generated"] == 2 * 8 * 16 * 3
     assert row["rollouts_kept"] == 2 * 8 * 16
     assert row["rollouts_surplus"] == 2 * 2

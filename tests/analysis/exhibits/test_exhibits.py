@@ -193,7 +193,7 @@ def test_equal_resources_are_what_was_spent(runs: Runs) -> None:
     last = frame[frame["metric"] == "reward/mean"].groupby(["against", "arm"])["x"].last()
     assert last["spent/rollouts", "two_grpo_rs"] == 8 * 16 * 3
     assert last["spent/tokens", "two_grpo"] == 8 * 16 * 12
-    # 64 prompts a generation in mini-batches of 8 (16-GRPO) or 64 (2-GRPO).
+    # 64 prompts a step in mini-batches of 8 (16-GRPO) or 64 (2-GRPO).
     assert last["spent/updates", "grpo_g16"] == 64
     assert last["spent/updates", "two_grpo"] == 8
     assert last["spent/seconds", "grpo_g16"] == pytest.approx(8 * 0.3 * 16, abs=0.1)

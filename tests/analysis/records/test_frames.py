@@ -50,7 +50,7 @@ def test_frames_hold_what_was_logged(runs: Runs) -> None:
     assert len(runs.evaluations) == 13 * 2 * recorded.NUM_PROBLEMS
     assert runs.left_out.empty
     row = runs.runs.set_index("run_id").loc["grpo_g16-seed0-id"]
-    # 8 generations of 8 prompts × 16; (0.1 + 0.2) × 16 s each and some milliseconds; not the 3 s
+    # 8 steps of 8 prompts × 16; (0.1 + 0.2) × 16 s each and some milliseconds; not the 3 s
     # of validation.
     assert row["rollouts_generated"] == 8 * 8 * 16
     assert row["seconds_training"] == pytest.approx(8 * 0.3 * 16, abs=0.1)

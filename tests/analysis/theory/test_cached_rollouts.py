@@ -76,8 +76,8 @@ def test_the_command_builds_every_figure(make_run, base: Path, tmp_path: Path) -
         "tracking.save_rollouts=true",
         "tracking.gradient_cosine_every=1",
     )
-    for generation in range(2):
-        run.record.log(loop.train_one_generation(run, generation))
+    for step in range(2):
+        run.record.log(loop.train_step(run, step))
     out = tmp_path / "out"
     command.main(
         [

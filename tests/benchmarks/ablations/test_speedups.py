@@ -28,7 +28,7 @@ from twogrpo.types import Group
 
 PHASES = ("generate", "update")
 WORDS = (
-    "training.prompts_per_generation=8", "training.prompts_per_minibatch=8", "tracking=local",
+    "training.prompts_per_step=8", "training.prompts_per_minibatch=8", "tracking=local",
     "algorithm.group_size=4", "hardware.tokens_per_microbatch=256",
 )  # fmt: skip
 

@@ -97,8 +97,8 @@ def test_every_point_would_run(name, benchmark_config, typed, monkeypatch):
     [
         (["sweep=group_size", "algorithm=two_grpo_rs", "algorithm.minibatch_scale=1"],
          r"sweep=group_size at 16: algorithm.resampling_budget_group_size=16 .* use 32 "),
-        (["sweep=prompts", "training.prompts_per_generation=128", "dataset=digit_arithmetic"],
-         r"sweep=prompts at 1024: training.prompts_per_generation=1024: .* or fewer$"),
+        (["sweep=prompts", "training.prompts_per_step=128", "dataset=digit_arithmetic"],
+         r"sweep=prompts at 1024: training.prompts_per_step=1024: .* or fewer$"),
         (["sweep=prompts", "dataset.num_prompts=9"],
          r"sweep=prompts at 16: training.epochs=1 × dataset.num_prompts=9 is less"),
     ],
@@ -147,13 +147,13 @@ def test_a_sweep_is_begun_by_one_process(benchmark_config, monkeypatch):
 
 
 def test_rollouts_are_constant_where_they_are_said_to_be(benchmark_config):
-    given = ["training=cpu", "training.prompts_per_generation=128", "algorithm.group_size=16"]
+    given = ["training=cpu", "training.prompts_per_step=128", "algorithm.group_size=16"]
     config = benchmark_config(*given)
     with SWEEPS["constant_rollouts"](config) as points:
         for point in points:
             varied = benchmark_config("training=cpu", *point.overrides)
             assert varied.algorithm.group_size == point.size
-            assert varied.training.prompts_per_generation * point.size == 2048
+            assert varied.training.prompts_per_step * point.size == 2048
             assert varied.rollouts_per_minibatch == config.rollouts_per_minibatch
         assert [point.size for point in points][-1] >= 16
 
@@ -243,7 +243,7 @@ def test_the_longest_response_fits_into_the_context_of_its_curve(benchmark_confi
 def test_fewer_than_two_sizes_are_told_before_any_is_measured(benchmark_config, monkeypatch):
     monkeypatch.setattr(sweeping, "_run", lambda *_: pytest.fail("was measured"))
     config = benchmark_config(
-        "sweep=constant_rollouts", "algorithm.group_size=3", "training.prompts_per_generation=2",
+        "sweep=constant_rollouts", "algorithm.group_size=3", "training.prompts_per_step=2",
         "training.prompts_per_minibatch=1",
     )  # fmt: skip
     with pytest.raises(ConfigError, match="sweep=constant_rollouts has 0 sizes here: make"):
@@ -257,7 +257,7 @@ def test_a_real_sweep_of_two_points(name, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(pointing, "PROMPT_FACTORS", (1, 2))
     given = [
         f"sweep={name}", f"results_dir={tmp_path}", "algorithm=grpo", "algorithm.group_size=2",
-        "training.prompts_per_generation=4", "training.prompts_per_minibatch=4",
+        "training.prompts_per_step=4", "training.prompts_per_minibatch=4",
         "dataset.max_response_tokens=4", "warmup_steps=0", "steps=1",
     ]  # fmt: skip
     config = parse(compose_config(*given, name="benchmark"), BenchmarkConfig)

@@ -148,7 +148,7 @@ def test_other_lengths_are_other_work():
     assert not summary(replace(MEASURED, steps=[STEP, other])).is_same_work
 
 
-PAIRS = ("algorithm.group_size=2", "training.prompts_per_generation=2",
+PAIRS = ("algorithm.group_size=2", "training.prompts_per_step=2",
          "training.prompts_per_minibatch=1", "algorithm.minibatch_scale=1")  # fmt: skip
 
 

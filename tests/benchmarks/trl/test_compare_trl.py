@@ -67,7 +67,7 @@ def test_our_side_is_one_update_of_all_rollouts(group_size, given):
     config = our_config(group_size, given)
     check(config)
     assert config.rollouts_per_minibatch == compare_trl.ROLLOUTS
-    assert config.updates_per_generation == 1
+    assert config.updates_per_step == 1
 
 
 @pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
@@ -75,7 +75,7 @@ def test_trl_is_asked_for_the_same_step(group_size, given):
     config, peer = our_config(group_size, given), peer_arguments(group_size, given)
     asked = trl_step.settings(peer, "a folder")
     algorithm, hardware = config.algorithm, config.hardware
-    assert asked["num_generations"] == algorithm.group_size == group_size
+    assert asked["num_steps"] == algorithm.group_size == group_size
     rollouts = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
     assert rollouts == config.rollouts_per_minibatch
     assert asked["max_steps"] == config.warmup_steps + config.steps
@@ -115,7 +115,7 @@ def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, work):
     found = trl_step.questions(peer.questions, peer.seed)
     asked = [(question["prompt"][0]["content"], question["answer"]) for question in found]
     steps = 1 if work == "full" else 1 + 4
-    assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_generation
+    assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_step
     problems = training_problems(config.dataset)
     prompts = [Prompt(p.problem_id, p.text, p.answer, ()) for p in problems]
     drawn = PromptStream(prompts, seed=config.seed).next(len(asked))

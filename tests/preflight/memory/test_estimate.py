@@ -110,10 +110,10 @@ def test_the_plain_sampler_s_cache_by_hand():
 def test_a_group_is_sampled_by_one_rank_however_many_there_are():
     """One prompt of 4 rollouts for 8 ranks: the busiest has all 4; of 9 prompts it has two."""
     one = ("rollout=transformers", "algorithm.group_size=4", "training.prompts_per_minibatch=1")
-    few = needed(*one, "training.prompts_per_generation=1")
+    few = needed(*one, "training.prompts_per_step=1")
     assert few.cache == 4 * 4096 * 56 * 1024
     assert verdict(few, H200) == "fits"
-    assert needed(*one, "training.prompts_per_generation=9").cache == 2 * few.cache
+    assert needed(*one, "training.prompts_per_step=9").cache == 2 * few.cache
 
 
 SHAPE = ("algorithm=grpo", "training=smollm2", "model=smollm2_135m", "dataset=digit_arithmetic",

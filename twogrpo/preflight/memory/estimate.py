@@ -176,7 +176,7 @@ def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float
     if engine == "vllm":
         return weights, hardware.kv_cache_gib * GIB
     # The plain sampler keeps every sequence of a call at its full length; a group is one rank's.
-    prompts = math.ceil(config.training.prompts_per_generation / max(hardware.num_gpus, 1))
+    prompts = math.ceil(config.training.prompts_per_step / max(hardware.num_gpus, 1))
     rollouts = prompts * config.algorithm.group_size
     length = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
     at_a_time = min(hardware.rollouts_per_call, rollouts)

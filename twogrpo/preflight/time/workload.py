@@ -48,13 +48,13 @@ def workload(
     of those that are seldom mixed many stay dead. DPO knows no π_old, but before each update scores
     its pairs by the policy and the start policy (twogrpo/training/dpo.py).
     """
-    algorithm, updates = config.algorithm, config.updates_per_generation
+    algorithm, updates = config.algorithm, config.updates_per_step
     rounds, trained = _rounds(algorithm, success)
     has_old_logps = algorithm.surrogate in SURROGATES_WITH_RATIO
     return Workload(
-        prompts=config.training.prompts_per_generation,
+        prompts=config.training.prompts_per_step,
         group_size=algorithm.group_size,
-        generations=config.num_generations,
+        generations=config.num_steps,
         updates=updates,
         prompt_tokens=lengths.prompt,
         response_tokens=lengths.response,
@@ -157,13 +157,13 @@ def arm_costs(
 ) -> dict[str, tuple[Workload, Cost]]:
     """Of this run (`own_arm`) and, on the same data and devices, of the paper's arms, by name.
 
-    An arm whose mini-batches do not divide the generations is left out; 16-GRPO's divide them
+    An arm whose mini-batches do not divide the steps is left out; 16-GRPO's divide them
     wherever the run's own do.
     """
     runs = {own_arm(config.algorithm): config}
     for name in ARMS:
         other = with_algorithm(config, name)
-        if config.training.prompts_per_generation % other.prompts_per_minibatch == 0:
+        if config.training.prompts_per_step % other.prompts_per_minibatch == 0:
             runs.setdefault(name, other)
     works = {name: workload(run, lengths, success) for name, run in runs.items()}
     return {name: (work, cost(model, device, work, place)) for name, work in works.items()}
