@@ -33,7 +33,7 @@ from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import Architecture
 from twogrpo.preflight.time.devices import load_device
-from twogrpo.types import Sequence as Rollout
+from twogrpo.types import TrainingSample as Rollout
 
 MINIBATCH = 512  # rollouts: the paper's, of every arm
 SHORTEST, LONGEST, PROMPT = 1024, 4096, 256  # tokens: whole sequences, and the prompt of each
@@ -116,7 +116,9 @@ def predicted(config: Config, model: Architecture, chunk: int) -> dict[str, floa
     """Bytes that the planner expects the policy to allocate at most."""
     hardware = replace(config.hardware, logits_chunk_tokens=chunk)
     found = memory(replace(config, hardware=hardware), model, load_device("h200_141"))
-    beside = found.start_policy + found.sampler_in_updates + found.overhead  # none of it is here
+    beside = (
+        found.reference_policy + found.sampler_in_updates + found.overhead
+    )  # none of it is here
     return {"predicted_bytes": found.update_peak - beside}
 
 
@@ -143,7 +145,7 @@ def main() -> None:
     given = parser.parse_args()
     model = TINY if given.tiny else QWEN_1_5B
     config = configured("model=qwen25_math_1_5b", HARDWARE[given.device], *given.overrides)
-    group = process_group.join(config.hardware)
+    group = process_group.init_process_group(config.hardware)
     torch.set_num_threads(config.hardware.num_threads)
     ceiling = hardware_ceilings.matmul_flops(given.device, DTYPES[config.hardware.dtype])
     sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if given.tiny else 1)
@@ -162,7 +164,7 @@ def main() -> None:
     }
     if group.is_first:
         print(json.dumps(found), flush=True)
-    process_group.leave(group)
+    process_group.shutdown(group)
 
 
 if __name__ == "__main__":

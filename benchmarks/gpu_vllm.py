@@ -16,8 +16,8 @@ import torch
 from benchmarks.gpu_models import configured
 from benchmarks.throughput import hardware_ceilings
 from twogrpo.models.load import load_model, load_tokenizer
-from twogrpo.rollout.build import build_rollout
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.types import Prompt
 
 ROUNDS = 3  # counted, after one that is not
@@ -30,7 +30,7 @@ def main() -> None:
     device = config.hardware.device
     tokenizer, policy = load_tokenizer(config.model), load_model(config.model).to(device)
     begin = time.perf_counter()
-    engine = build_rollout(
+    engine = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
@@ -47,7 +47,7 @@ def main() -> None:
     tokens: list[int] = []
 
     def sample() -> None:
-        groups = engine.sample(prompts, seeds_PG, Sampling(1.0, 1.0, 0, TOKENS))
+        groups = engine.sample(prompts, seeds_PG, SamplingParams(1.0, 1.0, 0, TOKENS))
         tokens.append(sum(len(rollout.token_ids) for group in groups for rollout in group))
 
     rounds: dict[str, list[float]] = {}
@@ -62,7 +62,7 @@ def main() -> None:
 
     for _ in range(ROUNDS + 1):
         timed("sample", sample)
-        timed("sleep", engine.rest)
+        timed("sleep", engine.sleep)
         timed("wake_and_sync", lambda: engine.load(policy.state_dict().items()))
         timed("sync", lambda: engine.load(policy.state_dict().items()))  # awake already
     found |= {name: median(values[1:]) for name, values in rounds.items()}

@@ -18,17 +18,16 @@ import torch
 from torch import Tensor
 
 from tests.conftest import CONF, compose_config, tiny_model
-from twogrpo import types
 from twogrpo.config.schema import Config, parse
 from twogrpo.core import advantages, surrogates
 from twogrpo.core.dpo import preference_advantages
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.distributed.process_group import ALONE
+from twogrpo.distributed.process_group import SINGLE_PROCESS
 from twogrpo.policy.build import build_policy
 from twogrpo.training import dpo
 from twogrpo.training import minibatches as assembly
 from twogrpo.training.minibatches import minibatches
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
 
 GOLDEN = Path(__file__).parent / "golden/one_generation.json"
 ALGORITHMS = sorted(p.stem for p in (CONF / "algorithm").glob("*.yaml"))
@@ -38,7 +37,7 @@ TOLERANCE = 1e-3  # relative; other processors and kernels differ by about 1e-5
 class Reference:
     """DPO's: gives the n-th of the 18 tokens the probability n / (1 + … + 18), anywhere."""
 
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[Tensor]:
+    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         return [((torch.tensor(s.response_token_ids) + 1) / 171).log() for s in sequences]
 
 
@@ -77,7 +76,7 @@ def made_up_groups() -> list[Group]:
             draw=draw,
             step=0,
             rollouts=tuple(
-                Rollout(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
+                Completion(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
             ),
             verdicts=tuple(Verdict(float(i <= draw % 4), "") for i in range(4)),
         )
@@ -89,7 +88,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
     place along that direction in the end."""
     config = small_config(algorithm, model_folder)
-    policy = build_policy(config, tiny_tokenizer.build(), ALONE)
+    policy = build_policy(config, tiny_tokenizer.build(), SINGLE_PROCESS)
     generator = torch.Generator().manual_seed(11)
     parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
     direction = [torch.randn(p.shape, generator=generator) for p in parameters]
@@ -102,7 +101,9 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     start = [parameter.detach().clone() for parameter in parameters]
     found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
     for batch in minibatches(made_up_groups(), policy, config, step=0):
-        metrics = policy.update(dpo.reweigh(batch, policy, REFERENCE, beta=beta))
+        metrics = policy.update(
+            dpo.with_current_preference_advantages(batch, policy, REFERENCE, beta=beta)
+        )
         found["norm"].append(metrics.gradient_norm)
         found["along"].append(along([p.grad for p in parameters if p.grad is not None]))
         found["clip_low"].append(metrics.clip_fraction_low)

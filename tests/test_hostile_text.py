@@ -91,7 +91,7 @@ def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsy
         *typed, "algorithm=two_grpo", "training.epochs=2", "evaluation.keep_text=true",
         "tracking=wandb_offline", "tracking.save_rollouts=true",
     )  # fmt: skip
-    run.rollout = Writes(run.rollout)
+    run.sampler = Writes(run.sampler)
     loop.train(run)
     said = capsys.readouterr()
     assert is_harmless(said.out + said.err)
@@ -150,7 +150,7 @@ def test_a_replay_names_the_prompt_harmlessly(text):
 def test_what_is_dropped_is_told_harmlessly(text, tokenizer, capsys):
     from twogrpo.data.prompts import _tell_dropped
 
-    _tell_dropped(1, 2, f"cannot be shown ({text}: no picture)")
+    _tell_dropped(1, 2, f"cannot be shown ({text}: no image)")
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and is_harmless(said)
 

@@ -3,13 +3,13 @@
 import json
 from dataclasses import replace
 
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 GROUP = Group(
     prompt=Prompt("p", "1+1=", "2", (3, 17)),
     draw=5,
     step=1,
-    rollouts=(Rollout((4, 1), (-0.1, -1 / 3), "2", "stop"),),
+    rollouts=(Completion((4, 1), (-0.1, -1 / 3), "2", "stop"),),
     verdicts=(Verdict(1.0, "correct"),),
 )
 WITH_PICTURES = replace(GROUP, prompt=replace(GROUP.prompt, images=(b"\x89PNG\xff", b"")))

@@ -1,4 +1,4 @@
-"""A tiny random Qwen2.5-VL over the bytes of text, its image processor, and pictures for it."""
+"""A tiny random Qwen2.5-VL over the bytes of text, its image processor, and images for it."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ from transformers import (
 SPECIAL = ["<pad>", "<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|image_pad|>"]
 SPECIAL += ["<|vision_end|>", "<|video_pad|>"]
 ID = {token: place for place, token in enumerate(SPECIAL)}
-# As the family's own: each picture between a mark of its begin and one of its end.
+# As the family's own: each image between a mark of its begin and one of its end.
 CHAT_TEMPLATE = """
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -32,7 +32,7 @@ CHAT_TEMPLATE = """
 """
 
 
-def picture(colour: str, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
+def image(colour: str, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
     """One colour, encoded."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
@@ -55,7 +55,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def processor() -> Qwen2VLImageProcessorPil:
-    """Pictures of 28 × 28 to 84 × 84 pixels: 1 to 9 vectors each."""
+    """Images of 28 × 28 to 84 × 84 pixels: 1 to 9 vectors each."""
     return Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=9 * 28 * 28)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from hydra import compose
 from omegaconf import DictConfig
 
-from twogrpo.config.schema import Config, Hardware, parse
+from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_run_file
@@ -157,7 +157,7 @@ def _evaluation(arguments: list[str]) -> Job:
     return Job(Path(config.output_dir).name, config, command)
 
 
-def _start(launcher: str, hardware: Hardware) -> list[str]:
+def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     if launcher not in ("auto", "python"):
         return shlex.split(launcher)
     if launcher == "python" or (hardware.num_gpus <= 1 and not hardware.cpu_offload):

@@ -13,7 +13,7 @@ import torch
 class Prompt:
     """A question q with its reference answer; `token_ids` is the templated text.
 
-    `images` are encoded pictures (PNG, JPEG); in `token_ids` each stands as a run of the model's
+    `images` are encoded images (PNG, JPEG); in `token_ids` each stands as a run of the model's
     image token, one for each of the vectors that the model's vision tower makes of it.
     """
 
@@ -33,7 +33,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class Completion:
     """One sampled response o_i, end token included if it was drawn.
 
     `sampler_logps` are the sampler's log-probabilities of the tokens (nats, at the sampling
@@ -57,7 +57,7 @@ class Group:
     prompt: Prompt
     draw: int
     step: int
-    rollouts: tuple[Rollout, ...]
+    rollouts: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...] = ()
 
     def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
@@ -71,12 +71,12 @@ class Group:
         return tuple(verdict.reward for verdict in self.verdicts)
 
     @property
-    def is_mixed(self) -> bool:
+    def has_signal(self) -> bool:
         """Whether the rewards differ: only then does the group carry a gradient."""
         return len(set(self.rewards)) > 1
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, exact to the last bit of every float; pictures in base64, if any."""
+        """As plain JSON, exact to the last bit of every float; images in base64, if any."""
         values = asdict(self)
         images = [base64.b64encode(image).decode() for image in values["prompt"].pop("images")]
         if images:
@@ -94,7 +94,7 @@ class Group:
             draw=values["draw"],
             step=values["step"],
             rollouts=tuple(
-                Rollout(
+                Completion(
                     tuple(r["token_ids"]), tuple(r["sampler_logps"]), r["text"], r["finish_reason"]
                 )
                 for r in values["rollouts"]
@@ -104,7 +104,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class TrainingSample:
     """One rollout as the policy sees it: prompt and response tokens, advantage, weight, π_old.
 
     `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
@@ -134,21 +134,22 @@ class Sequence:
 class MicroBatch:
     """Sequences that go through the model together, without padding, a shared prompt only once.
 
-    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens lie one after another;
-    `places_F` says where in T each of the F tokens of all sequences is, in order, and `places_T`
-    one of the places in F of each of the T. R response tokens in all, L of the longest response.
-    `predicting_R` are the places in T that *predict* a response token: the last of the prompt and
-    every response token but the last; `target_ids_R` are the tokens predicted. Token t of response
-    n stands at [n, t] of the grids, true in `response_mask_NL`. `old_logps_NL` is NaN off the mask
-    and where π_old is the policy itself, `sampler_logps_NL` off the mask and where not needed.
+    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens lie one after another.
+    `unpack_index_F` gives, for each of the F tokens of all sequences in order, its index in T;
+    `pack_index_T` gives, for each of the T tokens, one of its indices in F. R response tokens in
+    all, L of the longest response. `logit_index_R` are the indices in T that *predict* a response
+    token: the last token of the prompt and every response token but the last; `target_ids_R` are
+    the tokens predicted. Token t of response n stands at [n, t] of the grids, true in
+    `response_mask_NL`. `old_logps_NL` is NaN off the mask and where π_old is the policy itself,
+    `sampler_logps_NL` off the mask and where it is not needed.
     """
 
     lengths_N: torch.Tensor
     token_ids_T: torch.Tensor
     position_ids_T: torch.Tensor
-    places_F: torch.Tensor
-    places_T: torch.Tensor
-    predicting_R: torch.Tensor
+    unpack_index_F: torch.Tensor
+    pack_index_T: torch.Tensor
+    logit_index_R: torch.Tensor
     target_ids_R: torch.Tensor
     response_mask_NL: torch.Tensor
     advantages_N: torch.Tensor

@@ -27,13 +27,12 @@ from twogrpo.config.cli import CONF
 from twogrpo.config.schema import parse
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.models.load import load_tokenizer
-from twogrpo.rollout.build import build_rollout
-from twogrpo.rollout.groups import rollout_seed, sample_groups, score
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.training.minibatches import weighted_sequences
+from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.groups import grade_groups, rollout_seed, sample_groups
+from twogrpo.training.minibatches import training_samples
 from twogrpo.training.run import Run
 from twogrpo.types import Group, Prompt
-from twogrpo.types import Sequence as Rollout
+from twogrpo.types import TrainingSample as Rollout
 
 # Their names are known before anything is built, so that some can be asked for.
 PLAIN = (READ_ONCE, ROWS_LEAVE, DEAD_SKIPPED, COMPUTED_ONCE, NO_OLD_PASS, NO_PADDING) = (
@@ -72,8 +71,8 @@ def plain_cases(run: Run) -> Iterator[Inside]:
     config = run.config
     size = config.algorithm.group_size
     drawn = run.stream.next(config.training.prompts_per_step)
-    groups = score(
-        sample_groups(drawn, run.rollout, run.sampling, group_size=size, seed=config.seed, step=0),
+    groups = grade_groups(
+        sample_groups(drawn, run.sampler, run.sampling, group_size=size, seed=config.seed, step=0),
         run.reward,
     )
     yield from sampling_cases(run, groups)
@@ -85,8 +84,8 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
     from vllm import SamplingParams
 
     num_prompts, size = config.training.prompts_per_step, config.algorithm.group_size
-    sampling = Sampling(1.0, 1.0, 0, config.dataset.max_response_tokens)
-    engine: Any = build_rollout(
+    sampling = SamplingParams(1.0, 1.0, 0, config.dataset.max_response_tokens)
+    engine: Any = build_sampler(
         config.rollout, config.model, config.hardware, load_tokenizer(config.model),
         context_tokens=max(PREFIX_CACHES.values()) + sampling.max_response_tokens,
     )  # fmt: skip
@@ -113,7 +112,7 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
 
 def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     """Of the transformers sampler; both sides draw with the same seeds."""
-    engine: Any = run.rollout.engine  # type: ignore[attr-defined]
+    engine: Any = run.sampler.engine  # type: ignore[attr-defined]
     prompts = [group.prompt for group in groups]
     seeds_PG = [
         [
@@ -153,7 +152,7 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
 def update_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     """Of one update of all rollouts; every one is given an advantage unless the mean is to skip."""
     policy, config = run.policy, run.config
-    as_is = weighted_sequences(groups, config, step=0)
+    as_is = training_samples(groups, config, step=0)
     alive = all_alive(as_is)
     alone = apart(alive)
     yield Inside(

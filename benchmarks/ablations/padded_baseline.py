@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.models.load import DTYPES, load_model
 from twogrpo.training.run import Run
-from twogrpo.types import Sequence as Rollout
+from twogrpo.types import TrainingSample as Rollout
 
 PADDED = "padded_in_float32"  # the name under which `transformers` finds the attention below
 

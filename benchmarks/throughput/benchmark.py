@@ -13,7 +13,7 @@ from benchmarks.throughput.calibrate import calibrate, workload
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.step_timing import Measured, measure, open_run
 from benchmarks.throughput.throughput import Ceilings, Result, Sampler, summarise
-from twogrpo.config.schema import Config, Hardware
+from twogrpo.config.schema import Config, HardwareConfig
 from twogrpo.models.load import DTYPES
 from twogrpo.preflight.memory.estimate import BYTES
 from twogrpo.preflight.model_shapes import architecture_of
@@ -74,7 +74,7 @@ def ended_early(measured: Measured, limit: int) -> list[str]:
     ]
 
 
-def _ceilings(hardware: Hardware) -> Ceilings:
+def _ceilings(hardware: HardwareConfig) -> Ceilings:
     dtypes = {hardware.dtype, hardware.sampler_dtype}
     flops = {name: hardware_ceilings.matmul_flops(hardware.device, DTYPES[name]) for name in dtypes}
     copies = hardware_ceilings.copy_bytes_per_second(hardware.device)

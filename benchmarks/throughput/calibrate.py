@@ -23,7 +23,7 @@ from twogrpo.preflight.time.devices import Calibration, Device, load_device
 from twogrpo.preflight.time.roofline import Workload
 from twogrpo.preflight.zero_variance import ASSUMED
 from twogrpo.training.run import Run
-from twogrpo.types import Sequence
+from twogrpo.types import TrainingSample
 
 TRIALS = 5
 SEEDS = 8  # the longest of that many short responses is timed
@@ -103,17 +103,19 @@ def overheads(
     the weights alone cost at the ceiling of copies, since the planner counts that apart. A call of
     one token, which is all prefill, is taken off the call that is timed."""
     prompt, sampling = run.stream.next(1)[0][1], replace(run.sampling, max_response_tokens=8)
-    drawn = run.rollout.sample([prompt], [list(range(SEEDS))], sampling)[0]
+    drawn = run.sampler.sample([prompt], [list(range(SEEDS))], sampling)[0]
     lengths = [len(rollout.token_ids) for rollout in drawn]
     length, seed = max(lengths), lengths.index(max(lengths))
 
     def decode(tokens: int) -> float:
         limited = replace(sampling, max_response_tokens=tokens)
-        return _median_seconds(lambda: run.rollout.sample([prompt], [[seed]], limited), device)
+        return _median_seconds(lambda: run.sampler.sample([prompt], [[seed]], limited), device)
 
     device = config.hardware.device
     stepping = (decode(length) - decode(1)) / max(length - 1, 1)
-    sequence = Sequence(prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3)
+    sequence = TrainingSample(
+        prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3
+    )
     rate = ceilings.copy_bytes_per_second
     reading = model.active_parameters * BYTES[config.hardware.sampler_dtype] / rate
     adam = 28 * model.parameters / run.ranks.size / rate

@@ -12,11 +12,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo import types
-from twogrpo.rollout.data_parallel import RankedReward, RankedRollout
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
+from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.training.run import Run
-from twogrpo.types import Verdict
+from twogrpo.types import Completion, Prompt, Verdict
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,17 @@ class Call:
 
 
 @dataclass
-class Watched(RankedRollout):
+class Watched(DataParallelSampler):
     """The sampler of a run; `calls` are those since somebody emptied it."""
 
     calls: list[Call] = field(default_factory=list)
 
     def sample(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         """As the sampler does."""
         found = super().sample(prompts, seeds_PG, sampling)
         lengths_PG = tuple(tuple(len(rollout.token_ids) for rollout in group) for group in found)
@@ -84,15 +83,15 @@ class Alternating:
 
 def watch(run: Run, *, work: str) -> Watched:
     """Puts itself before the run's sampler; with work=full, sampler and reward do their utmost."""
-    assert isinstance(run.rollout, RankedRollout)
+    assert isinstance(run.sampler, DataParallelSampler)
     if work == "full":
-        engine: Any = run.rollout.engine
+        engine: Any = run.sampler.engine
         engine.tokenizer = Endless(engine.tokenizer, engine=run.config.rollout.engine)
         run.reward.close()
         # After the shares of all ranks are gathered, or a rank would see one half of each pair.
         run.reward = Alternating()
     else:
-        assert isinstance(run.reward, RankedReward)
-    watched = Watched(run.rollout.engine, run.ranks, run.rollout.tensor_parallel_size)
-    run.rollout = watched
+        assert isinstance(run.reward, DataParallelReward)
+    watched = Watched(run.sampler.engine, run.ranks, run.sampler.tensor_parallel_size)
+    run.sampler = watched
     return watched

@@ -81,8 +81,8 @@ def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, Watched]]:
             yield run, watched
         finally:
             run.reward.close()
-            run.rollout.close()
-            process_group.leave(run.ranks)
+            run.sampler.close()
+            process_group.shutdown(run.ranks)
 
 
 def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
@@ -101,7 +101,7 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
         step = take_step(run, watched, device)
         if number >= config.warmup_steps:
             steps.append(step)
-    peak = max(hardware_ceilings.peak_memory_bytes(device), run.clock.peak_bytes)
+    peak = max(hardware_ceilings.peak_memory_bytes(device), run.timer.peak_bytes)
     return Measured(
         steps=steps,
         memory_at_start=at_start,
@@ -130,7 +130,7 @@ def take_step(run: Run, watched: Watched, device: str) -> Step:
         seconds=seconds,
         phases=phases | {"other": seconds - sum(phases.values())},
         # The canary's is the last.
-        calls=tuple(watched.calls[:-1] if run.canary else watched.calls),
+        calls=tuple(watched.calls[:-1] if run.sync_check else watched.calls),
         rollouts_trained=run.counters.trained_on,
         tokens_trained=row["tokens/trained_on"],
     )

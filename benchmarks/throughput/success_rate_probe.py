@@ -18,8 +18,8 @@ from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import BenchmarkResult, Exam, evaluate
 from twogrpo.models import load
 from twogrpo.rewards.build import build_checked_reward
-from twogrpo.rollout.build import build_rollout
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.training.assemble import longest
 
 
@@ -46,10 +46,16 @@ def probe(config: BenchmarkConfig) -> str:
 def _ask(config: BenchmarkConfig) -> BenchmarkResult:
     prepare_process(config.hardware)
     dataset = replace(config.dataset, num_prompts=config.probe_prompts)
-    tokenizer, pictures = load.load_tokenizer(config.model), load.load_pictures(config.model)
+    tokenizer, image_processor = (
+        load.load_tokenizer(config.model),
+        load.load_image_processor(config.model),
+    )
     try:
         prompts = training_prompts(
-            dataset, tokenizer, template=config.model.prompt_template, pictures=pictures
+            dataset,
+            tokenizer,
+            template=config.model.prompt_template,
+            image_processor=image_processor,
         )
     except ConfigError as error:  # of the number of prompts, which was typed by another name
         raise ConfigError(str(error).replace("dataset.num_prompts", "probe_prompts")) from error
@@ -59,20 +65,20 @@ def _ask(config: BenchmarkConfig) -> BenchmarkResult:
             build_checked_reward(config.reward, prompts, where=f"dataset={dataset.name}")
         ) as reward,
         closing(
-            build_rollout(
+            build_sampler(
                 rollout,
                 config.model,
                 config.hardware,
                 tokenizer,
                 context_tokens=longest(prompts) + limit,
-                pictures=pictures,
+                image_processor=image_processor,
             )
         ) as engine,
     ):
         exam = Exam(
-            rollout=engine,
+            sampler=engine,
             reward=reward,
-            sampling=Sampling(rollout.temperature, rollout.top_p, rollout.top_k, limit),
+            sampling=SamplingParams(rollout.temperature, rollout.top_p, rollout.top_k, limit),
             num_samples=config.probe_samples,
             seed=config.seed,
             rollouts_per_chunk=config.hardware.rollouts_per_call,

@@ -18,7 +18,7 @@ from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import CONF, compose_config, tiny_model
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
-from twogrpo.distributed.process_group import ALONE
+from twogrpo.distributed.process_group import SINGLE_PROCESS
 from twogrpo.reproduce import ReproduceConfig, jobs
 
 SLEEPS = "import time; time.sleep(99)"
@@ -162,7 +162,7 @@ def test_an_update_is_measured_and_extrapolated():
     config = configured("hardware=cpu", "hardware.tokens_per_microbatch=64",
                         "hardware.logits_chunk_tokens=16")  # fmt: skip
     sequences = rollouts(2, TINY.vocabulary, divisor=64)
-    policy = build(config, TINY, ALONE)
+    policy = build(config, TINY, SINGLE_PROCESS)
     before = [parameter.clone() for parameter in policy.scoring.parameters()]
     chunked, whole = measure(policy, sequences, config, TINY, 1, 1e9)
     assert (chunked["logits_chunk_tokens"], whole["logits_chunk_tokens"]) == (16, 64)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from twogrpo.data.contamination import known, ngrams, normal_form, overlap, report
+from twogrpo.data.contamination import load_overlap, ngrams, normal_form, overlap, report
 from twogrpo.data.problems import Problem
 from twogrpo.errors import ConfigError
 
@@ -59,10 +59,10 @@ def test_equal_and_similar_are_told_apart():
 
 
 def test_what_was_recorded_is_known_again(tmp_path):
-    assert known(tmp_path) is None
+    assert load_overlap(tmp_path) is None
     file = tmp_path / "contamination.json"
     file.write_text(json.dumps({"amc23": {"num_problems": 2, "equal": {"b": ["t"], "a": []}}}))
-    assert known(tmp_path) == {"amc23": ["a", "b"]}
+    assert load_overlap(tmp_path) == {"amc23": ["a", "b"]}
     file.write_text("{broken")
     with pytest.raises(ConfigError, match="damaged"):
-        known(tmp_path)
+        load_overlap(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twogrpo.data.filtering import draw, prepare
+from twogrpo.data.filtering import prepare, select_problems
 from twogrpo.data.problems import Problem
 from twogrpo.errors import ConfigError
 
@@ -66,15 +66,15 @@ problems = [Problem(f"id {i}", f"What is {i}?", str(i)) for i in range(40)]
 
 @given(st.permutations(problems), st.integers(0, 40), st.integers(0, 3))
 def test_a_draw_does_not_depend_on_the_order_of_rows(shuffled, count, seed):
-    assert draw(shuffled, count, seed) == draw(problems, count, seed)
+    assert select_problems(shuffled, count, seed) == select_problems(problems, count, seed)
 
 
 def test_a_draw_is_a_prefix_of_a_larger_one_and_moves_with_the_seed():
-    assert draw(problems, 5, 0) == draw(problems, 20, 0)[:5]
-    assert draw(problems, 20, 0) != draw(problems, 20, 1)
+    assert select_problems(problems, 5, 0) == select_problems(problems, 20, 0)[:5]
+    assert select_problems(problems, 20, 0) != select_problems(problems, 20, 1)
 
 
 def test_ids_upstream_do_not_matter_to_a_draw():
     renamed = [Problem(f"other {i}", p.text, p.answer) for i, p in enumerate(problems)]
-    texts = [p.text for p in draw(problems, 7, 0)]
-    assert texts == [p.text for p in draw(renamed, 7, 0)]
+    texts = [p.text for p in select_problems(problems, 7, 0)]
+    assert texts == [p.text for p in select_problems(renamed, 7, 0)]

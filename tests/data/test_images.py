@@ -7,21 +7,21 @@ import torch
 from PIL import Image
 
 from tests import tiny_vision
-from tests.tiny_vision import ID, picture
+from tests.tiny_vision import ID, image
 from twogrpo.data.filtering import prepare
-from twogrpo.data.images import Pictures, open_picture, rope_positions
+from twogrpo.data.images import ImageProcessor, open_image, rope_positions
 from twogrpo.data.templates import render
 from twogrpo.errors import ConfigError
 
-PICTURES = Pictures(tiny_vision.processor(), ID["<|image_pad|>"])
+PICTURES = ImageProcessor(tiny_vision.processor(), ID["<|image_pad|>"])
 TOKENIZER = tiny_vision.tokenizer()
 
 
 def test_a_diagram_on_nothing_is_on_white():
     buffer = io.BytesIO()
     Image.new("RGBA", (2, 1), (0, 0, 0, 0)).save(buffer, "PNG")
-    assert open_picture(buffer.getvalue()).getpixel((0, 0)) == (255, 255, 255)
-    assert open_picture(picture("red")).getpixel((0, 0)) == (255, 0, 0)
+    assert open_image(buffer.getvalue()).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(image("red")).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_picture_stands_upright():
@@ -29,31 +29,31 @@ def test_a_picture_stands_upright():
     exif[0x0112] = 6  # the camera was turned by a quarter
     buffer = io.BytesIO()
     Image.new("RGB", (40, 20)).save(buffer, "JPEG", exif=exif)
-    assert open_picture(buffer.getvalue()).size == (20, 40)
+    assert open_image(buffer.getvalue()).size == (20, 40)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", picture("red")[:-30]])
+@pytest.mark.parametrize("content", [b"", b"no image", image("red")[:-30]])
 def test_a_broken_picture_is_refused(content):
-    with pytest.raises(ValueError, match="a picture cannot be used"):
-        open_picture(content)
+    with pytest.raises(ValueError, match="an image cannot be used"):
+        open_image(content)
 
 
 @pytest.mark.parametrize("times", [1.5, 3])  # Pillow itself warns of the one, refuses the other
 def test_a_bomb_is_refused_before_it_is_decoded(times, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", int(40 * 30 / times))
     with pytest.raises(ValueError, match="decompression bomb"):
-        open_picture(picture("red", (40, 30)))
+        open_image(image("red", (40, 30)))
 
 
 def test_other_formats_are_refused():
     with pytest.raises(ValueError, match="cannot identify image file"):
-        open_picture(picture("red", kind="TIFF"))
+        open_image(image("red", kind="TIFF"))
 
 
 def test_problems_with_broken_pictures_are_dropped_and_counted():
     rows = [
-        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [picture("red")]},
-        {"id": "bad", "problem": "<image>2?", "answer": "2", "images": [b"no picture"]},
+        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [image("red")]},
+        {"id": "bad", "problem": "<image>2?", "answer": "2", "images": [b"no image"]},
     ]
     assert prepare(rows, origin="here").dropped == {"broken_picture": ["bad"]}
 
@@ -81,21 +81,21 @@ def test_a_picture_stands_where_the_text_says(problem, num_images, wanted):
 
 
 def test_places_and_pictures_must_be_as_many():
-    with pytest.raises(ValueError, match="1 pictures but 2 places"):
+    with pytest.raises(ValueError, match="1 images but 2 places"):
         rendered("<image> and <image>", 1)
-    with pytest.raises(ValueError, match="1 pictures but 2 places"):
+    with pytest.raises(ValueError, match="1 images but 2 places"):
         token_ids = render(
             "<image> <|image_pad|>", template="chat", tokenizer=TOKENIZER, num_images=1
         )
-        PICTURES.expanded(token_ids, [picture("red")])
-    with pytest.raises(ConfigError, match="prompt_template=plain has no place for pictures"):
+        PICTURES.expanded(token_ids, [image("red")])
+    with pytest.raises(ConfigError, match="prompt_template=plain has no place for images"):
         rendered("<image>Find x.", 1, template="plain")
 
 
 def test_a_picture_takes_as_many_tokens_as_it_has_vectors():
     # 30 rows, 40 columns of pixels: the nearest multiples of 28 are 28 and 28, so 1 vector;
     # 80 × 56: 3 × 2 = 6 vectors.
-    images = (picture("red", (40, 30)), picture("blue", (80, 56)))
+    images = (image("red", (40, 30)), image("blue", (80, 56)))
     place = ID["<|image_pad|>"]
     token_ids = [9, place, 10, place, 11]
     expanded = PICTURES.expanded(token_ids, images)
@@ -107,9 +107,9 @@ def test_a_picture_takes_as_many_tokens_as_it_has_vectors():
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 30), (80, 56), (200, 90), (28, 2000)])
 def test_the_tokens_counted_are_the_vectors_cut(size):
-    image = picture("green", size)
-    (grid,) = PICTURES.patches((image,))[1].tolist()
-    assert len(PICTURES.expanded([ID["<|image_pad|>"]], [image])) == grid[1] * grid[2] // 4
+    green = image("green", size)
+    (grid,) = PICTURES.patches((green,))[1].tolist()
+    assert len(PICTURES.expanded([ID["<|image_pad|>"]], [green])) == grid[1] * grid[2] // 4
 
 
 def test_positions_by_hand():

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from twogrpo.config.schema import Hub
+from twogrpo.config.schema import HubConfig
 from twogrpo.data.problems import Problem, content_id, from_hub, from_path, last_box, to_problem
 from twogrpo.errors import ConfigError
 
@@ -53,7 +53,7 @@ def test_a_row_without_an_id_is_named_by_its_content():
     row = {"problem": QUESTION, "answer": "2"}
     assert to_problem(row).problem_id == content_id(QUESTION)
     assert content_id("a b") == content_id("ab") != content_id("ac")
-    assert content_id("a", [b"one picture"]) != content_id("a", [b"another"])
+    assert content_id("a", [b"one image"]) != content_id("a", [b"another"])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def png(colour: str) -> bytes:
 
 
 def test_the_hub_and_a_file_give_the_same_problems(tmp_path, monkeypatch):
-    """A data set with pictures as the hub's library holds it, against its parquet copy."""
+    """A data set with images as the hub's library holds it, against its parquet copy."""
     rows = [{"images": [{"bytes": png("red"), "path": None}], "problem": "<image>?", "answer": "1"}]
     features = datasets.Features(
         {
@@ -152,7 +152,7 @@ def test_the_hub_and_a_file_give_the_same_problems(tmp_path, monkeypatch):
         return on_hub
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    found = [to_problem(row) for row in from_hub(Hub("some/set", "main", "train", "abc123"))]
+    found = [to_problem(row) for row in from_hub(HubConfig("some/set", "main", "train", "abc123"))]
     assert asked == {"name": "some/set", "config": "main", "split": "train", "revision": "abc123"}
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "copy.parquet")
     assert found == [to_problem(row) for row in from_path(tmp_path / "copy.parquet")]
@@ -165,4 +165,4 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(ConfigError, match="some/set cannot be had from the hub"):
-        from_hub(Hub("some/set", None, "train", None))
+        from_hub(HubConfig("some/set", None, "train", None))

@@ -9,9 +9,9 @@ import pytest
 
 from tests import tiny_vision
 from tests.conftest import compose_config
-from tests.tiny_vision import picture
+from tests.tiny_vision import image
 from twogrpo.config.schema import Config, parse
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import content_id
 from twogrpo.data.prompts import benchmark_prompts, training_prompts, validation_prompts
 from twogrpo.data.sources import prepared_dataset, training_problems
@@ -118,11 +118,11 @@ def test_a_wrong_source_is_one_line(folder, override, message):
 
 
 def test_pictures_are_not_silently_left_out(folder, tokenizer):
-    rows = [{"problem": "1+1=", "answer": "2", "images": [picture("red")]}]
+    rows = [{"problem": "1+1=", "answer": "2", "images": [image("red")]}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
     dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
     dataset.num_prompts = 1
-    with pytest.raises(ConfigError, match="have pictures"):
+    with pytest.raises(ConfigError, match="have images"):
         training_prompts(dataset, tokenizer, template="plain")
 
 
@@ -134,8 +134,8 @@ def test_a_path_that_is_not_given_is_asked_for(folder):
 
 def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, capsys):
     rows = [
-        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [picture("red")]},
-        {"id": "odd", "problem": "<image><image>2?", "answer": "2", "images": [picture("red")]},
+        {"id": "good", "problem": "<image>1?", "answer": "1", "images": [image("red")]},
+        {"id": "odd", "problem": "<image><image>2?", "answer": "2", "images": [image("red")]},
     ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
     dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
@@ -144,10 +144,10 @@ def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, ca
         dataset,
         tiny_vision.tokenizer(),
         template="chat",
-        pictures=Pictures(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
+        image_processor=ImageProcessor(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
     )
     assert prompt.prompt_id == "good"
-    assert prompt.images == (picture("red"),)
+    assert prompt.images == (image("red"),)
     assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1
-    said = "1 of 2 prompts cannot be shown (odd: 1 pictures but 2 places for them): dropped"
+    said = "1 of 2 prompts cannot be shown (odd: 1 images but 2 places for them): dropped"
     assert said in capsys.readouterr().err

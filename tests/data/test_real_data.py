@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from twogrpo.data.contamination import Overlap, overlap
-from twogrpo.data.filtering import Prepared, draw, prepare
+from twogrpo.data.filtering import FilteredProblems, prepare, select_problems
 from twogrpo.data.problems import content_id, from_path
 
 FOLDER = Path(os.environ.get("TWOGRPO_DATA", ""))
@@ -20,22 +20,22 @@ pytestmark = [
 ]
 
 
-def prepared(*files: str, english_only: bool = False) -> Prepared:
+def prepared(*files: str, english_only: bool = False) -> FilteredProblems:
     rows = chain.from_iterable(from_path(FOLDER / file) for file in files)
     return prepare(rows, origin=files[0], english_only=english_only)
 
 
 @pytest.fixture(scope="module")
-def dapo() -> Prepared:
+def dapo() -> FilteredProblems:
     return prepared("dapo_math_17k.jsonl.gz", "dapo_math_17k_set_aside.jsonl", english_only=True)
 
 
 @pytest.fixture(scope="module")
-def overlaps(dapo: Prepared) -> dict[str, Overlap]:
+def overlaps(dapo: FilteredProblems) -> dict[str, Overlap]:
     return {name: overlap(dapo.problems, prepared(f"{name}.jsonl").problems) for name in SIZES}
 
 
-def test_dapo_has_its_published_repeats_and_chinese_rows(dapo: Prepared):
+def test_dapo_has_its_published_repeats_and_chinese_rows(dapo: FilteredProblems):
     assert dapo.num_rows == 17_917
     assert dapo.counts == {"not_english": 3_432, "repeat": 676, "conflicting_answers": 28}
     assert len(dapo.problems) == 13_781
@@ -74,7 +74,7 @@ def test_math_holds_three_of_olympiadbench():
     assert numbers == [753, 815, 1087]
 
 
-def test_the_published_ids_are_the_draw(dapo: Prepared):
+def test_the_published_ids_are_the_draw(dapo: FilteredProblems):
     ids = (ROOT / "conf/dataset/dapo_math_sub_ids.txt").read_text().split()
-    drawn = draw(dapo.problems, 7_500, 0)
+    drawn = select_problems(dapo.problems, 7_500, 0)
     assert sorted(content_id(problem.text) for problem in drawn) == ids

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import compose_config
 from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import PrepareDataConfig
-from twogrpo.data.contamination import known
+from twogrpo.data.contamination import load_overlap
 from twogrpo.data.snapshot import prepare_data
 from twogrpo.data.sources import prepared_dataset
 from twogrpo.errors import ConfigError
@@ -47,7 +47,7 @@ def test_a_set_is_frozen_with_its_manifest(tmp_path):
     assert manifest["num_dropped"] == {"repeat": 1}
     assert manifest["dropped"] == {"repeat": ["c"]}
     assert len((folder / "ids.txt").read_text().split()) == 2
-    assert known(folder) == {"amc23": ["x"]}
+    assert load_overlap(folder) == {"amc23": ["x"]}
     frozen = prepared_dataset(config(tmp_path, f"dataset.path={folder}").dataset)
     assert frozen.problems == prepared_dataset(config(tmp_path).dataset).problems
     assert frozen.counts == {}

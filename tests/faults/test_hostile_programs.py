@@ -38,8 +38,8 @@ class Writes:
     def load(self, weights):
         self.inner.load(weights)
 
-    def rest(self):
-        self.inner.rest()
+    def sleep(self):
+        self.inner.sleep()
 
     def close(self):
         self.inner.close()
@@ -107,7 +107,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
             texts.append(fenced(filled))
         texts += [fenced(HONEST)] * (48 - len(texts))
         run.reward.close()
-        run.reward, run.rollout = reward, Writes(run.rollout, texts)
+        run.reward, run.sampler = reward, Writes(run.sampler, texts)
         free = shutil.disk_usage(tmp_path).free
         row = loop.train_step(run, 0)
         with pytest.raises(TimeoutError):
@@ -131,4 +131,4 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
             assert secret.encode() not in path.read_bytes(), f"{path} holds a key"
             assert b"\x1b" not in path.read_bytes() or path.suffix == ".safetensors", path
     reward.close()
-    run.rollout.close()
+    run.sampler.close()

@@ -15,7 +15,7 @@ from tests.policy import ranks_updating
 from tests.policy.test_policy import TOKENIZER
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy import checkpoint
 from twogrpo.policy.logprob_model import Knobs
 from twogrpo.policy.policy import Objective, TransformersPolicy
@@ -23,7 +23,7 @@ from twogrpo.policy.policy import Objective, TransformersPolicy
 EXACT = Knobs("cpu", torch.float32, tokens_per_microbatch=30, logits_chunk_tokens=8)
 
 
-def build(knobs: Knobs = EXACT, group: Ranks = ALONE) -> TransformersPolicy:
+def build(knobs: Knobs = EXACT, group: Ranks = SINGLE_PROCESS) -> TransformersPolicy:
     return TransformersPolicy(
         tiny_model(),
         TOKENIZER,
@@ -36,7 +36,7 @@ def build(knobs: Knobs = EXACT, group: Ranks = ALONE) -> TransformersPolicy:
 
 def main(folder: Path, device: str, dtype: str, *words: str) -> None:
     hardware = "one_gpu" if device == "cuda" else "cpu"
-    group = process_group.join(ranks_updating.hardware(f"hardware={hardware}"))
+    group = process_group.init_process_group(ranks_updating.hardware(f"hardware={hardware}"))
     assert group.is_sharded
     knobs = replace(
         EXACT,
@@ -63,7 +63,7 @@ def main(folder: Path, device: str, dtype: str, *words: str) -> None:
     found["devices"] = sorted({tensor.device.type for tensor in policy.state().values()})
     policy.export(folder / "final")
     (folder / "found.json").write_text(json.dumps(found))
-    process_group.leave(group)
+    process_group.shutdown(group)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def attended(batch: MicroBatch, device: str, dtype: torch.dtype) -> list[torch.T
         *leaves,
         None,
         lengths_N=batch.lengths_N,
-        places_F=batch.places_F.to(device),
-        places_T=batch.places_T.to(device),
+        unpack_index_F=batch.unpack_index_F.to(device),
+        pack_index_T=batch.pack_index_T.to(device),
     )
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     (out * weights.to(device, dtype)).sum().backward()
@@ -93,7 +93,9 @@ def test_the_kernel_is_called_as_torch_has_it(monkeypatch, kernel):
     """Its signature differs between releases; the arguments are seen here, its work on a GPU."""
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     batch = packed()
-    tokens_FHD = [tensor[0].transpose(0, 1)[batch.places_F].float() for tensor in inputs(batch)]
-    found = attention._flash(*tokens_FHD, batch.lengths_N, None)[batch.places_T]
+    tokens_FHD = [
+        tensor[0].transpose(0, 1)[batch.unpack_index_F].float() for tensor in inputs(batch)
+    ]
+    found = attention._flash(*tokens_FHD, batch.lengths_N, None)[batch.pack_index_T]
     expected, *_ = attended(batch, "cpu", torch.float32)
     torch.testing.assert_close(found[None], expected, atol=1e-6, rtol=0)

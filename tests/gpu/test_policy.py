@@ -19,9 +19,9 @@ from tests.policy.test_policy import (
 )
 from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.policy.logprob_model import Knobs
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.transformers_sampler import TransformersRollout
-from twogrpo.types import Prompt, Sequence
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.transformers_sampler import TransformersSampler
+from twogrpo.types import Prompt, TrainingSample
 
 # |Δ log-probability| of one bfloat16 pass: hidden states are rounded (2⁻⁹ of each) some dozen times
 # in two layers, logits of up to 4 once more (by up to 2⁻⁷). 0.04 is the largest seen on a CPU.
@@ -29,7 +29,7 @@ BF16_LOGPS = 0.1
 VOCABULARY, HIDDEN = 151_936, 64  # Qwen2.5's, and little beside it
 
 
-def shared() -> list[Sequence]:
+def shared() -> list[TrainingSample]:
     """Twelve sequences on three prompts, off-policy."""
     prompts = [sequence.prompt_token_ids for sequence in minibatch()[:3]]
     return [
@@ -83,15 +83,15 @@ def test_log_probabilities_are_the_cpu_s(device, dtype, bound):
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-5), ("bfloat16", BF16_LOGPS)])
 def test_the_sampler_s_log_probabilities_are_the_cpu_policy_s(device, dtype, bound):
-    sampler = TransformersRollout(
+    sampler = TransformersSampler(
         tiny_model(), TOKENIZER, device=device, dtype=getattr(torch, dtype), rollouts_per_call=64
     )
     subject = policy(knobs=on(device, torch.float32))
     sampler.load(subject.weights())
     prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
-    groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], Sampling(1.0, 1.0, 0, 12))
+    groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], SamplingParams(1.0, 1.0, 0, 12))
     sequences = [
-        Sequence(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        TrainingSample(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
         for prompt, group in zip(prompts, groups, strict=True)
         for rollout in group
     ]

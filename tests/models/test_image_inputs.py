@@ -1,16 +1,16 @@
-"""Pictures in the forward pass: against the model's own, and where the two must differ."""
+"""Images in the forward pass: against the model's own, and where the two must differ."""
 
 import pytest
 import torch
 
 from tests import tiny_vision
-from tests.tiny_vision import ID, picture
-from twogrpo.data.images import Pictures
+from tests.tiny_vision import ID, image
+from twogrpo.data.images import ImageProcessor
 from twogrpo.models.image_inputs import embed, padded_inputs, vllm_prompt
 from twogrpo.types import Prompt
 
 PLACE = ID["<|image_pad|>"]
-PICTURES = Pictures(tiny_vision.processor(), PLACE)
+PICTURES = ImageProcessor(tiny_vision.processor(), PLACE)
 
 
 def prompt(*images: bytes, text: str = "Find x.") -> Prompt:
@@ -20,8 +20,8 @@ def prompt(*images: bytes, text: str = "Find x.") -> Prompt:
 
 
 PROMPTS = [
-    prompt(picture("red", (56, 84))),
-    prompt(picture("blue"), picture("green", (84, 56)), text="Which?"),
+    prompt(image("red", (56, 84))),
+    prompt(image("blue"), image("green", (84, 56)), text="Which?"),
     prompt(),
 ]
 
@@ -66,14 +66,14 @@ def test_padding_and_neighbours_change_nothing(model):
 
 def test_an_image_token_that_was_sampled_is_a_token_like_any_other(model):
     token_ids, places = torch.tensor([PLACE, PLACE, 9]), torch.tensor([True, False, False])
-    found = embed(model, token_ids, places, [(picture("red"),)], PICTURES)
+    found = embed(model, token_ids, places, [(image("red"),)], PICTURES)
     plain = model.get_input_embeddings()(token_ids)
     assert found[1:].equal(plain[1:])
     assert not torch.isclose(found[0], plain[0]).any()
 
 
 def test_the_tower_runs_once_for_a_prompt_and_learns_from_all_its_rollouts(model):
-    images = (picture("red"),)
+    images = (image("red"),)
     seen = []
     hook = model.model.visual.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     token_ids, places = torch.tensor([PLACE, 9, PLACE, 9]), torch.tensor([True, False] * 2)

@@ -34,5 +34,5 @@ def test_every_knob_comes_from_the_hardware(name, make_config):
 
 def test_the_gpu_benchmark_measures_with_the_same():
     config = configured("hardware=cpu", "hardware.cpu_offload=true")
-    policy = gpu_update.build(config, TINY, process_group.ALONE)
+    policy = gpu_update.build(config, TINY, process_group.SINGLE_PROCESS)
     assert policy.scoring.knobs == knobs(config.hardware)

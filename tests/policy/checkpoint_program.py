@@ -20,7 +20,7 @@ from twogrpo.policy import checkpoint
 
 def main() -> None:
     what, folder = sys.argv[1], Path(sys.argv[2])
-    here = process_group.join(parse(compose_config(), Config).hardware)
+    here = process_group.init_process_group(parse(compose_config(), Config).hardware)
     mesh = init_device_mesh("cpu", (here.size,))
     whole = tensors() if what == "save" else {n: torch.zeros_like(t) for n, t in tensors().items()}
     sharded = {
@@ -42,7 +42,7 @@ def main() -> None:
         same = all(torch.equal(sharded[name].full_tensor(), t) for name, t in tensors().items())
         found = {"same": same, "state": state, "size": here.size}
         (folder / f"found-{here.rank}.json").write_text(json.dumps(found))
-    process_group.leave(here)
+    process_group.shutdown(here)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import compose_config, tiny_model
 from tests.policy.test_policy import TOKENIZER, minibatch
-from twogrpo.config.schema import Config, Hardware, parse
+from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
@@ -24,7 +24,7 @@ from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 ADAM = Adam(1e-2, 2, (0.9, 0.999), epsilon=1e-4, gradient_clip_norm=0.5)
 
 
-def hardware(*overrides: str) -> Hardware:
+def hardware(*overrides: str) -> HardwareConfig:
     return parse(compose_config(*overrides), Config).hardware
 
 
@@ -57,7 +57,7 @@ def steps(policy: TransformersPolicy, first: int, last: int) -> list[dict[str, f
 
 
 def main(folder: Path) -> None:
-    group = process_group.join(hardware())
+    group = process_group.init_process_group(hardware())
     policy = build(group)
     rows = steps(policy, 0, 3)
     state = {"num_updates": policy.num_updates}
@@ -73,7 +73,7 @@ def main(folder: Path) -> None:
     policy.export(folder / "final")
     if group.is_first:
         (folder / "rows.json").write_text(json.dumps(rows))
-    process_group.leave(group)
+    process_group.shutdown(group)
 
 
 if __name__ == "__main__":

@@ -7,32 +7,34 @@ import torch
 
 from tests import tiny_vision
 from tests.conftest import compose_config
-from tests.tiny_vision import ID, picture
+from tests.tiny_vision import ID, image
 from twogrpo.config.schema import Config, parse
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.policy.logprob_model import Knobs
 from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
-from twogrpo.types import Sequence
+from twogrpo.types import TrainingSample
 
-PICTURES = Pictures(tiny_vision.processor(), ID["<|image_pad|>"])
+PICTURES = ImageProcessor(tiny_vision.processor(), ID["<|image_pad|>"])
 
 
-def sequence(number: int, *images: bytes) -> Sequence:
+def sequence(number: int, *images: bytes) -> TrainingSample:
     marks = [ID[t] for t in ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")]
     prompt = PICTURES.expanded([*marks * len(images), 20 + number, 30], images)
-    return Sequence(tuple(prompt), (40 + number, 41, 42), (-1.0) ** number, 0.1, images=images)
+    return TrainingSample(
+        tuple(prompt), (40 + number, 41, 42), (-1.0) ** number, 0.1, images=images
+    )
 
 
 # Five, so that one of two ranks comes to its last micro-batch with nothing.
 SEQUENCES = [
-    sequence(0, picture("red", (84, 84))),
-    sequence(1, picture("red", (84, 84))),
-    sequence(2, picture("blue"), picture("green", (56, 28))),
+    sequence(0, image("red", (84, 84))),
+    sequence(1, image("red", (84, 84))),
+    sequence(2, image("blue"), image("green", (56, 28))),
     sequence(3),
-    sequence(4, picture("black", (56, 56))),
+    sequence(4, image("black", (56, 56))),
 ]
 
 
@@ -51,17 +53,17 @@ def build(group: Ranks, *, activation_checkpointing: bool) -> TransformersPolicy
             activation_checkpointing=activation_checkpointing,
         ),
         ranks=group,
-        pictures=PICTURES,
+        image_processor=PICTURES,
     )
 
 
 def main(folder: Path) -> None:
-    group = process_group.join(parse(compose_config(), Config).hardware)
+    group = process_group.init_process_group(parse(compose_config(), Config).hardware)
     policy = build(group, activation_checkpointing=True)
     for _ in range(2):
         policy.update(SEQUENCES)
     policy.export(folder)
-    process_group.leave(group)
+    process_group.shutdown(group)
 
 
 if __name__ == "__main__":

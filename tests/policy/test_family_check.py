@@ -6,9 +6,9 @@ import transformers
 
 from tests.conftest import tiny_model
 from twogrpo.errors import ConfigError
-from twogrpo.policy.logprob_model import Knobs, ScoringModel
+from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.packed_attention import packed_attention
-from twogrpo.types import Sequence
+from twogrpo.types import TrainingSample
 
 SMALL = {
     "vocab_size": 18,
@@ -35,7 +35,7 @@ def model(family, **values):
 
 
 def scoring(subject):
-    return ScoringModel(subject, temperature=0.7, knobs=KNOBS)
+    return LogprobModel(subject, temperature=0.7, knobs=KNOBS)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ def test_the_log_probabilities_of_others_are_their_own(family, values):
     subject = model(family, **values)
     with torch.no_grad():
         logits = [subject(torch.tensor([row])).logits[0] / 0.7 for row in rows]
-    found = scoring(subject).token_logps([Sequence(row[:2], row[2:], 1.0, 1.0) for row in rows])
+    found = scoring(subject).token_logps(
+        [TrainingSample(row[:2], row[2:], 1.0, 1.0) for row in rows]
+    )
     for row, logits_TV, logps_R in zip(rows, logits, found, strict=True):
         expected_T = logits_TV.log_softmax(dim=-1)[range(len(row) - 1), row[1:]]
         assert torch.allclose(logps_R, expected_T[1:], atol=1e-5)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from tests.conftest import tiny_model
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.rollout.decode_attention import CACHED, cached_attention
-from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -44,7 +44,7 @@ def test_a_prompt_attends_as_sdpa():
 
 def test_the_sampler_decodes_with_it():
     model = tiny_model()
-    TransformersRollout(
+    TransformersSampler(
         model, tiny_tokenizer.build(), device="cpu", dtype=torch.float32, rollouts_per_call=8
     )
     assert model.config._attn_implementation == CACHED

@@ -7,13 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twogrpo.policy.packing import cut, pack
-from twogrpo.types import Sequence
+from twogrpo.policy.packing import pack, split_into_microbatches
+from twogrpo.types import TrainingSample
 
 
-def sequence(prompt: int, response: int, *, advantage: float = 1.0, old: bool = True) -> Sequence:
+def sequence(
+    prompt: int, response: int, *, advantage: float = 1.0, old: bool = True
+) -> TrainingSample:
     """Prompt tokens 100, 101, …; response tokens 200, 201, …; π_old −1, −2, …"""
-    return Sequence(
+    return TrainingSample(
         prompt_token_ids=tuple(range(100, 100 + prompt)),
         response_token_ids=tuple(range(200, 200 + response)),
         advantage=advantage,
@@ -29,9 +31,9 @@ def test_a_microbatch_worked_by_hand():
     assert batch.lengths_N.tolist() == [5, 3]
     assert batch.token_ids_T.tolist() == [100, 101, 200, 201, 202, 90, 91, 200]
     assert batch.position_ids_T.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
-    assert batch.places_F.tolist() == batch.places_T.tolist() == list(range(8))
+    assert batch.unpack_index_F.tolist() == batch.pack_index_T.tolist() == list(range(8))
     # Place t predicts token t + 1: the last prompt token predicts the first response token.
-    assert batch.predicting_R.tolist() == [1, 2, 3, 6]
+    assert batch.logit_index_R.tolist() == [1, 2, 3, 6]
     assert batch.target_ids_R.tolist() == [200, 201, 202, 200]
     assert batch.response_mask_NL.tolist() == [[True, True, True], [True, False, False]]
     assert batch.old_logps_NL[0].tolist() == [-1, -2, -3]
@@ -46,9 +48,9 @@ def test_a_shared_prompt_is_there_once():
     assert places == [1, 0]
     assert batch.token_ids_T.tolist() == [100, 101, 200, 201, 202, 200]
     assert batch.position_ids_T.tolist() == [0, 1, 2, 3, 4, 2]
-    assert batch.places_F.tolist() == [0, 1, 2, 3, 4, 0, 1, 5]
-    assert batch.places_F[batch.places_T].tolist() == [0, 1, 2, 3, 4, 5]
-    assert batch.predicting_R.tolist() == [1, 2, 3, 1]  # the prompt's end predicts both beginnings
+    assert batch.unpack_index_F.tolist() == [0, 1, 2, 3, 4, 0, 1, 5]
+    assert batch.unpack_index_F[batch.pack_index_T].tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.logit_index_R.tolist() == [1, 2, 3, 1]  # the prompt's end predicts both beginnings
     assert batch.target_ids_R.tolist() == [200, 201, 202, 200]
 
 
@@ -78,8 +80,8 @@ def test_every_sequence_once_within_the_budget_on_as_many_microbatches_a_rank(
             assert batch.token_weights_N.tolist() == [0.0]
             continue
         assert batch.advantages_N.tolist() == places
-        tokens = batch.token_ids_T[batch.places_F].split(batch.lengths_N.tolist())
-        positions = batch.position_ids_T[batch.places_F].split(batch.lengths_N.tolist())
+        tokens = batch.token_ids_T[batch.unpack_index_F].split(batch.lengths_N.tolist())
+        positions = batch.position_ids_T[batch.unpack_index_F].split(batch.lengths_N.tolist())
         responses = batch.target_ids_R.split(batch.response_mask_NL.sum(dim=1).tolist())
         for row, place in enumerate(places):
             expected = sequences[place]
@@ -89,7 +91,9 @@ def test_every_sequence_once_within_the_budget_on_as_many_microbatches_a_rank(
             assert tuple(responses[row].tolist()) == expected.response_token_ids
             old_logps = batch.old_logps_NL[row][batch.response_mask_NL[row]]
             assert torch.equal(old_logps, expected.old_logps)
-        assert torch.equal(batch.token_ids_T[batch.places_F][batch.places_T], batch.token_ids_T)
+        assert torch.equal(
+            batch.token_ids_T[batch.unpack_index_F][batch.pack_index_T], batch.token_ids_T
+        )
         seen += places
     assert sorted(seen) == list(range(len(sequences)))
 
@@ -100,7 +104,7 @@ def test_ranks_get_nearly_the_same_number_of_tokens(shapes, num_ranks):
         replace(sequence(*shape), prompt_token_ids=(i,) * shape[0])
         for i, shape in enumerate(shapes)
     ]
-    runs = cut(sequences, 10**6, num_ranks)
+    runs = split_into_microbatches(sequences, 10**6, num_ranks)
     assert len(runs) <= num_ranks
     even = sum(map(sum, shapes)) / num_ranks
     longest = max(map(sum, shapes), default=0)

@@ -15,11 +15,11 @@ from tests.conftest import tiny_model
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.policy.logprob_model import Knobs
-from twogrpo.policy.packing import NOTHING, microbatch
+from twogrpo.policy.packing import EMPTY_SAMPLE, microbatch
 from twogrpo.policy.policy import Adam, NonFiniteError, Objective, TransformersPolicy
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.transformers_sampler import TransformersRollout
-from twogrpo.types import Prompt, Sequence
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.transformers_sampler import TransformersSampler
+from twogrpo.types import Prompt, TrainingSample
 
 TOKENIZER = tiny_tokenizer.build()
 KNOBS = Knobs("cpu", torch.float32, tokens_per_microbatch=64, logits_chunk_tokens=16)
@@ -42,7 +42,7 @@ def policy(
     return TransformersPolicy(tiny_model(), TOKENIZER, objective=objective, adam=adam, knobs=knobs)
 
 
-def minibatch(*, off_policy: bool = False) -> list[Sequence]:
+def minibatch(*, off_policy: bool = False) -> list[TrainingSample]:
     """Twelve sequences of different lengths, a third of them with advantage zero."""
     generator = torch.Generator().manual_seed(0)
     sequences = []
@@ -50,7 +50,7 @@ def minibatch(*, off_policy: bool = False) -> list[Sequence]:
         prompt, response = 2 + i % 5, 1 + (7 * i) % 9
         tokens = torch.randint(2, 18, (prompt + response,), generator=generator).tolist()
         sequences.append(
-            Sequence(
+            TrainingSample(
                 prompt_token_ids=tuple(tokens[:prompt]),
                 response_token_ids=tuple(tokens[prompt:]),
                 advantage=(1.0, -0.5, 0.0)[i % 3],
@@ -67,14 +67,18 @@ def minibatch(*, off_policy: bool = False) -> list[Sequence]:
     ]
 
 
-def logps_by_hand(model: torch.nn.Module, sequence: Sequence, temperature: float = 1.0) -> Tensor:
+def logps_by_hand(
+    model: torch.nn.Module, sequence: TrainingSample, temperature: float = 1.0
+) -> Tensor:
     tokens = torch.tensor([sequence.prompt_token_ids + sequence.response_token_ids])
     logps = (model(tokens).logits[0, :-1] / temperature).log_softmax(-1)
     targets = torch.tensor(sequence.response_token_ids)
     return logps[len(sequence.prompt_token_ids) - 1 :].gather(-1, targets[:, None])[:, 0]
 
 
-def gradient_by_hand(sequences: list[Sequence], temperature: float = 1.0) -> dict[str, Tensor]:
+def gradient_by_hand(
+    sequences: list[TrainingSample], temperature: float = 1.0
+) -> dict[str, Tensor]:
     """Σ weight · min(ρA, clip(ρ)A) over all tokens of *all* sequences, in float64; ascended."""
     model = tiny_model().double()
     objective = torch.zeros((), dtype=torch.float64)
@@ -197,13 +201,15 @@ def test_on_policy_is_the_same_as_the_explicit_log_probabilities(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_the_sampler_s_log_probabilities_are_the_policy_s(temperature):
     """At T ≠ 1 too: a π_old at another temperature than the rollouts' is another policy."""
-    sampler = TransformersRollout(
+    sampler = TransformersSampler(
         tiny_model(), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
     )
     prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
-    groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], Sampling(temperature, 1.0, 0, 12))
+    groups = sampler.sample(
+        prompts, [[1, 2, 3], [4, 5, 6]], SamplingParams(temperature, 1.0, 0, 12)
+    )
     sequences = [
-        Sequence(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        TrainingSample(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
         for prompt, group in zip(prompts, groups, strict=True)
         for rollout in group
     ]
@@ -265,7 +271,7 @@ def test_importance_weights_scale_each_token():
 def test_a_microbatch_of_nothing_adds_nothing_with_a_cap():
     subject = policy()
     subject.objective = replace(subject.objective, importance_sampling_cap=2.0)
-    empty = microbatch([NOTHING], device="cpu")
+    empty = microbatch([EMPTY_SAMPLE], device="cpu")
     subject._zero_gradient()
     assert subject._accumulate(empty, token_ratio_clipped)[2] == 0
     assert all(torch.count_nonzero(g) == 0 for g in gradient(subject).values())

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.policy import ranks_updating
 from twogrpo.distributed import process_group
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.errors import ConfigError
 from twogrpo.policy import checkpoint
 
@@ -57,7 +57,7 @@ def test_metrics_and_weights_after_five_steps_are_those_of_one_process(folders, 
 
 @pytest.mark.parametrize("num_ranks", [0, 1, 2])
 def test_a_checkpoint_of_any_number_of_ranks_continues_in_one_process(folders, num_ranks):
-    policy = ranks_updating.build(ALONE)
+    policy = ranks_updating.build(SINGLE_PROCESS)
     tensors = policy.state()
     state = checkpoint.load_latest(folders[num_ranks] / "checkpoints", into=tensors)
     policy.load_state(tensors, state["num_updates"])
@@ -69,11 +69,11 @@ def test_a_checkpoint_of_any_number_of_ranks_continues_in_one_process(folders, n
 
 def test_shares_are_gathered_in_order(monkeypatch):
     items = list("abcdefg")
-    shares = [Ranks(rank, 3, rank).share(items) for rank in range(3)]
+    shares = [Ranks(rank, 3, rank).shard(items) for rank in range(3)]
     assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
     monkeypatch.setattr(Ranks, "each", lambda self, mine: shares)
-    assert Ranks(1, 3, 1).gather(shares[1]) == items
-    assert ALONE.share(items) == items
+    assert Ranks(1, 3, 1).unshard(shares[1]) == items
+    assert SINGLE_PROCESS.shard(items) == items
 
 
 def test_more_ranks_than_gpus_is_refused(monkeypatch):
@@ -82,7 +82,7 @@ def test_more_ranks_than_gpus_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     hardware = ranks_updating.hardware("hardware=four_gpus")
     with pytest.raises(ConfigError, match="--nproc-per-node 2"):
-        process_group.join(hardware)
+        process_group.init_process_group(hardware)
 
 
 def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypatch):
@@ -92,7 +92,7 @@ def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypat
         for name, value in (named | {"MASTER_ADDR": "127.0.0.1"}).items():
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigError, match=rf"2 ranks .* 127.0.0.1:{port} .*in use") as told:
-            process_group.join(ranks_updating.hardware())
+            process_group.init_process_group(ranks_updating.hardware())
     assert "--standalone or a free port, --master-port" in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -102,4 +102,4 @@ def test_ranks_that_tensor_parallelism_cannot_part_are_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     hardware = ranks_updating.hardware("hardware.tensor_parallel_size=3")
     with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide the 4 ranks"):
-        process_group.join(hardware)
+        process_group.init_process_group(hardware)

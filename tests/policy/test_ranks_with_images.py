@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText
 
 from tests.conftest import ROOT
 from tests.policy import ranks_with_images
-from twogrpo.distributed.process_group import ALONE
+from twogrpo.distributed.process_group import SINGLE_PROCESS
 
 
 @pytest.mark.slow
@@ -22,7 +22,7 @@ def test_two_ranks_learn_from_pictures_as_one_process_does(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
 
-    policy = ranks_with_images.build(ALONE, activation_checkpointing=False)
+    policy = ranks_with_images.build(SINGLE_PROCESS, activation_checkpointing=False)
     start = {name: tensor.clone() for name, tensor in policy.weights()}
     for _ in range(2):
         policy.update(ranks_with_images.SEQUENCES)

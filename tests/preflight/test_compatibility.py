@@ -101,8 +101,8 @@ def test_template_mismatch(overrides, level):
 
 
 def test_a_model_that_cannot_see_pictures():
-    assert found("dataset=geometry3k")["pictures"].level == "failure"
-    assert "pictures" not in found("dataset=geometry3k", "model=qwen25_vl_7b")
+    assert found("dataset=geometry3k")["images"].level == "failure"
+    assert "images" not in found("dataset=geometry3k", "model=qwen25_vl_7b")
 
 
 def test_contamination(tmp_path):

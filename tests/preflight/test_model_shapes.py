@@ -9,7 +9,7 @@ from safetensors import safe_open
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from tests.conftest import ROOT, compose_config
-from twogrpo.config.schema import Config, Model, parse
+from twogrpo.config.schema import Config, ModelConfig, parse
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import PUBLISHED, architecture_of, from_config_file
 
@@ -106,7 +106,7 @@ def test_forward_flops():
 
 def test_a_folder_at_hand_wins_and_its_sizes_are_its_file_s(tmp_path):
     folder = ROOT / "assets/tiny"
-    model = architecture_of(Model("qwen25_math_7b", str(folder), None, "plain"))
+    model = architecture_of(ModelConfig("qwen25_math_7b", str(folder), None, "plain"))
     with safe_open(folder / "model.safetensors", "pt") as file:
         stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
     assert model.parameters == stored
@@ -200,4 +200,4 @@ def test_a_vision_tower_is_counted(tmp_path):
 
 def test_an_unknown_model_is_named():
     with pytest.raises(ConfigError, match=r"model\.path=a/b .*model\.name=mine"):
-        architecture_of(Model("mine", "a/b", None, "plain"))
+        architecture_of(ModelConfig("mine", "a/b", None, "plain"))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.conftest import compose_config
-from twogrpo.config.schema import Reward, parse
+from twogrpo.config.schema import RewardConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint
@@ -17,7 +17,7 @@ TESTS = json.dumps({"functional": "assert True"})
 
 
 def reward(name, **values):
-    return Reward(
+    return RewardConfig(
         **{"name": name, "num_workers": 1, "deadline_seconds": 5.0, "format_weight": 0.0,
            "format_pattern": "x"} | values
     )  # fmt: skip

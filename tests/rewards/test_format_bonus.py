@@ -4,15 +4,15 @@ import time
 
 import pytest
 
-from twogrpo.config.schema import Reward
+from twogrpo.config.schema import RewardConfig
 from twogrpo.errors import ConfigError
 from twogrpo.rewards.build import build_reward
 from twogrpo.rewards.format_bonus import FormatBonus
 from twogrpo.types import Verdict
 
 
-def _reward(weight: float, pattern: str = r"^[0-9=]+$") -> Reward:
-    return Reward(
+def _reward(weight: float, pattern: str = r"^[0-9=]+$") -> RewardConfig:
+    return RewardConfig(
         name="exact_answer",
         num_workers=None,
         deadline_seconds=None,

@@ -12,20 +12,20 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.core.token_sampling import sample_tokens
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.types import Prompt, Rollout
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.types import Completion, Prompt
 
 
 class FakeRollout:
-    """See `twogrpo.rollout.protocol.RolloutEngine`; its one weight is `table`, logits [V, V]."""
+    """See `twogrpo.rollout.protocol.Sampler`; its one weight is `table`, logits [V, V]."""
 
     def __init__(self, table_VV: Tensor, tokenizer: PreTrainedTokenizerBase) -> None:
         self.table_VV = table_VV.clone()
         self.tokenizer = tokenizer
 
     def sample(
-        self, prompts: Sequence[Prompt], seeds_PG: Sequence[Sequence[int]], sampling: Sampling
-    ) -> list[tuple[Rollout, ...]]:
+        self, prompts: Sequence[Prompt], seeds_PG: Sequence[Sequence[int]], sampling: SamplingParams
+    ) -> list[tuple[Completion, ...]]:
         return [
             tuple(self._respond(prompt, seed, sampling) for seed in seeds)
             for prompt, seeds in zip(prompts, seeds_PG, strict=True)
@@ -37,13 +37,13 @@ class FakeRollout:
             raise RuntimeError(f"expected the weight table, got {sorted(given)}")
         self.table_VV = given["table"].clone()
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         pass
 
     def close(self) -> None:
         pass
 
-    def _respond(self, prompt: Prompt, seed: int, sampling: Sampling) -> Rollout:
+    def _respond(self, prompt: Prompt, seed: int, sampling: SamplingParams) -> Completion:
         rng = np.random.default_rng(seed)
         tokens, logps, last = [], [], prompt.token_ids[-1]
         for uniform in rng.random(sampling.max_response_tokens, dtype=np.float32):
@@ -61,4 +61,4 @@ class FakeRollout:
                 break
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
         is_finished = last == self.tokenizer.eos_token_id
-        return Rollout(tuple(tokens), tuple(logps), text, "stop" if is_finished else "length")
+        return Completion(tuple(tokens), tuple(logps), text, "stop" if is_finished else "length")

@@ -3,12 +3,12 @@
 import pytest
 
 from twogrpo.distributed.process_group import Ranks
-from twogrpo.rollout.data_parallel import RankedReward, RankedRollout
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
+from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.types import Prompt, Verdict
 
 PROMPTS = [Prompt(str(i), "", "", (i,)) for i in range(5)]
-SAMPLING = Sampling(1.0, 1.0, 0, 4)
+SAMPLING = SamplingParams(1.0, 1.0, 0, 4)
 
 
 class Engine:
@@ -34,10 +34,10 @@ def test_prompts_are_shared_out_and_come_back_in_order(monkeypatch, size, parall
     """`shares` by rank, worked by hand; what the ranks give each other is made from them."""
     seeds_PG = [[10 * i] for i in range(len(PROMPTS))]
     given = [[(name, 10 * int(name)) for name in share] for share in shares]
-    monkeypatch.setattr(Ranks, "each", lambda self, mine: given)
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: given)
     for rank, share in enumerate(shares):
         engine = Engine()
-        found = RankedRollout(engine, Ranks(rank, size, rank), parallel)
+        found = DataParallelSampler(engine, Ranks(rank, size, rank), parallel)
         assert found.sample(PROMPTS, seeds_PG, SAMPLING) == [(str(i), 10 * i) for i in range(5)]
         assert engine.asked == [share]
 
@@ -51,7 +51,7 @@ def test_verdicts_come_back_in_order(monkeypatch):
 
     responses, references = list("abcde"), list("abxde")
     shares = [Reward().grade(responses[rank::2], references[rank::2]) for rank in range(2)]
-    monkeypatch.setattr(Ranks, "each", lambda self, mine: shares)
-    found = RankedReward(Reward(), Ranks(1, 2, 1)).grade(responses, references)
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: shares)
+    found = DataParallelReward(Reward(), Ranks(1, 2, 1)).grade(responses, references)
     assert [verdict.reason for verdict in found] == responses
     assert [verdict.reward for verdict in found] == [1, 1, 0, 1, 1]

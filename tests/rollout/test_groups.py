@@ -5,11 +5,11 @@ import itertools
 import pytest
 
 from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rollout.groups import rollout_seed, sample_groups, score
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.rollout.groups import grade_groups, rollout_seed, sample_groups
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
-SAMPLING = Sampling(1.0, 1.0, 0, 8)
+SAMPLING = SamplingParams(1.0, 1.0, 0, 8)
 
 
 def test_seeds_differ_in_everything_that_names_a_rollout():
@@ -37,7 +37,7 @@ class SeedRollout:
     def sample(self, prompts, seeds_PG, sampling):
         assert sampling is SAMPLING
         return [
-            tuple(Rollout((seed,), (0.0,), f"{p.text}{seed}", "stop") for seed in seeds)
+            tuple(Completion((seed,), (0.0,), f"{p.text}{seed}", "stop") for seed in seeds)
             for p, seeds in zip(prompts, seeds_PG, strict=True)
         ]
 
@@ -69,12 +69,12 @@ def responses(reference: str, *answers: tuple[str, str]) -> Group:
         prompt=Prompt(reference, "", reference, (1,)),
         draw=0,
         step=0,
-        rollouts=tuple(Rollout((3,), (0.0,), text, reason) for text, reason in answers),
+        rollouts=tuple(Completion((3,), (0.0,), text, reason) for text, reason in answers),
     )
 
 
 def test_each_response_is_graded_against_its_own_prompt_s_reference():
-    groups = score(
+    groups = grade_groups(
         [responses("3", ("1+2=3", "stop"), ("4", "stop")), responses("4", ("3", "stop"))],
         ExactAnswer(),
     )
@@ -87,18 +87,18 @@ def test_each_response_is_graded_against_its_own_prompt_s_reference():
 
 def test_a_response_that_was_cut_is_wrong_unless_the_reward_judges_such():
     cut = responses("3", ("3", "length"), ("3", "stop"))
-    [group] = score([cut], ExactAnswer())
+    [group] = grade_groups([cut], ExactAnswer())
     assert group.verdicts == (Verdict(0.0, "truncated"), Verdict(1.0, "correct"))
     lenient = ExactAnswer()
     lenient.grades_truncated = True
-    [group] = score([cut], lenient)
+    [group] = grade_groups([cut], lenient)
     assert group.rewards == (1, 1)
 
 
 @pytest.mark.parametrize(
-    ("rewards", "is_mixed"), [((1, 0), True), ((1, 1), False), ((0, 0), False)]
+    ("rewards", "has_signal"), [((1, 0), True), ((1, 1), False), ((0, 0), False)]
 )
-def test_a_group_is_mixed_where_its_rewards_differ(rewards, is_mixed):
+def test_a_group_has_a_signal_where_its_rewards_differ(rewards, has_signal):
     group = responses("3", ("", "stop"), ("", "stop"))
     group = group.with_verdicts(tuple(Verdict(reward, "") for reward in rewards))
-    assert group.is_mixed == is_mixed
+    assert group.has_signal == has_signal

@@ -18,16 +18,16 @@ from torch import Tensor
 from tests.conftest import tiny_model
 from tests.rollout.fake_sampler import FakeRollout
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
-from twogrpo.rollout.transformers_sampler import TransformersRollout
-from twogrpo.rollout.vllm_sampler import LOWEST_TEMPERATURE, VllmRollout
+from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.rollout.transformers_sampler import TransformersSampler
+from twogrpo.rollout.vllm_sampler import LOWEST_TEMPERATURE, VllmSampler
 from twogrpo.rollout.vllm_setup import Settings
-from twogrpo.types import Prompt, Rollout
+from twogrpo.types import Completion, Prompt
 
 TOKENIZER = tiny_tokenizer.build()
 EOS = TOKENIZER.eos_token_id
-PLAIN = Sampling(temperature=1.0, top_p=1.0, top_k=0, max_response_tokens=12)
-TEST = Sampling(temperature=0.7, top_p=0.8, top_k=5, max_response_tokens=12)
+PLAIN = SamplingParams(temperature=1.0, top_p=1.0, top_k=0, max_response_tokens=12)
+TEST = SamplingParams(temperature=0.7, top_p=0.8, top_k=5, max_response_tokens=12)
 
 
 def prompt(text: str) -> Prompt:
@@ -42,7 +42,7 @@ SEEDS_PG = [[100 * row + column for column in range(4)] for row in range(len(PRO
 class Subject:
     """An engine under test, its weights, and the logits [V] that they give to the next token."""
 
-    engine: RolloutEngine
+    engine: Sampler
     weights: Callable[[int], Iterable[tuple[str, Tensor]]]
     next_logits: Callable[[int, tuple[int, ...]], Tensor]
     coldest: float = 1e-4  # temperature that it draws at
@@ -59,7 +59,7 @@ def tiny_weights(seed: int) -> Iterable[tuple[str, Tensor]]:
 
 
 def transformers_subject() -> Subject:
-    engine = TransformersRollout(
+    engine = TransformersSampler(
         tiny_model(0), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
     )
     return Subject(engine, tiny_weights, next_logits)
@@ -75,7 +75,7 @@ def vllm_subject() -> Subject:
 
 
 @cache
-def vllm_engine() -> VllmRollout:
+def vllm_engine() -> VllmSampler:
     """One a process: it takes ten seconds."""
     with tempfile.TemporaryDirectory() as folder:
         model = tiny_model(2)  # not the weights that any test asks for
@@ -86,7 +86,7 @@ def vllm_engine() -> VllmRollout:
         (Path(folder) / "generation_config.json").write_text(
             '{"temperature": 0.2, "top_k": 2, "repetition_penalty": 3.0, "eos_token_id": [1, 5, 7]}'
         )
-        return VllmRollout(
+        return VllmSampler(
             TOKENIZER, Settings(folder, kv_cache_gib=0.25, context_tokens=512, rollouts_per_call=64)
         )
 
@@ -110,15 +110,15 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return ENGINES[request.param]()
 
 
-def sample(subject: Subject, sampling: Sampling = PLAIN) -> list[tuple[Rollout, ...]]:
+def sample(subject: Subject, sampling: SamplingParams = PLAIN) -> list[tuple[Completion, ...]]:
     return subject.engine.sample(PROMPTS, SEEDS_PG, sampling)
 
 
-def tokens(groups: list[tuple[Rollout, ...]]) -> list[list[tuple[int, ...]]]:
+def tokens(groups: list[tuple[Completion, ...]]) -> list[list[tuple[int, ...]]]:
     return [[rollout.token_ids for rollout in group] for group in groups]
 
 
-def all_rollouts(groups: list[tuple[Rollout, ...]]) -> list[Rollout]:
+def all_rollouts(groups: list[tuple[Completion, ...]]) -> list[Completion]:
     return [rollout for group in groups for rollout in group]
 
 
@@ -213,7 +213,7 @@ def test_log_probabilities_are_those_of_the_weights(subject, sampling):
                 assert logp == pytest.approx(expected.log().item(), abs=5e-5)
 
 
-def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+def probabilities(logits: Tensor, sampling: SamplingParams) -> Tensor:
     """Of the next token, in float64, by sorting: independent of twogrpo.core.token_sampling."""
     probs = (logits.double() / sampling.temperature).softmax(-1)
     order = probs.argsort(descending=True)[: sampling.top_k or None]

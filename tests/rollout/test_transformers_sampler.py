@@ -5,11 +5,11 @@ import torch
 
 from tests.conftest import tiny_model
 from tests.rollout.test_sampler_contract import PLAIN, PROMPTS, SEEDS_PG, TOKENIZER
-from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 
-def engine(rollouts_per_call: int, dtype: torch.dtype = torch.float32) -> TransformersRollout:
-    return TransformersRollout(
+def engine(rollouts_per_call: int, dtype: torch.dtype = torch.float32) -> TransformersSampler:
+    return TransformersSampler(
         tiny_model(), TOKENIZER, device="cpu", dtype=dtype, rollouts_per_call=rollouts_per_call
     )
 

@@ -25,28 +25,28 @@ from tests.rollout.test_sampler_contract import (
     tiny_weights,
     vllm_subject,
 )
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.rollout import vllm_sampler, vllm_setup
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.transformers_sampler import TransformersRollout
-from twogrpo.rollout.vllm_sampler import VllmFault, VllmRollout
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.transformers_sampler import TransformersSampler
+from twogrpo.rollout.vllm_sampler import VllmFault, VllmSampler
 from twogrpo.rollout.vllm_setup import Settings
 from twogrpo.types import Prompt
 
 # More than two blocks of 128 tokens, which vLLM keeps for the next prompt that begins so.
 LONG = prompt("3*8+(5-2)*7=" * 25)
-GREEDY = Sampling(temperature=1.0, top_p=1.0, top_k=1, max_response_tokens=30)
+GREEDY = SamplingParams(temperature=1.0, top_p=1.0, top_k=1, max_response_tokens=30)
 
 
 @pytest.fixture
-def engine() -> VllmRollout:
+def engine() -> VllmSampler:
     engine = vllm_subject().engine
-    assert isinstance(engine, VllmRollout)
+    assert isinstance(engine, VllmSampler)
     return engine
 
 
-def error_of_logps(engine: VllmRollout, seed: int, prompts: list[Prompt]) -> float:
+def error_of_logps(engine: VllmSampler, seed: int, prompts: list[Prompt]) -> float:
     """The largest |Δ log-probability| of sampled tokens against a plain forward pass."""
     errors = []
     groups = engine.sample(prompts, [[7, 8]] * len(prompts), PLAIN)
@@ -62,7 +62,7 @@ def error_of_logps(engine: VllmRollout, seed: int, prompts: list[Prompt]) -> flo
 @pytest.mark.vllm
 def test_greedy_tokens_are_those_of_transformers(engine):
     model = tiny_model(0)
-    plain = TransformersRollout(
+    plain = TransformersSampler(
         model, TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
     )
     prompts = [*PROMPTS, LONG]
@@ -159,7 +159,7 @@ def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model_fo
     """Beside a running engine; the next start in the same process is not disturbed."""
     engine.close()
     with pytest.raises(ConfigError, match=r"does not start .*: lower hardware.kv_cache_gib=100000"):
-        VllmRollout(TOKENIZER, Settings(str(model_folder), kv_cache_gib=100000))
+        VllmSampler(TOKENIZER, Settings(str(model_folder), kv_cache_gib=100000))
     assert not torch.distributed.is_initialized()
     assert vllm_subject().engine.sample(PROMPTS, SEEDS_PG, PLAIN)
 
@@ -167,7 +167,7 @@ def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model_fo
 def test_without_vllm_one_line_says_what_to_do(model_folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
-        VllmRollout(TOKENIZER, Settings(str(model_folder)))
+        VllmSampler(TOKENIZER, Settings(str(model_folder)))
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,8 @@ def test_a_build_for_another_device_names_the_hardware_first(model_folder, monke
 
 def test_pictures_need_torchvision(model_folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(
-        ConfigError, match=r"takes pictures, for which vLLM needs torchvision, and `"
-    ):
-        VllmRollout(TOKENIZER, Settings(str(model_folder)), pictures=Pictures(None, 0))
+    with pytest.raises(ConfigError, match=r"takes images, for which vLLM needs torchvision, and `"):
+        VllmSampler(TOKENIZER, Settings(str(model_folder)), image_processor=ImageProcessor(None, 0))
 
 
 def test_a_context_longer_than_the_models_is_refused(model_folder):
@@ -266,13 +264,13 @@ class Sleeper:
         return self
 
     def reset_encoder_cache(self) -> None:
-        self.calls.append("reset pictures")
+        self.calls.append("reset images")
 
 
-def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> VllmRollout:
+def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> VllmSampler:
     monkeypatch.setattr(vllm_sampler, "_free_gib", lambda: 1.0)
-    monkeypatch.setattr(vllm_sampler, "undisturbed", lambda _: nullcontext())
-    engine = VllmRollout.__new__(VllmRollout)
+    monkeypatch.setattr(vllm_sampler, "preserved_process_state", lambda _: nullcontext())
+    engine = VllmSampler.__new__(VllmSampler)
     engine.settings = Settings(str(model_folder), device="cuda", sleep_level=level)
     engine.llm, engine._is_asleep = Sleeper(), False
     engine._names = vllm_setup.weight_names(engine.settings)
@@ -282,16 +280,16 @@ def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> 
 def test_between_phases_it_sleeps_and_wakes_in_two_steps(model_folder, monkeypatch):
     """The key-value cache comes back after the new weights, when their old copies are gone."""
     engine = sleeper(model_folder, monkeypatch, level=2)
-    engine.rest()
-    engine.rest()
+    engine.sleep()
+    engine.sleep()
     engine.load(tiny_weights(0))
     engine.load(tiny_weights(0))
     num_weights = len(tiny_model().state_dict())
-    load = [f"reload_weights of {num_weights}", "reset", "reset pictures"]
+    load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
 
 
 def test_at_level_0_it_never_sleeps(model_folder, monkeypatch):
     engine = sleeper(model_folder, monkeypatch, level=0)
-    engine.rest()
+    engine.sleep()
     assert engine.llm.calls == []

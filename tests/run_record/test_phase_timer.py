@@ -3,25 +3,25 @@
 import pytest
 import torch
 
-from twogrpo.run_record.phase_timer import Clock
+from twogrpo.run_record.phase_timer import PhaseTimer
 
 
 def test_a_phase_shows_the_memory_that_it_took():
-    clock = Clock()
-    with clock.phase("before"):
+    timer = PhaseTimer()
+    with timer.phase("before"):
         pass
-    with clock.phase("update"):
+    with timer.phase("update"):
         held = torch.ones(2**26)  # 256 MiB, touched
-    row = clock.read()
+    row = timer.read()
     assert set(row) == {
         f"{kind}{phase}{unit}"
         for kind, unit in (("seconds/", ""), ("cpu_seconds/", ""), ("memory/", "_gib"))
         for phase in ("before", "update")
     }
     assert row["memory/update_gib"] - row["memory/before_gib"] == pytest.approx(0.25, abs=0.05)
-    assert clock.peak_bytes == pytest.approx(row["memory/update_gib"] * 2**30)
+    assert timer.peak_bytes == pytest.approx(row["memory/update_gib"] * 2**30)
     assert held.sum() == 2**26
-    assert clock.read() == {}
+    assert timer.read() == {}
 
 
 def test_on_a_gpu_each_phase_has_its_own_peak_and_none_is_forgotten(monkeypatch):
@@ -30,13 +30,13 @@ def test_on_a_gpu_each_phase_has_its_own_peak_and_none_is_forgotten(monkeypatch)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peak[0])
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: peak.__setitem__(0, 0))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    clock = Clock("cuda")
+    timer = PhaseTimer("cuda")
     for name, gib in (("generate", 1), ("update", 3), ("generate", 2)):
-        with clock.phase(name):
+        with timer.phase(name):
             peak[0] = gib * 2**30
-    row = clock.read()
+    row = timer.read()
     assert (row["memory/generate_gib"], row["memory/update_gib"]) == (2, 3)
-    assert clock.peak_bytes == 5 * 2**30
+    assert timer.peak_bytes == 5 * 2**30
 
 
 def test_on_a_gpu_a_phase_ends_when_its_work_is_done(monkeypatch):
@@ -46,10 +46,10 @@ def test_on_a_gpu_a_phase_ends_when_its_work_is_done(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: now.__setitem__(0, 13.0))
-    clock = Clock("cuda")
-    with clock.phase("update"):
+    timer = PhaseTimer("cuda")
+    with timer.phase("update"):
         pass
-    with clock.phase("sync"):
+    with timer.phase("sync"):
         pass
-    row = clock.read()
+    row = timer.read()
     assert (row["seconds/update"], row["seconds/sync"]) == (3.0, 0.0)

@@ -37,7 +37,7 @@ def test_rewind_drops_later_rows_and_a_half_written_line(config, tmp_path):
         record.log({"step": step})
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "reward/me')
-    record.rewind(2)
+    record.truncate(2)
     assert record.rows() == [{"step": 0}, {"step": 1}]
     record.log({"step": 2})
     assert [row["step"] for row in record.rows()] == [0, 1, 2]
@@ -45,7 +45,7 @@ def test_rewind_drops_later_rows_and_a_half_written_line(config, tmp_path):
 
 def test_rewinding_nothing_is_nothing(config):
     record = RunRecord(config)
-    record.rewind(0)
+    record.truncate(0)
     assert record.rows() == []
 
 

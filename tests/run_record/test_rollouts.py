@@ -5,13 +5,13 @@ from pathlib import Path
 
 from twogrpo.run_record import rollouts
 from twogrpo.training import loop
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 GROUP = Group(
     prompt=Prompt("p1", "1+1=", "2", (3, 4)),
     draw=9,
     step=0,
-    rollouts=(Rollout((5, 1), (0.0, 0.0), "2", "stop"), Rollout((6,), (0.0,), "3", "length")),
+    rollouts=(Completion((5, 1), (0.0, 0.0), "2", "stop"), Completion((6,), (0.0,), "3", "length")),
     verdicts=(Verdict(1.0, "correct"), Verdict(0.0, "wrong")),
 )
 

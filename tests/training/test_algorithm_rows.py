@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.training.minibatches import weighted_sequences
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.training.minibatches import training_samples
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 # The correct rollout has 2 tokens, the wrong one 4; a response may have 6 (the `small` run).
 PAIR = Group(
     prompt=Prompt("p", "", "", (3,)),
     draw=0,
     step=0,
-    rollouts=tuple(Rollout((5,) * n, (0.0,) * n, "", "stop") for n in (2, 4)),
+    rollouts=tuple(Completion((5,) * n, (0.0,) * n, "", "stop") for n in (2, 4)),
     verdicts=(Verdict(1.0, ""), Verdict(0.0, "")),
 )
 MASK = torch.tensor([[True, True, False, False], [True] * 4])
@@ -20,7 +20,7 @@ MASK = torch.tensor([[True, True, False, False], [True] * 4])
 
 def token_coefficients(config, log_ratios: torch.Tensor) -> torch.Tensor:
     """∂J/∂log π_θ(o_t) of the row's objective on the pair, at the given log π_θ − log π_old."""
-    sequences = weighted_sequences([PAIR], config, step=0)
+    sequences = training_samples([PAIR], config, step=0)
     old = torch.full((2, 4), -1.0)
     policy = (old + log_ratios).requires_grad_()
     values = SURROGATES[config.algorithm.surrogate](

@@ -18,12 +18,12 @@ from twogrpo.data.prompts import benchmark_prompts
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Exam, evaluate_benchmarks
 from twogrpo.rewards.build import build_reward
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_step
-from twogrpo.types import Rollout
+from twogrpo.types import Completion
 
 
 def row(question: str, tests: dict) -> dict:
@@ -50,7 +50,7 @@ class Programmer:
     def sample(self, prompts, seeds_PG, sampling):
         return [
             tuple(
-                Rollout((1,), (0.0,), f"```python\n{program}\n```", "stop")
+                Completion((1,), (0.0,), f"```python\n{program}\n```", "stop")
                 for program in PROGRAMS[prompt.text]
             )
             for prompt in prompts
@@ -59,7 +59,7 @@ class Programmer:
     def load(self, weights):
         pass
 
-    def rest(self):
+    def sleep(self):
         pass
 
     def close(self):
@@ -144,7 +144,7 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
 
     prompts = benchmark_prompts(config.evaluation, Bytes(), template="plain")
     exam = Exam(
-        Programmer(), reward, Sampling(1, 1, 0, 8), 2, 0, rollouts_per_chunk=4, keep_text=True
+        Programmer(), reward, SamplingParams(1, 1, 0, 8), 2, 0, rollouts_per_chunk=4, keep_text=True
     )
     row = evaluate_benchmarks(prompts, exam, SampleStore(tmp_path / "out", "key"))
     assert row["evaluation/code_r1_test/num_correct"] == [1, 1]

@@ -8,12 +8,12 @@ import torch
 from tests.conftest import tiny_model
 from twogrpo.core.dpo import dpo_loss
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
-from twogrpo.policy.logprob_model import Knobs, ScoringModel
+from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.training import gradient_cosine, loop
-from twogrpo.training.dpo import pair_weights, reweigh
-from twogrpo.training.minibatches import weighted_sequences
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.training.dpo import pair_weights, with_current_preference_advantages
+from twogrpo.training.minibatches import training_samples
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 BETA = 0.4
 PROMPTS = [(3, 4, 5), (7, 2), (9, 9, 3, 1), (4, 4)]
@@ -26,7 +26,7 @@ def make_groups(group_size: int) -> list[Group]:
     for draw, prompt in enumerate(PROMPTS):
         lengths = torch.randint(1, 7, (group_size,), generator=generator).tolist()
         rollouts = tuple(
-            Rollout(
+            Completion(
                 tuple(torch.randint(2, 18, (n,), generator=generator).tolist()), (0.0,) * n, "", ""
             )
             for n in lengths
@@ -51,7 +51,7 @@ def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersP
 def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> torch.Tensor:
     """By autograd of −log σ(r̂(o+) − r̂(o−)), one response at a time."""
 
-    def log_likelihood_of(scoring: ScoringModel, group: Group, index: int) -> torch.Tensor:
+    def log_likelihood_of(scoring: LogprobModel, group: Group, index: int) -> torch.Tensor:
         tokens = group.prompt.token_ids + group.rollouts[index].token_ids
         logits = scoring.model(torch.tensor([tokens])).logits[0].log_softmax(dim=-1)
         first = len(group.prompt.token_ids)
@@ -80,7 +80,7 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
         "algorithm=dpo", f"algorithm.advantage={pairing}", f"algorithm.preference_beta={BETA}"
     )
     groups = make_groups(group_size)
-    reference = ScoringModel(
+    reference = LogprobModel(
         tiny_model(1), temperature=1.0, knobs=make_policy(seed=0).scoring.knobs
     )
     weights_PGG = pair_weights(groups, pairing=pairing, seed=config.seed)
@@ -89,8 +89,8 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
     # A budget of one token puts every sequence into a micro-batch of its own: pairs are split.
     for tokens_per_microbatch in (1, 512):
         policy = make_policy(seed=0, tokens_per_microbatch=tokens_per_microbatch)
-        sequences = weighted_sequences(groups, config, step=0)
-        sequences = reweigh(sequences, policy, reference, beta=BETA)
+        sequences = training_samples(groups, config, step=0)
+        sequences = with_current_preference_advantages(sequences, policy, reference, beta=BETA)
         gradient = policy.gradient(sequences, surrogate=log_likelihood)
         assert expected.norm() > 1e-2
         assert (gradient - expected).norm() < 1e-5 * expected.norm()
@@ -101,10 +101,10 @@ def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_c
     config = make_config("algorithm=dpo", "algorithm.group_size=3", "reward.format_weight=0.1")
     verdicts = tuple(Verdict(reward, "") for reward in (1.0, 0.1, 0.0))
     groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
-    sequences = weighted_sequences(groups, config, step=0)
+    sequences = training_samples(groups, config, step=0)
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
     policy = make_policy(seed=0)
-    reference = ScoringModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
+    reference = LogprobModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
     weights_PGG = pair_weights(groups, pairing="preference_over_all_pairs", seed=0)
     assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
     log_ratios_PG = torch.stack(
@@ -117,13 +117,16 @@ def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_c
     ).unflatten(0, (-1, 3))
     log_ratios_PG.requires_grad_()
     dpo_loss(log_ratios_PG, weights_PGG, beta=BETA).backward()
-    advantages = [s.advantage for s in reweigh(sequences, policy, reference, beta=BETA)]
+    advantages = [
+        s.advantage
+        for s in with_current_preference_advantages(sequences, policy, reference, beta=BETA)
+    ]
     # The loss is a mean over P groups; (1/(P·G)) Σ A_i ∇log π_i is minus its gradient.
     expected = -log_ratios_PG.grad.flatten() * log_ratios_PG.numel()
     assert advantages == pytest.approx(expected.tolist(), rel=1e-5)
     assert min(map(abs, advantages[1::3])) > 1e-3
     expected_gradient = plain_dpo_gradient(groups, policy, reference, weights_PGG)
-    reweighed = reweigh(sequences, policy, reference, beta=BETA)
+    reweighed = with_current_preference_advantages(sequences, policy, reference, beta=BETA)
     gradient = policy.gradient(reweighed, surrogate=log_likelihood)
     assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
 
@@ -132,7 +135,9 @@ def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config
     config = make_config("algorithm=dpo", "algorithm.advantage=preference_over_one_random_pair")
     groups = make_groups(4)
     policy, reference = make_policy(seed=0), make_policy(seed=0)
-    sequences = reweigh(weighted_sequences(groups, config, step=0), policy, reference, beta=0.1)
+    sequences = with_current_preference_advantages(
+        training_samples(groups, config, step=0), policy, reference, beta=0.1
+    )
     # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on the one pair of each of three mixed groups.
     advantages = [s.advantage for s in sequences]
     assert sorted(advantages) == pytest.approx([-0.2] * 3 + [0.0] * 10 + [0.2] * 3)
@@ -141,8 +146,8 @@ def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config
 
 
 def test_other_algorithms_come_back_as_they_are(make_config) -> None:
-    sequences = weighted_sequences(make_groups(2), make_config("algorithm=two_grpo"), step=0)
-    assert reweigh(sequences, None, None, beta=0.1) == sequences
+    sequences = training_samples(make_groups(2), make_config("algorithm=two_grpo"), step=0)
+    assert with_current_preference_advantages(sequences, None, None, beta=0.1) == sequences
 
 
 def test_a_random_pair_is_the_same_again_and_another_in_another_run() -> None:
@@ -191,7 +196,7 @@ def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
 
 def test_gradient_takes_no_step_and_agrees_with_the_update(make_config) -> None:
     config = make_config("algorithm=two_grpo")
-    sequences = weighted_sequences(make_groups(2), config, step=0)
+    sequences = training_samples(make_groups(2), config, step=0)
     policy = make_policy(seed=0)
     before = [p.detach().clone() for p in policy.scoring.parameters()]
     gradient = policy.gradient(sequences, surrogate=token_ratio_clipped)

@@ -1,6 +1,6 @@
-"""Geometry3K from its rows to a resumed run: pictures in the prompts, the sampler and the policy.
+"""Geometry3K from its rows to a resumed run: images in the prompts, the sampler and the policy.
 
-The model is a tiny random Qwen2.5-VL, the pictures are generated; the schema, the templates, the
+The model is a tiny random Qwen2.5-VL, the images are generated; the schema, the templates, the
 loop and the evaluation are those of `dataset=geometry3k model=qwen25_vl_7b`.
 """
 
@@ -15,11 +15,11 @@ import torch
 
 from tests import tiny_vision
 from tests.conftest import EvenSum, compose_config
-from tests.tiny_vision import picture
+from tests.tiny_vision import image
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.data.images import open_picture
+from twogrpo.data.images import open_image
 from twogrpo.data.prompts import training_prompts
 from twogrpo.data.snapshot import prepare_data
 from twogrpo.errors import ConfigError
@@ -31,20 +31,20 @@ from twogrpo.run_record.files import read_rows
 from twogrpo.training import assemble
 from twogrpo.training.loop import train
 from twogrpo.training.run import Run
-from twogrpo.types import Group, Sequence
+from twogrpo.types import Group, TrainingSample
 
 COLOURS = ["red", "green", "blue", "black"]
-# As published: pictures as structs of bytes and path, the mark in the text where each stands.
+# As published: images as structs of bytes and path, the mark in the text where each stands.
 ROWS = [
     {
-        "images": [{"bytes": picture(colour, (56, 28 * (1 + place % 3))), "path": None}],
+        "images": [{"bytes": image(colour, (56, 28 * (1 + place % 3))), "path": None}],
         "problem": f"<image>Find x{place}.",
         "answer": str(place),
     }
     for place, colour in enumerate(COLOURS)
 ]
 TWO_PICTURES = {**ROWS[0], "problem": "<image> or <image>?", "images": ROWS[1]["images"] * 2}
-BROKEN = {**ROWS[0], "problem": "<image>?", "images": [{"bytes": b"no picture", "path": None}]}
+BROKEN = {**ROWS[0], "problem": "<image>?", "images": [{"bytes": b"no image", "path": None}]}
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,9 @@ def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def sequences_of(groups: list[Group]) -> list[Sequence]:
+def sequences_of(groups: list[Group]) -> list[TrainingSample]:
     return [
-        Sequence(
+        TrainingSample(
             group.prompt.token_ids,
             rollout.token_ids,
             advantage=(-1.0) ** place,
@@ -130,9 +130,9 @@ def run(make_run) -> Run:
 
 @pytest.fixture
 def groups(run: Run) -> list[Group]:
-    """Two rollouts for each of the prompts, of one and of two pictures."""
+    """Two rollouts for each of the prompts, of one and of two images."""
     return sample_groups(
-        run.stream.next(4), run.rollout, run.sampling, group_size=2, seed=0, step=0
+        run.stream.next(4), run.sampler, run.sampling, group_size=2, seed=0, step=0
     )
 
 
@@ -150,9 +150,11 @@ def test_the_prompt_set_holds_its_pictures(make_config, sources, tmp_path, model
         make_config("dataset.num_prompts=5", f"dataset.path={tmp_path / 'set'}"),
     )
     tokenizer = load.load_tokenizer(configs[0].model)
-    pictures = load.load_pictures(configs[0].model)
+    image_processor = load.load_image_processor(configs[0].model)
     raw, frozen = (
-        training_prompts(c.dataset, tokenizer, template="think_boxed", pictures=pictures)
+        training_prompts(
+            c.dataset, tokenizer, template="think_boxed", image_processor=image_processor
+        )
         for c in configs
     )
     assert raw == frozen
@@ -165,9 +167,9 @@ def test_sampler_and_policy_see_the_same(run, groups):
         torch.testing.assert_close(logps, torch.tensor(expected), atol=1e-4, rtol=0)
 
 
-def repainted(image: bytes) -> bytes:
-    """Another picture of the same size."""
-    return picture("yellow", open_picture(image).size)
+def repainted(original: bytes) -> bytes:
+    """Another image of the same size."""
+    return image("yellow", open_image(original).size)
 
 
 def test_the_picture_matters(run, groups):
@@ -234,7 +236,7 @@ def test_a_run_trains_evaluates_and_its_checkpoint_is_evaluated_alike(make_run, 
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_run, tmp_path):
-    """With resampling, so that groups with their pictures wait in the checkpoint."""
+    """With resampling, so that groups with their images wait in the checkpoint."""
     options = ["algorithm=two_grpo_rs", "algorithm.minibatch_scale=1"]
     through = make_run(*options, f"output_dir={tmp_path / 'through'}")
     train(through)
@@ -264,9 +266,9 @@ def test_what_is_exported_takes_pictures(run, model_folder, tmp_path):
     assert all(tensor.equal(loaded[name]) for name, tensor in run.policy.weights())
     for name in ("preprocessor_config.json", "chat_template.jinja"):
         assert (tmp_path / "out" / name).read_bytes() == (model_folder / name).read_bytes()
-    assert load.load_pictures(model).image_token_id == tiny_vision.ID["<|image_pad|>"]
+    assert load.load_image_processor(model).image_token_id == tiny_vision.ID["<|image_pad|>"]
 
 
 def test_a_model_of_text_refuses_pictures_in_one_line(make_run):
-    with pytest.raises(ConfigError, match="have pictures, which model"):
+    with pytest.raises(ConfigError, match="have images, which model"):
         make_run("model=tiny", "model.path=assets/tiny")

@@ -9,7 +9,7 @@ from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.run_record.summary import summary
 from twogrpo.training import metrics
 from twogrpo.training.resampling import Counters
-from twogrpo.types import Group, Prompt, Rollout, Sequence, Verdict
+from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
 
 
 def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group:
@@ -18,7 +18,7 @@ def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group
         draw=0,
         step=0,
         rollouts=tuple(
-            Rollout((3,) * length, (-0.5,) * length, "", reason)
+            Completion((3,) * length, (-0.5,) * length, "", reason)
             for length, reason in zip(lengths, reasons, strict=True)
         ),
         verdicts=tuple(Verdict(r, "correct" if r >= 1 else "wrong") for r in rewards),
@@ -58,8 +58,8 @@ def update(norm: float, low: float, high: float, num_tokens: int) -> UpdateMetri
 
 
 def test_update_row_worked_by_hand():
-    def sequence(advantage: float) -> Sequence:
-        return Sequence((3,), (4,), advantage, 1.0)
+    def sequence(advantage: float) -> TrainingSample:
+        return TrainingSample((3,), (4,), advantage, 1.0)
 
     row = metrics.update_row(
         [[sequence(1.0), sequence(-1.0)], [sequence(0.0), sequence(0.0)]],
@@ -75,7 +75,7 @@ def test_update_row_worked_by_hand():
 
 
 def test_updates_of_dead_groups_only_have_no_clip_fraction_to_divide():
-    row = metrics.update_row([[Sequence((3,), (4,), 0.0, 1.0)]], [update(0.0, 0.0, 0.0, 0)])
+    row = metrics.update_row([[TrainingSample((3,), (4,), 0.0, 1.0)]], [update(0.0, 0.0, 0.0, 0)])
     assert row["policy/clip_fraction_low"] == row["policy/clip_fraction_high"] == 0
 
 

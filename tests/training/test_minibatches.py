@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from twogrpo import types
 from twogrpo.config.schema import Config
-from twogrpo.training.minibatches import minibatches, weighted_sequences
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.training.minibatches import minibatches, training_samples
+from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
 
 
 class FakePolicy:
     """Says −9 for every token, and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.asked: list[types.Sequence] = []
+        self.asked: list[TrainingSample] = []
 
     def token_logps(self, sequences):
         self.asked += sequences
@@ -30,7 +29,7 @@ def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3)
         draw=draw,
         step=step,
         rollouts=tuple(
-            Rollout((2 + i,) * length, (-1.0,) * length, "", "stop")
+            Completion((2 + i,) * length, (-1.0,) * length, "", "stop")
             for i, length in enumerate(lengths)
         ),
         verdicts=tuple(Verdict(float(reward), "graded") for reward in rewards),
@@ -52,7 +51,7 @@ def pairs(make_config: Callable[..., Config]) -> Config:
 def test_advantages_and_weights_worked_by_hand(pairs):
     """Four rollouts in the step, the dead pair's two counted: weights 1 / (4 · length)."""
     groups = [group(0, [1, 0], [2, 4]), group(1, [1, 1], [5, 5])]
-    sequences = weighted_sequences(groups, pairs, step=3)
+    sequences = training_samples(groups, pairs, step=3)
     assert [s.advantage for s in sequences] == [1, -1, 0, 0]
     weights = [s.token_weight for s in sequences]
     assert weights == pytest.approx([1 / 8, 1 / 16, 1 / 20, 1 / 20])
@@ -61,8 +60,8 @@ def test_advantages_and_weights_worked_by_hand(pairs):
 
 
 def test_a_permutation_within_a_group_permutes_its_sequences(pairs):
-    one = weighted_sequences([group(0, [1, 0], [2, 4])], pairs, step=3)
-    other = weighted_sequences([group(0, [0, 1], [4, 2])], pairs, step=3)
+    one = training_samples([group(0, [1, 0], [2, 4])], pairs, step=3)
+    other = training_samples([group(0, [0, 1], [4, 2])], pairs, step=3)
     assert [(s.advantage, s.token_weight) for s in one] == [
         (s.advantage, s.token_weight) for s in reversed(other)
     ]

@@ -117,7 +117,7 @@ def test_replay_s_parts_are_those_of_the_policy_that_was_there(make_run, tmp_pat
 
     def spy(run, step):
         if step.minibatch == 1:
-            nonfinite_step.keep(step, run.policy, run.config, reason="to look at", is_writer=True)
+            nonfinite_step.save(step, run.policy, run.config, reason="to look at", is_writer=True)
             surrogate = run.policy.objective.surrogate
             seen.extend(
                 run.policy.gradient([s], surrogate=surrogate).norm().item() for s in step.sequences
@@ -136,7 +136,7 @@ def test_replay_computes_as_the_run_did_unless_told_otherwise(make_run, tmp_path
     """An overflow of bfloat16 would be finite in float32."""
     run = make_run(*ARM, "hardware.dtype=bfloat16", "hardware.tokens_per_microbatch=99")
     (step, *_) = steps_of(run)
-    folder = nonfinite_step.keep(step, run.policy, run.config, reason="to look at", is_writer=True)
+    folder = nonfinite_step.save(step, run.policy, run.config, reason="to look at", is_writer=True)
     surrogate = run.policy.objective.surrogate
     norms = [run.policy.gradient([s], surrogate=surrogate).norm().item() for s in step.sequences]
 

@@ -18,7 +18,7 @@ from tests.training.test_loop import ARMS, BRIEF, assert_bit_for_bit, outcome
 from twogrpo.errors import EXIT_LATE, CheckpointFault, NotFiniteFault, Preempted
 from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, resume
-from twogrpo.training.preemption import Notice
+from twogrpo.training.preemption import PreemptionHandler
 
 README = (ROOT / "README.md").read_text()
 
@@ -29,15 +29,15 @@ def checkpoints(folder: Path) -> list[str]:
 
 def send_at(run, phase: str, step: int) -> None:
     """Sends SIGTERM to this process amid that phase of that step."""
-    step, count = run.clock.phase, [-1]
+    original, count = run.timer.phase, [-1]
 
     def phase_with_signal(name):
         count[0] += name == phase
         if name == phase and count[0] == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(name)
+        return original(name)
 
-    run.clock.phase = phase_with_signal
+    run.timer.phase = phase_with_signal
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_how_to_go_on_names_the_launch(environment, launch, make_run, monkeypatc
     for name, value in (environment or {}).items():
         monkeypatch.setenv(name, value)
     run.ranks = replace(run.ranks, is_sharded=environment is not None)
-    assert f"To go on: {launch}" in resume.how_to_go_on(run)
+    assert f"To go on: {launch}" in resume.resume_command(run)
 
 
 def test_in_the_final_evaluation_it_ends_at_the_next_chunk(make_run, tmp_path):
@@ -157,17 +157,17 @@ def test_in_the_final_evaluation_it_ends_at_the_next_chunk(make_run, tmp_path):
 
 def test_every_rank_ends_where_one_was_told():
     class TwoRanks:
-        def each(self, mine):
+        def all_gather(self, mine):
             return [mine, True]
 
-    with Notice(TwoRanks(), grace_seconds=55) as notice, pytest.raises(Preempted):  # type: ignore[arg-type]
-        notice.check()
+    with PreemptionHandler(TwoRanks(), grace_seconds=55) as preemption, pytest.raises(Preempted):  # type: ignore[arg-type]
+        preemption.check()
 
 
 def test_not_told_nothing_happens_in_any_thread():
     def use() -> None:
-        with Notice(grace_seconds=55) as notice:
-            notice.check()
+        with PreemptionHandler(grace_seconds=55) as preemption:
+            preemption.check()
 
     use()
     thread = threading.Thread(target=use)

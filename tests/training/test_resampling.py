@@ -17,7 +17,7 @@ from twogrpo.training.resampling import (
     Resampling,
     num_rollouts,
 )
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 
 class World:
@@ -40,13 +40,13 @@ class World:
         return fresh
 
     def _group(self, draw: int) -> Group:
-        is_mixed = self.rng.random() < self.mixed_rate
-        rewards = [1.0] + [0.0 if is_mixed else 1.0] * (self.group_size - 1)
+        has_signal = self.rng.random() < self.mixed_rate
+        rewards = [1.0] + [0.0 if has_signal else 1.0] * (self.group_size - 1)
         return Group(
             prompt=Prompt(str(draw), f"{draw}=", "0", (draw,)),
             draw=draw,
             step=self.step,
-            rollouts=(Rollout((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
+            rollouts=(Completion((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
             verdicts=tuple(Verdict(reward, "graded") for reward in rewards),
         )
 
@@ -128,14 +128,14 @@ def test_budget_books_and_batches_whatever_the_rates(
         surplus = [group.draw for group in resampling.surplus]
         assert len(set(used + surplus)) == len(used) + len(surplus), "a group is used once"
         # Dead groups only where the budget is spent, and only of this step.
-        dead = [group for group in batch if not group.is_mixed]
+        dead = [group for group in batch if not group.has_signal]
         if dead:
             assert budget - counters.generated < group_size
             assert not surplus
             assert all(group.step == step for group in dead)
-        assert all(group.is_mixed for group in resampling.surplus)
+        assert all(group.has_signal for group in resampling.surplus)
         # Every mixed group is used or waits; every dead one is used or discarded.
-        assert {g.draw for g in world.given if g.is_mixed} <= {*used, *surplus}
+        assert {g.draw for g in world.given if g.has_signal} <= {*used, *surplus}
         assert counters.generated == counters.kept + counters.discarded + num_rollouts(
             resampling.surplus
         )

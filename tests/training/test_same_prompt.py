@@ -7,7 +7,7 @@ import pytest
 
 from twogrpo.training import loop
 from twogrpo.training.resampling import REDRAW, Counters, SamePromptResampling, redrawn
-from twogrpo.types import Group, Prompt, Rollout, Verdict
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 # Rewards of successive draws of four prompts: mixed at once, at the second, at the third, never.
 SCRIPT = {
@@ -36,7 +36,7 @@ class Scripted:
                 prompt,
                 draw,
                 0,
-                (Rollout((1,), (0.0,), "", "stop"),) * 2,
+                (Completion((1,), (0.0,), "", "stop"),) * 2,
                 tuple(Verdict(r, "") for r in SCRIPT[prompt.prompt_id][draw // REDRAW]),
             )
             for draw, prompt in prompts
@@ -54,7 +54,7 @@ def test_draws_until_mixed_and_charges_everything() -> None:
     batch, counters, draws = collect(num_draws=4)
     assert draws == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"], ["d"]]
     assert [group.prompt.prompt_id for group in batch] == ["a", "b", "c", "d"]
-    assert [group.is_mixed for group in batch] == [True, True, True, False]
+    assert [group.has_signal for group in batch] == [True, True, True, False]
     # 4 + 3 + 2 + 1 groups of 2 rollouts; 4 groups kept, the 6 that were replaced discarded.
     assert asdict(counters) == {"generated": 20, "kept": 8, "discarded": 12, "trained_on": 0}
 

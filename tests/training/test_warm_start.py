@@ -65,7 +65,7 @@ def test_training_learns(tmp_path):
     held_out = warm_start.collate(
         list(itertools.islice(warm_start.traces(0.0, seed=9), 64)), tokenizer
     )
-    stage = warm_start.Stage(steps=40, learning_rate=6e-3, batch_size=16, slip_probability=0.0)
+    stage = warm_start.Stage(steps=40, learning_rate=6e-3, batch_size=16, error_rate=0.0)
     before = model(**held_out).loss.item()
     warm_start.train(model, tokenizer, stage, seed=1)
     # To know the symbols' frequencies, about log 14 = 2.6 nats a token, is soon learnt.
@@ -96,7 +96,7 @@ def test_a_folder_that_pins_other_bytes_is_kept_unless_told(short):
 
 def test_a_refused_start_is_not_written(short):
     short.gate.mean_at_least = short.gate.mean_at_most = 1.0  # two steps make nobody perfect
-    with pytest.raises(ConfigError, match="lower the last stage's slip_probability"):
+    with pytest.raises(ConfigError, match="lower the last stage's error_rate"):
         warm_start.make(short)
     assert not Path(short.output_dir).exists()
 

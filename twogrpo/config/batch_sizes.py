@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twogrpo.config.schema import Algorithm, Config
+from twogrpo.config.schema import AlgorithmConfig, Config
 from twogrpo.core.dpo import PAIRINGS
 
 # The paper's section on experiments, by group size (its ablation has 32 prompts at every size; its
@@ -59,7 +59,7 @@ def paper_column(config: Config) -> list[str]:
     ]
 
 
-def _is_paper_s(algorithm: Algorithm) -> bool:
+def _is_paper_s(algorithm: AlgorithmConfig) -> bool:
     """Whether it published batch sizes for it: GRPO by itself, with pairs in larger mini-batches
     (2-GRPO), and these with new prompts for dead groups (2-GRPO+RS)."""
     names = (algorithm.advantage, algorithm.surrogate, algorithm.aggregation)
@@ -71,7 +71,7 @@ def _is_paper_s(algorithm: Algorithm) -> bool:
     return is_two_grpo or (algorithm.minibatch_scale == 1 and algorithm.group_size in (2, 4, 8, 16))
 
 
-def is_start_policy_asked(config: Config) -> bool:
+def needs_reference_policy(config: Config) -> bool:
     """Whether anything compares with the start policy: KL, the cosine, or a preference."""
     tracking = config.tracking
     return bool(

@@ -36,7 +36,7 @@ NOT_IDENTIFYING = (
 
 # Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.
 @dataclass
-class Algorithm:
+class AlgorithmConfig:
     """What the update optimises (conf/algorithm/)."""
 
     name: str
@@ -56,7 +56,7 @@ class Algorithm:
 
 
 @dataclass
-class Training:
+class TrainingConfig:
     """Batch sizes, learning rate, length of the run (conf/training/)."""
 
     epochs: int
@@ -74,7 +74,7 @@ class Training:
 
 
 @dataclass
-class Model:
+class ModelConfig:
     """The start policy (conf/model/)."""
 
     name: str
@@ -84,7 +84,7 @@ class Model:
 
 
 @dataclass
-class Hub:
+class HubConfig:
     """A split of a data set on the hub, at a revision."""
 
     id: str
@@ -94,13 +94,13 @@ class Hub:
 
 
 @dataclass
-class Dataset:
+class DatasetConfig:
     """The prompts (conf/dataset/)."""
 
     name: str
     source: str
     path: str | None
-    hub: Hub | None
+    hub: HubConfig | None
     english_only: bool
     ids: str | None
     num_prompts: int
@@ -110,7 +110,7 @@ class Dataset:
 
 
 @dataclass
-class Reward:
+class RewardConfig:
     """The verifier (conf/reward/)."""
 
     name: str
@@ -121,7 +121,7 @@ class Reward:
 
 
 @dataclass
-class Rollout:
+class RolloutConfig:
     """The sampler of training (conf/rollout/)."""
 
     engine: str
@@ -135,7 +135,7 @@ class Rollout:
 
 
 @dataclass
-class Hardware:
+class HardwareConfig:
     """Knobs that change no number beyond rounding (conf/hardware/)."""
 
     device: str
@@ -156,14 +156,14 @@ class Hardware:
 
 
 @dataclass
-class Evaluation:
+class EvaluationConfig:
     """Benchmarks and test sampling (conf/evaluation/)."""
 
     name: str
     benchmarks: list[str]
     source: str
     folder: str | None
-    hub: dict[str, Hub]
+    hub: dict[str, HubConfig]
     problems_per_benchmark: int | None
     num_samples: int
     temperature: float
@@ -180,7 +180,7 @@ class Evaluation:
 
 
 @dataclass
-class Tracking:
+class TrackingConfig:
     """The record and its mirror (conf/tracking/)."""
 
     wandb_mode: str | None
@@ -197,15 +197,15 @@ class Tracking:
 class Config:
     """A training run."""
 
-    algorithm: Algorithm
-    training: Training
-    model: Model
-    dataset: Dataset
-    reward: Reward
-    rollout: Rollout
-    hardware: Hardware
-    evaluation: Evaluation
-    tracking: Tracking
+    algorithm: AlgorithmConfig
+    training: TrainingConfig
+    model: ModelConfig
+    dataset: DatasetConfig
+    reward: RewardConfig
+    rollout: RolloutConfig
+    hardware: HardwareConfig
+    evaluation: EvaluationConfig
+    tracking: TrackingConfig
     seed: int
     run_name: str
     output_dir: str

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from twogrpo.config.schema import (
-    Dataset,
-    Evaluation,
-    Hardware,
-    Model,
-    Reward,
-    Rollout,
-    Tracking,
+    DatasetConfig,
+    EvaluationConfig,
+    HardwareConfig,
+    ModelConfig,
+    RewardConfig,
+    RolloutConfig,
+    TrackingConfig,
     identifying,
     identity_of,
 )
@@ -44,13 +44,13 @@ class EvaluateConfig:
     checkpoint: str
     contamination: str | None
     algorithm: Origin
-    model: Model
+    model: ModelConfig
     dataset: TrainedOn
-    reward: Reward
-    rollout: Rollout
-    hardware: Hardware
-    evaluation: Evaluation
-    tracking: Tracking
+    reward: RewardConfig
+    rollout: RolloutConfig
+    hardware: HardwareConfig
+    evaluation: EvaluationConfig
+    tracking: TrackingConfig
     seed: int
     step: int
     weights_sha256: str
@@ -72,7 +72,7 @@ class EvaluateConfig:
 class PrepareModelConfig:
     """Which model to fetch or convert."""
 
-    model: Model
+    model: ModelConfig
 
 
 @dataclass
@@ -80,13 +80,13 @@ class ReplayConfig:
     """Which step that was not finite to take apart, and on what; None: as in the run."""
 
     batch: str
-    hardware: Hardware | None
+    hardware: HardwareConfig | None
 
 
 @dataclass
 class PrepareDataConfig:
     """Which training set to prepare, against which benchmarks."""
 
-    dataset: Dataset
-    evaluation: Evaluation
+    dataset: DatasetConfig
+    evaluation: EvaluationConfig
     output_dir: str

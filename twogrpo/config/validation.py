@@ -8,7 +8,14 @@ from collections.abc import Collection
 
 import torch
 
-from twogrpo.config.schema import Algorithm, Config, Evaluation, Hardware, Rollout, Training
+from twogrpo.config.schema import (
+    AlgorithmConfig,
+    Config,
+    EvaluationConfig,
+    HardwareConfig,
+    RolloutConfig,
+    TrainingConfig,
+)
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.dpo import PAIRINGS
@@ -58,7 +65,7 @@ def check(config: Config) -> None:
     _check_microbatch(config)
 
 
-def check_algorithm(algorithm: Algorithm) -> None:
+def check_algorithm(algorithm: AlgorithmConfig) -> None:
     """Raises ConfigError."""
     if algorithm.group_size < 2:
         raise ConfigError(
@@ -83,7 +90,7 @@ def check_algorithm(algorithm: Algorithm) -> None:
         _check_budget(algorithm)
 
 
-def _check_cap(algorithm: Algorithm) -> None:
+def _check_cap(algorithm: AlgorithmConfig) -> None:
     """π_old, which the cap's weight π_old/π_sampler is of, exists beside a ratio only."""
     cap = algorithm.importance_sampling_cap
     assert cap is not None
@@ -96,7 +103,7 @@ def _check_cap(algorithm: Algorithm) -> None:
         )
 
 
-def _check_preference(algorithm: Algorithm) -> None:
+def _check_preference(algorithm: AlgorithmConfig) -> None:
     """DPO is all three choices together; with another surrogate or aggregation it is nothing."""
     wanted = {"surrogate": "log_likelihood", "aggregation": "sequence_mean_of_token_sums"}
     for key, value in wanted.items():
@@ -107,7 +114,7 @@ def _check_preference(algorithm: Algorithm) -> None:
             )
 
 
-def check_training(training: Training) -> None:
+def check_training(training: TrainingConfig) -> None:
     """Raises ConfigError."""
     for key in (
         "epochs",
@@ -129,7 +136,7 @@ def check_training(training: Training) -> None:
         positive("training.gradient_clip_norm", training.gradient_clip_norm)
 
 
-def check_evaluation(evaluation: Evaluation) -> None:
+def check_evaluation(evaluation: EvaluationConfig) -> None:
     """Raises ConfigError."""
     _check_sampling("evaluation", evaluation.temperature, evaluation.top_p, evaluation.top_k)
     if evaluation.problems_per_benchmark is not None:
@@ -171,7 +178,7 @@ def _check_batches(config: Config) -> None:
         )
 
 
-def _check_budget(algorithm: Algorithm) -> None:
+def _check_budget(algorithm: AlgorithmConfig) -> None:
     budget = algorithm.resampling_budget_group_size
     least = 2 * algorithm.group_size
     if budget is None or budget < least:
@@ -182,7 +189,7 @@ def _check_budget(algorithm: Algorithm) -> None:
         )
 
 
-def check_hardware(hardware: Hardware) -> None:
+def check_hardware(hardware: HardwareConfig) -> None:
     """Raises ConfigError."""
     one_of("hardware.device", hardware.device, ("cpu", "cuda"))
     if hardware.device == "cuda" and not torch.cuda.is_available():
@@ -215,7 +222,7 @@ def check_hardware(hardware: Hardware) -> None:
         raise ConfigError(f"hardware.sleep_level={hardware.sleep_level}: use 0, 1 or 2")
 
 
-def check_canary(rollout: Rollout) -> None:
+def check_canary(rollout: RolloutConfig) -> None:
     """Raises ConfigError."""
     at_least("rollout.canary_prompts", rollout.canary_prompts, 0)
     at_least("rollout.canary_tokens", rollout.canary_tokens, 1)

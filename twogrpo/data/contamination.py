@@ -77,7 +77,7 @@ def ngrams(text: str) -> set[str]:
     }
 
 
-def known(folder: Path) -> dict[str, list[str]] | None:
+def load_overlap(folder: Path) -> dict[str, list[str]] | None:
     """By benchmark, the ids that a prepared prompt set holds word for word; None if not recorded.
 
     Raises:

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from twogrpo.data.images import open_picture
+from twogrpo.data.images import open_image
 from twogrpo.data.problems import Problem, Row, content_id, to_problem
 from twogrpo.errors import ConfigError
 
@@ -18,7 +18,7 @@ MAX_ANSWER_CHARACTERS = 10_000_000
 
 
 @dataclass(frozen=True)
-class Prepared:
+class FilteredProblems:
     """The problems kept, in the order of their rows, and what was dropped, by reason, with ids."""
 
     problems: list[Problem]
@@ -33,7 +33,7 @@ class Prepared:
 
 def prepare(
     rows: Iterable[Row], *, origin: str, english_only: bool = False, drop: bool = True
-) -> Prepared:
+) -> FilteredProblems:
     """Reads rows into problems and, if told to `drop`, leaves out what cannot be trained on.
 
     In this order: `no_question`, `no_answer` (empty); `not_english` (holds a Han character, if
@@ -48,7 +48,7 @@ def prepare(
     problems = [_problem(row, number, origin) for number, row in enumerate(rows, start=1)]
     if not drop:
         _check(problems, origin)
-        return Prepared(problems, len(problems))
+        return FilteredProblems(problems, len(problems))
     dropped: dict[str, list[str]] = defaultdict(list)
     kept = []
     for problem in problems:
@@ -59,10 +59,10 @@ def prepare(
             kept.append(problem)
     kept = _unrepeated(kept, dropped)
     _check(kept, origin)
-    return Prepared(kept, len(problems), dict(dropped))
+    return FilteredProblems(kept, len(problems), dict(dropped))
 
 
-def draw(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
+def select_problems(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
     """`count` of the problems, the same whatever their order and their ids.
 
     The order of a hash of seed and content decides, not a random generator over rows: two copies of
@@ -99,7 +99,7 @@ def _unusable(problem: Problem, *, english_only: bool) -> str | None:
 
 def _is_broken(image: bytes) -> bool:
     try:
-        open_picture(image)
+        open_image(image)
     except ValueError:
         return True
     return False

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import Hub
+from twogrpo.config.schema import HubConfig
 from twogrpo.errors import ConfigError
 
 Row = Mapping[str, Any]
@@ -32,7 +32,7 @@ _DAPO_WRAPPER = re.compile(
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with its reference answer; `images` are the bytes of encoded pictures."""
+    """A question with its reference answer; `images` are the bytes of encoded images."""
 
     problem_id: str
     text: str
@@ -55,7 +55,7 @@ def from_path(path: Path) -> Iterator[Row]:
     raise ConfigError(f"{path} is of no known kind: use one of {', '.join(SUFFIXES)}")
 
 
-def from_hub(hub: Hub) -> Iterator[Row]:
+def from_hub(hub: HubConfig) -> Iterator[Row]:
     """The rows of a split on the hub at the pinned revision, images as encoded bytes.
 
     Raises:

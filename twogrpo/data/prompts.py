@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config.schema import Dataset, Evaluation
-from twogrpo.data.images import Pictures
+from twogrpo.config.schema import DatasetConfig, EvaluationConfig
+from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
 from twogrpo.data.templates import render
@@ -31,33 +31,33 @@ class Prompts(list[Prompt]):
 
 
 def training_prompts(
-    dataset: Dataset,
+    dataset: DatasetConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
-    pictures: Pictures | None = None,
+    image_processor: ImageProcessor | None = None,
 ) -> Prompts:
     """The prompts of a dataset, the same for the same `dataset.seed` on every machine.
 
-    `pictures` is how the model takes them; None where it takes none.
+    `image_processor` is how the model takes them; None where it takes none.
     """
     return _prompts(
         training_problems(dataset),
         tokenizer,
         template=template,
-        pictures=pictures,
+        image_processor=image_processor,
         limit=dataset.max_prompt_tokens,
         key="dataset.max_prompt_tokens",
     )
 
 
 def validation_prompts(
-    dataset: Dataset,
-    evaluation: Evaluation,
+    dataset: DatasetConfig,
+    evaluation: EvaluationConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
-    pictures: Pictures | None = None,
+    image_processor: ImageProcessor | None = None,
 ) -> list[Prompt]:
     """The validation split, on which settings are chosen; never a benchmark.
 
@@ -69,18 +69,18 @@ def validation_prompts(
         validation_problems(dataset, evaluation.validation_problems),
         tokenizer,
         template=template,
-        pictures=pictures,
+        image_processor=image_processor,
         limit=dataset.max_prompt_tokens,
         key="dataset.max_prompt_tokens",
     )
 
 
 def benchmark_prompts(
-    evaluation: Evaluation,
+    evaluation: EvaluationConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
-    pictures: Pictures | None = None,
+    image_processor: ImageProcessor | None = None,
 ) -> dict[str, Prompts]:
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
     return {
@@ -88,7 +88,7 @@ def benchmark_prompts(
             benchmark_problems(evaluation, benchmark),
             tokenizer,
             template=template,
-            pictures=pictures,
+            image_processor=image_processor,
             limit=evaluation.max_prompt_tokens,
             key="evaluation.max_prompt_tokens",
         )
@@ -125,20 +125,22 @@ def _prompts(
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
-    pictures: Pictures | None,
+    image_processor: ImageProcessor | None,
     limit: int,
     key: str,
 ) -> Prompts:
     """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
-    if pictures is None and any(problem.images for problem in problems):
+    if image_processor is None and any(problem.images for problem in problems):
         raise ConfigError(
-            "the problems have pictures, which model.path takes none of: use a vision-language "
+            "the problems have images, which model.path takes none of: use a vision-language "
             "model (model=qwen25_vl_7b) or a data set of text"
         )
     prompts, unusable = list[Prompt](), list[str]()
     for problem in problems:
         try:
-            prompts.append(_prompt(problem, tokenizer, template=template, pictures=pictures))
+            prompts.append(
+                _prompt(problem, tokenizer, template=template, image_processor=image_processor)
+            )
         except ConfigError:
             raise  # it is of the configuration, not of this problem
         except ValueError as error:
@@ -162,14 +164,14 @@ def _prompt(
     tokenizer: PreTrainedTokenizerBase,
     *,
     template: str,
-    pictures: Pictures | None,
+    image_processor: ImageProcessor | None,
 ) -> Prompt:
-    """Raises ValueError where the text's places are not as many as its pictures."""
+    """Raises ValueError where the text's places are not as many as its images."""
     images = problem.images
     token_ids = render(problem.text, template=template, tokenizer=tokenizer, num_images=len(images))
     if images:
-        assert pictures is not None  # checked
-        token_ids = pictures.expanded(token_ids, images)
+        assert image_processor is not None  # checked
+        token_ids = image_processor.expanded(token_ids, images)
     return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from twogrpo.config.schema import Dataset
+from twogrpo.config.schema import DatasetConfig
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.data.contamination import overlap, report
-from twogrpo.data.filtering import Prepared
+from twogrpo.data.filtering import FilteredProblems
 from twogrpo.data.problems import Problem, content_id
 from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
 from twogrpo.errors import ConfigError
@@ -79,7 +79,9 @@ def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), path)
 
 
-def manifest(dataset: Dataset, prepared: Prepared, names: Sequence[str]) -> dict[str, Any]:
+def manifest(
+    dataset: DatasetConfig, prepared: FilteredProblems, names: Sequence[str]
+) -> dict[str, Any]:
     """What the set is and where it came from.
 
     `content_sha256` is of the sorted content ids with their answers: equal for equal sets, whatever

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-from twogrpo.config.schema import Dataset, Evaluation, Hub
-from twogrpo.data.filtering import Prepared, draw, draw_key, prepare
+from twogrpo.config.schema import DatasetConfig, EvaluationConfig, HubConfig
+from twogrpo.data.filtering import FilteredProblems, draw_key, prepare, select_problems
 from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 from twogrpo.errors import ConfigError
@@ -19,7 +19,7 @@ MOST_GENERATED = 100_000
 GENERATORS = {"chain_arithmetic": chain_arithmetic, "digit_arithmetic": digit_arithmetic}
 
 
-def training_problems(dataset: Dataset) -> list[Problem]:
+def training_problems(dataset: DatasetConfig) -> list[Problem]:
     """`dataset.num_prompts` problems, drawn with `dataset.seed`.
 
     Raises:
@@ -35,10 +35,10 @@ def training_problems(dataset: Dataset) -> list[Problem]:
             f"dataset.num_prompts={dataset.num_prompts} but only {len(problems)} usable problems: "
             f"use dataset.num_prompts={len(problems)} or fewer"
         )
-    return draw(problems, dataset.num_prompts, dataset.seed)
+    return select_problems(problems, dataset.num_prompts, dataset.seed)
 
 
-def validation_problems(dataset: Dataset, count: int) -> list[Problem]:
+def validation_problems(dataset: DatasetConfig, count: int) -> list[Problem]:
     """`count` problems to choose settings on, none of which is trained on.
 
     Raises:
@@ -55,10 +55,10 @@ def validation_problems(dataset: Dataset, count: int) -> list[Problem]:
             f"leaves {len(left)} of {len(problems)} problems over: lower dataset.num_prompts, or "
             "use evaluation.validation_every=0"
         )
-    return draw(left, count, VALIDATION_SEED)
+    return select_problems(left, count, VALIDATION_SEED)
 
 
-def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
+def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Problem]:
     """A benchmark's problems, repeats and all: it is what it is, and its size is known.
 
     Raises:
@@ -84,7 +84,7 @@ def benchmark_problems(evaluation: Evaluation, benchmark: str) -> list[Problem]:
     return prepare(rows, origin=origin, drop=False).problems[:count]
 
 
-def prepared_dataset(dataset: Dataset) -> Prepared:
+def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     """All usable problems of a published dataset, with what was dropped.
 
     Raises:
@@ -103,10 +103,10 @@ def prepared_dataset(dataset: Dataset) -> Prepared:
         )
     chosen = {problem.problem_id for problem in kept}
     others = [p.problem_id for p in prepared.problems if p.problem_id not in chosen]
-    return Prepared(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
+    return FilteredProblems(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
 
 
-def dataset_file(dataset: Dataset) -> Path | None:
+def dataset_file(dataset: DatasetConfig) -> Path | None:
     """The file of `dataset.path`, in a folder its prompt set; None where the hub is the source."""
     if dataset.path is None or dataset.source == "hub":
         return None
@@ -142,7 +142,7 @@ def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str)
     return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
 
 
-def _rows(source: str, path: Path | None, hub: Hub | None, *, key: str):  # type: ignore[no-untyped-def]
+def _rows(source: str, path: Path | None, hub: HubConfig | None, *, key: str):  # type: ignore[no-untyped-def]
     """Where the rows come from, in words, and the rows."""
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):

@@ -54,25 +54,25 @@ CHAT: dict[str, Callable[[str], Messages]] = {
     "think_boxed": lambda problem: _user(f"{problem} {THINK_BOXED}"),
 }
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
-# Where a problem's text has a picture, as EasyR1 publishes Geometry3K.
+# Where a problem's text has an image, as EasyR1 publishes Geometry3K.
 PICTURE = "<image>"
 
 
 def render(
     problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase, num_images: int = 0
 ) -> list[int]:
-    """Token ids of the templated problem; each picture is one image token.
+    """Token ids of the templated problem; each image is one image token.
 
-    A picture stands where the problem says `<image>`; where it never does, all stand before it.
+    An image stands where the problem says `<image>`; where it never does, all stand before it.
 
     Raises:
         ConfigError: the template is unknown, or the tokenizer has no chat template.
-        ValueError: the problem says `<image>` more or less often than it has pictures.
+        ValueError: the problem says `<image>` more or less often than it has images.
     """
     text = problem
     if num_images and template not in CHAT:
         raise ConfigError(
-            f"model.prompt_template={template} has no place for pictures: use think_boxed"
+            f"model.prompt_template={template} has no place for images: use think_boxed"
         )
     if template == "qwen25_math":
         # Not format(): a problem is full of braces.
@@ -88,7 +88,7 @@ def render(
 
 
 def _illustrated(messages: Messages, num_images: int) -> list[dict[str, Any]]:
-    """The messages with the user's text cut where its pictures stand; as they are without any."""
+    """The messages with the user's text cut where its images stand; as they are without any."""
     if not num_images:
         return list(messages)
     *before, question = messages
@@ -97,7 +97,7 @@ def _illustrated(messages: Messages, num_images: int) -> list[dict[str, Any]]:
         content = PICTURE * num_images + content
     first, *others = content.split(PICTURE)
     if len(others) != num_images:
-        raise ValueError(f"{num_images} pictures but {len(others)} places for them")
+        raise ValueError(f"{num_images} images but {len(others)} places for them")
     parts: list[dict[str, str]] = [{"type": "text", "text": first}]
     for text in others:
         parts += [{"type": "image"}, {"type": "text", "text": text}]

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from twogrpo.config.schema import Hardware
+from twogrpo.config.schema import HardwareConfig
 from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
@@ -43,17 +43,17 @@ class Ranks:
         """Whether this one writes the run's record."""
         return self.rank == 0
 
-    def share(self, items: Sequence[T]) -> list[T]:
+    def shard(self, items: Sequence[T]) -> list[T]:
         """This rank's part: every `size`-th item."""
         return list(items[self.rank :: self.size])
 
-    def gather(self, mine: Sequence[T]) -> list[T]:
-        """The items again, from the shares of all ranks, in the order that `share` found."""
-        shares = self.each(list(mine))
+    def unshard(self, mine: Sequence[T]) -> list[T]:
+        """The items again, from the shares of all ranks, in the order that `shard` found."""
+        shares = self.all_gather(list(mine))
         total = sum(map(len, shares))
         return [shares[place % self.size][place // self.size] for place in range(total)]
 
-    def each(self, mine: T) -> list[T]:
+    def all_gather(self, mine: T) -> list[T]:
         """What every rank gave, by rank."""
         if self.size == 1:
             return [mine]
@@ -67,10 +67,10 @@ class Ranks:
             dist.barrier()
 
 
-ALONE = Ranks(rank=0, size=1, local_rank=0)
+SINGLE_PROCESS = Ranks(rank=0, size=1, local_rank=0)
 
 
-def join(hardware: Hardware) -> Ranks:
+def init_process_group(hardware: HardwareConfig) -> Ranks:
     """Joins the process group that `torchrun` names in the environment; alone without one.
 
     Raises:
@@ -93,7 +93,7 @@ def join(hardware: Hardware) -> Ranks:
             "need ranks: torchrun --nproc-per-node N scripts/train.py …, or use hardware=one_gpu"
         )
     if not is_launched:
-        return ALONE
+        return SINGLE_PROCESS
     if hardware.device == "cuda":
         num_gpus = torch.cuda.device_count()
         if local_rank >= num_gpus:
@@ -116,7 +116,7 @@ def join(hardware: Hardware) -> Ranks:
     return Ranks(rank, size, local_rank, is_sharded=True)
 
 
-def in_turn(ranks: Ranks, make: Callable[[], T]) -> T:
+def rank_zero_first(ranks: Ranks, make: Callable[[], T]) -> T:
     """What `make` makes, on the first rank before any other: it may mend what the others read."""
     if ranks.is_first:
         made = make()
@@ -124,8 +124,8 @@ def in_turn(ranks: Ranks, make: Callable[[], T]) -> T:
     return made if ranks.is_first else make()
 
 
-def leave(ranks: Ranks) -> None:
-    """Ends what `join` began; an engine that was closed before may have done so already."""
+def shutdown(ranks: Ranks) -> None:
+    """Destroys the process group, unless a sampler that closed first has done so."""
     if not ranks.is_sharded:
         return
     if dist.is_initialized():

@@ -6,13 +6,13 @@ import ctypes
 
 import torch
 
-from twogrpo.config.schema import Hardware
+from twogrpo.config.schema import HardwareConfig
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
-def prepare_process(hardware: Hardware) -> None:
+def prepare_process(hardware: HardwareConfig) -> None:
     """Before the first tensor is made."""
     torch.set_num_threads(hardware.num_threads)
     if hardware.device == "cpu":

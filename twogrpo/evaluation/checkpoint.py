@@ -9,7 +9,7 @@ from typing import Any
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.config.validation import check_evaluation, check_hardware, one_of
 from twogrpo.data import contamination
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.data.prompts import benchmark_prompts
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
@@ -20,8 +20,8 @@ from twogrpo.evaluation.evaluator import Benchmarks, Exam, evaluate_benchmarks, 
 from twogrpo.models import load
 from twogrpo.rewards.build import build_reward, check_references, isolation
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.build import build_rollout
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
+from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.progress import Progress
@@ -42,28 +42,28 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     if is_finished(config):
         return read_rows(Path(config.output_dir))[-1]
     tokenizer = load.load_tokenizer(config.model)
-    pictures = load.load_pictures(config.model)
+    image_processor = load.load_image_processor(config.model)
     benchmarks = benchmark_prompts(
         config.evaluation,
         tokenizer,
         template=config.model.prompt_template,
-        pictures=pictures,
+        image_processor=image_processor,
     )
     reward = build_reward(config.reward)
     for name, prompts in benchmarks.items():
         check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
-    exam = _exam(config, reward, _rollout(config, source, tokenizer, benchmarks, pictures))
+    exam = _exam(config, reward, _rollout(config, source, tokenizer, benchmarks, image_processor))
     asked = {name: prompts.counts for name, prompts in benchmarks.items()}
     record = RunRecord(config, sandbox=isolation(exam.reward), prompts={"benchmarks": asked})
     try:
         row = _evaluate(config, benchmarks, exam, record)
     finally:
         exam.reward.close()
-        exam.rollout.close()
-    record.rewind(0)
+        exam.sampler.close()
+    record.truncate(0)
     record.log({"step": config.step, **row})
     prepared = Path(config.contamination) if config.contamination else None
-    write_card(record.folder, contamination.known(prepared) if prepared else None)
+    write_card(record.folder, contamination.load_overlap(prepared) if prepared else None)
     record.finish(summary([row]))
     return row
 
@@ -80,12 +80,12 @@ def check(config: EvaluateConfig) -> None:
     one_of("resume", config.resume, ("auto", "never"))
 
 
-def _exam(config: EvaluateConfig, reward: Reward, rollout: RolloutEngine) -> Exam:
+def _exam(config: EvaluateConfig, reward: Reward, rollout: Sampler) -> Exam:
     evaluation = config.evaluation
     return Exam(
-        rollout=rollout,
+        sampler=rollout,
         reward=reward,
-        sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
+        sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
         num_samples=evaluation.num_samples,
         seed=evaluation.seed,
         rollouts_per_chunk=config.hardware.rollouts_per_call,
@@ -98,16 +98,16 @@ def _rollout(
     source: Source,
     tokenizer: Any,
     benchmarks: Benchmarks,
-    pictures: Pictures | None,
-) -> RolloutEngine:
+    image_processor: ImageProcessor | None,
+) -> Sampler:
     longest = max(len(prompt.token_ids) for prompts in benchmarks.values() for prompt in prompts)
-    rollout = build_rollout(
+    rollout = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
         tokenizer,
         context_tokens=longest + config.evaluation.max_response_tokens,
-        pictures=pictures,
+        image_processor=image_processor,
     )
     if source.training is not None:
         model = load.load_model(config.model)

@@ -9,8 +9,8 @@ from typing import Any
 
 from twogrpo.core.estimators import mean_at_k
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.groups import sample_groups, score
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
+from twogrpo.rollout.groups import grade_groups, sample_groups
+from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.eval_samples import ProblemSamples, SampleStore
 from twogrpo.run_record.lm_eval_format import write_lm_eval_log
 from twogrpo.run_record.progress import Progress
@@ -30,9 +30,9 @@ class Exam:
     `before_each_chunk` may raise to end it there.
     """
 
-    rollout: RolloutEngine
+    sampler: Sampler
     reward: Reward
-    sampling: Sampling
+    sampling: SamplingParams
     num_samples: int
     seed: int
     rollouts_per_chunk: int
@@ -50,13 +50,13 @@ class Exam:
         start = time.perf_counter()
         groups = sample_groups(
             [(0, prompt) for prompt in prompts],
-            self.rollout,
+            self.sampler,
             self.sampling,
             group_size=self.num_samples,
             seed=self.seed,
             step=0,
         )
-        groups = score(groups, self.reward)
+        groups = grade_groups(groups, self.reward)
         seconds = (time.perf_counter() - start) / len(prompts)
         return [
             ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=self.keep_text)

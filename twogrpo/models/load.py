@@ -17,8 +17,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from twogrpo.config.schema import Model
-from twogrpo.data.images import Pictures
+from twogrpo.config.schema import ModelConfig
+from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 
@@ -28,7 +28,7 @@ disable_progress_bar()
 ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # The families of vision-language models that twogrpo/models/image_inputs.py knows.
-TAKE_PICTURES = ("qwen2_vl", "qwen2_5_vl")
+IMAGE_MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -37,15 +37,15 @@ PROCESSOR_FILES = (
 )
 
 
-def load_model(model: Model) -> PreTrainedModel:
+def load_model(model: ModelConfig) -> PreTrainedModel:
     """The model in float32. Remote code is never run, weights come from safetensors only.
 
     Raises:
         ConfigError: the folder or hub id cannot be loaded.
     """
-    takes_pictures = _load(AutoConfig, model).model_type in TAKE_PICTURES
+    takes_images = _load(AutoConfig, model).model_type in IMAGE_MODEL_TYPES
     loaded: PreTrainedModel = _load(
-        AutoModelForImageTextToText if takes_pictures else AutoModelForCausalLM,
+        AutoModelForImageTextToText if takes_images else AutoModelForCausalLM,
         model,
         dtype=torch.float32,
         use_safetensors=True,
@@ -55,7 +55,7 @@ def load_model(model: Model) -> PreTrainedModel:
     return loaded
 
 
-def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer that lies beside the model.
 
     Raises:
@@ -69,8 +69,8 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_pictures(model: Model) -> Pictures | None:
-    """How the model takes pictures; None where it takes none.
+def load_image_processor(model: ModelConfig) -> ImageProcessor | None:
+    """How the model takes images; None where it takes none.
 
     They are resized by torchvision where it is installed, as vLLM does it, else by Pillow: the two
     differ by 1e-3 in log-probabilities. (`AutoProcessor` would want torchvision, for videos.)
@@ -79,23 +79,23 @@ def load_pictures(model: Model) -> Pictures | None:
         ConfigError: its image processor cannot be loaded.
     """
     config = _load(AutoConfig, model)
-    if config.model_type not in TAKE_PICTURES:
+    if config.model_type not in IMAGE_MODEL_TYPES:
         return None
     processor = _load(AutoImageProcessor, model)
     local = Path(source(model))
     folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
     paths = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
     files = {path.name: path.read_bytes() for path in paths}
-    return Pictures(processor, config.image_token_id, files)
+    return ImageProcessor(processor, config.image_token_id, files)
 
 
-def source(model: Model) -> str:
+def source(model: ModelConfig) -> str:
     """A folder, relative to the repository's root, or else a hub id."""
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
     return str(local) if local.is_dir() else model.path
 
 
-def _load(auto_class: type, model: Model, **kwargs: object):  # type: ignore[no-untyped-def]
+def _load(auto_class: type, model: ModelConfig, **kwargs: object):  # type: ignore[no-untyped-def]
     try:
         return auto_class.from_pretrained(  # type: ignore[attr-defined]
             source(model), revision=model.revision, trust_remote_code=False, **kwargs

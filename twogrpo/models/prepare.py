@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
-from twogrpo.config.schema import Model
+from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
 from twogrpo.models.hub import snapshot
 from twogrpo.models.load import ROOT
@@ -28,7 +28,7 @@ SMOLLM2_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728
 SMOLLM2_TENSORS_SHA256 = "785e20b3e653276b0579b744214a1186d730ba80af04f397f642d6432e5e0154"
 
 
-def prepare_model(model: Model) -> Path:
+def prepare_model(model: ModelConfig) -> Path:
     """The folder with the model's weights and tokenizer, made or fetched if it is not there.
 
     Raises:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config.schema import Config, Hardware
+from twogrpo.config.schema import Config, HardwareConfig
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.models.load import DTYPES, load_model
-from twogrpo.policy.logprob_model import Knobs, ScoringModel
+from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 
 
-def knobs(hardware: Hardware) -> Knobs:
+def knobs(hardware: HardwareConfig) -> Knobs:
     """What a policy takes of conf/hardware/."""
     return Knobs(
         device=hardware.device,
@@ -30,7 +30,7 @@ def build_policy(
     config: Config,
     tokenizer: PreTrainedTokenizerBase,
     ranks: Ranks,
-    pictures: Pictures | None = None,
+    image_processor: ImageProcessor | None = None,
 ) -> TransformersPolicy:
     """π_θ at the start weights."""
     training = config.training
@@ -53,19 +53,19 @@ def build_policy(
         ),
         knobs=knobs(config.hardware),
         ranks=ranks,
-        pictures=pictures,
+        image_processor=image_processor,
     )
 
 
-def build_start_policy(
-    config: Config, ranks: Ranks, pictures: Pictures | None = None
-) -> ScoringModel:
+def build_reference_policy(
+    config: Config, ranks: Ranks, image_processor: ImageProcessor | None = None
+) -> LogprobModel:
     """The start policy, frozen: what KL is measured against."""
-    scoring = ScoringModel(
+    scoring = LogprobModel(
         load_model(config.model),
         temperature=config.rollout.temperature,
         knobs=knobs(config.hardware),
         ranks=ranks,
-        pictures=pictures,
+        image_processor=image_processor,
     )
     return scoring.requires_grad_(False)

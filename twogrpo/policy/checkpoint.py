@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.errors import DISK_IS_FULL, CheckpointFault, escape_control_chars
 from twogrpo.policy import checkpoint_manifest
 
@@ -44,7 +44,7 @@ def save(
     tensors: Mapping[str, Tensor],
     state: Mapping[str, Any],
     kept: int,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> None:
     """Writes `folder/{step:06d}` and removes all but the newest `kept` checkpoints.
 
@@ -63,7 +63,7 @@ def save(
         ranks.barrier()
         _write_shards(temporary, tensors, ranks)
         mine = [STATE] * ranks.is_first + _shards(temporary, ranks)
-        sums = ranks.each(checkpoint_manifest.sums_of(temporary / name for name in mine))
+        sums = ranks.all_gather(checkpoint_manifest.sums_of(temporary / name for name in mine))
         if ranks.is_first:
             checkpoint_manifest.publish(
                 temporary, final, {k: v for part in sums for k, v in part.items()}
@@ -76,7 +76,7 @@ def save(
 
 
 def load_latest(
-    folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = ALONE
+    folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, Any] | None:
     """Fills the tensors `into` from the newest checkpoint that is whole; its state.
 
@@ -89,7 +89,9 @@ def load_latest(
         ValueError: the checkpoint is of other tensors than these.
     """
     damaged: list[Path] = []
-    for checkpoint in reversed(ranks.each(_checkpoints(folder))[0]):  # as the first rank sees it
+    for checkpoint in reversed(
+        ranks.all_gather(_checkpoints(folder))[0]
+    ):  # as the first rank sees it
         reasons = _damage(checkpoint, ranks)
         if not reasons:
             _read_shards(checkpoint, into, ranks)
@@ -115,7 +117,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointFault: it is damaged.
     """
-    reasons = _damage(checkpoint, ALONE)
+    reasons = _damage(checkpoint, SINGLE_PROCESS)
     if reasons:
         raise CheckpointFault(f"{checkpoint} is damaged ({reasons[0]}): give another")
     tensors = {
@@ -123,7 +125,7 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
         for name, stored in _stored(checkpoint).items()
         if name.startswith("weight/")
     }
-    with _explained(ALONE):
+    with _explained(SINGLE_PROCESS):
         dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint)), no_dist=True)
     return {name.removeprefix("weight/"): tensor for name, tensor in tensors.items()}
 
@@ -199,9 +201,9 @@ def _damage(checkpoint: Path, ranks: Ranks) -> list[str]:
     except ValueError as error:
         mine = [str(error)] * ranks.is_first
     else:
-        names = ranks.share(sorted(sums))
+        names = ranks.shard(sorted(sums))
         mine = checkpoint_manifest.damage(checkpoint, {name: sums[name] for name in names})
-    return [reason for part in ranks.each(mine) for reason in part]
+    return [reason for part in ranks.all_gather(mine) for reason in part]
 
 
 def _checkpoints(folder: Path) -> list[Path]:

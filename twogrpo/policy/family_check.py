@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from twogrpo import types
 from twogrpo.errors import ConfigError
 from twogrpo.policy.packing import pack
+from twogrpo.types import MicroBatch, TrainingSample
 
 # What families call it (Gemma 2, Granite, Cohere, Falcon H1); None and 1 change nothing.
-ALTERING = (
+UNSUPPORTED_CONFIG = (
     "final_logit_softcapping",
     "attn_logit_softcapping",
     "logits_scaling",
@@ -31,15 +31,15 @@ TOKEN_IDS = ((2, 3, 4, 5), (7, 6, 5, 9))
 TOLERANCE = 0.01
 
 
-def sequences(model: PreTrainedModel) -> list[types.Sequence]:
+def sequences(model: PreTrainedModel) -> list[TrainingSample]:
     """What is scored both ways."""
     size = model.get_output_embeddings().weight.shape[0]
     ids = [tuple(token % size for token in row) for row in TOKEN_IDS]
-    return [types.Sequence(row[:1], row[1:], 1.0, 1.0) for row in ids]
+    return [TrainingSample(row[:1], row[1:], 1.0, 1.0) for row in ids]
 
 
 @torch.no_grad()
-def own_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
+def model_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
     """Log-probabilities of the response tokens by the model's own forward pass, a row at a time."""
     found = []
     for sequence in sequences(model):
@@ -51,8 +51,8 @@ def own_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
 
 
 @torch.no_grad()
-def check_agreement(
-    model: PreTrainedModel, score: Callable[[types.MicroBatch], Tensor], own_logps_R: Tensor
+def check_logprob_parity(
+    model: PreTrainedModel, score: Callable[[MicroBatch], Tensor], model_logps_R: Tensor
 ) -> None:
     """Compares them with what `score` says of the same tokens.
 
@@ -60,12 +60,12 @@ def check_agreement(
         ConfigError: it says something else, or the configuration says that it will.
     """
     text, head = model.config.get_text_config(), model.get_output_embeddings()
-    values = {key: getattr(text, key, None) for key in ALTERING}
+    values = {key: getattr(text, key, None) for key in UNSUPPORTED_CONFIG}
     reasons = [f"{key}={value}" for key, value in values.items() if value not in (None, 1)]
     if getattr(head, "bias", None) is not None:
         reasons.append("its head has a bias")
     if not reasons:
-        reasons = _difference(model, score, own_logps_R)
+        reasons = _difference(model, score, model_logps_R)
     if reasons:
         raise ConfigError(
             f"model.path={model.name_or_path or '…'}: a {model.config.model_type} cannot be trained"
@@ -75,7 +75,7 @@ def check_agreement(
 
 
 def _difference(
-    model: PreTrainedModel, score: Callable[[types.MicroBatch], Tensor], own_logps_R: Tensor
+    model: PreTrainedModel, score: Callable[[MicroBatch], Tensor], model_logps_R: Tensor
 ) -> list[str]:
     batches = pack(
         sequences(model),
@@ -90,6 +90,6 @@ def _difference(
     except (TypeError, ValueError) as error:
         return [" ".join(str(error).split())[:200]]
     scored_R = torch.cat([rows_R[places.index(place)] for place in range(len(places))])
-    difference = (scored_R - own_logps_R).abs().max().item()
+    difference = (scored_R - model_logps_R).abs().max().item()
     # NaN passes: a model that is broken by itself is another fault's to tell.
     return [f"off by {difference:.2g} nats"] if difference > TOLERANCE else []

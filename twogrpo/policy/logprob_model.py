@@ -22,14 +22,14 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from twogrpo import types
 from twogrpo.core.logprobs import chunked_token_logps
-from twogrpo.data.images import Pictures
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.data.images import ImageProcessor
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.models.image_inputs import packed_inputs
-from twogrpo.policy.family_check import check_agreement, own_logps
+from twogrpo.policy.family_check import check_logprob_parity, model_logps
 from twogrpo.policy.packed_attention import PACKED
 from twogrpo.policy.packing import pack
+from twogrpo.types import MicroBatch, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Knobs:
     compile: bool = False
 
 
-class ScoringModel(nn.Module):
+class LogprobModel(nn.Module):
     """Returns log-probabilities of given tokens, never logits.
 
     Alone it is a plain module whose passes run under autocast; started by `torchrun` it is sharded
     by FSDP2, layer by layer, with parameters in float32, passes in `knobs.dtype`, and gradients
     *summed* over ranks in float32, since token weights count the whole optimiser step already.
-    `pictures` is how a vision-language model takes them.
+    `image_processor` is how a vision-language model takes them.
 
     Raises:
         ConfigError: the model is of a family that cannot be scored like this.
@@ -63,19 +63,19 @@ class ScoringModel(nn.Module):
         *,
         temperature: float,
         knobs: Knobs,
-        ranks: Ranks = ALONE,
-        pictures: Pictures | None = None,
+        ranks: Ranks = SINGLE_PROCESS,
+        image_processor: ImageProcessor | None = None,
     ) -> None:
         super().__init__()
-        self.pictures = pictures
+        self.image_processor = image_processor
         self.model = model if ranks.is_sharded else model.to(knobs.device)
         self.temperature = temperature
         self.knobs = knobs
         self.ranks = ranks
-        own_logps_R = own_logps(model, temperature=temperature)
-        # Of the text: a vision tower knows its own pictures' bounds.
+        model_logps_R = model_logps(model, temperature=temperature)
+        # Of the text: a vision tower knows its own images' bounds.
         model.set_attn_implementation({"": PACKED, "text_config": PACKED})
-        check_agreement(model, self._score, own_logps_R)
+        check_logprob_parity(model, self._score, model_logps_R)
         layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         if knobs.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -86,35 +86,35 @@ class ScoringModel(nn.Module):
             for layer in layers:
                 layer.compile()
 
-    def forward(self, batch: types.MicroBatch) -> Tensor:
+    def forward(self, batch: MicroBatch) -> Tensor:
         """Log-probabilities of the response tokens, [R] in order, float32."""
-        is_mixed = self.knobs.dtype != torch.float32 and not self.ranks.is_sharded
-        with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=is_mixed):
+        uses_autocast = self.knobs.dtype != torch.float32 and not self.ranks.is_sharded
+        with torch.autocast(self.knobs.device, dtype=self.knobs.dtype, enabled=uses_autocast):
             return self._score(batch)
 
-    def _score(self, batch: types.MicroBatch) -> Tensor:
+    def _score(self, batch: MicroBatch) -> Tensor:
         hidden_1TD = self.model.base_model(
             **self._inputs(batch),
             use_cache=False,
             lengths_N=batch.lengths_N,
-            places_F=batch.places_F,
-            places_T=batch.places_T,
+            unpack_index_F=batch.unpack_index_F,
+            pack_index_T=batch.pack_index_T,
         )[0]
         return chunked_token_logps(
-            hidden_1TD[0, batch.predicting_R],
+            hidden_1TD[0, batch.logit_index_R],
             self.model.get_output_embeddings().weight,
             batch.target_ids_R,
             temperature=self.temperature,
             chunk_tokens=self.knobs.logits_chunk_tokens,
         )
 
-    def _inputs(self, batch: types.MicroBatch) -> dict[str, Tensor]:
-        if self.pictures is not None:
-            return packed_inputs(self.model, batch, self.pictures)
+    def _inputs(self, batch: MicroBatch) -> dict[str, Tensor]:
+        if self.image_processor is not None:
+            return packed_inputs(self.model, batch, self.image_processor)
         return {"input_ids": batch.token_ids_T[None], "position_ids": batch.position_ids_T[None]}
 
     @torch.no_grad()
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[Tensor]:
+    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         """Log-probabilities of each sequence's response tokens, on the CPU of every rank."""
         mine: list[tuple[int, Tensor]] = []
         for places, batch in self.pack(sequences):
@@ -123,12 +123,10 @@ class ScoringModel(nn.Module):
             mine += zip(places, logps_R.split(lengths) if places else (), strict=True)
         if isinstance(self, FSDPModule):
             self.reshard()  # or its parameters stay whole, and a gradient set on them is lost
-        by_place = dict(pair for share in self.ranks.each(mine) for pair in share)
+        by_place = dict(pair for share in self.ranks.all_gather(mine) for pair in share)
         return [by_place[place] for place in range(len(sequences))]
 
-    def pack(
-        self, sequences: Sequence[types.Sequence]
-    ) -> Iterator[tuple[list[int], types.MicroBatch]]:
+    def pack(self, sequences: Sequence[TrainingSample]) -> Iterator[tuple[list[int], MicroBatch]]:
         """This rank's micro-batches, of the size that the knobs allow."""
         return pack(
             sequences,
@@ -144,10 +142,10 @@ class ScoringModel(nn.Module):
         Sharded ones are gathered one at a time, by all ranks together.
         """
         for name, tensor in self.model.state_dict().items():
-            yield name, whole(tensor)
+            yield name, full_tensor(tensor)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The tensor of which a sharded one is this rank's part; all ranks must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

@@ -29,8 +29,8 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     lengths_N: Tensor | None = None,
-    places_F: Tensor | None = None,
-    places_T: Tensor | None = None,
+    unpack_index_F: Tensor | None = None,
+    pack_index_T: Tensor | None = None,
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
@@ -61,13 +61,13 @@ def packed_attention(
         dtype = torch.get_autocast_dtype(query_1HTD.device.type)
         query_1HTD, key_1HTD, value_1HTD = (x.to(dtype) for x in (query_1HTD, key_1HTD, value_1HTD))
     query_FHD, key_FHD, value_FHD = (
-        x[0].transpose(0, 1) if places_F is None else x[0].transpose(0, 1)[places_F]
+        x[0].transpose(0, 1) if unpack_index_F is None else x[0].transpose(0, 1)[unpack_index_F]
         for x in (query_1HTD, key_1HTD, value_1HTD)
     )
     is_half = query_FHD.dtype in (torch.bfloat16, torch.float16)
     attend = _flash if query_FHD.is_cuda and is_half else _row_by_row
     attended_FHD = attend(query_FHD, key_FHD, value_FHD, lengths_N, scaling)
-    return (attended_FHD if places_T is None else attended_FHD[places_T])[None], None
+    return (attended_FHD if pack_index_T is None else attended_FHD[pack_index_T])[None], None
 
 
 def _row_by_row(
@@ -79,13 +79,13 @@ def _row_by_row(
 ) -> Tensor:
     num_rows, longest = len(lengths_N), int(lengths_N.max())
     is_token_NL = torch.arange(longest) < lengths_N[:, None]
-    places_F = is_token_NL.flatten().nonzero()[:, 0].to(query_FHD.device)
+    unpack_index_F = is_token_NL.flatten().nonzero()[:, 0].to(query_FHD.device)
 
     # In float32: a CPU's kernel for bfloat16 takes three times as long, most of it backwards.
     def rows(packed_FHD: Tensor) -> Tensor:
         shape = num_rows * longest, *packed_FHD.shape[1:]
         padded = torch.zeros(shape, dtype=torch.float32, device=packed_FHD.device)
-        padded = padded.index_copy(0, places_F, packed_FHD.float())
+        padded = padded.index_copy(0, unpack_index_F, packed_FHD.float())
         return padded.unflatten(0, (num_rows, longest)).transpose(1, 2)
 
     with torch.autocast(query_FHD.device.type, enabled=False):
@@ -98,7 +98,7 @@ def _row_by_row(
             scale=scaling,
             enable_gqa=True,
         )
-    return attended_NHLD.transpose(1, 2).flatten(0, 1)[places_F].to(query_FHD.dtype)
+    return attended_NHLD.transpose(1, 2).flatten(0, 1)[unpack_index_F].to(query_FHD.dtype)
 
 
 def _flash(

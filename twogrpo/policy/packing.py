@@ -13,30 +13,32 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 
-from twogrpo import types
+from twogrpo.types import MicroBatch, TrainingSample
 
 
 def pack(
-    sequences: Sequence[types.Sequence],
+    sequences: Sequence[TrainingSample],
     *,
     tokens_per_microbatch: int,
     device: str = "cpu",
     rank: int = 0,
     num_ranks: int = 1,
-) -> Iterator[tuple[list[int], types.MicroBatch]]:
+) -> Iterator[tuple[list[int], MicroBatch]]:
     """This rank's micro-batches of at most `tokens_per_microbatch` distinct tokens.
 
     Yields the places in `sequences` of a micro-batch's members, and the micro-batch. Every rank
     gets as many micro-batches, since a sharded model is run by all ranks together: where one has
     less to do, its last ones have no members and weigh nothing.
     """
-    runs = cut(sequences, tokens_per_microbatch, num_ranks)
+    runs = split_into_microbatches(sequences, tokens_per_microbatch, num_ranks)
     for first in range(0, len(runs), num_ranks):
         members = runs[first + rank] if first + rank < len(runs) else []
-        yield members, microbatch([sequences[i] for i in members] or [NOTHING], device=device)
+        yield members, microbatch([sequences[i] for i in members] or [EMPTY_SAMPLE], device=device)
 
 
-def cut(sequences: Sequence[types.Sequence], budget: int, num_ranks: int = 1) -> list[list[int]]:
+def split_into_microbatches(
+    sequences: Sequence[TrainingSample], budget: int, num_ranks: int = 1
+) -> list[list[int]]:
     """The places of `sequences` in runs of at most `budget` tokens; one longer than it goes alone.
 
     Responses to one prompt stand together, those to the longest first, so that runs are of like
@@ -69,22 +71,24 @@ def cut(sequences: Sequence[types.Sequence], budget: int, num_ranks: int = 1) ->
     return runs
 
 
-def _shared(sequence: types.Sequence) -> Hashable:
+def _shared(sequence: TrainingSample) -> Hashable:
     """What two sequences must have in common for one copy of their prompt to do for both."""
     return sequence.prompt_token_ids, sequence.images
 
 
-def _cost(sequence: types.Sequence, here: set[Hashable]) -> int:
+def _cost(sequence: TrainingSample, here: set[Hashable]) -> int:
     """Tokens that it adds to the prompts that are there already."""
     is_there = _shared(sequence) in here
     return len(sequence.response_token_ids) if is_there else sequence.num_tokens
 
 
 # Goes through the model and adds exactly zero to every gradient.
-NOTHING = types.Sequence((0,), (0,), advantage=0.0, token_weight=0.0, sampler_logps=torch.zeros(1))
+EMPTY_SAMPLE = TrainingSample(
+    (0,), (0,), advantage=0.0, token_weight=0.0, sampler_logps=torch.zeros(1)
+)
 
 
-def microbatch(sequences: Sequence[types.Sequence], *, device: str) -> types.MicroBatch:
+def microbatch(sequences: Sequence[TrainingSample], *, device: str) -> MicroBatch:
     """The sequences one after another, each prompt before the first of its responses only."""
     token_ids, positions, predicting = list[int](), list[int](), list[int]()
     places, start_of = list[int](), dict[Hashable, int]()
@@ -113,13 +117,15 @@ def microbatch(sequences: Sequence[types.Sequence], *, device: str) -> types.Mic
     targets = [token for sequence in sequences for token in sequence.response_token_ids]
     # Of a shared token, any of its places in F will do: it sees the same there.
     place_in_F = {place: index for index, place in enumerate(places)}
-    return types.MicroBatch(
+    return MicroBatch(
         lengths_N=torch.tensor([sequence.num_tokens for sequence in sequences]),
         token_ids_T=torch.tensor(token_ids).to(device),
         position_ids_T=torch.tensor(positions).to(device),
-        places_F=torch.tensor(places).to(device),
-        places_T=torch.tensor([place_in_F[place] for place in range(len(token_ids))]).to(device),
-        predicting_R=torch.tensor(predicting).to(device),
+        unpack_index_F=torch.tensor(places).to(device),
+        pack_index_T=torch.tensor([place_in_F[place] for place in range(len(token_ids))]).to(
+            device
+        ),
+        logit_index_R=torch.tensor(predicting).to(device),
         target_ids_R=torch.tensor(targets).to(device),
         response_mask_NL=response_mask_NL.to(device),
         advantages_N=torch.tensor([s.advantage for s in sequences]).to(device),

@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twogrpo import types
 from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weights
-from twogrpo.data.images import Pictures
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.data.images import ImageProcessor
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy.checkpoint import disk_fault
-from twogrpo.policy.logprob_model import Knobs, ScoringModel, whole
+from twogrpo.policy.logprob_model import Knobs, LogprobModel, full_tensor
 from twogrpo.policy.protocol import UpdateMetrics
+from twogrpo.types import MicroBatch, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,17 @@ class TransformersPolicy:
         objective: Objective,
         adam: Adam,
         knobs: Knobs,
-        ranks: Ranks = ALONE,
-        pictures: Pictures | None = None,
+        ranks: Ranks = SINGLE_PROCESS,
+        image_processor: ImageProcessor | None = None,
     ) -> None:
-        self.scoring = ScoringModel(
+        self.scoring = LogprobModel(
             model,
             temperature=objective.temperature,
             knobs=knobs,
             ranks=ranks,
-            pictures=pictures,
+            image_processor=image_processor,
         )
-        self.pictures = pictures
+        self.image_processor = image_processor
         self.ranks = ranks
         self.tokenizer = tokenizer
         self.objective = objective
@@ -85,11 +85,11 @@ class TransformersPolicy:
         )
         self.num_updates = 0
 
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[Tensor]:
+    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         """Of each sequence's response tokens; no gradient."""
         return self.scoring.token_logps(sequences)
 
-    def update(self, sequences: Sequence[types.Sequence]) -> UpdateMetrics:
+    def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
         """One step of Adam up the objective.
 
         A sequence of advantage 0 adds exactly nothing to the gradient, so it is left out of both
@@ -105,7 +105,7 @@ class TransformersPolicy:
         for places, batch in self.scoring.pack(alive):
             num_tokens = sum(len(alive[place].response_token_ids) for place in places)
             mine += torch.tensor([*self._accumulate(batch, self.objective.surrogate), num_tokens])
-        low, high, objective, num_tokens = sum(self.ranks.each(mine)).tolist()  # type: ignore[union-attr]
+        low, high, objective, num_tokens = sum(self.ranks.all_gather(mine)).tolist()  # type: ignore[union-attr]
         if not math.isfinite(objective):
             raise NonFiniteError(f"loss {-objective} at update {self.num_updates + 1}")
         gradient_norm, learning_rate = self._step()
@@ -119,14 +119,14 @@ class TransformersPolicy:
         )
 
     def gradient(
-        self, sequences: Sequence[types.Sequence], *, surrogate: SurrogateFunction
+        self, sequences: Sequence[TrainingSample], *, surrogate: SurrogateFunction
     ) -> Tensor:
         """Of the weighted sum of the surrogate over tokens, flat, on the CPU; no step is taken."""
         self._zero_gradient()
         for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
             self._accumulate(batch, surrogate)
         gradients = [p.grad for p in self.scoring.parameters() if p.grad is not None]
-        return torch.cat([-whole(gradient).flatten().cpu() for gradient in gradients])
+        return torch.cat([-full_tensor(gradient).flatten().cpu() for gradient in gradients])
 
     def _zero_gradient(self) -> None:
         # Zeroed, not None: Adam passes over parameters without a gradient.
@@ -134,7 +134,7 @@ class TransformersPolicy:
             parameter.grad = torch.zeros_like(parameter)
 
     def _accumulate(
-        self, batch: types.MicroBatch, surrogate: SurrogateFunction
+        self, batch: MicroBatch, surrogate: SurrogateFunction
     ) -> tuple[int, int, float]:
         """Adds the micro-batch's gradient; tokens clipped below and above, and the objective."""
         mask_NL = batch.response_mask_NL
@@ -157,7 +157,7 @@ class TransformersPolicy:
             weights_NL = weights_NL * truncated_importance_weights(
                 old_logps_NL, batch.sampler_logps_NL, response_mask_NT=mask_NL, cap=cap
             )
-        is_cut_NL = _is_cut(surrogate_NL, policy_logps_NL) & mask_NL
+        is_cut_NL = _is_clipped(surrogate_NL, policy_logps_NL) & mask_NL
         objective = (surrogate_NL * weights_NL).sum()
         (-objective).backward()
         advantages_N1 = batch.advantages_N[:, None]
@@ -169,7 +169,7 @@ class TransformersPolicy:
         clipped = nn.utils.clip_grad_norm_(
             self.scoring.parameters(), torch.inf if bound is None else bound
         )
-        norm = whole(clipped).item()
+        norm = full_tensor(clipped).item()
         if not torch.isfinite(torch.tensor(norm)):
             raise NonFiniteError(f"gradient norm {norm} at update {self.num_updates + 1}")
         warmup = min(1.0, (self.num_updates + 1) / max(self.adam.warmup_updates, 1))
@@ -227,7 +227,9 @@ class TransformersPolicy:
         try:
             self.scoring.model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
-            for name, content in (self.pictures.files if self.pictures else {}).items():
+            for name, content in (
+                self.image_processor.files if self.image_processor else {}
+            ).items():
                 (temporary / name).write_bytes(content)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
@@ -236,7 +238,7 @@ class TransformersPolicy:
             raise disk_fault(str(folder), error, whole="the checkpoints") from error
 
 
-def _is_cut(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:
+def _is_clipped(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:
     """Tokens whose gradient the clip cuts, whatever the surrogate's ratio is of.
 
     It is the ratio too low where A < 0 and the ratio too high where A > 0.

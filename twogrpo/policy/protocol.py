@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
-from twogrpo import types
 from twogrpo.core.surrogates import SurrogateFunction
+from twogrpo.types import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Policy(Protocol):
 
     num_updates: int
 
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[torch.Tensor]:
+    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
         """Log-probabilities of each sequence's response tokens, in order; no gradient."""
         ...
 
-    def update(self, sequences: Sequence[types.Sequence]) -> UpdateMetrics:
+    def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
         """One optimiser step on the weighted sum of the surrogate over all response tokens."""
         ...
 
     def gradient(
-        self, sequences: Sequence[types.Sequence], *, surrogate: SurrogateFunction
+        self, sequences: Sequence[TrainingSample], *, surrogate: SurrogateFunction
     ) -> torch.Tensor:
         """Of the weighted sum of `surrogate` over all response tokens, flat; no step is taken."""
         ...
@@ -61,9 +61,9 @@ class Policy(Protocol):
         ...
 
 
-class Scorer(Protocol):
+class TokenLogprobs(Protocol):
     """The policy or the reference model."""
 
-    def token_logps(self, sequences: Sequence[types.Sequence]) -> list[torch.Tensor]:
+    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
         """Of each sequence's response tokens; no gradient."""
         ...

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from twogrpo.config import validation
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
-from twogrpo.data.contamination import known
+from twogrpo.data.contamination import load_overlap
 from twogrpo.data.sources import dataset_file
 from twogrpo.data.templates import CHAT
 from twogrpo.errors import ConfigError
@@ -126,7 +126,7 @@ def _context(config: Config, model: Architecture) -> Finding:
 
 
 def _template(config: Config) -> Iterator[Finding]:
-    """A format that the model knows, a request for what the verifier looks for, pictures."""
+    """A format that the model knows, a request for what the verifier looks for, images."""
     template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
     own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
     # Those of CHAT differ in their request alone: the format is the tokenizer's own.
@@ -142,8 +142,8 @@ def _template(config: Config) -> Iterator[Finding]:
     else:
         yield Finding("ok", "template", template)
     if config.dataset.name == "geometry3k" and "vl" not in config.model.name.split("_"):
-        text = f"dataset={config.dataset.name} has pictures, model={config.model.name} cannot see"
-        yield Finding("failure", "pictures", f"{text}: use model=qwen25_vl_7b")
+        text = f"dataset={config.dataset.name} has images, model={config.model.name} cannot see"
+        yield Finding("failure", "images", f"{text}: use model=qwen25_vl_7b")
 
 
 def _contamination(config: Config) -> Iterator[Finding]:
@@ -152,7 +152,7 @@ def _contamination(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "contamination", "generated; benchmarks and training set are disjoint")
         return
     file = dataset_file(config.dataset)
-    found = known(file.parent) if file else None
+    found = load_overlap(file.parent) if file else None
     if found is None:
         seen = "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
         text = "not looked up: run scripts/prepare_data.py and give its folder as dataset.path"

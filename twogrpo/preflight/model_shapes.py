@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from twogrpo.config.schema import Model
+from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_config import count_parameters, read_config, size
 
@@ -198,14 +198,14 @@ PUBLISHED: dict[str, Architecture] = {
 }
 
 
-def config_file(model: Model) -> Path | None:
+def config_file(model: ModelConfig) -> Path | None:
     """The `config.json` of the folder `model.path`, from the repository's root if relative; None
     where there is none."""
     file = ROOT / model.path / "config.json"
     return file if file.is_file() else None
 
 
-def architecture_of(model: Model) -> Architecture:
+def architecture_of(model: ModelConfig) -> Architecture:
     """Of the folder `model.path` if it is one, else of the table, by `model.name`.
 
     Raises:

@@ -209,7 +209,7 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
     if outcome == "fits":
         return Finding("ok", "memory", text)
     remedy = "more GPUs, hardware.cpu_offload=true, hardware.activation_checkpointing=true"
-    if needed.start_policy:
+    if needed.reference_policy:
         remedy += ", tracking.kl_rollouts=0 (no start policy)"
     if needed.cache <= 0:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"

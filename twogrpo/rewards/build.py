@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from twogrpo.config.schema import Reward
+from twogrpo.config.schema import RewardConfig
 from twogrpo.errors import ConfigError, escape_control_chars
 from twogrpo.rewards import protocol
 from twogrpo.rewards.code_execution.reward import CodeTests, parse_tests
@@ -21,7 +21,7 @@ REWARDS = ("exact_answer", "last_number", "math_answer", "code_tests")
 _READERS: dict[type, Callable[[str], object]] = {CodeTests: parse_tests, LastNumber: parse_number}
 
 
-def build_reward(reward: Reward) -> protocol.Reward:
+def build_reward(reward: RewardConfig) -> protocol.Reward:
     """Raises ConfigError where the name is unknown or a value is missing."""
     answer = _answer_reward(reward)
     if not (reward.format_weight >= 0 and math.isfinite(reward.format_weight)):
@@ -41,7 +41,7 @@ def build_reward(reward: Reward) -> protocol.Reward:
         ) from error
 
 
-def _answer_reward(reward: Reward) -> protocol.Reward:
+def _answer_reward(reward: RewardConfig) -> protocol.Reward:
     if reward.name not in REWARDS:
         raise ConfigError(f"reward.name={reward.name} is unknown: use one of {', '.join(REWARDS)}")
     if reward.name == "exact_answer":
@@ -67,7 +67,7 @@ def isolation(reward: protocol.Reward) -> str | None:
 
 
 def build_checked_reward(
-    reward: Reward, prompts: Sequence[Prompt], *, where: str
+    reward: RewardConfig, prompts: Sequence[Prompt], *, where: str
 ) -> protocol.Reward:
     """The reward after its self-check on the training set's answers.
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo.config.schema import Hardware, Model, Rollout
-from twogrpo.data.images import Pictures
+from twogrpo.config.schema import HardwareConfig, ModelConfig, RolloutConfig
+from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.models.context_length import check_context
 from twogrpo.models.load import DTYPES, load_model, source
-from twogrpo.rollout.protocol import RolloutEngine
-from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.rollout.protocol import Sampler
+from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 
-def build_rollout(
-    rollout: Rollout,
-    model: Model,
-    hardware: Hardware,
+def build_sampler(
+    rollout: RolloutConfig,
+    model: ModelConfig,
+    hardware: HardwareConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
     context_tokens: int | None = None,
-    pictures: Pictures | None = None,
-) -> RolloutEngine:
+    image_processor: ImageProcessor | None = None,
+) -> Sampler:
     """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
 
     Raises:
@@ -30,30 +30,30 @@ def build_rollout(
     if rollout.engine == "transformers":
         loaded = load_model(model)
         check_context(loaded.config, model.path, context_tokens)
-        return TransformersRollout(
+        return TransformersSampler(
             loaded,
             tokenizer,
             device=hardware.device,
             dtype=DTYPES[hardware.sampler_dtype],
             rollouts_per_call=hardware.rollouts_per_call,
-            pictures=pictures,
+            image_processor=image_processor,
         )
     if rollout.engine == "vllm":
-        return _vllm_rollout(model, hardware, tokenizer, context_tokens, pictures)
+        return _vllm_sampler(model, hardware, tokenizer, context_tokens, image_processor)
     raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
 
 
-def _vllm_rollout(
-    model: Model,
-    hardware: Hardware,
+def _vllm_sampler(
+    model: ModelConfig,
+    hardware: HardwareConfig,
     tokenizer: PreTrainedTokenizerBase,
     context_tokens: int | None,
-    pictures: Pictures | None,
-) -> RolloutEngine:
-    from twogrpo.rollout.vllm_sampler import VllmRollout
+    image_processor: ImageProcessor | None,
+) -> Sampler:
+    from twogrpo.rollout.vllm_sampler import VllmSampler
     from twogrpo.rollout.vllm_setup import Settings
 
-    return VllmRollout(
+    return VllmSampler(
         tokenizer,
         Settings(
             path=source(model),
@@ -67,5 +67,5 @@ def _vllm_rollout(
             tensor_parallel_size=hardware.tensor_parallel_size,
             sleep_level=hardware.sleep_level,
         ),
-        pictures=pictures,
+        image_processor=image_processor,
     )

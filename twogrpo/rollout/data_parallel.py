@@ -7,46 +7,46 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from twogrpo import types
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
+from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.types import Completion, Prompt, Verdict
 
 
 @dataclass
-class RankedRollout:
-    """See `twogrpo.rollout.protocol.RolloutEngine`; an engine a rank, all with the same weights.
+class DataParallelSampler:
+    """See `twogrpo.rollout.protocol.Sampler`; an engine a rank, all with the same weights.
 
     With tensor parallelism `tensor_parallel_size` neighbours share one copy of the weights, so they
     are asked for the same responses.
     """
 
-    engine: RolloutEngine
+    engine: Sampler
     ranks: Ranks
     tensor_parallel_size: int = 1
 
     def sample(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         """The responses to all prompts, on every rank."""
         number, stride = self.ranks.rank, self.ranks.size
         share = slice(
             number // self.tensor_parallel_size, None, stride // self.tensor_parallel_size
         )
         mine = self.engine.sample(prompts[share], seeds_PG[share], sampling)
-        shares = self.ranks.each(mine)[:: self.tensor_parallel_size]
+        shares = self.ranks.all_gather(mine)[:: self.tensor_parallel_size]
         return [shares[i % len(shares)][i // len(shares)] for i in range(len(prompts))]
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """π_old ← π_θ on every rank."""
         self.engine.load(weights)
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Leaves the device's memory to the policy."""
-        self.engine.rest()
+        self.engine.sleep()
 
     def close(self) -> None:
         """Frees what the engine holds."""
@@ -54,7 +54,7 @@ class RankedRollout:
 
 
 @dataclass
-class RankedReward:
+class DataParallelReward:
     """See `twogrpo.rewards.protocol.Reward`; each rank has its own workers."""
 
     reward: Reward
@@ -65,10 +65,10 @@ class RankedReward:
         """Whether a response that was cut is judged at all."""
         return self.reward.grades_truncated
 
-    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[types.Verdict]:
+    def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """The verdicts on all responses, on every rank."""
-        mine = self.reward.grade(self.ranks.share(responses), self.ranks.share(references))
-        return self.ranks.gather(mine)
+        mine = self.reward.grade(self.ranks.shard(responses), self.ranks.shard(references))
+        return self.ranks.unshard(mine)
 
     def close(self) -> None:
         """Ends its workers."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
+from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.types import Group, Prompt, Verdict
 
 
@@ -19,8 +19,8 @@ def rollout_seed(run_seed: int, draw: int, prompt_id: str, index: int) -> int:
 
 def sample_groups(
     drawn: Sequence[tuple[int, Prompt]],
-    rollout: RolloutEngine,
-    sampling: Sampling,
+    rollout: Sampler,
+    sampling: SamplingParams,
     *,
     group_size: int,
     seed: int,
@@ -38,7 +38,7 @@ def sample_groups(
     ]
 
 
-def score(groups: Sequence[Group], reward: Reward) -> list[Group]:
+def grade_groups(groups: Sequence[Group], reward: Reward) -> list[Group]:
     """The groups with a verdict for each rollout."""
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
     graded = iter(

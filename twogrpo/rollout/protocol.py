@@ -8,12 +8,12 @@ from typing import Protocol
 
 import torch
 
-from twogrpo import types
-from twogrpo.config.schema import Evaluation, Rollout
+from twogrpo.config.schema import EvaluationConfig, RolloutConfig
+from twogrpo.types import Completion, Prompt
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How tokens are drawn. `top_k` = 0 and `top_p` = 1 cut nothing."""
 
     temperature: float
@@ -22,20 +22,22 @@ class Sampling:
     max_response_tokens: int
 
     @classmethod
-    def of(cls, drawn: Rollout | Evaluation, max_response_tokens: int) -> Sampling:
+    def of(
+        cls, drawn: RolloutConfig | EvaluationConfig, max_response_tokens: int
+    ) -> SamplingParams:
         """As the configuration of training or of an evaluation says."""
         return cls(drawn.temperature, drawn.top_p, drawn.top_k, max_response_tokens)
 
 
-class RolloutEngine(Protocol):
+class Sampler(Protocol):
     """Draws responses from π_old."""
 
     def sample(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         """For each prompt one response a seed. A response depends on weights, prompt and seed only,
         never on what else is in the batch (beyond rounding)."""
         ...
@@ -44,7 +46,7 @@ class RolloutEngine(Protocol):
         """π_old ← π_θ, by Hugging Face parameter names, all of them."""
         ...
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Leaves the device's memory to the policy, which is updated next; `load` follows."""
         ...
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from twogrpo import types
 from twogrpo.core.token_sampling import sample_tokens
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.models.image_inputs import padded_inputs
 from twogrpo.rollout.decode_attention import CACHED
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.types import Completion, Prompt
 
 
 @dataclass
-class _Draft:
+class _PartialCompletion:
     """A response being written."""
 
     token_ids: list[int]
@@ -30,7 +30,7 @@ class _Draft:
 
 
 @dataclass
-class _Running:
+class _DecodeState:
     """What the model remembers of the rows that go on; `positions_N` are their next tokens'."""
 
     cache: DynamicCache
@@ -43,11 +43,11 @@ class _Running:
         self.attention_NT, self.positions_N = self.attention_NT[rows], self.positions_N[rows]
 
 
-class TransformersRollout:
-    """See `twogrpo.rollout.protocol.RolloutEngine`.
+class TransformersSampler:
+    """See `twogrpo.rollout.protocol.Sampler`.
 
-    Each prompt goes through the model once, its pictures too where `pictures` says how, and its
-    cache is shared by the group; rows that are finished leave the batch.
+    Each prompt goes through the model once, its images too where `image_processor` says how, and
+    its cache is shared by the group; rows that are finished leave the batch.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class TransformersRollout:
         device: str,
         dtype: torch.dtype,
         rollouts_per_call: int,
-        pictures: Pictures | None = None,
+        image_processor: ImageProcessor | None = None,
     ) -> None:
-        self.pictures = pictures
-        if model.config._attn_implementation == "sdpa":  # of the text; pictures are read once
+        self.image_processor = image_processor
+        if model.config._attn_implementation == "sdpa":  # of the text; images are read once
             model.set_attn_implementation({"": CACHED, "text_config": CACHED})
         self.model = model.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
@@ -70,12 +70,12 @@ class TransformersRollout:
 
     def sample(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         """One response a seed, `rollouts_per_call` at a time, groups kept whole."""
-        rollouts: list[tuple[types.Rollout, ...]] = []
+        rollouts: list[tuple[Completion, ...]] = []
         start = 0
         while start < len(prompts):
             group_size = max(1, len(seeds_PG[start]))
@@ -88,7 +88,7 @@ class TransformersRollout:
         """Copies the weights in place; raises RuntimeError where a name is missing."""
         self.model.load_state_dict(dict(weights), strict=True)
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Holds its weights alone, and they stay."""
 
     def close(self) -> None:
@@ -97,10 +97,10 @@ class TransformersRollout:
     @torch.inference_mode()
     def _sample_call(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
         uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
         drafts = self._decode(prompts, group_sizes, uniforms_NT, sampling)
@@ -109,7 +109,7 @@ class TransformersRollout:
             [draft.token_ids for draft in drafts], skip_special_tokens=True
         )
         rollouts = iter(
-            types.Rollout(
+            Completion(
                 token_ids=tuple(draft.token_ids),
                 sampler_logps=tuple(draft.logps),
                 text=text,
@@ -127,13 +127,13 @@ class TransformersRollout:
 
     def _decode(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         group_sizes: Tensor,
         uniforms_NT: Tensor,
-        sampling: Sampling,
-    ) -> list[_Draft]:
+        sampling: SamplingParams,
+    ) -> list[_PartialCompletion]:
         logits_NV, state = self._prefill(prompts, group_sizes)
-        drafts = [_Draft([], []) for _ in range(len(uniforms_NT))]
+        drafts = [_PartialCompletion([], []) for _ in range(len(uniforms_NT))]
         running = torch.arange(len(drafts))
         for position in range(sampling.max_response_tokens):
             tokens_N, logps_N = sample_tokens(
@@ -160,16 +160,16 @@ class TransformersRollout:
         return drafts
 
     def _prefill(
-        self, prompts: Sequence[types.Prompt], group_sizes: Tensor
-    ) -> tuple[Tensor, _Running]:
+        self, prompts: Sequence[Prompt], group_sizes: Tensor
+    ) -> tuple[Tensor, _DecodeState]:
         """The prompts, padded on the left, once each; then one row a rollout."""
         lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
         width = int(lengths_P.max())
         attention_PT = (torch.arange(width) >= width - lengths_P[:, None]).long().to(self.device)
         inputs = self._inputs(prompts, attention_PT)
-        # Of a row of text or, with pictures, of its three kinds of position.
+        # Of a row of text or, with images, of its three kinds of position.
         last_P = inputs["position_ids"].movedim(-2, 0).flatten(1).amax(dim=1)
-        state = _Running(DynamicCache(config=self.model.config), attention_PT, last_P + 1)
+        state = _DecodeState(DynamicCache(config=self.model.config), attention_PT, last_P + 1)
         logits_PV = self.model(
             **inputs, attention_mask=attention_PT, past_key_values=state.cache, logits_to_keep=1
         ).logits[:, -1]
@@ -177,17 +177,17 @@ class TransformersRollout:
         state.select(rows)
         return logits_PV[rows], state
 
-    def _inputs(self, prompts: Sequence[types.Prompt], attention_PT: Tensor) -> dict[str, Tensor]:
+    def _inputs(self, prompts: Sequence[Prompt], attention_PT: Tensor) -> dict[str, Tensor]:
         width = attention_PT.shape[1]
-        if self.pictures is not None:
-            return padded_inputs(self.model, prompts, width, self.pictures)
+        if self.image_processor is not None:
+            return padded_inputs(self.model, prompts, width, self.image_processor)
         rows = [[0] * (width - len(p.token_ids)) + list(p.token_ids) for p in prompts]
         return {
             "input_ids": torch.tensor(rows).to(self.device),
             "position_ids": (attention_PT.cumsum(dim=-1) - 1).clamp_min(0),
         }
 
-    def _advance(self, tokens_N: Tensor, state: _Running) -> Tensor:
+    def _advance(self, tokens_N: Tensor, state: _DecodeState) -> Tensor:
         ones_N1 = torch.ones_like(state.attention_NT[:, :1])
         state.attention_NT = torch.cat([state.attention_NT, ones_N1], dim=-1)
         logits_NV: Tensor = self.model(
@@ -200,7 +200,7 @@ class TransformersRollout:
         return logits_NV
 
 
-def _uniforms(seeds: Sequence[int], sampling: Sampling) -> Tensor:
+def _uniforms(seeds: Sequence[int], sampling: SamplingParams) -> Tensor:
     """Uniform numbers in [0, 1), one a token, from each rollout's own counter-based generator."""
     uniforms_NT = np.empty((len(seeds), sampling.max_response_tokens), dtype=np.float32)
     for uniforms_T, seed in zip(uniforms_NT, seeds, strict=True):

@@ -15,12 +15,19 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from twogrpo import types
-from twogrpo.data.images import Pictures
+from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, Fault
 from twogrpo.models.image_inputs import vllm_prompt
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.vllm_setup import GIB, Settings, one_line, start, undisturbed, weight_names
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.vllm_setup import (
+    GIB,
+    Settings,
+    one_line,
+    preserved_process_state,
+    start,
+    weight_names,
+)
+from twogrpo.types import Completion, Prompt
 
 logger = logging.getLogger(__name__)
 # vLLM raises what is lower to this, with no more than a log line.
@@ -31,8 +38,8 @@ class VllmFault(Fault):
     """vLLM raised while it sampled or took weights; what is the cause says the message."""
 
 
-class VllmRollout:
-    """See `twogrpo.rollout.protocol.RolloutEngine`.
+class VllmSampler:
+    """See `twogrpo.rollout.protocol.Sampler`.
 
     Each rollout is a request with a seed of its own; those of one prompt share the cache of its
     prefix. Prompts, stopping, text and random state are as with the transformers sampler.
@@ -43,16 +50,16 @@ class VllmRollout:
         tokenizer: PreTrainedTokenizerBase,
         settings: Settings,
         *,
-        pictures: Pictures | None = None,
+        image_processor: ImageProcessor | None = None,
     ) -> None:
-        if pictures is not None and importlib.util.find_spec("torchvision") is None:
+        if image_processor is not None and importlib.util.find_spec("torchvision") is None:
             raise ConfigError(
-                f"model.path={settings.path} takes pictures, for which vLLM needs torchvision, and "
+                f"model.path={settings.path} takes images, for which vLLM needs torchvision, and "
                 "`make setup-vllm` installs that for CUDA only: use rollout=transformers"
             )
         self.tokenizer = tokenizer
         self.settings = settings
-        self.pictures = pictures
+        self.image_processor = image_processor
         self._names = weight_names(settings)
         self.llm = start(settings)
         self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
@@ -60,10 +67,10 @@ class VllmRollout:
 
     def sample(
         self,
-        prompts: Sequence[types.Prompt],
+        prompts: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
-    ) -> list[tuple[types.Rollout, ...]]:
+        sampling: SamplingParams,
+    ) -> list[tuple[Completion, ...]]:
         """One response a seed; vLLM itself queues what does not fit into its cache.
 
         Raises:
@@ -73,7 +80,7 @@ class VllmRollout:
         self._check(prompts, sampling)
         self._wake()
         prompts_N = [p for p, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds]
-        with undisturbed(self.settings.device):
+        with preserved_process_state(self.settings.device):
             outputs = self._call("sampling", self._generate, prompts_N, seeds_PG, sampling)
         rollouts = iter(map(self._rollout, prompts_N, outputs))
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
@@ -89,7 +96,7 @@ class VllmRollout:
         unknown: list[str] = []
         missing = set(self._names)
         wanted = self._wanted(weights, missing, unknown)
-        with undisturbed(self.settings.device):
+        with preserved_process_state(self.settings.device):
             # Collected first and refused last: a load that is broken off leaves no model at all.
             self._call("taking weights", self._reload, wanted)
         if missing or unknown:
@@ -98,7 +105,7 @@ class VllmRollout:
             )
         self._wake()
 
-    def rest(self) -> None:
+    def sleep(self) -> None:
         """Frees the GPU's memory until the next call, as `sleep_level` says; at level 2 the weights
         are dropped, and `load` must come before `sample`."""
         if self._is_asleep or not self.settings.sleeps:
@@ -113,11 +120,11 @@ class VllmRollout:
     def close(self) -> None:
         """Shuts the engine down, and with it the process group of all ranks."""
         if self.llm is not None:
-            with undisturbed(self.settings.device):
+            with preserved_process_state(self.settings.device):
                 self.llm.llm_engine.engine_core.shutdown()
             self.llm = None
 
-    def _check(self, prompts: Sequence[types.Prompt], sampling: Sampling) -> None:
+    def _check(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
         if sampling.temperature < LOWEST_TEMPERATURE:
             raise ConfigError(
                 f"temperature={sampling.temperature} is under {LOWEST_TEMPERATURE}, the lowest "
@@ -133,14 +140,14 @@ class VllmRollout:
 
     def _generate(
         self,
-        prompts_N: Sequence[types.Prompt],
+        prompts_N: Sequence[Prompt],
         seeds_PG: Sequence[Sequence[int]],
-        sampling: Sampling,
+        sampling: SamplingParams,
     ) -> list[Any]:
-        from vllm import SamplingParams
+        import vllm
 
         requests = [
-            SamplingParams(
+            vllm.SamplingParams(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 top_k=sampling.top_k,
@@ -155,19 +162,19 @@ class VllmRollout:
             for seeds in seeds_PG
             for seed in seeds
         ]
-        inputs = [vllm_prompt(prompt, self.pictures) for prompt in prompts_N]
+        inputs = [vllm_prompt(prompt, self.image_processor) for prompt in prompts_N]
         found: list[Any] = self.llm.generate(inputs, requests, use_tqdm=False)
         return found
 
-    def _rollout(self, prompt: types.Prompt, output: Any) -> types.Rollout:
+    def _rollout(self, prompt: Prompt, output: Any) -> Completion:
         if len(output.prompt_token_ids) != len(prompt.token_ids):
             raise VllmFault(
                 f"vLLM made {len(output.prompt_token_ids)} tokens of prompt {prompt.prompt_id} and "
-                f"its pictures, the policy {len(prompt.token_ids)}: their image processors differ"
+                f"its images, the policy {len(prompt.token_ids)}: their image processors differ"
             )
         [response] = output.outputs
         token_ids = tuple(response.token_ids)
-        return types.Rollout(
+        return Completion(
             token_ids=token_ids,
             sampler_logps=tuple(
                 logps[token].logprob
@@ -192,7 +199,7 @@ class VllmRollout:
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if not self.llm.reset_prefix_cache():
             raise RuntimeError("the cached prefixes of the old weights could not be dropped")
-        # The worker forgot its pictures' vectors with the old weights; the scheduler must, too.
+        # The worker forgot its images' vectors with the old weights; the scheduler must, too.
         self.llm.llm_engine.reset_encoder_cache()
 
     def _wake(self, *parts: str) -> None:

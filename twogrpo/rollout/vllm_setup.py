@@ -51,7 +51,7 @@ class Settings:
 
     @property
     def sleeps(self) -> bool:
-        """Whether `VllmRollout.rest` frees anything: there is nothing to free on a CPU."""
+        """Whether `VllmSampler.rest` frees anything: there is nothing to free on a CPU."""
         return self.device == "cuda" and self.sleep_level > 0
 
 
@@ -68,7 +68,7 @@ def start(settings: Settings) -> Any:
         )
     check_model(load_config(settings), settings)
     os.environ.update(ENVIRONMENT)
-    with undisturbed(settings.device):
+    with preserved_process_state(settings.device):
         try:
             from vllm import LLM
             from vllm.platforms import current_platform
@@ -193,7 +193,7 @@ def weight_names(settings: Settings) -> dict[str, list[str]]:
 
 
 @contextmanager
-def undisturbed(device: str) -> Iterator[None]:
+def preserved_process_state(device: str) -> Iterator[None]:
     """Keeps what vLLM changes for the whole process: the random state, which it consumes and seeds,
     and `torch.set_num_threads`, which it replaces by nothing; and hides its warnings."""
     set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()

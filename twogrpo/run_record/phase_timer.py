@@ -14,7 +14,7 @@ import torch
 STATM = Path("/proc/self/statm")
 
 
-class Clock:
+class PhaseTimer:
     """Adds up the time spent in named phases, on a GPU until it has done what they asked for, and
     keeps their memory; phases do not nest.
 

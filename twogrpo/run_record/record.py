@@ -67,7 +67,7 @@ class RunRecord:
         """The rows logged so far."""
         return read_rows(self.folder)
 
-    def rewind(self, step: int) -> None:
+    def truncate(self, step: int) -> None:
         """Drops the rows of `step` and later, and a half-written last line: they are done again."""
         if not self._metrics_file.exists():
             return
@@ -114,7 +114,7 @@ class RunRecord:
         write_atomically(self._run_file, json.dumps(content, indent=1) + "\n")
 
 
-class FollowedRecord(RunRecord):
+class NullRecord(RunRecord):
     """The record as all ranks but the first have it: of the same folder, written by another."""
 
     def __init__(self, config: Recorded) -> None:
@@ -122,7 +122,7 @@ class FollowedRecord(RunRecord):
         self.folder = Path(config.output_dir)
         self.about = provenance.metadata(config)
 
-    def rewind(self, step: int) -> None:
+    def truncate(self, step: int) -> None:
         """The first rank does."""
 
     def log(self, row: Mapping[str, Any]) -> None:

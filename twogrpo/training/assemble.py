@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twogrpo.config.batch_sizes import is_start_policy_asked
-from twogrpo.config.schema import Config, Rollout
+from twogrpo.config.batch_sizes import needs_reference_policy
+from twogrpo.config.schema import Config, RolloutConfig
 from twogrpo.config.validation import check
 from twogrpo.data.prompts import (
     Prompts,
@@ -16,16 +16,16 @@ from twogrpo.data.prompts import (
     training_prompts,
     validation_prompts,
 )
-from twogrpo.distributed.process_group import Ranks, join
+from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.models import load
-from twogrpo.policy.build import build_policy, build_start_policy
+from twogrpo.policy.build import build_policy, build_reference_policy
 from twogrpo.rewards.build import build_checked_reward, check_references, isolation
-from twogrpo.rollout.build import build_rollout
-from twogrpo.rollout.data_parallel import RankedReward, RankedRollout
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.run_record.phase_timer import Clock
-from twogrpo.run_record.record import FollowedRecord, RunRecord
+from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.run_record.phase_timer import PhaseTimer
+from twogrpo.run_record.record import NullRecord, RunRecord
 from twogrpo.training.resampling import (
     Counters,
     NewPromptResampling,
@@ -34,7 +34,7 @@ from twogrpo.training.resampling import (
     SamePromptResampling,
 )
 from twogrpo.training.run import Run
-from twogrpo.training.sampler_mismatch import Canary
+from twogrpo.training.sampler_mismatch import SyncCheck
 from twogrpo.types import Prompt
 
 
@@ -45,19 +45,21 @@ def assemble(config: Config) -> Run:
         ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
     """
     check(config)
-    ranks = join(config.hardware)
+    ranks = init_process_group(config.hardware)
     prepare_process(config.hardware)
     tokenizer = load.load_tokenizer(config.model)
-    pictures = load.load_pictures(config.model)
+    image_processor = load.load_image_processor(config.model)
     template = config.model.prompt_template
     evaluation, rollout = config.evaluation, config.rollout
     limit = config.dataset.max_response_tokens
-    prompts = training_prompts(config.dataset, tokenizer, template=template, pictures=pictures)
+    prompts = training_prompts(
+        config.dataset, tokenizer, template=template, image_processor=image_processor
+    )
     validation = validation_prompts(
-        config.dataset, evaluation, tokenizer, template=template, pictures=pictures
+        config.dataset, evaluation, tokenizer, template=template, image_processor=image_processor
     )
     benchmarks = (
-        benchmark_prompts(evaluation, tokenizer, template=template, pictures=pictures)
+        benchmark_prompts(evaluation, tokenizer, template=template, image_processor=image_processor)
         if evaluation.at_end
         else {}
     )
@@ -67,7 +69,7 @@ def assemble(config: Config) -> Run:
     for name, part in benchmarks.items():
         check_references(reward, part, where=f"evaluation.benchmarks={name}")
     examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
-    engine = build_rollout(
+    engine = build_sampler(
         rollout,
         config.model,
         config.hardware,
@@ -75,31 +77,31 @@ def assemble(config: Config) -> Run:
         context_tokens=max(
             longest(prompts) + limit, longest(examined) + evaluation.max_response_tokens
         ),
-        pictures=pictures,
+        image_processor=image_processor,
     )
     return Run(
         config=config,
         stream=PromptStream(prompts, seed=config.seed),
-        rollout=RankedRollout(engine, ranks, config.hardware.tensor_parallel_size),
-        reward=RankedReward(reward, ranks),
-        policy=build_policy(config, tokenizer, ranks, pictures),
-        start_policy=build_start_policy(config, ranks, pictures)
-        if is_start_policy_asked(config)
+        sampler=DataParallelSampler(engine, ranks, config.hardware.tensor_parallel_size),
+        reward=DataParallelReward(reward, ranks),
+        policy=build_policy(config, tokenizer, ranks, image_processor),
+        reference_policy=build_reference_policy(config, ranks, image_processor)
+        if needs_reference_policy(config)
         else None,
         resampling=build_resampling(config),
         counters=Counters(),
-        sampling=Sampling.of(rollout, limit),
-        test_sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
+        sampling=SamplingParams.of(rollout, limit),
+        test_sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
         validation=validation,
         benchmarks=benchmarks,
-        canary=Canary(prompts[: canary_size(rollout, ranks)]),
+        sync_check=SyncCheck(prompts[: sync_check_size(rollout, ranks)]),
         ranks=ranks,
-        clock=Clock(config.hardware.device),
+        timer=PhaseTimer(config.hardware.device),
         record=RunRecord(
             config, sandbox=isolation(reward), prompts=_counted(config, prompts, benchmarks)
         )
         if ranks.is_first
-        else FollowedRecord(config),
+        else NullRecord(config),
     )
 
 
@@ -121,7 +123,7 @@ def longest(prompts: Sequence[Prompt]) -> int:
     return max((len(prompt.token_ids) for prompt in prompts), default=0)
 
 
-def canary_size(rollout: Rollout, ranks: Ranks) -> int:
+def sync_check_size(rollout: RolloutConfig, ranks: Ranks) -> int:
     """Prompts of the canary, at least one for the engine of every rank; 0 where none is wanted."""
     return max(rollout.canary_prompts, ranks.size) if rollout.canary_prompts else 0
 

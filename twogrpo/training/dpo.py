@@ -12,10 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from twogrpo import types
 from twogrpo.core.dpo import PAIRINGS, preference_advantages
-from twogrpo.policy.protocol import Scorer
-from twogrpo.types import Group
+from twogrpo.policy.protocol import TokenLogprobs
+from twogrpo.types import Group, TrainingSample
 
 
 def pair_weights(groups: Sequence[Group], *, pairing: str, seed: int) -> Tensor:
@@ -27,9 +26,13 @@ def pair_weights(groups: Sequence[Group], *, pairing: str, seed: int) -> Tensor:
     return PAIRINGS[pairing](rewards_PG, uniforms_P=uniforms_P)
 
 
-def reweigh(
-    sequences: Sequence[types.Sequence], policy: Scorer, reference: Scorer | None, *, beta: float
-) -> list[types.Sequence]:
+def with_current_preference_advantages(
+    sequences: Sequence[TrainingSample],
+    policy: TokenLogprobs,
+    reference: TokenLogprobs | None,
+    *,
+    beta: float,
+) -> list[TrainingSample]:
     """The mini-batch with preference advantages ±β σ(…) taken at the policy as it is now.
 
     Two passes without gradient, over the paired rollouts only, give every rollout its coefficient;
@@ -57,8 +60,8 @@ def reweigh(
     ]
 
 
-def _sums(scorer: Scorer, sequences: Sequence[types.Sequence]) -> Tensor:
-    return torch.stack([logps.double().sum() for logps in scorer.token_logps(sequences)]).float()
+def _sums(model: TokenLogprobs, sequences: Sequence[TrainingSample]) -> Tensor:
+    return torch.stack([logps.double().sum() for logps in model.token_logps(sequences)]).float()
 
 
 def _uniform(seed: int, draw: int) -> float:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.protocol import Policy
-from twogrpo.training.dpo import reweigh
-from twogrpo.training.minibatches import weighted_sequences
+from twogrpo.training.dpo import with_current_preference_advantages
+from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Group
 
 # Each is a row of the three choices. The second DPO differs from the first in its aggregation only,
@@ -35,7 +35,7 @@ DPO_OF_TOKEN_MEANS = {**DPO, "aggregation": "sequence_mean_of_token_means"}
 def cosine_row(
     groups: Sequence[Group],
     policy: Policy,
-    reference: ScoringModel | None,
+    reference: LogprobModel | None,
     config: Config,
     *,
     step: int,
@@ -49,14 +49,14 @@ def cosine_row(
     every = config.tracking.gradient_cosine_every
     on_policy = [group for group in groups if group.step == step]
     groups = on_policy[: config.prompts_per_minibatch]
-    if not every or step % every or not any(group.is_mixed for group in groups):
+    if not every or step % every or not any(group.has_signal for group in groups):
         return {}
 
     def gradient(row: dict[str, Any]) -> Tensor:
         twin = replace(config, algorithm=replace(config.algorithm, **row))
-        sequences = weighted_sequences(groups, twin, step=step)
+        sequences = training_samples(groups, twin, step=step)
         beta = config.algorithm.preference_beta
-        sequences = reweigh(sequences, policy, reference, beta=beta)
+        sequences = with_current_preference_advantages(sequences, policy, reference, beta=beta)
         return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]])
 
     of_grpo = gradient(GRPO)

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from twogrpo import types
 from twogrpo.core.estimators import discard_rate, discard_rate_of_mean, kept_rate_of_mean, kl_k3
-from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.training.resampling import Counters
-from twogrpo.types import Group
+from twogrpo.types import Group, TrainingSample
 
 # Reasons for a reward of 0 that are the verifier's, not the response's: counted in every row.
 VERIFIER_FAILURES = ("verifier_timeout", "verifier_unparsed", "verifier_died")
@@ -50,7 +49,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
 
 
 def update_row(
-    minibatches: Sequence[Sequence[types.Sequence]], updates: Sequence[UpdateMetrics]
+    minibatches: Sequence[Sequence[TrainingSample]], updates: Sequence[UpdateMetrics]
 ) -> dict[str, Any]:
     """About the optimiser steps of a step: means over them, weighted by tokens for clips."""
     advantages = torch.tensor([s.advantage for minibatch in minibatches for s in minibatch])
@@ -70,22 +69,22 @@ def update_row(
 
 
 def kl_row(
-    drawn: Sequence[Group], start_policy: ScoringModel | None, *, num_rollouts: int
+    drawn: Sequence[Group], reference_policy: LogprobModel | None, *, num_rollouts: int
 ) -> dict[str, Any]:
     """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the step."""
     pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
-    if not pairs or start_policy is None:
+    if not pairs or reference_policy is None:
         return {}
-    start_logps = start_policy.token_logps(
+    reference_logps = reference_policy.token_logps(
         [
-            types.Sequence(
+            TrainingSample(
                 group.prompt.token_ids, rollout.token_ids, 0.0, 0.0, images=group.prompt.images
             )
             for group, rollout in pairs
         ]
     )
     sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
-    return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(start_logps)).item()}
+    return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(reference_logps)).item()}
 
 
 def speed_row(row: dict[str, Any]) -> dict[str, Any]:

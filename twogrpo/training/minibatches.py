@@ -11,7 +11,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from twogrpo import types
 from twogrpo.config.schema import Config
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
@@ -19,12 +18,12 @@ from twogrpo.core.dpo import PAIRINGS, preference_advantages
 from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
 from twogrpo.policy.protocol import Policy
 from twogrpo.training.dpo import pair_weights
-from twogrpo.types import Group
+from twogrpo.types import Group, TrainingSample
 
 
 def minibatches(
     groups: Sequence[Group], policy: Policy, config: Config, *, step: int
-) -> list[list[types.Sequence]]:
+) -> list[list[TrainingSample]]:
     """The groups of a step as mini-batches of whole groups, in order.
 
     π_old of a rollout is the policy that sampled it. In the first mini-batch that is the policy
@@ -34,7 +33,7 @@ def minibatches(
     """
     size = config.prompts_per_minibatch
     sequences = [
-        weighted_sequences(groups[start : start + size], config, step=step)
+        training_samples(groups[start : start + size], config, step=step)
         for start in range(0, len(groups), size)
     ]
     if config.algorithm.surrogate not in SURROGATES_WITH_RATIO:
@@ -58,9 +57,7 @@ def minibatches(
     return [sequences[0], *later]
 
 
-def weighted_sequences(
-    groups: Sequence[Group], config: Config, *, step: int
-) -> list[types.Sequence]:
+def training_samples(groups: Sequence[Group], config: Config, *, step: int) -> list[TrainingSample]:
     """The sequences of one mini-batch; the weights count all B rollouts, dead groups included."""
     algorithm = config.algorithm
     rollouts = [(group, rollout) for group in groups for rollout in group.rollouts]
@@ -70,7 +67,7 @@ def weighted_sequences(
         max_response_tokens=config.dataset.max_response_tokens,
     )
     return [
-        types.Sequence(
+        TrainingSample(
             prompt_token_ids=group.prompt.token_ids,
             response_token_ids=rollout.token_ids,
             advantage=advantage,

@@ -18,11 +18,10 @@ from typing import Any
 
 import torch
 
-from twogrpo import types
 from twogrpo.config.schema import Config
 from twogrpo.errors import ConfigError
 from twogrpo.policy.protocol import Policy
-from twogrpo.types import Group
+from twogrpo.types import Group, TrainingSample
 
 FILE, POLICY = "batch.json", "policy"
 
@@ -34,7 +33,7 @@ class OptimizerStep:
     step: int
     minibatch: int
     groups: Sequence[Group]
-    sequences: Sequence[types.Sequence]
+    sequences: Sequence[TrainingSample]
 
     @property
     def name(self) -> str:
@@ -42,7 +41,7 @@ class OptimizerStep:
         return f"bad_batch-{self.step:06d}-{self.minibatch}"
 
 
-def keep(
+def save(
     optimizer_step: OptimizerStep, policy: Policy, config: Config, *, reason: str, is_writer: bool
 ) -> Path:
     """Writes the step's folder into the run's; every rank calls it, one writes. The folder."""
@@ -74,7 +73,7 @@ def keep(
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What `keep` wrote, with `records.Sequence` objects under "sequence" of each of "sequences".
+    """What `keep` wrote, with `types.Sequence` objects under "sequence" of each of "sequences".
 
     Raises:
         ConfigError: the folder holds no such batch.
@@ -91,17 +90,17 @@ def read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _to_json(sequence: types.Sequence) -> dict[str, Any]:
+def _to_json(sequence: TrainingSample) -> dict[str, Any]:
     values = dict(vars(sequence))
     values["images"] = [base64.b64encode(image).decode() for image in sequence.images]
     return {k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
 
 
-def _from_json(values: dict[str, Any]) -> types.Sequence:
+def _from_json(values: dict[str, Any]) -> TrainingSample:
     def tensor(name: str) -> torch.Tensor | None:
         return None if values[name] is None else torch.tensor(values[name])
 
-    return types.Sequence(
+    return TrainingSample(
         prompt_token_ids=tuple(values["prompt_token_ids"]),
         response_token_ids=tuple(values["response_token_ids"]),
         advantage=values["advantage"],

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from twogrpo.distributed.process_group import ALONE, Ranks
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.errors import EXIT_LATE, Preempted
 
 CONTINUES = "the same command continues at the last checkpoint"
 
 
-class Notice:
+class PreemptionHandler:
     """Whether SIGTERM came, while this is entered. A phase that takes longer than `grace_seconds`
     is not waited for: the process ends there and then, as if killed, but with a code that says so
     and after `at_last`.
@@ -24,18 +24,18 @@ class Notice:
 
     def __init__(
         self,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         *,
         grace_seconds: float,
-        at_last: Callable[[], None] = lambda: None,
+        on_forced_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._ranks = ranks
         self._came = False
-        self._at_last = at_last
+        self._at_last = on_forced_exit
         self._late = threading.Timer(grace_seconds, self._give_up)
         self._late.daemon = True
 
-    def __enter__(self) -> Notice:
+    def __enter__(self) -> PreemptionHandler:
         # Only the main thread may be told; a run in another one is ended as the system does.
         self._is_listening = threading.current_thread() is threading.main_thread()
         if self._is_listening:
@@ -49,7 +49,7 @@ class Notice:
 
     def check(self) -> None:
         """Raises Preempted on every rank if SIGTERM came to one: all must ask at the same place."""
-        if any(self._ranks.each(self._came)):
+        if any(self._ranks.all_gather(self._came)):
             raise Preempted(f"ended by SIGTERM: {CONTINUES}")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

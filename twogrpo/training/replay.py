@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from twogrpo import types
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import ReplayConfig
 from twogrpo.config.validation import check_hardware
 from twogrpo.core.surrogates import truncated_importance_weights
-from twogrpo.distributed.process_group import ALONE
+from twogrpo.distributed.process_group import SINGLE_PROCESS
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.models import load
 from twogrpo.policy.build import build_policy
 from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.training import nonfinite_step
+from twogrpo.types import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def replay(config: ReplayConfig) -> list[Part]:
     run = parse(OmegaConf.create(values), Config)
     check_hardware(run.hardware)
     prepare_process(run.hardware)
-    pictures = load.load_pictures(run.model)
-    policy = build_policy(run, load.load_tokenizer(run.model), ALONE, pictures)
+    image_processor = load.load_image_processor(run.model)
+    policy = build_policy(run, load.load_tokenizer(run.model), SINGLE_PROCESS, image_processor)
     return [_part(place, values, policy) for place, values in enumerate(content["sequences"])]
 
 
@@ -98,7 +98,7 @@ def report(parts: Iterable[Part]) -> str:
 
 
 def _part(place: int, values: dict[str, Any], policy: TransformersPolicy) -> Part:
-    sequence: types.Sequence = values["sequence"]
+    sequence: TrainingSample = values["sequence"]
     objective, lowest, norm = 0.0, 0.0, 0.0
     if sequence.advantage != 0:
         (logps_T,) = policy.token_logps([sequence])
@@ -118,7 +118,7 @@ def _part(place: int, values: dict[str, Any], policy: TransformersPolicy) -> Par
 
 
 def _objective(
-    sequence: types.Sequence, logps_T: torch.Tensor, policy: TransformersPolicy
+    sequence: TrainingSample, logps_T: torch.Tensor, policy: TransformersPolicy
 ) -> float:
     """The sequence's part of what the step maximises."""
     mask_1T = torch.ones(1, len(logps_T), dtype=torch.bool)

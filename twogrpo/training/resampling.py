@@ -96,8 +96,8 @@ class NewPromptResampling:
             expected = math.ceil((self.wanted - len(mixed)) / self.mixed_share)
             # No round is larger than the batch, so no surplus is: every step draws afresh.
             fresh = draw(min(expected, affordable, self.wanted))
-            mixed += [group for group in fresh if group.is_mixed]
-            dead += [group for group in fresh if not group.is_mixed]
+            mixed += [group for group in fresh if group.has_signal]
+            dead += [group for group in fresh if not group.has_signal]
             num_fresh_mixed = len(mixed) - len(self.surplus)
             share = num_fresh_mixed / (num_fresh_mixed + len(dead))
             self.mixed_share = max(share, SMALLEST_SHARE)
@@ -135,7 +135,7 @@ class SamePromptResampling(Resampling):
         batch = draw(self.wanted)
         counters.kept += num_rollouts(batch)
         for _ in range(self.num_draws - 1):
-            dead = [place for place, group in enumerate(batch) if not group.is_mixed]
+            dead = [place for place, group in enumerate(batch) if not group.has_signal]
             if not dead:
                 break
             fresh = draw(len(dead), again=[batch[place] for place in dead])

@@ -19,15 +19,15 @@ def resume(run: Run) -> int:
     tensors = run.policy.state()
     state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
     if state is None:
-        run.record.rewind(0)
+        run.record.truncate(0)
         return 0
     run.policy.load_state(tensors, state["num_updates"])
-    run.rollout.load(run.policy.weights())
+    run.sampler.load(run.policy.weights())
     run.stream.position = state["stream_position"]
     run.counters = Counters(**state["counters"])
     run.resampling.load_state(state["resampling"])
     step: int = state["step"]
-    run.record.rewind(step)
+    run.record.truncate(step)
     return step
 
 
@@ -59,7 +59,7 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
     )
 
 
-def how_to_go_on(run: Run) -> str:
+def resume_command(run: Run) -> str:
     """For the end of a trace: where it was, where it continues and how."""
     launcher = _torchrun() if run.ranks.is_sharded else "python"
     saved = checkpoint.newest(run.record.folder / "checkpoints")

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from twogrpo.config.schema import Config
 from twogrpo.data.prompts import PromptStream
 from twogrpo.distributed.process_group import Ranks
-from twogrpo.policy.logprob_model import ScoringModel
+from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.protocol import Policy
 from twogrpo.rewards.protocol import Reward
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
-from twogrpo.run_record.phase_timer import Clock
+from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.run_record.phase_timer import PhaseTimer
 from twogrpo.run_record.record import RunRecord
-from twogrpo.training.preemption import Notice
+from twogrpo.training.preemption import PreemptionHandler
 from twogrpo.training.resampling import Counters, Resampling
-from twogrpo.training.sampler_mismatch import Canary
+from twogrpo.training.sampler_mismatch import SyncCheck
 from twogrpo.types import Prompt
 
 
@@ -27,26 +27,26 @@ class Run:
     config: Config
     record: RunRecord
     stream: PromptStream
-    rollout: RolloutEngine
+    sampler: Sampler
     reward: Reward
     policy: Policy
-    start_policy: ScoringModel | None
+    reference_policy: LogprobModel | None
     resampling: Resampling
     counters: Counters
-    sampling: Sampling
-    test_sampling: Sampling
+    sampling: SamplingParams
+    test_sampling: SamplingParams
     validation: Sequence[Prompt]
     benchmarks: Mapping[str, Sequence[Prompt]]
-    canary: Canary
+    sync_check: SyncCheck
     ranks: Ranks
-    clock: Clock
-    notice: Notice = field(init=False)
+    timer: PhaseTimer
+    preemption: PreemptionHandler = field(init=False)
     step: int = field(default=0, init=False)  # that is under way
 
     def __post_init__(self) -> None:
         grace = self.config.training.preemption_grace_seconds
-        self.notice = Notice(
+        self.preemption = PreemptionHandler(
             self.ranks,
             grace_seconds=grace,
-            at_last=lambda: self.record.mark_interrupted("SIGTERM"),
+            on_forced_exit=lambda: self.record.mark_interrupted("SIGTERM"),
         )

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from twogrpo import types
 from twogrpo.config.schema import Config
 from twogrpo.core.estimators import kl_k3
 from twogrpo.errors import SyncFault
-from twogrpo.policy.protocol import Scorer
+from twogrpo.policy.protocol import TokenLogprobs
 from twogrpo.rollout.groups import sample_groups
-from twogrpo.rollout.protocol import RolloutEngine, Sampling
-from twogrpo.types import Group, Prompt
+from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.types import Group, Prompt, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,9 @@ class Mismatch:
         return {f"{prefix}/{name}": value for name, value in vars(self).items()}
 
 
-def mismatch(policy: Scorer, groups: Sequence[Group], *, clip: tuple[float, float]) -> Mismatch:
+def mismatch(
+    policy: TokenLogprobs, groups: Sequence[Group], *, clip: tuple[float, float]
+) -> Mismatch:
     """Of the groups' rollouts, which the sampler drew with the weights that the policy has now."""
     return compare(_policy_logps(policy, groups), _sampler_logps(groups), clip=clip)
 
@@ -53,7 +54,7 @@ def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, f
     )
 
 
-def mismatch_row(policy: Scorer, drawn: Sequence[Group], config: Config) -> dict[str, float]:
+def mismatch_row(policy: TokenLogprobs, drawn: Sequence[Group], config: Config) -> dict[str, float]:
     """On the first groups of a step, before any update; nothing where none are asked for."""
     wanted = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
     if not wanted:
@@ -62,7 +63,7 @@ def mismatch_row(policy: Scorer, drawn: Sequence[Group], config: Config) -> dict
 
 
 @dataclass
-class Canary:
+class SyncCheck:
     """Samples a few tokens for the same few prompts with the same seeds after every weight sync.
 
     Prompts that are asked again are what a prefix cache would answer from stale keys and values;
@@ -76,8 +77,8 @@ class Canary:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    def prove_sync(
-        self, rollout: RolloutEngine, policy: Scorer, sampling: Sampling, config: Config
+    def check_sync(
+        self, rollout: Sampler, policy: TokenLogprobs, sampling: SamplingParams, config: Config
     ) -> dict[str, float]:
         """The mismatch under `canary/…`; nothing where there are no prompts.
 
@@ -142,10 +143,10 @@ def _check_moved(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> N
         )
 
 
-def _policy_logps(policy: Scorer, groups: Sequence[Group]) -> Tensor:
+def _policy_logps(policy: TokenLogprobs, groups: Sequence[Group]) -> Tensor:
     """Of all tokens of the groups' rollouts, flat."""
     sequences = [
-        types.Sequence(
+        TrainingSample(
             group.prompt.token_ids,
             rollout.token_ids,
             advantage=0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from twogrpo.distributed.process_group import in_turn
+from twogrpo.distributed.process_group import rank_zero_first
 from twogrpo.evaluation.evaluator import Exam, evaluate, evaluate_benchmarks, num_missing
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.progress import Progress
@@ -26,10 +26,10 @@ def validate(run: Run, step: int) -> dict[str, Any]:
 def evaluate_at_end(run: Run) -> dict[str, Any]:
     """The row of all benchmarks; continues where an interrupted evaluation left off."""
     exam = build_exam(run, num_samples=run.config.evaluation.num_samples)
-    exam = replace(exam, before_each_chunk=run.notice.check)
+    exam = replace(exam, before_each_chunk=run.preemption.check)
     folder, key = run.record.folder / "evaluation", run.record.about["run_id"]
     is_writer, keep_text = run.ranks.is_first, exam.keep_text
-    store = in_turn(
+    store = rank_zero_first(
         run.ranks, lambda: SampleStore(folder, key, is_writer=is_writer, keep_text=keep_text)
     )
     total = sum(len(prompts) for prompts in run.benchmarks.values())
@@ -46,7 +46,7 @@ def evaluate_at_end(run: Run) -> dict[str, Any]:
 def build_exam(run: Run, *, num_samples: int) -> Exam:
     """The evaluation of the policy as the rollout engine holds it."""
     return Exam(
-        rollout=run.rollout,
+        sampler=run.sampler,
         reward=run.reward,
         sampling=run.test_sampling,
         num_samples=num_samples,

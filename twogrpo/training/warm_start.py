@@ -20,15 +20,15 @@ import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from twogrpo.config.schema import Evaluation
+from twogrpo.config.schema import EvaluationConfig
 from twogrpo.data.prompts import benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
-from twogrpo.data.tasks.noisy_traces import careless_trace
+from twogrpo.data.tasks.noisy_traces import corrupt_trace
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Exam, evaluate
 from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rollout.protocol import Sampling
-from twogrpo.rollout.transformers_sampler import TransformersRollout
+from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Stage:
     steps: int
     learning_rate: float
     batch_size: int
-    slip_probability: float
+    error_rate: float
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Gate:
 class WarmStart:
     """The schema of conf/base.yaml, where each key is explained."""
 
-    evaluation: Evaluation
+    evaluation: EvaluationConfig
     seed: int
     output_dir: str
     replace: bool
@@ -135,7 +135,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: (1 + math.cos(math.pi * step / stage.steps)) / 2
     )
-    stream = traces(stage.slip_probability, seed=seed)
+    stream = traces(stage.error_rate, seed=seed)
     model.train()
     for step in range(1, stage.steps + 1):
         batch = collate(list(itertools.islice(stream, stage.batch_size)), tokenizer)
@@ -149,11 +149,11 @@ def train(
             logger.info("step %d/%d  loss %.4f", step, stage.steps, loss.item())
 
 
-def traces(slip_probability: float, *, seed: int) -> Iterator[tuple[str, str]]:
+def traces(error_rate: float, *, seed: int) -> Iterator[tuple[str, str]]:
     """Endless pairs of prompt and written reduction from the `warm_start` split."""
     rng = random.Random(f"slips/{seed}")
     for expression in chain_arithmetic.expressions("warm_start", seed):
-        yield f"{expression}=", careless_trace(expression, slip_probability, rng)
+        yield f"{expression}=", corrupt_trace(expression, error_rate, rng)
 
 
 def collate(
@@ -175,11 +175,11 @@ def measure(
     evaluation = config.evaluation
     prompts = benchmark_prompts(evaluation, tokenizer, template="plain")
     exam = Exam(
-        rollout=TransformersRollout(
+        sampler=TransformersSampler(
             model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
         ),
         reward=ExactAnswer(),
-        sampling=Sampling.of(evaluation, evaluation.max_response_tokens),
+        sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
         num_samples=evaluation.num_samples,
         seed=evaluation.seed,
         rollouts_per_chunk=1024,
@@ -196,12 +196,12 @@ def check_gate(gate: Gate, *, mean: float, passed: float) -> None:
         raise ConfigError(
             f"the start's Mean@n on {gate.benchmark} is {mean:.3f}, outside "
             f"gate.mean_at_least={gate.mean_at_least} and gate.mean_at_most={gate.mean_at_most}: "
-            f"{direction} the last stage's slip_probability"
+            f"{direction} the last stage's error_rate"
         )
     if passed < gate.pass_at_least:
         raise ConfigError(
             f"the start's Pass@n on {gate.benchmark} is {passed:.3f}, under "
-            f"gate.pass_at_least={gate.pass_at_least}: lower the last stage's slip_probability "
+            f"gate.pass_at_least={gate.pass_at_least}: lower the last stage's error_rate "
             "or raise the first stage's steps"
         )
 

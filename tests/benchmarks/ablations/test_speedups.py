@@ -21,8 +21,8 @@ from benchmarks.trl import compare_trl
 from tests.conftest import compose_config
 from twogrpo.config.schema import parse
 from twogrpo.core.surrogates import token_ratio_clipped
-from twogrpo.rollout.groups import sample_groups, score
-from twogrpo.training.minibatches import weighted_sequences
+from twogrpo.rollout.groups import grade_groups, sample_groups
+from twogrpo.training.minibatches import training_samples
 from twogrpo.training.run import Run
 from twogrpo.types import Group
 
@@ -43,13 +43,13 @@ def run() -> Iterator[Run]:
 def groups_of(run: Run) -> list[Group]:
     drawn = run.stream.next(8)
     rollouts = sample_groups(
-        drawn, run.rollout, run.sampling, group_size=4, seed=0, generation=0
+        drawn, run.sampler, run.sampling, group_size=4, seed=0, step=0
     )  # fmt: skip
-    return score(rollouts, run.reward)
+    return grade_groups(rollouts, run.reward)
 
 
 def test_the_padded_way_is_the_same_gradient(run):
-    sequences = weighted_sequences(groups_of(run), run.config, generation=0)
+    sequences = training_samples(groups_of(run), run.config, step=0)
     assert any(sequence.advantage for sequence in sequences)
     padded = Padded(run)
     expected = run.policy.gradient(sequences, surrogate=token_ratio_clipped)
@@ -71,7 +71,7 @@ def test_the_padded_way_attends_in_float32_under_autocast():
 
 
 def test_an_advantage_too_small_to_matter_is_computed_and_adds_nothing(run):
-    sequences = weighted_sequences(groups_of(run), run.config, generation=0)
+    sequences = training_samples(groups_of(run), run.config, step=0)
     dead = sum(not sequence.advantage for sequence in sequences)
     assert 0 < dead < len(sequences)
     alive = in_process.all_alive(sequences)
@@ -83,7 +83,7 @@ def test_an_advantage_too_small_to_matter_is_computed_and_adds_nothing(run):
 
 
 def test_prompts_that_are_told_apart_are_packed_one_by_one(run):
-    sequences = weighted_sequences(groups_of(run), run.config, generation=0)
+    sequences = training_samples(groups_of(run), run.config, step=0)
     apart = in_process.apart(sequences)
     assert len({sequence.prompt_token_ids for sequence in sequences}) == 8
     assert len({sequence.prompt_token_ids for sequence in apart}) == len(apart)
@@ -92,7 +92,7 @@ def test_prompts_that_are_told_apart_are_packed_one_by_one(run):
 
 def test_every_row_goes_on_to_the_longest_where_none_leaves(run, monkeypatch):
     cases = {case.mean: case for case in in_process.sampling_cases(run, groups_of(run))}
-    engine, drawn = run.rollout.engine, []
+    engine, drawn = run.sampler.engine, []
     sample = engine.sample
     monkeypatch.setattr(engine, "sample", lambda *a: drawn.append(sample(*a)) or drawn[-1])
     together = cases["a prompt read once for its group"]

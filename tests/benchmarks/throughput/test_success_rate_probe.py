@@ -10,7 +10,7 @@ from twogrpo.data.prompts import training_prompts
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import BenchmarkResult
 from twogrpo.preflight.zero_variance import read_probe
-from twogrpo.rollout.protocol import Sampling
+from twogrpo.rollout.protocol import SamplingParams
 
 SMALL = ("probe_prompts=3", "probe_samples=4")
 
@@ -32,7 +32,7 @@ def test_training_s_prompts_are_asked_as_training_asks(
     prompts, exam = asked
     config.dataset.num_prompts = 3
     assert prompts == training_prompts(config.dataset, tokenizer, template="plain")
-    assert exam.sampling == Sampling(1.0, 1.0, 0, 6)
+    assert exam.sampling == SamplingParams(1.0, 1.0, 0, 6)
     assert (exam.num_samples, exam.seed) == (4, 3)
     assert read_probe(tmp_path / "probe.json") == [(4, 4), (0, 4), (1, 4)]
     assert told.splitlines()[0] == "3 training prompts × 4 samples: 41.7% right, 25.0% cut"

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
-from twogrpo.policy.logprob_model import Knobs, ScoringModel
+from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.packing import microbatch
 from twogrpo.preflight.assumed_lengths import Lengths
 from twogrpo.preflight.memory.activations import (
@@ -20,7 +20,7 @@ from twogrpo.preflight.memory.activations import (
     logits_bytes,
 )
 from twogrpo.preflight.model_shapes import PUBLISHED
-from twogrpo.types import Sequence
+from twogrpo.types import TrainingSample
 
 MODEL = PUBLISHED["qwen25_math_7b"]
 # A layer of SmolLM2-135M, which the counted models below are made of.
@@ -85,10 +85,10 @@ def kept_bytes(layers: int, group_size: int, dtype: torch.dtype) -> tuple[Tokens
             vocab_size=64,
         )
     )
-    scoring = ScoringModel(model, temperature=1.0, knobs=Knobs("cpu", dtype, 10**6, 10**6))
+    scoring = LogprobModel(model, temperature=1.0, knobs=Knobs("cpu", dtype, 10**6, 10**6))
     prompts = [tuple(range(start, start + 24)) for start in (1, 30)]
     sequences = [
-        Sequence(prompt, tuple(range(12 - i % 3)), advantage=1.0, token_weight=1.0)
+        TrainingSample(prompt, tuple(range(12 - i % 3)), advantage=1.0, token_weight=1.0)
         for prompt in prompts
         for i in range(group_size)
     ]

@@ -141,7 +141,7 @@ def test_rounds_are_those_that_the_loop_draws():
         return world.draw(count, again=again)
 
     for generation in range(20):
-        resampling.collect(draw, generation=generation, counters=counters)
+        resampling.collect(draw, step=generation, counters=counters)
     drawn = [
         generation_seconds(MODEL, H200, replace(pairs, prompts=count), PLACE) for count in rounds
     ]

@@ -13,18 +13,18 @@ from twogrpo.data.tasks.chain_arithmetic import MODULUS, operate, reduce_once, t
 _LEFTMOST = re.compile(r"\d[-+*]\d")
 
 
-def careless_trace(expression: str, slip_probability: float, rng: random.Random) -> str:
-    """A reduction in which each step is wrong with ``slip_probability``, by either slip alike.
+def corrupt_trace(expression: str, error_rate: float, rng: random.Random) -> str:
+    """A reduction in which each step is wrong with ``error_rate``, by either slip alike.
 
     Later steps go on from whatever was written. Where neither slip would be wrong (2*2 taken as
     2+2) the step is right.
     """
-    return trace(expression, step=partial(_step, slip_probability=slip_probability, rng=rng))
+    return trace(expression, step=partial(_step, error_rate=error_rate, rng=rng))
 
 
-def _step(expression: str, *, slip_probability: float, rng: random.Random) -> str:
+def _step(expression: str, *, error_rate: float, rng: random.Random) -> str:
     right = reduce_once(expression)
-    if rng.random() >= slip_probability:
+    if rng.random() >= error_rate:
         return right
     slips = {forget_precedence(expression), mistake_operation(expression)} - {right}
     return rng.choice(sorted(slips)) if slips else right

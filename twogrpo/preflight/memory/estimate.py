@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from twogrpo.config.batch_sizes import is_start_policy_asked
+from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config
 from twogrpo.preflight.assumed_lengths import Lengths, lengths_of
 from twogrpo.preflight.memory.activations import (
@@ -44,7 +44,7 @@ class Memory:
     weights: float
     gradients: float
     optimiser: float
-    start_policy: float
+    reference_policy: float
     gathered: float
     casts: float
     activations: float
@@ -60,7 +60,7 @@ class Memory:
     @property
     def state(self) -> float:
         """Of the policy, and of the start policy where there is one, between phases."""
-        return self.weights + self.gradients + self.optimiser + self.start_policy
+        return self.weights + self.gradients + self.optimiser + self.reference_policy
 
     @property
     def sampler(self) -> float:
@@ -110,7 +110,7 @@ def memory(
         weights=share,
         gradients=share,
         optimiser=2 * share,
-        start_policy=share if is_start_policy_asked(config) else 0.0,
+        reference_policy=share if needs_reference_policy(config) else 0.0,
         gathered=_gathered(model, width) if is_sharded else 0.0,
         casts=float(width * model.active_parameters) if is_autocast else 0.0,
         activations=activation_bytes(

@@ -13,9 +13,9 @@ from twogrpo.preflight.time.workload import placement
 def memory_part(found: Preflight) -> str:
     """What a device holds in each phase, and how full that makes this one and the named ones."""
     needed, hardware = found.needed, found.config.hardware
-    resting, policy = needed.sampler_in_updates, gib(needed.state - needed.start_policy)
+    resting, policy = needed.sampler_in_updates, gib(needed.state - needed.reference_policy)
     start, own, beside = (
-        gib(n) for n in (needed.start_policy, needed.sampler_weights, needed.overhead)
+        gib(n) for n in (needed.reference_policy, needed.sampler_weights, needed.overhead)
     )
     rows = [
         ["weights, gradients and Adam, float32", policy, policy, policy],

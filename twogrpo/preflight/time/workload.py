@@ -7,7 +7,7 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 
 from twogrpo.config.cli import CONF
-from twogrpo.config.schema import Algorithm, Config
+from twogrpo.config.schema import AlgorithmConfig, Config
 from twogrpo.core.dpo import PAIRINGS
 from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
 from twogrpo.preflight.assumed_lengths import Lengths
@@ -67,7 +67,7 @@ def workload(
     )
 
 
-def _rounds(algorithm: Algorithm, success: Counts | Beta) -> tuple[tuple[float, ...], float]:
+def _rounds(algorithm: AlgorithmConfig, success: Counts | Beta) -> tuple[tuple[float, ...], float]:
     """Of sampling, one after another, as shares of the batch; and the share of it that is live."""
     (expected,) = forecast(success, [algorithm.group_size])
     if algorithm.resampling == "none":
@@ -129,15 +129,15 @@ def with_algorithm(config: Config, name: str) -> Config:
     return replace(config, algorithm=_algorithm(name))
 
 
-def _algorithm(name: str) -> Algorithm:
+def _algorithm(name: str) -> AlgorithmConfig:
     values = OmegaConf.load(CONF / f"algorithm/{name}.yaml")
     assert isinstance(values, DictConfig)
     for parent in values.pop("defaults", []):
         values = OmegaConf.merge(OmegaConf.structured(_algorithm(parent)), values)
-    return Algorithm(**OmegaConf.to_container(values))  # type: ignore[arg-type]
+    return AlgorithmConfig(**OmegaConf.to_container(values))  # type: ignore[arg-type]
 
 
-def own_arm(algorithm: Algorithm) -> str:
+def own_arm(algorithm: AlgorithmConfig) -> str:
     """Its name in ARMS where it is one of the paper's, value for value; else name and group size.
 
     Always another name than theirs: an arm called `two_grpo` with G = 4 is `two_grpo_g4`.
