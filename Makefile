@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-means sweep base lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-means sweep tiny-model lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -99,7 +99,7 @@ bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, wit
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16
 
-base: $(READY)  ## Make the embedded experiment's start checkpoint again
+tiny-model: $(READY)  ## Make the embedded experiment's start checkpoint again
 	$(PY) scripts/make_tiny_model.py
 
 lock:  ## Resolve requirements/*.lock again from pyproject.toml

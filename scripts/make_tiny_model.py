@@ -1,6 +1,7 @@
-"""Makes the start checkpoint of the embedded experiment (assets/tiny), as conf/base.yaml says.
+"""Makes the start checkpoint of the embedded experiment (assets/tiny):
+conf/tiny_model.yaml.
 
-python scripts/make_tiny_model.py output_dir=/tmp/base seed=1
+python scripts/make_tiny_model.py output_dir=/tmp/tiny seed=1
 """
 
 import hydra
@@ -10,7 +11,7 @@ from twogrpo.config import cli
 from twogrpo.config.schema import parse
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="base")
+@hydra.main(version_base="1.3", config_path="../conf", config_name="tiny_model")
 @cli.job
 def main(cfg: DictConfig) -> None:
     """Composes, checks, makes."""

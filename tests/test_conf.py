@@ -14,12 +14,7 @@ from tests.conftest import CONF, compose_config
 from twogrpo import reproduce
 from twogrpo.config import validation
 from twogrpo.config.schema import Config, parse
-from twogrpo.config.script_schemas import (
-    EvaluateConfig,
-    PrepareDataConfig,
-    PrepareModelConfig,
-    ReplayConfig,
-)
+from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig, PrepareModelConfig
 from twogrpo.preflight.preflight import PreflightConfig
 from twogrpo.training import warm_start
 
@@ -29,9 +24,8 @@ SCHEMAS = {
     "preflight": (PreflightConfig, []),
     "benchmark": (BenchmarkConfig, []),
     "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
-    "replay": (ReplayConfig, ["batch=runs/x/bad_batch-000012-1"]),
     "reproduce": (reproduce.ReproduceConfig, []),
-    "base": (warm_start.WarmStart, []),
+    "tiny_model": (warm_start.WarmStart, []),
     "prepare_model": (PrepareModelConfig, ["model=tiny"]),
     "prepare_data": (PrepareDataConfig, ["dataset=chain_arithmetic"]),
 }

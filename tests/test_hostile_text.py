@@ -18,7 +18,7 @@ from twogrpo.config import cli
 from twogrpo.data.filtering import prepare
 from twogrpo.errors import ConfigError, Fault
 from twogrpo.policy import checkpoint
-from twogrpo.training import loop, replay
+from twogrpo.training import loop
 
 HOSTILE = pytest.mark.parametrize("text", hostile_text.ALL, ids=ascii)
 EVERYTHING = " ".join(hostile_text.ALL)
@@ -136,14 +136,6 @@ def test_what_stops_a_run_is_said_harmlessly(text, monkeypatch, capsys):
         said = capsys.readouterr().err
         assert stopped.value.code == code
         assert said.count("\n") == num_lines and is_harmless(said)
-
-
-@HOSTILE
-def test_a_replay_names_the_prompt_harmlessly(text):
-    part = replay.Part(0, text, 1.0, 1.0, 3, float("nan"), -1.0, 0.1)
-    shown = replay.report([part])
-    assert "the first at place 0" in shown and is_harmless(shown)
-    assert len(shown.splitlines()) == 4  # the head, the part, the sum, the verdict
 
 
 @HOSTILE

@@ -2,7 +2,7 @@
 
     0    finished, or nothing left to do
     2    a user's mistake: one line, nothing written (twogrpo.config.schema.ConfigError)
-    70   a number that is not finite: the batch is kept for scripts/replay.py
+    70   a number that is not finite: the batch and the policy are saved in bad_batch-…
     71   memory: a phase needs more than there is; before the first it is a mistake in the config, 2
     74   the disk: full, or no checkpoint on it is whole
     75   told to end by SIGTERM and not ready in time: continues at the checkpoint before

@@ -71,7 +71,7 @@ def test_shares_are_gathered_in_order(monkeypatch):
     items = list("abcdefg")
     shares = [Ranks(rank, 3, rank).shard(items) for rank in range(3)]
     assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
-    monkeypatch.setattr(Ranks, "each", lambda self, mine: shares)
+    monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: shares)
     assert Ranks(1, 3, 1).unshard(shares[1]) == items
     assert SINGLE_PROCESS.shard(items) == items
 

@@ -230,7 +230,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_the_step(make_run, t
         broken.clip_high,
         broken.temperature,
     )
-    with pytest.raises(RuntimeError, match="loss nan at update 3; the step was not taken"):
+    with pytest.raises(RuntimeError, match="loss nan at update 3; the update was not made"):
         loop.train_step(run, 1)
     for before, (name, after) in zip(weights, run.policy.weights(), strict=True):
         assert torch.equal(before, after), name

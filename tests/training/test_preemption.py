@@ -178,8 +178,8 @@ def test_not_told_nothing_happens_in_any_thread():
 def test_a_phase_that_takes_too_long_is_not_waited_for():
     program = (
         "import os, signal, time\n"
-        "from twogrpo.training.preemption import Notice\n"
-        "with Notice(grace_seconds=0.5):\n"
+        "from twogrpo.training.preemption import PreemptionHandler\n"
+        "with PreemptionHandler(grace_seconds=0.5):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"  # a second one changes nothing
         "    time.sleep(60)\n"

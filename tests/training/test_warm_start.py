@@ -21,7 +21,7 @@ SHIPPED = REPOSITORY / "assets" / "tiny"
 
 def config(tmp_path: Path, *overrides: str) -> warm_start.WarmStart:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("base", [f"output_dir={tmp_path / 'start'}", *overrides])
+        composed = compose("tiny_model", [f"output_dir={tmp_path / 'start'}", *overrides])
     return parse(composed, warm_start.WarmStart)
 
 

@@ -1,4 +1,4 @@
-"""The schemas of the scripts that train nothing: evaluate, prepare_model, prepare_data, replay.
+"""The schemas of the scripts that train nothing: evaluate, prepare_model, prepare_data.
 
 As in twogrpo/config/schema.py, values and what they mean stand in conf/.
 """
@@ -73,14 +73,6 @@ class PrepareModelConfig:
     """Which model to fetch or convert."""
 
     model: ModelConfig
-
-
-@dataclass
-class ReplayConfig:
-    """Which step that was not finite to take apart, and on what; None: as in the run."""
-
-    batch: str
-    hardware: HardwareConfig | None
 
 
 @dataclass

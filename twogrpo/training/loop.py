@@ -176,7 +176,7 @@ def update(run: Run, optimizer_step: nonfinite_step.OptimizerStep) -> UpdateMetr
                 reason=str(error),
                 is_writer=run.ranks.is_first,
             )
-            then = f"`python scripts/replay.py batch={folder}` takes it apart"
+            then = f"Its batch and the policy are in {folder}"
         except (OSError, CheckpointFault) as unkept:
             then = f"Its batch is not kept: {unkept}"
         raise NotFiniteFault(

@@ -1,9 +1,9 @@
-"""An optimiser step that was not taken since its loss or gradient is not finite, kept to look at.
+"""Saves an optimizer step that was not taken because its loss or gradient was not finite.
 
 `bad_batch-000012-1/` beside the record is mini-batch 1 of step 12:
 
-    batch.json    config, why, and for each rollout its prompt's id, reward, tokens, advantage,
-                  weight and π_old's log-probabilities
+    batch.json    the config, the reason, and for each rollout its prompt's id, reward, tokens,
+                  advantage, weight and π_old's log-probabilities
     policy/       the policy as it was, as `transformers` loads it
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from twogrpo.config.schema import Config
-from twogrpo.errors import ConfigError
 from twogrpo.policy.protocol import Policy
 from twogrpo.types import Group, TrainingSample
 
@@ -37,14 +36,14 @@ class OptimizerStep:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """The name of its folder."""
         return f"bad_batch-{self.step:06d}-{self.minibatch}"
 
 
 def save(
     optimizer_step: OptimizerStep, policy: Policy, config: Config, *, reason: str, is_writer: bool
 ) -> Path:
-    """Writes the step's folder into the run's; every rank calls it, one writes. The folder."""
+    """Writes the step's folder into the run's and returns it; every rank calls, one writes."""
     folder = Path(config.output_dir) / optimizer_step.name
     if is_writer:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,41 +71,7 @@ def save(
     return folder
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """What `keep` wrote, with `types.Sequence` objects under "sequence" of each of "sequences".
-
-    Raises:
-        ConfigError: the folder holds no such batch.
-    """
-    try:
-        content: dict[str, Any] = json.loads((folder / FILE).read_text())
-        for values in content["sequences"]:
-            values["sequence"] = _from_json(values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"batch={folder} holds no batch of a run that stopped at a number that was not finite "
-            f"({type(error).__name__}): give the bad_batch-… folder that the run named"
-        ) from error
-    return content
-
-
 def _to_json(sequence: TrainingSample) -> dict[str, Any]:
     values = dict(vars(sequence))
     values["images"] = [base64.b64encode(image).decode() for image in sequence.images]
     return {k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in values.items()}
-
-
-def _from_json(values: dict[str, Any]) -> TrainingSample:
-    def tensor(name: str) -> torch.Tensor | None:
-        return None if values[name] is None else torch.tensor(values[name])
-
-    return TrainingSample(
-        prompt_token_ids=tuple(values["prompt_token_ids"]),
-        response_token_ids=tuple(values["response_token_ids"]),
-        advantage=values["advantage"],
-        token_weight=values["token_weight"],
-        old_logps=tensor("old_logps"),
-        pair_weights=tuple(values["pair_weights"]),
-        images=tuple(base64.b64decode(image) for image in values["images"]),
-        sampler_logps=tensor("sampler_logps"),
-    )

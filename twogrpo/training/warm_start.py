@@ -1,6 +1,6 @@
 """Makes the start checkpoint of the embedded experiment: supervised training, a gate, a folder.
 
-The stages see the `warm_start` split only; what they teach and why stands in conf/base.yaml.
+The stages see the `warm_start` split only; what they teach and why stands in conf/tiny_model.yaml.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Gate:
 
 @dataclass
 class WarmStart:
-    """The schema of conf/base.yaml, where each key is explained."""
+    """The schema of conf/tiny_model.yaml, where each key is explained."""
 
     evaluation: EvaluationConfig
     seed: int
