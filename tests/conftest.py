@@ -148,7 +148,7 @@ def make_run(
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))
-        run.reward = EvenSum()
+        run.collector.reward = EvenSum()
         return run
 
     return make

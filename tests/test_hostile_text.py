@@ -91,7 +91,7 @@ def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsy
         *typed, "algorithm=two_grpo", "training.epochs=2", "evaluation.keep_text=true",
         "tracking=wandb_offline", "tracking.save_rollouts=true",
     )  # fmt: skip
-    run.sampler = Writes(run.sampler)
+    run.collector.sampler = Writes(run.collector.sampler)
     loop.train(run)
     said = capsys.readouterr()
     assert is_harmless(said.out + said.err)

@@ -47,11 +47,21 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """A prompt to be sampled: its number within the run, and how often it was sampled before."""
+
+    number: int
+    prompt: Prompt
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
 class Group:
     """The G rollouts of one prompt.
 
-    `draw` numbers the groups of a run and seeds their sampling; `step` is the loop step whose
-    policy sampled them, which is an earlier one for a group that resampling carried over.
+    `draw` numbers the prompts drawn in a run, and `attempt` counts how often this one was sampled
+    before; both seed its sampling. `step` is the loop step whose policy sampled the group: an
+    earlier one for a group that resampling carried over.
     """
 
     prompt: Prompt
@@ -59,6 +69,7 @@ class Group:
     step: int
     rollouts: tuple[Completion, ...]
     verdicts: tuple[Verdict, ...] = ()
+    attempt: int = 0
 
     def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
         """The scored group; one verdict a rollout."""
@@ -100,6 +111,7 @@ class Group:
                 for r in values["rollouts"]
             ),
             verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
+            attempt=values["attempt"],
         )
 
 

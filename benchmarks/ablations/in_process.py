@@ -70,10 +70,17 @@ def plain_cases(run: Run) -> Iterator[Inside]:
     """On the groups that the run draws first, with the rewards that they have."""
     config = run.config
     size = config.algorithm.group_size
-    drawn = run.stream.next(config.training.prompts_per_step)
+    drawn = run.collector.stream.next(config.training.prompts_per_step)
     groups = grade_groups(
-        sample_groups(drawn, run.sampler, run.sampling, group_size=size, seed=config.seed, step=0),
-        run.reward,
+        sample_groups(
+            drawn,
+            run.collector.sampler,
+            run.collector.sampling,
+            group_size=size,
+            seed=config.seed,
+            step=0,
+        ),
+        run.collector.reward,
     )
     yield from sampling_cases(run, groups)
     yield from update_cases(run, groups)
@@ -112,7 +119,7 @@ def prefix_cases(config: BenchmarkConfig) -> Iterator[Inside]:
 
 def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     """Of the transformers sampler; both sides draw with the same seeds."""
-    engine: Any = run.sampler.engine  # type: ignore[attr-defined]
+    engine: Any = run.collector.sampler.engine  # type: ignore[attr-defined]
     prompts = [group.prompt for group in groups]
     seeds_PG = [
         [
@@ -124,16 +131,16 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     yield Inside(
         READ_ONCE,
         "generate",
-        lambda: engine.sample(prompts, seeds_PG, run.sampling),
+        lambda: engine.sample(prompts, seeds_PG, run.collector.sampling),
         lambda: engine.sample(
             [prompt for prompt, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds],
             [[seed] for seeds in seeds_PG for seed in seeds],
-            run.sampling,
+            run.collector.sampling,
         ),
     )
     # Where no row leaves, all go on until the longest response ends.
     longest = max(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
-    until = replace(run.sampling, max_response_tokens=longest)
+    until = replace(run.collector.sampling, max_response_tokens=longest)
 
     def with_all_rows() -> None:
         tokenizer = engine.tokenizer
@@ -144,7 +151,7 @@ def sampling_cases(run: Run, groups: Sequence[Group]) -> Iterator[Inside]:
     yield Inside(
         ROWS_LEAVE,
         "generate",
-        lambda: engine.sample(prompts, seeds_PG, run.sampling),
+        lambda: engine.sample(prompts, seeds_PG, run.collector.sampling),
         with_all_rows,
     )
 

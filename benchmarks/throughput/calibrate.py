@@ -102,14 +102,19 @@ def overheads(
     """Seconds of a decoding step and of an optimiser step on one short sequence, each without what
     the weights alone cost at the ceiling of copies, since the planner counts that apart. A call of
     one token, which is all prefill, is taken off the call that is timed."""
-    prompt, sampling = run.stream.next(1)[0][1], replace(run.sampling, max_response_tokens=8)
-    drawn = run.sampler.sample([prompt], [list(range(SEEDS))], sampling)[0]
+    prompt, sampling = (
+        run.collector.stream.next(1)[0].prompt,
+        replace(run.collector.sampling, max_response_tokens=8),
+    )
+    drawn = run.collector.sampler.sample([prompt], [list(range(SEEDS))], sampling)[0]
     lengths = [len(rollout.token_ids) for rollout in drawn]
     length, seed = max(lengths), lengths.index(max(lengths))
 
     def decode(tokens: int) -> float:
         limited = replace(sampling, max_response_tokens=tokens)
-        return _median_seconds(lambda: run.sampler.sample([prompt], [[seed]], limited), device)
+        return _median_seconds(
+            lambda: run.collector.sampler.sample([prompt], [[seed]], limited), device
+        )
 
     device = config.hardware.device
     stepping = (decode(length) - decode(1)) / max(length - 1, 1)

@@ -83,15 +83,17 @@ class Alternating:
 
 def watch(run: Run, *, work: str) -> Watched:
     """Puts itself before the run's sampler; with work=full, sampler and reward do their utmost."""
-    assert isinstance(run.sampler, DataParallelSampler)
+    assert isinstance(run.collector.sampler, DataParallelSampler)
     if work == "full":
-        engine: Any = run.sampler.engine
+        engine: Any = run.collector.sampler.engine
         engine.tokenizer = Endless(engine.tokenizer, engine=run.config.rollout.engine)
-        run.reward.close()
+        run.collector.reward.close()
         # After the shares of all ranks are gathered, or a rank would see one half of each pair.
-        run.reward = Alternating()
+        run.collector.reward = Alternating()
     else:
-        assert isinstance(run.reward, DataParallelReward)
-    watched = Watched(run.sampler.engine, run.ranks, run.sampler.tensor_parallel_size)
-    run.sampler = watched
+        assert isinstance(run.collector.reward, DataParallelReward)
+    watched = Watched(
+        run.collector.sampler.engine, run.ranks, run.collector.sampler.tensor_parallel_size
+    )
+    run.collector.sampler = watched
     return watched

@@ -15,7 +15,7 @@ from benchmarks.throughput.fixed_workload import Call, Watched, watch
 from twogrpo.distributed import process_group
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_step
-from twogrpo.training.resampling import Counters
+from twogrpo.training.resampling import Counters, build_resampling
 from twogrpo.training.run import Run
 
 
@@ -80,8 +80,8 @@ def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, Watched]]:
         try:
             yield run, watched
         finally:
-            run.reward.close()
-            run.sampler.close()
+            run.collector.reward.close()
+            run.collector.sampler.close()
             process_group.shutdown(run.ranks)
 
 
@@ -97,7 +97,7 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
     steps = []
     for number in range(config.warmup_steps + config.steps):
         if config.work != "fresh":
-            run.stream.position = 0
+            run.collector.stream.position = 0
         step = take_step(run, watched, device)
         if number >= config.warmup_steps:
             steps.append(step)
@@ -114,8 +114,8 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
 def take_step(run: Run, watched: Watched, device: str) -> Step:
     """Steps 1 to 7 of the loop, as `twogrpo.training.loop` takes them."""
     # As a first generation: nothing carried over, no budget used.
-    watched.calls, run.counters = [], Counters()
-    run.resampling = assemble.build_resampling(run.config)
+    watched.calls, run.collector.counters = [], Counters()
+    run.collector.resampling = build_resampling(run.config)
     hardware_ceilings.synchronise(device)
     start = time.perf_counter()
     row = train_step(run, step=0)
@@ -130,7 +130,7 @@ def take_step(run: Run, watched: Watched, device: str) -> Step:
         seconds=seconds,
         phases=phases | {"other": seconds - sum(phases.values())},
         # The canary's is the last.
-        calls=tuple(watched.calls[:-1] if run.sync_check else watched.calls),
-        rollouts_trained=run.counters.trained_on,
+        calls=tuple(watched.calls[:-1] if run.diagnostics.sync_check else watched.calls),
+        rollouts_trained=run.collector.counters.trained_on,
         tokens_trained=row["tokens/trained_on"],
     )

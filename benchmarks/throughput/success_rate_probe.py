@@ -12,15 +12,14 @@ from pathlib import Path
 
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
 from twogrpo.config.validation import check
-from twogrpo.data.prompts import training_prompts
+from twogrpo.data.prompts import longest, training_prompts
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
-from twogrpo.evaluation.evaluator import BenchmarkResult, Exam, evaluate
-from twogrpo.models import load
+from twogrpo.evaluation.evaluator import BenchmarkResult, Evaluator, evaluate
+from twogrpo.models.load import load_processor
 from twogrpo.rewards.build import build_checked_reward
 from twogrpo.rollout.build import build_sampler
 from twogrpo.rollout.protocol import SamplingParams
-from twogrpo.training.assemble import longest
 
 
 def probe(config: BenchmarkConfig) -> str:
@@ -46,17 +45,9 @@ def probe(config: BenchmarkConfig) -> str:
 def _ask(config: BenchmarkConfig) -> BenchmarkResult:
     prepare_process(config.hardware)
     dataset = replace(config.dataset, num_prompts=config.probe_prompts)
-    tokenizer, image_processor = (
-        load.load_tokenizer(config.model),
-        load.load_image_processor(config.model),
-    )
+    processor = load_processor(config.model)
     try:
-        prompts = training_prompts(
-            dataset,
-            tokenizer,
-            template=config.model.prompt_template,
-            image_processor=image_processor,
-        )
+        prompts = training_prompts(dataset, processor)
     except ConfigError as error:  # of the number of prompts, which was typed by another name
         raise ConfigError(str(error).replace("dataset.num_prompts", "probe_prompts")) from error
     rollout, limit = config.rollout, dataset.max_response_tokens
@@ -69,18 +60,18 @@ def _ask(config: BenchmarkConfig) -> BenchmarkResult:
                 rollout,
                 config.model,
                 config.hardware,
-                tokenizer,
+                processor.tokenizer,
                 context_tokens=longest(prompts) + limit,
-                image_processor=image_processor,
+                image_processor=processor.image_processor,
             )
         ) as engine,
     ):
-        exam = Exam(
-            sampler=engine,
-            reward=reward,
-            sampling=SamplingParams(rollout.temperature, rollout.top_p, rollout.top_k, limit),
+        evaluator = Evaluator(
+            engine,
+            reward,
+            SamplingParams(rollout.temperature, rollout.top_p, rollout.top_k, limit),
             num_samples=config.probe_samples,
             seed=config.seed,
             rollouts_per_chunk=config.hardware.rollouts_per_call,
         )
-        return evaluate(prompts, exam)
+        return evaluate(prompts, evaluator)

@@ -184,8 +184,11 @@ def questions(count: int, seed: int) -> list[dict[str, Any]]:
     drawn = digit_arithmetic.problems("rl_pool", count, 0)
     stream = PromptStream([Prompt(p.problem_id, p.text, p.answer, ()) for p in drawn], seed=seed)
     return [
-        {"prompt": [{"role": "user", "content": prompt.text}], "answer": prompt.reference}
-        for _, prompt in stream.next(count)
+        {
+            "prompt": [{"role": "user", "content": draw.prompt.text}],
+            "answer": draw.prompt.reference,
+        }
+        for draw in stream.next(count)
     ]
 
 

@@ -5,22 +5,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twogrpo.data.prompts import PromptStream
-from twogrpo.types import Prompt
+from twogrpo.types import Draw, Prompt
 
 
 def prompts(count: int) -> list[Prompt]:
     return [Prompt(str(i), f"{i}=", "0", (i,)) for i in range(count)]
 
 
-def ids(drawn: list[tuple[int, Prompt]]) -> list[str]:
-    return [prompt.prompt_id for _, prompt in drawn]
+def ids(drawn: list[Draw]) -> list[str]:
+    return [draw.prompt.prompt_id for draw in drawn]
 
 
 @given(st.integers(1, 12), st.integers(0, 5), st.lists(st.integers(0, 9), max_size=12))
 def test_every_epoch_is_a_permutation_however_it_is_drawn(num_prompts, seed, counts):
     stream = PromptStream(prompts(num_prompts), seed=seed)
-    drawn = [pair for count in counts for pair in stream.next(count)]
-    assert [position for position, _ in drawn] == list(range(sum(counts)))
+    drawn = [draw for count in counts for draw in stream.next(count)]
+    assert [draw.number for draw in drawn] == list(range(sum(counts)))
     for start in range(0, len(drawn) - num_prompts + 1, num_prompts):
         epoch = ids(drawn[start : start + num_prompts])
         assert sorted(epoch) == sorted(map(str, range(num_prompts)))

@@ -13,7 +13,12 @@ from tests.tiny_vision import image
 from twogrpo.config.schema import Config, parse
 from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import content_id
-from twogrpo.data.prompts import benchmark_prompts, training_prompts, validation_prompts
+from twogrpo.data.prompts import (
+    PromptProcessor,
+    benchmark_prompts,
+    training_prompts,
+    validation_prompts,
+)
 from twogrpo.data.sources import prepared_dataset, training_problems
 from twogrpo.errors import ConfigError
 
@@ -61,35 +66,40 @@ def test_a_longer_prompt_is_dropped_and_counted_never_cut(folder, tokenizer, cap
         '{"problem": "1+1=", "answer": "2"}\n{"problem": "1+1+1+1+1=", "answer": "5"}\n'
     )
     dataset = config(folder, "dataset.num_prompts=2", "dataset.max_prompt_tokens=4").dataset
-    prompts = training_prompts(dataset, tokenizer, template="plain")
+    prompts = training_prompts(dataset, PromptProcessor(tokenizer, "plain"))
     assert [prompt.text for prompt in prompts] == ["1+1="]
     assert "1 of 2 prompts are longer than dataset.max_prompt_tokens=4" in capsys.readouterr().err
     dataset.max_prompt_tokens = 3
     with pytest.raises(ConfigError, match="every prompt is longer"):
-        training_prompts(dataset, tokenizer, template="plain")
+        training_prompts(dataset, PromptProcessor(tokenizer, "plain"))
 
 
 def test_validation_is_what_training_leaves_over(folder, tokenizer):
     small = config(folder, "evaluation.validation_every=1", "evaluation.validation_problems=8")
-    validation = validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain")
+    validation = validation_prompts(
+        small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain")
+    )
     training = {problem.text for problem in training_problems(small.dataset)}
     assert len(validation) == 8
     assert not training & {prompt.text for prompt in validation}
     small.evaluation.validation_problems = 9
     with pytest.raises(ConfigError, match="leaves 8 of 20 problems over"):
-        validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain")
+        validation_prompts(small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain"))
 
 
 def test_nobody_looks_so_nothing_is_held_out(folder, tokenizer):
     small = config(folder)
-    assert validation_prompts(small.dataset, small.evaluation, tokenizer, template="plain") == []
+    assert (
+        validation_prompts(small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain"))
+        == []
+    )
 
 
 def test_a_benchmark_is_found_in_its_folder_and_may_be_shortened(folder, tokenizer):
-    found = benchmark_prompts(config(folder).evaluation, tokenizer, template="plain")
+    found = benchmark_prompts(config(folder).evaluation, PromptProcessor(tokenizer, "plain"))
     assert [prompt.prompt_id for prompt in found["amc23"]] == ["p20", "p21", "p22"]
     short = config(folder, "evaluation.problems_per_benchmark=2").evaluation
-    assert len(benchmark_prompts(short, tokenizer, template="plain")["amc23"]) == 2
+    assert len(benchmark_prompts(short, PromptProcessor(tokenizer, "plain"))["amc23"]) == 2
 
 
 def test_published_ids_choose_and_must_all_be_there(folder):
@@ -123,7 +133,7 @@ def test_pictures_are_not_silently_left_out(folder, tokenizer):
     dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
     dataset.num_prompts = 1
     with pytest.raises(ConfigError, match="have images"):
-        training_prompts(dataset, tokenizer, template="plain")
+        training_prompts(dataset, PromptProcessor(tokenizer, "plain"))
 
 
 def test_a_path_that_is_not_given_is_asked_for(folder):
@@ -142,9 +152,11 @@ def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, ca
     dataset.num_prompts, dataset.max_prompt_tokens = 2, 100
     (prompt,) = training_prompts(
         dataset,
-        tiny_vision.tokenizer(),
-        template="chat",
-        image_processor=ImageProcessor(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
+        PromptProcessor(
+            tiny_vision.tokenizer(),
+            "chat",
+            ImageProcessor(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
+        ),
     )
     assert prompt.prompt_id == "good"
     assert prompt.images == (image("red"),)

@@ -19,7 +19,7 @@ from twogrpo.evaluation import checkpoint as module
 from twogrpo.evaluation.card import curve, write_card
 from twogrpo.evaluation.checkpoint import evaluate_checkpoint
 from twogrpo.evaluation.checkpoint_source import as_its_run
-from twogrpo.evaluation.evaluator import Exam
+from twogrpo.evaluation.evaluator import Evaluator
 from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.record import RunRecord
@@ -51,7 +51,9 @@ def config(checkpoint: Path | str, output_dir: Path, *overrides: str) -> Evaluat
 
 
 def numbers(row):
-    return {k: v for k, v in row.items() if not k.endswith("/seconds")}
+    """The row without its times and the memory of a run's last phases."""
+    cost = ("seconds/", "cpu_seconds/", "memory/")
+    return {k: v for k, v in row.items() if not k.startswith(cost) and not k.endswith("/seconds")}
 
 
 def test_the_record_is_a_runs_record(model_folder, tmp_path):
@@ -87,7 +89,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(
 ):
     whole = evaluate_checkpoint(config(model_folder, tmp_path / "whole"))
     asked = []
-    ask = Exam.ask
+    ask = Evaluator.sample_and_grade
 
     def killed(self, benchmark, prompts):
         if len(asked) == asked_before_the_kill:
@@ -95,7 +97,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(
         asked.append(len(prompts))
         return ask(self, benchmark, prompts)
 
-    monkeypatch.setattr(Exam, "ask", killed)
+    monkeypatch.setattr(Evaluator, "sample_and_grade", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate_checkpoint(config(model_folder, tmp_path / "out"))
     lines = tmp_path / "out/evaluation/samples.jsonl"
@@ -107,7 +109,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(
         again.append(len(prompts))
         return ask(self, benchmark, prompts)
 
-    monkeypatch.setattr(Exam, "ask", counted)
+    monkeypatch.setattr(Evaluator, "sample_and_grade", counted)
     assert numbers(evaluate_checkpoint(config(model_folder, tmp_path / "out"))) == numbers(whole)
     assert len(asked) + len(again) == 6  # five problems of each benchmark by twos
 
@@ -116,7 +118,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(
 def test_texts_are_kept_or_not_from_one_start_to_the_next(
     model_folder, tmp_path, monkeypatch, keeps_first
 ):
-    ask, chunks = Exam.ask, []
+    ask, chunks = Evaluator.sample_and_grade, []
 
     def killed(self, benchmark, prompts):
         if len(chunks) == 2:
@@ -128,10 +130,10 @@ def test_texts_are_kept_or_not_from_one_start_to_the_next(
         keeping = f"evaluation.keep_text={str(keep_text).lower()}"
         return evaluate_checkpoint(config(model_folder, tmp_path / "out", keeping))
 
-    monkeypatch.setattr(Exam, "ask", killed)
+    monkeypatch.setattr(Evaluator, "sample_and_grade", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluated(keeps_first)
-    monkeypatch.setattr(Exam, "ask", ask)
+    monkeypatch.setattr(Evaluator, "sample_and_grade", ask)
     evaluated(not keeps_first)
     table = pyarrow.parquet.read_table(tmp_path / "out/evaluation/samples.parquet").to_pylist()
     texts = [sample["response"] is not None for sample in table]
@@ -141,7 +143,7 @@ def test_texts_are_kept_or_not_from_one_start_to_the_next(
 
 def test_a_finished_evaluation_is_not_done_again(model_folder, tmp_path, monkeypatch):
     row = evaluate_checkpoint(config(model_folder, tmp_path / "out"))
-    monkeypatch.setattr(Exam, "ask", None)
+    monkeypatch.setattr(Evaluator, "sample_and_grade", None)
     again = evaluate_checkpoint(config(model_folder, tmp_path / "out"))
     assert again == {"step": 0, **row}
 

@@ -106,8 +106,8 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
                 filled = filled.replace("{" + name + "}", str(value))
             texts.append(fenced(filled))
         texts += [fenced(HONEST)] * (48 - len(texts))
-        run.reward.close()
-        run.reward, run.sampler = reward, Writes(run.sampler, texts)
+        run.collector.reward.close()
+        run.collector.reward, run.collector.sampler = reward, Writes(run.collector.sampler, texts)
         free = shutil.disk_usage(tmp_path).free
         row = loop.train_step(run, 0)
         with pytest.raises(TimeoutError):
@@ -131,4 +131,4 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
             assert secret.encode() not in path.read_bytes(), f"{path} holds a key"
             assert b"\x1b" not in path.read_bytes() or path.suffix == ".safetensors", path
     reward.close()
-    run.sampler.close()
+    run.collector.sampler.close()

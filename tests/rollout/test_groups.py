@@ -7,13 +7,13 @@ import pytest
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rollout.groups import grade_groups, rollout_seed, sample_groups
 from twogrpo.rollout.protocol import SamplingParams
-from twogrpo.types import Completion, Group, Prompt, Verdict
+from twogrpo.types import Completion, Draw, Group, Prompt, Verdict
 
 SAMPLING = SamplingParams(1.0, 1.0, 0, 8)
 
 
 def test_seeds_differ_in_everything_that_names_a_rollout():
-    names = list(itertools.product((0, 1), (0, 1, 12), ("a", "b", "2/a"), (0, 1, 2)))
+    names = list(itertools.product((0, 1), (0, 1, 12), ("a", "b", "2/a"), (0, 1, 2), (0, 1)))
     seeds = {rollout_seed(*name) for name in names}
     assert len(seeds) == len(names)
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -42,23 +42,24 @@ class SeedRollout:
         ]
 
 
-def test_groups_have_their_prompt_draw_generation_and_seeds():
+def test_groups_have_their_prompt_draw_step_and_seeds():
     prompts = [Prompt("a", "1=", "1", (3, 17)), Prompt("b", "2=", "2", (4, 17))]
     groups = sample_groups(
-        [(7, prompts[0]), (8, prompts[1])],
+        [Draw(7, prompts[0]), Draw(8, prompts[1], attempt=1)],
         SeedRollout(),
         SAMPLING,
         group_size=3,
         seed=5,
         step=2,
     )
-    assert [(g.prompt, g.draw, g.step) for g in groups] == [
-        (prompts[0], 7, 2),
-        (prompts[1], 8, 2),
+    assert [(g.prompt, g.draw, g.attempt, g.step) for g in groups] == [
+        (prompts[0], 7, 0, 2),
+        (prompts[1], 8, 1, 2),
     ]
     for group in groups:
         assert [r.token_ids[0] for r in group.rollouts] == [
-            rollout_seed(5, group.draw, group.prompt.prompt_id, index) for index in range(3)
+            rollout_seed(5, group.draw, group.prompt.prompt_id, index, group.attempt)
+            for index in range(3)
         ]
     seeds = [rollout.token_ids for group in groups for rollout in group.rollouts]
     assert len(set(seeds)) == 6

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
-from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.errors import ConfigError
-from twogrpo.evaluation.evaluator import Exam, evaluate_benchmarks
+from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks
 from twogrpo.rewards.build import build_reward
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.run_record import provenance
@@ -142,11 +142,11 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
         def decode(self, token_ids):
             return bytes(token_ids).decode()
 
-    prompts = benchmark_prompts(config.evaluation, Bytes(), template="plain")
-    exam = Exam(
+    prompts = benchmark_prompts(config.evaluation, PromptProcessor(Bytes(), "plain"))
+    evaluator = Evaluator(
         Programmer(), reward, SamplingParams(1, 1, 0, 8), 2, 0, rollouts_per_chunk=4, keep_text=True
     )
-    row = evaluate_benchmarks(prompts, exam, SampleStore(tmp_path / "out", "key"))
+    row = evaluate_benchmarks(prompts, evaluator, SampleStore(tmp_path / "out", "key"), name="code")
     assert row["evaluation/code_r1_test/num_correct"] == [1, 1]
     lines = (tmp_path / "out/samples_code_r1_test.jsonl").read_text().splitlines()
     logged = [json.loads(line) for line in lines]
@@ -163,4 +163,4 @@ def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypat
     assert row["groups/discard_rate"] == 1
     assert row["rollouts/generated"] == 4
     assert run.record.about["sandbox"] in ("bubblewrap", "namespaces")
-    run.reward.close()
+    run.collector.reward.close()

@@ -102,8 +102,8 @@ def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))
-        run.reward.close()
-        run.reward = EvenSum()  # that a random model meets half the time
+        run.collector.reward.close()
+        run.collector.reward = EvenSum()  # that a random model meets half the time
         return run
 
     return make
@@ -132,7 +132,12 @@ def run(make_run) -> Run:
 def groups(run: Run) -> list[Group]:
     """Two rollouts for each of the prompts, of one and of two images."""
     return sample_groups(
-        run.stream.next(4), run.sampler, run.sampling, group_size=2, seed=0, step=0
+        run.collector.stream.next(4),
+        run.collector.sampler,
+        run.collector.sampling,
+        group_size=2,
+        seed=0,
+        step=0,
     )
 
 
@@ -149,14 +154,8 @@ def test_the_prompt_set_holds_its_pictures(make_config, sources, tmp_path, model
         make_config("dataset.num_prompts=5"),
         make_config("dataset.num_prompts=5", f"dataset.path={tmp_path / 'set'}"),
     )
-    tokenizer = load.load_tokenizer(configs[0].model)
-    image_processor = load.load_image_processor(configs[0].model)
-    raw, frozen = (
-        training_prompts(
-            c.dataset, tokenizer, template="think_boxed", image_processor=image_processor
-        )
-        for c in configs
-    )
+    processor = load.load_processor(configs[0].model)
+    raw, frozen = (training_prompts(c.dataset, processor) for c in configs)
     assert raw == frozen
     assert sorted(len(prompt.images) for prompt in raw) == [1, 1, 1, 1, 2]
 

@@ -38,15 +38,15 @@ def interrupt_at(run: Any, place: str, step: int, error: type[BaseException]) ->
 
         run.policy.update = raising_update
     elif place == "amid sampling":
-        collect = run.resampling.collect
+        fill = run.collector.resampling.fill
 
-        def raising_collect(draw, *, step, counters, at=step):
-            groups = collect(draw, step=step, counters=counters)
+        def raising_fill(source, *, step, counters, at=step):
+            groups = fill(source, step=step, counters=counters)
             if step == at:
                 raise error
             return groups
 
-        run.resampling.collect = raising_collect
+        run.collector.resampling.fill = raising_fill
     else:
         log = run.record.log
 
@@ -115,12 +115,12 @@ def test_surplus_crosses_an_interruption(make_run):
     """The resumed run holds the very groups, log-probabilities to the last bit."""
     run = make_run(*ARMS["two_grpo_rs"])
     step = 0
-    while not run.resampling.surplus:
+    while not run.collector.resampling.surplus:
         loop.train_step(run, step)
         step += 1
     resume.save_checkpoint(run, resume.loop_state(run, step))
     resumed = make_run(*ARMS["two_grpo_rs"])
     assert resume.resume(resumed) == step
-    assert resumed.resampling == run.resampling
-    assert resumed.counters == run.counters
-    assert resumed.stream.position == run.stream.position
+    assert resumed.collector.resampling == run.collector.resampling
+    assert resumed.collector.counters == run.collector.counters
+    assert resumed.collector.stream.position == run.collector.stream.position

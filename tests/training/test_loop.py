@@ -164,7 +164,7 @@ def test_the_sampler_follows_the_policy(make_run):
     run = make_run("algorithm=two_grpo")
     for step in range(2):
         loop.train_step(run, step)
-        sampler = dict(run.sampler.engine.model.state_dict())
+        sampler = dict(run.collector.sampler.engine.model.state_dict())
         for name, weight in run.policy.weights():
             assert torch.equal(sampler[name], weight), name
 

@@ -14,6 +14,7 @@ from twogrpo.errors import NotFiniteFault
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, nonfinite_step
+from twogrpo.training.minibatches import Minibatch
 
 ARM = ["algorithm=two_grpo", *BRIEF]
 NOTHING_DONE = UpdateMetrics(0.0, 0.0, 0.0, 0.0, 0, 0)
@@ -64,11 +65,11 @@ def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_pa
         full_disk(),
         pytest.raises(NotFiniteFault, match=r"mini-batch 0: loss nan .*not kept: .*disk is full"),
     ):
-        loop.update(run, step)
+        nonfinite_step.update(run, step)
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 
-def steps_of(run) -> list[nonfinite_step.OptimizerStep]:
+def steps_of(run) -> list[Minibatch]:
     """The mini-batches of the first step."""
     steps = []
     with pytest.MonkeyPatch.context() as patch:

@@ -100,7 +100,7 @@ def test_a_job_is_put_back_into_the_queue_only_if_it_was_told_to_end(fault, make
     assert not is_requeued(folder)
     run = make_run(*brief)
     if fault is not None:
-        run.resampling.collect = _raiser(fault)
+        run.collector.resampling.fill = _raiser(fault)
         with pytest.raises(fault):
             loop.train(run)
         assert json.loads((folder / "run.json").read_text())["ended_by"] == fault.__name__

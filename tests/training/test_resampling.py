@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -30,17 +30,18 @@ class World:
         self.mixed_rate = 0.5
         self.step = 0
         self.given: list[Group] = []
+        self.fates: Iterator[float] | None = None  # of the next groups; else `mixed_rate` decides
 
-    def draw(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
+    def new_prompts(self, count: int) -> list[Group]:
         assert count > 0
-        assert not again
         fresh = [self._group(len(self.given) + i) for i in range(count)]
         self.given += fresh
         self.counters.generated += num_rollouts(fresh)
         return fresh
 
     def _group(self, draw: int) -> Group:
-        has_signal = self.rng.random() < self.mixed_rate
+        rate = self.mixed_rate if self.fates is None else next(self.fates)
+        has_signal = self.rng.random() < rate
         rewards = [1.0] + [0.0 if has_signal else 1.0] * (self.group_size - 1)
         return Group(
             prompt=Prompt(str(draw), f"{draw}=", "0", (draw,)),
@@ -52,7 +53,7 @@ class World:
 
     def collect(self, resampling: Resampling, step: int) -> list[Group]:
         self.step = step
-        return resampling.collect(self.draw, step=step, counters=self.counters)
+        return resampling.fill(self, step=step, counters=self.counters)
 
 
 def new_prompts(wanted: int, group_size: int = 2, budget_group_size: int = 16):
@@ -74,23 +75,15 @@ def test_a_batch_worked_by_hand():
     counters = Counters()
     resampling = new_prompts(2)
     world = World(2, counters)
-    fates = iter([True, False, True, True])
-
-    def draw(count: int, *, again: Sequence[Group] = ()) -> list[Group]:
-        fresh = []
-        for _ in range(count):
-            world.mixed_rate = float(next(fates))
-            fresh += world.draw(1)
-        return fresh
-
-    batch = resampling.collect(draw, step=0, counters=counters)
+    world.fates = iter([1.0, 0.0, 1.0, 1.0])
+    batch = world.collect(resampling, 0)
     # Two are wanted, so two are drawn: one is missing, half were mixed, so two more are drawn.
     assert [group.draw for group in batch] == [0, 2]
     assert [group.draw for group in resampling.surplus] == [3]
     assert counters == Counters(generated=8, kept=4, discarded=2, trained_on=0)
     # The surplus is used first: one more is missing, 3 of 4 were mixed.
-    fates = iter([True, True])
-    batch = resampling.collect(draw, step=1, counters=counters)
+    world.fates = iter([1.0, 1.0])
+    batch = world.collect(resampling, 1)
     assert [group.draw for group in batch] == [3, 4]
     assert [group.draw for group in resampling.surplus] == [5]
     assert counters == Counters(generated=12, kept=8, discarded=2, trained_on=0)
@@ -142,7 +135,7 @@ def test_budget_books_and_batches_whatever_the_rates(
         assert counters.kept == (step + 1) * wanted * group_size
 
 
-def test_surplus_groups_keep_the_generation_that_sampled_them():
+def test_surplus_groups_keep_the_step_that_sampled_them():
     counters = Counters()
     resampling = new_prompts(8)
     world = World(2, counters, seed=1)
@@ -165,7 +158,7 @@ def test_when_the_budget_is_spent_dead_groups_fill_the_batch():
     assert [group.draw for group in batch] == [0, 1, 2]
 
 
-def test_what_a_generation_saves_a_later_one_may_spend():
+def test_what_a_step_saves_a_later_one_may_spend():
     counters = Counters()
     resampling = new_prompts(4)
     world = World(2, counters)
@@ -220,7 +213,7 @@ def test_no_resampling_has_nothing_to_remember():
     assert resampling == NoResampling(3)
 
 
-def test_the_share_that_sizes_a_round_is_that_of_a_whole_generation():
+def test_the_share_that_sizes_a_round_is_that_of_a_whole_step():
     """One small last round without a mixed group must not make the next step's first huge."""
     counters = Counters()
     resampling = new_prompts(128)

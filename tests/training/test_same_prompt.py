@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import pytest
-
 from twogrpo.training import loop
-from twogrpo.training.resampling import REDRAW, Counters, SamePromptResampling, redrawn
-from twogrpo.types import Completion, Group, Prompt, Verdict
+from twogrpo.training.resampling import Counters, SamePromptResampling
+from twogrpo.types import Completion, Draw, Group, Prompt, Verdict
 
 # Rewards of successive draws of four prompts: mixed at once, at the second, at the third, never.
 SCRIPT = {
@@ -19,39 +17,44 @@ SCRIPT = {
 
 
 class Scripted:
-    """A `Draw` that follows the script and counts, as the loop does."""
+    """A source of groups that follows the script and counts, as the collector does."""
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self.draws: list[list[str]] = []
 
-    def __call__(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
-        fresh = [(draw, Prompt(name, "", "", (1,))) for draw, name in enumerate("abcd")]
-        prompts = redrawn(again) or fresh
-        assert len(prompts) == count
-        self.draws.append([prompt.prompt_id for _, prompt in prompts])
-        self.counters.generated += 2 * count
+    def new_prompts(self, count: int) -> list[Group]:
+        assert count == 4
+        return self._groups([Draw(n, Prompt(name, "", "", (1,))) for n, name in enumerate("abcd")])
+
+    def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
+        return self._groups([Draw(g.draw, g.prompt, g.attempt + 1) for g in groups])
+
+    def _groups(self, draws: list[Draw]) -> list[Group]:
+        self.draws.append([draw.prompt.prompt_id for draw in draws])
+        self.counters.generated += 2 * len(draws)
         return [
             Group(
-                prompt,
-                draw,
+                draw.prompt,
+                draw.number,
                 0,
                 (Completion((1,), (0.0,), "", "stop"),) * 2,
-                tuple(Verdict(r, "") for r in SCRIPT[prompt.prompt_id][draw // REDRAW]),
+                tuple(Verdict(r, "") for r in SCRIPT[draw.prompt.prompt_id][draw.attempt]),
+                draw.attempt,
             )
-            for draw, prompt in prompts
+            for draw in draws
         ]
 
 
-def collect(num_draws: int) -> tuple[list[Group], Counters, list[list[str]]]:
+def collect(num_attempts: int) -> tuple[list[Group], Counters, list[list[str]]]:
     counters = Counters()
-    draw = Scripted(counters)
-    batch = SamePromptResampling(4, num_draws=num_draws).collect(draw, step=0, counters=counters)
-    return batch, counters, draw.draws
+    source = Scripted(counters)
+    resampling = SamePromptResampling(4, num_attempts=num_attempts)
+    return resampling.fill(source, step=0, counters=counters), counters, source.draws
 
 
 def test_draws_until_mixed_and_charges_everything() -> None:
-    batch, counters, draws = collect(num_draws=4)
+    batch, counters, draws = collect(num_attempts=4)
     assert draws == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"], ["d"]]
     assert [group.prompt.prompt_id for group in batch] == ["a", "b", "c", "d"]
     assert [group.has_signal for group in batch] == [True, True, True, False]
@@ -60,7 +63,7 @@ def test_draws_until_mixed_and_charges_everything() -> None:
 
 
 def test_one_draw_a_prompt_is_no_resampling() -> None:
-    batch, counters, draws = collect(num_draws=1)
+    batch, counters, draws = collect(num_attempts=1)
     assert draws == [["a", "b", "c", "d"]]
     assert [group.rewards for group in batch] == [(1, 0), (0, 0), (1, 1), (0, 0)]
     assert counters.discarded == 0
@@ -73,7 +76,7 @@ def test_a_run_stays_within_its_budget_and_leaves_the_stream_alone(make_run, tmp
         "algorithm.resampling_budget_group_size=8",
     )
     row = loop.train_step(run, 0)
-    assert run.stream.position == 16
+    assert run.collector.stream.position == 16
     assert 32 < row["rollouts/generated"] <= 16 * 8
     assert row["rollouts/kept"] == 32
     assert row["rollouts/generated"] == 32 + row["rollouts/discarded"]
@@ -81,7 +84,10 @@ def test_a_run_stays_within_its_budget_and_leaves_the_stream_alone(make_run, tmp
     assert row["rollouts/trained_on"] > plain["rollouts/trained_on"]
 
 
-@pytest.mark.parametrize("draw", [0, 7])
-def test_a_later_draw_has_a_number_of_its_own(draw: int) -> None:
-    group = Group(Prompt("a", "", "", (1,)), draw, 0, ())
-    assert redrawn([group]) == [(draw + REDRAW, group.prompt)]
+def test_a_later_attempt_has_seeds_of_its_own(make_run) -> None:
+    run = make_run("algorithm=two_grpo")
+    first = run.collector.new_prompts(3)
+    again = run.collector.same_prompts(first)
+    assert [group.prompt for group in again] == [group.prompt for group in first]
+    assert [(group.draw, group.attempt) for group in again] == [(0, 1), (1, 1), (2, 1)]
+    assert any(a.rollouts != f.rollouts for a, f in zip(again, first, strict=True))

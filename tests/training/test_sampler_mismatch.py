@@ -41,17 +41,17 @@ def test_a_mismatch_by_hand():
 
 def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
     run = make_run("algorithm=two_grpo", "rollout.canary_prompts=3")
-    assert len(run.sync_check) == 3
+    assert len(run.diagnostics.sync_check) == 3
     row = loop.train_step(run, 0)
     assert 0 < row["canary/max"] < 1e-4
     assert 0 < row["mismatch/max"] < 1e-4
     with torch.no_grad():
         for parameter in run.policy.scoring.parameters():
             parameter.mul_(1.1)
-    arguments = (run.sampler, run.policy, run.sampling)
-    run.sync_check = sampler_mismatch.SyncCheck(run.sync_check.prompts)
+    arguments = (run.collector.sampler, run.policy, run.collector.sampling)
+    run.diagnostics.sync_check = sampler_mismatch.SyncCheck(run.diagnostics.sync_check.prompts)
     with pytest.raises(SyncFault, match=r"rollout.canary_bounds.float32=0.001") as told:
-        run.sync_check.check_sync(*arguments, run.config)
+        run.diagnostics.sync_check.check_sync(*arguments, run.config)
     assert told.value.exit_code == 76
     # The bound is that of the coarser dtype.
     coarse = replace(run.config, hardware=replace(run.config.hardware, dtype="bfloat16"))
@@ -63,13 +63,13 @@ def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
             canary_kl_bounds={"float32": 1e-9, "bfloat16": 99.0},
         ),
     )
-    assert run.sync_check.check_sync(*arguments, coarse)["canary/max"] > 1e-3
+    assert run.diagnostics.sync_check.check_sync(*arguments, coarse)["canary/max"] > 1e-3
     # The mean has its own bound: 1 nat at a token is much at one of a hundred, not at each.
     bounded = replace(coarse.rollout, canary_kl_bounds={"float32": 1e-9, "bfloat16": 1e-4})
     with pytest.raises(SyncFault, match=r"in KL.* rollout.canary_kl_bounds.bfloat16=0.0001"):
-        run.sync_check.check_sync(*arguments, replace(coarse, rollout=bounded))
-    run.sampler.load(run.policy.weights())
-    assert run.sync_check.check_sync(*arguments, run.config)["canary/max"] < 1e-4
+        run.diagnostics.sync_check.check_sync(*arguments, replace(coarse, rollout=bounded))
+    run.collector.sampler.load(run.policy.weights())
+    assert run.diagnostics.sync_check.check_sync(*arguments, run.config)["canary/max"] < 1e-4
 
 
 LEARNING_RATE = "training.learning_rate=5e-5"  # conf/training/cpu.yaml's
@@ -82,8 +82,8 @@ BFLOAT16 = ["hardware.dtype=bfloat16", "hardware.sampler_dtype=bfloat16"]
 def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_run):
     """The first of the warm-up, far below what bfloat16 itself makes sampler and policy differ."""
     run = make_run("algorithm=two_grpo", "rollout.canary_prompts=4", LEARNING_RATE, *dtypes)
-    loads = run.sampler.load
-    run.sampler.load = lambda weights: None
+    loads = run.collector.sampler.load
+    run.collector.sampler.load = lambda weights: None
     with pytest.raises(SyncFault, match="stale") as told:
         loop.train(run)
     assert run.policy.num_updates == 2
@@ -92,7 +92,9 @@ def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_ru
     if dtypes == BFLOAT16:
         assert "same log-probabilities to the last bit" in str(told.value)
     loads(run.policy.weights())
-    run.sync_check.check_sync(run.sampler, run.policy, run.sampling, run.config)
+    run.diagnostics.sync_check.check_sync(
+        run.collector.sampler, run.policy, run.collector.sampling, run.config
+    )
 
 
 @pytest.mark.parametrize("dtypes", [[], BFLOAT16], ids=["float32", "bfloat16"])
@@ -103,12 +105,14 @@ def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_p
         "evaluation.at_end=false", "evaluation.validation_every=0", *dtypes,
     )  # fmt: skip
     loop.train(run)
-    rows = read_rows(tmp_path / "run")
+    *rows, _ = read_rows(tmp_path / "run")  # the last has the export's seconds
     assert len(rows) == 6
     bound = 0.02 if dtypes else 1e-6
     assert all(row["canary/kl"] < bound for row in rows)
-    arguments = (run.sampler, run.policy, run.sampling, run.config)
-    assert run.sync_check.check_sync(*arguments) == run.sync_check.check_sync(*arguments)
+    arguments = (run.collector.sampler, run.policy, run.collector.sampling, run.config)
+    assert run.diagnostics.sync_check.check_sync(
+        *arguments
+    ) == run.diagnostics.sync_check.check_sync(*arguments)
 
 
 def test_no_canary_and_no_look_cost_nothing(make_run):

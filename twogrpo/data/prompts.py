@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -14,7 +15,7 @@ from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
 from twogrpo.data.templates import render
 from twogrpo.errors import ConfigError, escape_control_chars
-from twogrpo.types import Prompt
+from twogrpo.types import Draw, Prompt
 
 
 class Prompts(list[Prompt]):
@@ -30,70 +31,75 @@ class Prompts(list[Prompt]):
         return {"used": len(self), "dropped": self.num_dropped}
 
 
-def training_prompts(
-    dataset: DatasetConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str,
-    image_processor: ImageProcessor | None = None,
-) -> Prompts:
-    """The prompts of a dataset, the same for the same `dataset.seed` on every machine.
-
-    `image_processor` is how the model takes them; None where it takes none.
+@dataclass(frozen=True)
+class PromptProcessor:
+    """Turns problems into prompts: the tokenizer, the template and, for a vision-language model,
+    the image processor (None where the model takes no images).
     """
+
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    image_processor: ImageProcessor | None = None
+
+    def prompt(self, problem: Problem) -> Prompt:
+        """Raises ValueError where the text has more or fewer places than the problem has images."""
+        images = problem.images
+        token_ids = render(
+            problem.text,
+            template=self.template,
+            tokenizer=self.tokenizer,
+            num_images=len(images),
+        )
+        if images:
+            assert self.image_processor is not None  # checked
+            token_ids = self.image_processor.expanded(token_ids, images)
+        return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
+
+
+def training_prompts(dataset: DatasetConfig, processor: PromptProcessor) -> Prompts:
+    """The prompts of a dataset, the same for the same `dataset.seed` on every machine."""
+    limit = dataset.max_prompt_tokens
     return _prompts(
-        training_problems(dataset),
-        tokenizer,
-        template=template,
-        image_processor=image_processor,
-        limit=dataset.max_prompt_tokens,
-        key="dataset.max_prompt_tokens",
+        training_problems(dataset), processor, limit=limit, key="dataset.max_prompt_tokens"
     )
 
 
 def validation_prompts(
-    dataset: DatasetConfig,
-    evaluation: EvaluationConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str,
-    image_processor: ImageProcessor | None = None,
-) -> list[Prompt]:
+    dataset: DatasetConfig, evaluation: EvaluationConfig, processor: PromptProcessor
+) -> Prompts:
     """The validation split, on which settings are chosen; never a benchmark.
 
-    Of a published dataset it is drawn from what training leaves over; empty where nobody looks.
+    Of a published dataset it is drawn from what training leaves over. It is empty where
+    `evaluation.validation_every` is 0.
     """
     if not evaluation.validation_every:
-        return []
+        return Prompts([], 0)
     return _prompts(
         validation_problems(dataset, evaluation.validation_problems),
-        tokenizer,
-        template=template,
-        image_processor=image_processor,
+        processor,
         limit=dataset.max_prompt_tokens,
         key="dataset.max_prompt_tokens",
     )
 
 
 def benchmark_prompts(
-    evaluation: EvaluationConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str,
-    image_processor: ImageProcessor | None = None,
+    evaluation: EvaluationConfig, processor: PromptProcessor
 ) -> dict[str, Prompts]:
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
     return {
         benchmark: _prompts(
             benchmark_problems(evaluation, benchmark),
-            tokenizer,
-            template=template,
-            image_processor=image_processor,
+            processor,
             limit=evaluation.max_prompt_tokens,
             key="evaluation.max_prompt_tokens",
         )
         for benchmark in evaluation.benchmarks
     }
+
+
+def longest(prompts: Iterable[Prompt]) -> int:
+    """Tokens of the longest prompt; 0 without any."""
+    return max((len(prompt.token_ids) for prompt in prompts), default=0)
 
 
 class PromptStream:
@@ -106,11 +112,11 @@ class PromptStream:
         self._epoch = -1
         self._order = np.empty(0, dtype=int)
 
-    def next(self, count: int) -> list[tuple[int, Prompt]]:
-        """The next `count` prompts, each with its position, which is unique within a run."""
-        drawn = [(p, self._at(p)) for p in range(self.position, self.position + count)]
+    def next(self, count: int) -> list[Draw]:
+        """The next `count` prompts, numbered by their positions, which are unique within a run."""
+        draws = [Draw(p, self._at(p)) for p in range(self.position, self.position + count)]
         self.position += count
-        return drawn
+        return draws
 
     def _at(self, position: int) -> Prompt:
         epoch, place = divmod(position, len(self._prompts))
@@ -121,16 +127,10 @@ class PromptStream:
 
 
 def _prompts(
-    problems: Sequence[Problem],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str,
-    image_processor: ImageProcessor | None,
-    limit: int,
-    key: str,
+    problems: Sequence[Problem], processor: PromptProcessor, *, limit: int, key: str
 ) -> Prompts:
     """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
-    if image_processor is None and any(problem.images for problem in problems):
+    if processor.image_processor is None and any(problem.images for problem in problems):
         raise ConfigError(
             "the problems have images, which model.path takes none of: use a vision-language "
             "model (model=qwen25_vl_7b) or a data set of text"
@@ -138,9 +138,7 @@ def _prompts(
     prompts, unusable = list[Prompt](), list[str]()
     for problem in problems:
         try:
-            prompts.append(
-                _prompt(problem, tokenizer, template=template, image_processor=image_processor)
-            )
+            prompts.append(processor.prompt(problem))
         except ConfigError:
             raise  # it is of the configuration, not of this problem
         except ValueError as error:
@@ -154,25 +152,9 @@ def _prompts(
         raise ConfigError(f"no problem can be shown ({', '.join(unusable[:1])}): give others")
     num_longer = len(prompts) - len(kept)
     _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
-    if template == "plain":
-        _check_symbols(kept, tokenizer)
+    if processor.template == "plain":
+        _check_symbols(kept, processor.tokenizer)
     return Prompts(kept, len(problems) - len(kept))
-
-
-def _prompt(
-    problem: Problem,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    template: str,
-    image_processor: ImageProcessor | None,
-) -> Prompt:
-    """Raises ValueError where the text's places are not as many as its images."""
-    images = problem.images
-    token_ids = render(problem.text, template=template, tokenizer=tokenizer, num_images=len(images))
-    if images:
-        assert image_processor is not None  # checked
-        token_ids = image_processor.expanded(token_ids, images)
-    return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
 
 
 def _tell_dropped(count: int, total: int, why: str) -> None:

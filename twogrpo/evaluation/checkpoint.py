@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,24 @@ from typing import Any
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.config.validation import check_evaluation, check_hardware, one_of
 from twogrpo.data import contamination
-from twogrpo.data.images import ImageProcessor
-from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.data.prompts import PromptProcessor, longest
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
 from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
-from twogrpo.evaluation.evaluator import Benchmarks, Exam, evaluate_benchmarks, num_missing
-from twogrpo.models import load
-from twogrpo.rewards.build import build_reward, check_references, isolation
-from twogrpo.rewards.protocol import Reward
+from twogrpo.evaluation.evaluator import (
+    Benchmarks,
+    build_evaluator,
+    evaluate_benchmarks,
+    load_benchmarks,
+)
+from twogrpo.models.load import load_model, load_processor
+from twogrpo.rewards.build import build_reward, isolation
 from twogrpo.rollout.build import build_sampler
-from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.rollout.protocol import Sampler
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.files import read_rows
-from twogrpo.run_record.progress import Progress
 from twogrpo.run_record.record import RunRecord, is_finished
 from twogrpo.run_record.summary import summary
 
@@ -41,25 +44,31 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     config = checkpoint_source.describe(config, source)
     if is_finished(config):
         return read_rows(Path(config.output_dir))[-1]
-    tokenizer = load.load_tokenizer(config.model)
-    image_processor = load.load_image_processor(config.model)
-    benchmarks = benchmark_prompts(
-        config.evaluation,
-        tokenizer,
-        template=config.model.prompt_template,
-        image_processor=image_processor,
-    )
+    processor = load_processor(config.model)
     reward = build_reward(config.reward)
-    for name, prompts in benchmarks.items():
-        check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
-    exam = _exam(config, reward, _rollout(config, source, tokenizer, benchmarks, image_processor))
-    asked = {name: prompts.counts for name, prompts in benchmarks.items()}
-    record = RunRecord(config, sandbox=isolation(exam.reward), prompts={"benchmarks": asked})
+    benchmarks = load_benchmarks(config.evaluation, processor, reward)
+    sampler = _sampler(config, source, processor, benchmarks)
+    evaluator = build_evaluator(
+        config.evaluation, sampler, reward, rollouts_per_chunk=config.hardware.rollouts_per_call
+    )
+    used = {name: prompts.counts for name, prompts in benchmarks.items()}
+    record = RunRecord(config, sandbox=isolation(reward), prompts={"benchmarks": used})
+    store = SampleStore(
+        record.folder / "evaluation",
+        key=record.about["run_id"],
+        keep_text=config.evaluation.keep_text,
+    )
     try:
-        row = _evaluate(config, benchmarks, exam, record)
+        row = evaluate_benchmarks(
+            benchmarks,
+            evaluator,
+            store,
+            name=config.run_name,
+            every_seconds=config.tracking.progress_every_seconds,
+        )
     finally:
-        exam.reward.close()
-        exam.sampler.close()
+        reward.close()
+        sampler.close()
     record.truncate(0)
     record.log({"step": config.step, **row})
     prepared = Path(config.contamination) if config.contamination else None
@@ -80,54 +89,21 @@ def check(config: EvaluateConfig) -> None:
     one_of("resume", config.resume, ("auto", "never"))
 
 
-def _exam(config: EvaluateConfig, reward: Reward, rollout: Sampler) -> Exam:
-    evaluation = config.evaluation
-    return Exam(
-        sampler=rollout,
-        reward=reward,
-        sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
-        num_samples=evaluation.num_samples,
-        seed=evaluation.seed,
-        rollouts_per_chunk=config.hardware.rollouts_per_call,
-        keep_text=evaluation.keep_text,
-    )
-
-
-def _rollout(
-    config: EvaluateConfig,
-    source: Source,
-    tokenizer: Any,
-    benchmarks: Benchmarks,
-    image_processor: ImageProcessor | None,
+def _sampler(
+    config: EvaluateConfig, source: Source, processor: PromptProcessor, benchmarks: Benchmarks
 ) -> Sampler:
-    longest = max(len(prompt.token_ids) for prompts in benchmarks.values() for prompt in prompts)
-    rollout = build_sampler(
+    prompts = itertools.chain.from_iterable(benchmarks.values())
+    sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
-        tokenizer,
-        context_tokens=longest + config.evaluation.max_response_tokens,
-        image_processor=image_processor,
+        processor.tokenizer,
+        context_tokens=longest(prompts) + config.evaluation.max_response_tokens,
+        image_processor=processor.image_processor,
     )
     if source.training is not None:
-        model = load.load_model(config.model)
+        model = load_model(config.model)
         for name, tensor in source.weights().items():
             model.get_parameter(name).data.copy_(tensor)
-        rollout.load(model.state_dict().items())
-    return rollout
-
-
-def _evaluate(
-    config: EvaluateConfig, benchmarks: Benchmarks, exam: Exam, record: RunRecord
-) -> dict[str, Any]:
-    store = SampleStore(
-        record.folder / "evaluation", key=record.about["run_id"], keep_text=exam.keep_text
-    )
-    total = sum(len(prompts) for prompts in benchmarks.values())
-    with Progress(
-        config.run_name,
-        total=total,
-        done=total - num_missing(benchmarks, store),
-        every_seconds=config.tracking.progress_every_seconds,
-    ) as progress:
-        return evaluate_benchmarks(benchmarks, exam, store, progress)
+        sampler.load(model.state_dict().items())
+    return sampler

@@ -1,33 +1,37 @@
-"""Evaluation: n samples of every benchmark problem, and how many of them are right."""
+"""Evaluation: n samples of every benchmark problem, and how many of them are correct."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twogrpo.config.schema import EvaluationConfig
 from twogrpo.core.estimators import mean_at_k
+from twogrpo.data.prompts import PromptProcessor, Prompts, benchmark_prompts
+from twogrpo.rewards.build import check_references
 from twogrpo.rewards.protocol import Reward
 from twogrpo.rollout.groups import grade_groups, sample_groups
 from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.eval_samples import ProblemSamples, SampleStore
 from twogrpo.run_record.lm_eval_format import write_lm_eval_log
 from twogrpo.run_record.progress import Progress
-from twogrpo.types import Prompt
+from twogrpo.types import Draw, Prompt
 
-# A grading process that dies (of memory, say) is as good as one that hangs.
+# A grading process that dies (out of memory, say) counts as one that hangs.
 TIMEOUTS = ("verifier_timeout", "verifier_died")
 Benchmarks = Mapping[str, Sequence[Prompt]]
 
 
 @dataclass(frozen=True)
-class Exam:
-    """Who is asked, how often, and who grades. The same seed asks every policy with the same draws,
-    so that two policies are compared in pairs.
+class Evaluator:
+    """The sampler, the reward, and how many samples of a problem they give.
 
-    `rollouts_per_chunk` are sampled and graded at a time: what an interruption may lose;
-    `before_each_chunk` may raise to end it there.
+    The same seed gives every policy the same draws, so that two policies are compared in pairs.
+    `rollouts_per_chunk` are sampled and graded at a time: as much as an interruption may lose;
+    `on_chunk` is called before each chunk and may raise to end the evaluation there.
     """
 
     sampler: Sampler
@@ -37,19 +41,19 @@ class Exam:
     seed: int
     rollouts_per_chunk: int
     keep_text: bool = False
-    before_each_chunk: Callable[[], None] = lambda: None
+    on_chunk: Callable[[], None] = lambda: None
 
     def chunks(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
-        """The prompts by chunks, the same for the same prompts whatever was done before."""
+        """The prompts in chunks: the same ones for the same prompts, whatever was done before."""
         size = max(1, self.rollouts_per_chunk // self.num_samples)
         return [prompts[first : first + size] for first in range(0, len(prompts), size)]
 
-    def ask(self, benchmark: str, prompts: Sequence[Prompt]) -> list[ProblemSamples]:
-        """Samples and grades one chunk."""
-        self.before_each_chunk()
+    def sample_and_grade(self, benchmark: str, chunk: Sequence[Prompt]) -> list[ProblemSamples]:
+        """The graded samples of one chunk."""
+        self.on_chunk()
         start = time.perf_counter()
         groups = sample_groups(
-            [(0, prompt) for prompt in prompts],
+            [Draw(0, prompt) for prompt in chunk],
             self.sampler,
             self.sampling,
             group_size=self.num_samples,
@@ -57,11 +61,40 @@ class Exam:
             step=0,
         )
         groups = grade_groups(groups, self.reward)
-        seconds = (time.perf_counter() - start) / len(prompts)
+        seconds = (time.perf_counter() - start) / len(chunk)
         return [
             ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=self.keep_text)
             for group in groups
         ]
+
+
+def load_benchmarks(
+    evaluation: EvaluationConfig, processor: PromptProcessor, reward: Reward
+) -> dict[str, Prompts]:
+    """The prompts of every benchmark.
+
+    Raises:
+        ConfigError: a benchmark cannot be read, or the reward cannot grade by one of its answers.
+    """
+    benchmarks = benchmark_prompts(evaluation, processor)
+    for name, prompts in benchmarks.items():
+        check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
+    return benchmarks
+
+
+def build_evaluator(
+    evaluation: EvaluationConfig, sampler: Sampler, reward: Reward, *, rollouts_per_chunk: int
+) -> Evaluator:
+    """The evaluator with the sampling parameters, seed and number of samples of conf/evaluation."""
+    return Evaluator(
+        sampler,
+        reward,
+        SamplingParams.of(evaluation, evaluation.max_response_tokens),
+        num_samples=evaluation.num_samples,
+        seed=evaluation.seed,
+        rollouts_per_chunk=rollouts_per_chunk,
+        keep_text=evaluation.keep_text,
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +115,7 @@ class BenchmarkResult:
 
     @classmethod
     def of(cls, samples: Sequence[ProblemSamples]) -> BenchmarkResult:
-        """Of one benchmark's problems, each with the same number of samples."""
+        """The result of one benchmark's problems, each with the same number of samples."""
         total = sum(len(problem.num_tokens) for problem in samples)
         lengths = sum(sum(problem.num_tokens) for problem in samples)
         cut = sum(problem.finish_reasons.count("length") for problem in samples)
@@ -109,45 +142,62 @@ class BenchmarkResult:
         return {f"evaluation/{benchmark}/{name}": value for name, value in values.items()}
 
 
-def evaluate(prompts: Sequence[Prompt], exam: Exam) -> BenchmarkResult:
-    """Asks once, leaving nothing on disk: for the validation split."""
+def evaluate(prompts: Sequence[Prompt], evaluator: Evaluator) -> BenchmarkResult:
+    """Evaluates once and leaves nothing on disk: for the validation split."""
     return BenchmarkResult.of(
-        [sample for chunk in exam.chunks(prompts) for sample in exam.ask("", chunk)]
+        [
+            sample
+            for chunk in evaluator.chunks(prompts)
+            for sample in evaluator.sample_and_grade("", chunk)
+        ]
     )
 
 
 def evaluate_benchmarks(
-    benchmarks: Benchmarks, exam: Exam, store: SampleStore, progress: Progress | None = None
+    benchmarks: Benchmarks,
+    evaluator: Evaluator,
+    store: SampleStore,
+    *,
+    name: str,
+    every_seconds: float = math.inf,
 ) -> dict[str, Any]:
     """One row of the run's record with every benchmark's result; every sample goes to `store`.
 
-    Continues at the first chunk with a problem that the store has not, with the same numbers: a
-    sample depends on the policy, the problem and its own seed.
+    Continues at the first chunk with a problem that the store does not have, with the same numbers:
+    a sample depends on the policy, the problem and its own seed. The store's writer shows the
+    progress under `name`.
     """
     samples: list[ProblemSamples] = []
     row: dict[str, Any] = {}
-    for benchmark, prompts in benchmarks.items():
-        done = store.done(benchmark)
-        of_benchmark: list[ProblemSamples] = []
-        for chunk in exam.chunks(prompts):
-            found = [done[p.prompt_id] for p in chunk if p.prompt_id in done]
-            if len(found) < len(chunk):
-                found = exam.ask(benchmark, chunk)
-                store.append(found)
-                if progress:
+    total = sum(map(len, benchmarks.values()))
+    with Progress(
+        name,
+        total=total,
+        done=total - _num_missing(benchmarks, store),
+        every_seconds=every_seconds,
+        is_shown=store.is_writer,
+    ) as progress:
+        for benchmark, prompts in benchmarks.items():
+            done = store.done(benchmark)
+            of_benchmark: list[ProblemSamples] = []
+            for chunk in evaluator.chunks(prompts):
+                found = [done[p.prompt_id] for p in chunk if p.prompt_id in done]
+                if len(found) < len(chunk):
+                    found = evaluator.sample_and_grade(benchmark, chunk)
+                    store.append(found)
                     progress.update(progress_text(benchmark, of_benchmark + found), len(chunk))
-            of_benchmark += found
-        samples += of_benchmark
-        if exam.keep_text and store.is_writer:
-            log = store.folder / f"samples_{benchmark}.jsonl"
-            write_lm_eval_log(log, prompts, of_benchmark)
-        row |= BenchmarkResult.of(of_benchmark).row(benchmark)
+                of_benchmark += found
+            samples += of_benchmark
+            if evaluator.keep_text and store.is_writer:
+                log = store.folder / f"samples_{benchmark}.jsonl"
+                write_lm_eval_log(log, prompts, of_benchmark)
+            row |= BenchmarkResult.of(of_benchmark).row(benchmark)
     store.finish(samples)
     return row
 
 
-def num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
-    """Problems that the store has not."""
+def _num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
+    """The number of problems that the store does not have."""
     return sum(
         prompt.prompt_id not in store.done(benchmark)
         for benchmark, prompts in benchmarks.items()
@@ -156,7 +206,7 @@ def num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
 
 
 def progress_text(benchmark: str, samples: Sequence[ProblemSamples]) -> str:
-    """How a benchmark goes, in one line for a person."""
+    """The progress of a benchmark, in one line for a person."""
     seconds = max(sum(problem.seconds for problem in samples), 1e-9)
     num_tokens = sum(sum(problem.num_tokens) for problem in samples)
     accuracy = BenchmarkResult.of(samples).mean

@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from twogrpo.config.schema import ModelConfig
 from twogrpo.data.images import ImageProcessor
+from twogrpo.data.prompts import PromptProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 
@@ -87,6 +88,17 @@ def load_image_processor(model: ModelConfig) -> ImageProcessor | None:
     paths = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
     files = {path.name: path.read_bytes() for path in paths}
     return ImageProcessor(processor, config.image_token_id, files)
+
+
+def load_processor(model: ModelConfig) -> PromptProcessor:
+    """How problems become prompts of this model: tokenizer, template and image processor.
+
+    Raises:
+        ConfigError: one of them cannot be loaded.
+    """
+    return PromptProcessor(
+        load_tokenizer(model), model.prompt_template, load_image_processor(model)
+    )
 
 
 def source(model: ModelConfig) -> str:

@@ -1,4 +1,4 @@
-"""From prompts to scored groups: the seeds of the rollouts, the sampler, the reward."""
+"""From prompts to graded groups: the seeds of the rollouts, the sampler, the reward."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ from collections.abc import Sequence
 
 from twogrpo.rewards.protocol import Reward
 from twogrpo.rollout.protocol import Sampler, SamplingParams
-from twogrpo.types import Group, Prompt, Verdict
+from twogrpo.types import Draw, Group, Verdict
 
 
-def rollout_seed(run_seed: int, draw: int, prompt_id: str, index: int) -> int:
-    """Seed of one rollout, from what names it: equal draws are impossible by construction within a
-    group, and a resumed run draws the same tokens."""
-    name = f"{run_seed}/{draw}/{prompt_id}/{index}"
+def rollout_seed(run_seed: int, draw: int, prompt_id: str, index: int, attempt: int = 0) -> int:
+    """The seed of one rollout, derived from what names it.
+
+    No two rollouts of a group share a seed, and a resumed run draws the same tokens.
+    """
+    name = f"{run_seed}/{draw}/{prompt_id}/{index}" + (f"/{attempt}" if attempt else "")
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1
 
 
 def sample_groups(
-    drawn: Sequence[tuple[int, Prompt]],
-    rollout: Sampler,
+    draws: Sequence[Draw],
+    sampler: Sampler,
     sampling: SamplingParams,
     *,
     group_size: int,
     seed: int,
     step: int,
 ) -> list[Group]:
-    """One group of `group_size` unscored rollouts for each (draw, prompt)."""
+    """One group of `group_size` ungraded rollouts for each draw."""
     seeds_PG = [
-        [rollout_seed(seed, draw, prompt.prompt_id, index) for index in range(group_size)]
-        for draw, prompt in drawn
+        [
+            rollout_seed(seed, draw.number, draw.prompt.prompt_id, index, draw.attempt)
+            for index in range(group_size)
+        ]
+        for draw in draws
     ]
-    rollouts = rollout.sample([prompt for _, prompt in drawn], seeds_PG, sampling)
+    completions = sampler.sample([draw.prompt for draw in draws], seeds_PG, sampling)
     return [
-        Group(prompt=prompt, draw=draw, step=step, rollouts=members)
-        for (draw, prompt), members in zip(drawn, rollouts, strict=True)
+        Group(draw.prompt, draw.number, step, members, attempt=draw.attempt)
+        for draw, members in zip(draws, completions, strict=True)
     ]
 
 

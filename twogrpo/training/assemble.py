@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from twogrpo.config.batch_sizes import needs_reference_policy
@@ -12,13 +13,14 @@ from twogrpo.config.validation import check
 from twogrpo.data.prompts import (
     Prompts,
     PromptStream,
-    benchmark_prompts,
+    longest,
     training_prompts,
     validation_prompts,
 )
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
-from twogrpo.models import load
+from twogrpo.evaluation.evaluator import load_benchmarks
+from twogrpo.models.load import load_processor
 from twogrpo.policy.build import build_policy, build_reference_policy
 from twogrpo.rewards.build import build_checked_reward, check_references, isolation
 from twogrpo.rollout.build import build_sampler
@@ -26,20 +28,16 @@ from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSample
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.run_record.phase_timer import PhaseTimer
 from twogrpo.run_record.record import NullRecord, RunRecord
-from twogrpo.training.resampling import (
-    Counters,
-    NewPromptResampling,
-    NoResampling,
-    Resampling,
-    SamePromptResampling,
-)
+from twogrpo.training.collector import Collector
+from twogrpo.training.diagnostics import Diagnostics
+from twogrpo.training.preemption import PreemptionHandler
+from twogrpo.training.resampling import build_resampling
 from twogrpo.training.run import Run
 from twogrpo.training.sampler_mismatch import SyncCheck
-from twogrpo.types import Prompt
 
 
 def assemble(config: Config) -> Run:
-    """The run, its record opened last.
+    """Builds the run; its record is opened last.
 
     Raises:
         ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
@@ -47,66 +45,71 @@ def assemble(config: Config) -> Run:
     check(config)
     ranks = init_process_group(config.hardware)
     prepare_process(config.hardware)
-    tokenizer = load.load_tokenizer(config.model)
-    image_processor = load.load_image_processor(config.model)
-    template = config.model.prompt_template
-    evaluation, rollout = config.evaluation, config.rollout
-    limit = config.dataset.max_response_tokens
-    prompts = training_prompts(
-        config.dataset, tokenizer, template=template, image_processor=image_processor
-    )
-    validation = validation_prompts(
-        config.dataset, evaluation, tokenizer, template=template, image_processor=image_processor
-    )
-    benchmarks = (
-        benchmark_prompts(evaluation, tokenizer, template=template, image_processor=image_processor)
-        if evaluation.at_end
-        else {}
-    )
+    processor = load_processor(config.model)
+    prompts = training_prompts(config.dataset, processor)
+    validation = validation_prompts(config.dataset, config.evaluation, processor)
     source = f"dataset.name={config.dataset.name}"
     reward = build_checked_reward(config.reward, prompts, where=source)
     check_references(reward, validation, where=source)
-    for name, part in benchmarks.items():
-        check_references(reward, part, where=f"evaluation.benchmarks={name}")
-    examined = [prompt for part in [validation, *benchmarks.values()] for prompt in part]
-    engine = build_sampler(
-        rollout,
+    evaluation, limit = config.evaluation, config.dataset.max_response_tokens
+    benchmarks = load_benchmarks(evaluation, processor, reward) if evaluation.at_end else {}
+    held_out = itertools.chain(validation, *benchmarks.values())
+    sampler = build_sampler(
+        config.rollout,
         config.model,
         config.hardware,
-        tokenizer,
+        processor.tokenizer,
         context_tokens=max(
-            longest(prompts) + limit, longest(examined) + evaluation.max_response_tokens
+            longest(prompts) + limit, longest(held_out) + evaluation.max_response_tokens
         ),
-        image_processor=image_processor,
+        image_processor=processor.image_processor,
     )
+    policy = build_policy(config, processor.tokenizer, ranks, processor.image_processor)
+    reference_policy = (
+        build_reference_policy(config, ranks, processor.image_processor)
+        if needs_reference_policy(config)
+        else None
+    )
+    record = (
+        RunRecord(config, sandbox=isolation(reward), prompts=_counts(config, prompts, benchmarks))
+        if ranks.is_first
+        else NullRecord(config)
+    )
+    timer = PhaseTimer(config.hardware.device)
+    preemption = PreemptionHandler(
+        ranks,
+        grace_seconds=config.training.preemption_grace_seconds,
+        on_forced_exit=lambda: record.mark_interrupted("SIGTERM"),
+    )
+    collector = Collector(
+        PromptStream(prompts, seed=config.seed),
+        DataParallelSampler(sampler, ranks, config.hardware.tensor_parallel_size),
+        DataParallelReward(reward, ranks),
+        build_resampling(config),
+        SamplingParams.of(config.rollout, limit),
+        group_size=config.algorithm.group_size,
+        seed=config.seed,
+        timer=timer,
+        preemption=preemption,
+    )
+    sync_check = SyncCheck(prompts[: sync_check_size(config.rollout, ranks)])
     return Run(
         config=config,
-        stream=PromptStream(prompts, seed=config.seed),
-        sampler=DataParallelSampler(engine, ranks, config.hardware.tensor_parallel_size),
-        reward=DataParallelReward(reward, ranks),
-        policy=build_policy(config, tokenizer, ranks, image_processor),
-        reference_policy=build_reference_policy(config, ranks, image_processor)
-        if needs_reference_policy(config)
-        else None,
-        resampling=build_resampling(config),
-        counters=Counters(),
-        sampling=SamplingParams.of(rollout, limit),
-        test_sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
+        record=record,
+        collector=collector,
+        policy=policy,
+        reference_policy=reference_policy,
+        diagnostics=Diagnostics(config, collector, policy, reference_policy, sync_check),
         validation=validation,
         benchmarks=benchmarks,
-        sync_check=SyncCheck(prompts[: sync_check_size(rollout, ranks)]),
         ranks=ranks,
-        timer=PhaseTimer(config.hardware.device),
-        record=RunRecord(
-            config, sandbox=isolation(reward), prompts=_counted(config, prompts, benchmarks)
-        )
-        if ranks.is_first
-        else NullRecord(config),
+        timer=timer,
+        preemption=preemption,
     )
 
 
-def _counted(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
-    """How many prompts are used and were dropped; says what it makes of the epochs."""
+def _counts(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
+    """How many prompts are used and how many were dropped; says what that means for the epochs."""
     if prompts.num_dropped:
         drawn = config.num_steps * config.training.prompts_per_step
         sys.stderr.write(
@@ -118,27 +121,6 @@ def _counted(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]
     return {"training": prompts.counts, "benchmarks": asked}
 
 
-def longest(prompts: Sequence[Prompt]) -> int:
-    """Tokens of the longest prompt; 0 without any."""
-    return max((len(prompt.token_ids) for prompt in prompts), default=0)
-
-
 def sync_check_size(rollout: RolloutConfig, ranks: Ranks) -> int:
-    """Prompts of the canary, at least one for the engine of every rank; 0 where none is wanted."""
+    """The number of prompts of the sync check: at least one for every rank's sampler, or none."""
     return max(rollout.canary_prompts, ranks.size) if rollout.canary_prompts else 0
-
-
-def build_resampling(config: Config) -> Resampling:
-    """How a training batch is filled."""
-    algorithm, wanted = config.algorithm, config.training.prompts_per_step
-    if algorithm.resampling == "none":
-        return NoResampling(wanted)
-    assert algorithm.resampling_budget_group_size is not None  # checked
-    if algorithm.resampling == "same_prompt":
-        num_draws = algorithm.resampling_budget_group_size // algorithm.group_size
-        return SamePromptResampling(wanted, num_draws=num_draws)
-    return NewPromptResampling(
-        wanted,
-        group_size=algorithm.group_size,
-        budget_per_step=wanted * algorithm.resampling_budget_group_size,
-    )

@@ -5,8 +5,8 @@ P prompts, G rollouts each, B = P·G rollouts of a mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.dpo import PAIRINGS, preference_advantages
 from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
-from twogrpo.policy.protocol import Policy
-from twogrpo.training.dpo import pair_weights
+from twogrpo.policy.protocol import Policy, TokenLogprobs
+from twogrpo.training.dpo import pair_weights, with_current_preference_advantages
 from twogrpo.types import Group, TrainingSample
 
 
@@ -106,3 +106,36 @@ def _advantages(groups: Sequence[Group], config: Config) -> tuple[Tensor, list[l
         torch.zeros_like(rewards_PG), weights_PGG, beta=algorithm.preference_beta
     )
     return advantages_PG, weights_PGG.flatten(0, 1).tolist()
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """What one optimizer step sees: mini-batch `index` of loop step `step`.
+
+    `samples` are the rollouts of `groups`, in order.
+    """
+
+    step: int
+    index: int
+    groups: Sequence[Group]
+    samples: Sequence[TrainingSample]
+
+
+def refreshed(
+    batches: Sequence[list[TrainingSample]],
+    groups: Sequence[Group],
+    policy: Policy,
+    reference_policy: TokenLogprobs | None,
+    config: Config,
+    *,
+    step: int,
+) -> Iterator[Minibatch]:
+    """Yields the mini-batches lazily.
+
+    DPO's advantages depend on the current policy and are recomputed before each update; all others
+    are fixed.
+    """
+    size, beta = config.prompts_per_minibatch, config.algorithm.preference_beta
+    for index, batch in enumerate(batches):
+        samples = with_current_preference_advantages(batch, policy, reference_policy, beta=beta)
+        yield Minibatch(step, index, groups[index * size : (index + 1) * size], samples)

@@ -11,47 +11,57 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from twogrpo.config.schema import Config
-from twogrpo.policy.protocol import Policy
-from twogrpo.types import Group, TrainingSample
+from twogrpo.errors import CheckpointFault, NotFiniteFault
+from twogrpo.policy.policy import NonFiniteError
+from twogrpo.policy.protocol import Policy, UpdateMetrics
+from twogrpo.training.minibatches import Minibatch
+from twogrpo.training.run import Run
+from twogrpo.types import TrainingSample
 
 FILE, POLICY = "batch.json", "policy"
 
 
-@dataclass(frozen=True)
-class OptimizerStep:
-    """Mini-batch `minibatch` of `step`; `groups` are those its sequences came from."""
+def update(run: Run, minibatch: Minibatch) -> UpdateMetrics:
+    """Makes the update.
 
-    step: int
-    minibatch: int
-    groups: Sequence[Group]
-    sequences: Sequence[TrainingSample]
-
-    @property
-    def name(self) -> str:
-        """The name of its folder."""
-        return f"bad_batch-{self.step:06d}-{self.minibatch}"
+    Raises:
+        NotFiniteFault: it cannot be made; the mini-batch and the policy are saved.
+    """
+    try:
+        return run.policy.update(minibatch.samples)
+    except NonFiniteError as error:
+        try:
+            folder = save(
+                minibatch, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
+            )
+            then = f"Its batch and the policy are in {folder}"
+        except (OSError, CheckpointFault) as unkept:
+            then = f"Its batch is not kept: {unkept}"
+        raise NotFiniteFault(
+            f"step {minibatch.step}, mini-batch {minibatch.index}: {error}; the update was not "
+            f"made. {then}"
+        ) from error
 
 
 def save(
-    optimizer_step: OptimizerStep, policy: Policy, config: Config, *, reason: str, is_writer: bool
+    minibatch: Minibatch, policy: Policy, config: Config, *, reason: str, is_writer: bool
 ) -> Path:
-    """Writes the step's folder into the run's and returns it; every rank calls, one writes."""
-    folder = Path(config.output_dir) / optimizer_step.name
+    """Writes the mini-batch's folder and returns it; every rank calls, one writes."""
+    folder = Path(config.output_dir) / f"bad_batch-{minibatch.step:06d}-{minibatch.index}"
     if is_writer:
         folder.mkdir(parents=True, exist_ok=True)
-        rollouts = [(g, verdict) for g in optimizer_step.groups for verdict in g.verdicts]
+        verdicts = [(group, verdict) for group in minibatch.groups for verdict in group.verdicts]
         content = {
             "reason": reason,
-            "step": optimizer_step.step,
-            "minibatch": optimizer_step.minibatch,
+            "step": minibatch.step,
+            "minibatch": minibatch.index,
             "config": asdict(config),
             "sequences": [
                 {
@@ -59,11 +69,9 @@ def save(
                     "draw": group.draw,
                     "reward": verdict.reward,
                     "verdict": verdict.reason,
-                    **_to_json(sequence),
+                    **_to_json(sample),
                 }
-                for (group, verdict), sequence in zip(
-                    rollouts, optimizer_step.sequences, strict=True
-                )
+                for (group, verdict), sample in zip(verdicts, minibatch.samples, strict=True)
             ],
         }
         (folder / FILE).write_text(json.dumps(content) + "\n")

@@ -1,6 +1,7 @@
-"""Which groups make a training batch: as drawn, or dead ones replaced (2-GRPO+RS).
+"""Which groups make a training batch: as drawn, or with zero-variance groups replaced (2-GRPO+RS).
 
-A group is dead when its rewards are all equal: its advantages, so its gradient, are zero.
+A zero-variance group is one whose rewards are all equal: its advantages, and so its gradient, are
+zero. The others are groups with signal.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from twogrpo.types import Group, Prompt
+from twogrpo.config.schema import Config
+from twogrpo.types import Group
 
-# A later draw of the same prompt is numbered this much higher, so that it has seeds of its own.
-REDRAW = 1 << 40
+# A smaller estimated share of groups with signal would ask for rounds of absurd size.
+SMALLEST_SHARE = 0.05
 
 
-class Draw(Protocol):
-    """Samples and scores."""
+class GroupSource(Protocol):
+    """Samples and grades; twogrpo/training/collector.py has the real one."""
 
-    def __call__(self, count: int, *, again: Sequence[Group] = ()) -> list[Group]:
-        """Groups of `count` fresh prompts, or of the prompts of the `count` groups `again`."""
+    def new_prompts(self, count: int) -> list[Group]:
+        """Graded groups of `count` fresh prompts."""
         ...
 
-
-# Below it an estimated share of mixed groups would ask for rounds of absurd size.
-SMALLEST_SHARE = 0.05
+    def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
+        """A new graded group for the prompt of each group."""
+        ...
 
 
 @dataclass
@@ -34,15 +36,15 @@ class Counters:
 
     generated: int = 0  # sampled, whatever became of them
     kept: int = 0  # entered a training batch
-    discarded: int = 0  # of dead groups that made room for others
+    discarded: int = 0  # of zero-variance groups that made room for others
     trained_on: int = 0  # of those kept: had an advantage, so went through the model
 
 
 class Resampling(Protocol):
-    """Fills a batch of groups by drawing."""
+    """Fills a batch with groups."""
 
-    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
-        """The groups to train on; draws and counts what it takes."""
+    def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
+        """Returns the groups to train on; draws what it takes and counts `kept`, `discarded`."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -50,106 +52,123 @@ class Resampling(Protocol):
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
+        """Continues from `state()`."""
         assert not state
 
 
 @dataclass
 class NoResampling(Resampling):
-    """The batch is what was drawn, dead groups included."""
+    """The batch is what was drawn, zero-variance groups included."""
 
-    wanted: int
+    batch_size: int
 
-    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
-        """`wanted` groups of as many prompts."""
-        groups = draw(self.wanted)
+    def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
+        """Returns `batch_size` groups of as many prompts."""
+        groups = source.new_prompts(self.batch_size)
         counters.kept += num_rollouts(groups)
         return groups
 
 
 @dataclass
-class NewPromptResampling:
-    """Dead groups are replaced by new prompts', as in DAPO's dynamic sampling (2503.14476).
+class NewPromptResampling(Resampling):
+    """New prompts replace zero-variance groups, as in DAPO's dynamic sampling (2503.14476).
 
     The budget counts rollouts from the start of the run: after step t no more than
-    (t + 1) · `budget_per_generation` have been sampled, so never more than the baseline's at the
-    same step. Mixed groups beyond the batch wait in `surplus`, with the log-probabilities of the
-    policy that sampled them. When the budget is spent before the batch is full, dead groups of this
-    step take the places left (ours): the batch keeps its size and its denominator, as in
-    2-GRPO.
+    (t + 1) · `budget_per_step` have been sampled, so never more than the baseline's at the same
+    step. Groups with signal beyond the batch wait in `surplus`, with the log-probabilities of the
+    policy that sampled them. When the budget is spent before the batch is full, zero-variance
+    groups of this step take the remaining places (ours): the batch keeps its size and its
+    denominator, as in 2-GRPO.
     """
 
-    wanted: int
+    batch_size: int
     group_size: int
     budget_per_step: int
     surplus: list[Group] = field(default_factory=list)
-    mixed_share: float = 0.5  # of the groups drawn in the last step; sizes the first round
+    signal_share: float = 0.5  # of the groups drawn in the last step; sizes the first round
 
-    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
-        """`wanted` groups, all mixed unless the budget is spent, in the order of their draws."""
+    def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
+        """Returns `batch_size` groups in the order of their draws.
+
+        All of them have a signal unless the budget is spent.
+        """
         budget = (step + 1) * self.budget_per_step
-        mixed, dead = list(self.surplus), list[Group]()
-        while len(mixed) < self.wanted:
+        with_signal, zero_variance = list(self.surplus), list[Group]()
+        while len(with_signal) < self.batch_size:
             affordable = (budget - counters.generated) // self.group_size
             if affordable == 0:
                 break
-            expected = math.ceil((self.wanted - len(mixed)) / self.mixed_share)
+            expected = math.ceil((self.batch_size - len(with_signal)) / self.signal_share)
             # No round is larger than the batch, so no surplus is: every step draws afresh.
-            fresh = draw(min(expected, affordable, self.wanted))
-            mixed += [group for group in fresh if group.has_signal]
-            dead += [group for group in fresh if not group.has_signal]
-            num_fresh_mixed = len(mixed) - len(self.surplus)
-            share = num_fresh_mixed / (num_fresh_mixed + len(dead))
-            self.mixed_share = max(share, SMALLEST_SHARE)
-        batch, self.surplus = mixed[: self.wanted], mixed[self.wanted :]
-        filling = dead[: self.wanted - len(batch)]
+            fresh = source.new_prompts(min(expected, affordable, self.batch_size))
+            with_signal += [group for group in fresh if group.has_signal]
+            zero_variance += [group for group in fresh if not group.has_signal]
+            num_fresh = len(with_signal) - len(self.surplus)
+            share = num_fresh / (num_fresh + len(zero_variance))
+            self.signal_share = max(share, SMALLEST_SHARE)
+        batch, self.surplus = with_signal[: self.batch_size], with_signal[self.batch_size :]
+        filling = zero_variance[: self.batch_size - len(batch)]
         counters.kept += num_rollouts(batch) + num_rollouts(filling)
-        counters.discarded += num_rollouts(dead) - num_rollouts(filling)
+        counters.discarded += num_rollouts(zero_variance) - num_rollouts(filling)
         return sorted(batch + filling, key=lambda group: group.draw)
 
     def state(self) -> dict[str, Any]:
         """The surplus and the share that sizes the next round."""
         surplus = [group.to_json() for group in self.surplus]
-        return {"surplus": surplus, "mixed_share": self.mixed_share}
+        return {"surplus": surplus, "signal_share": self.signal_share}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continues from `state()`."""
         self.surplus = [Group.from_json(group) for group in state["surplus"]]
-        self.mixed_share = state["mixed_share"]
+        self.signal_share = state["signal_share"]
 
 
 @dataclass
 class SamePromptResampling(Resampling):
-    """Each prompt is sampled again, a whole group at a time, until its group is mixed.
+    """Each prompt is sampled again, a full group at a time, until its group has a signal.
 
-    At most `num_draws` groups a prompt, the last of which stays though it be dead; all are charged.
-    Given that it ends mixed, a prompt of success rate p weighs 1 / (1 − p^G − (1−p)^G) times what
-    it does without resampling: the mode moves weight to the prompts that are seldom mixed.
+    At most `num_attempts` groups a prompt are drawn; the last one stays even without a signal, and
+    all are charged. Given that its group ends with a signal, a prompt of success rate p weighs
+    1 / (1 − p^G − (1−p)^G) times what it does without resampling: the mode moves weight to the
+    prompts whose groups seldom have one.
     """
 
-    wanted: int
-    num_draws: int
+    batch_size: int
+    num_attempts: int
 
-    def collect(self, draw: Draw, *, step: int, counters: Counters) -> list[Group]:
-        """`wanted` groups of as many prompts, in the order of the prompts."""
-        batch = draw(self.wanted)
+    def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
+        """Returns `batch_size` groups of as many prompts, in the order of the prompts."""
+        batch = source.new_prompts(self.batch_size)
         counters.kept += num_rollouts(batch)
-        for _ in range(self.num_draws - 1):
-            dead = [place for place, group in enumerate(batch) if not group.has_signal]
-            if not dead:
+        for _ in range(self.num_attempts - 1):
+            places = [place for place, group in enumerate(batch) if not group.has_signal]
+            if not places:
                 break
-            fresh = draw(len(dead), again=[batch[place] for place in dead])
+            fresh = source.same_prompts([batch[place] for place in places])
             counters.discarded += num_rollouts(fresh)  # as many as they replace
-            for place, group in zip(dead, fresh, strict=True):
+            for place, group in zip(places, fresh, strict=True):
                 batch[place] = group
         return batch
 
 
-def redrawn(groups: Sequence[Group]) -> list[tuple[int, Prompt]]:
-    """The prompts of the groups, each with the number of its next draw."""
-    return [(group.draw + REDRAW, group.prompt) for group in groups]
+def build_resampling(config: Config) -> Resampling:
+    """The resampling that `algorithm.resampling` names."""
+    algorithm, batch_size = config.algorithm, config.training.prompts_per_step
+    if algorithm.resampling == "none":
+        return NoResampling(batch_size)
+    budget_group_size = algorithm.resampling_budget_group_size
+    assert budget_group_size is not None  # checked
+    if algorithm.resampling == "same_prompt":
+        return SamePromptResampling(
+            batch_size, num_attempts=budget_group_size // algorithm.group_size
+        )
+    return NewPromptResampling(
+        batch_size,
+        group_size=algorithm.group_size,
+        budget_per_step=batch_size * budget_group_size,
+    )
 
 
-def num_rollouts(groups: list[Group]) -> int:
-    """Of all the groups."""
+def num_rollouts(groups: Sequence[Group]) -> int:
+    """The number of rollouts in all the groups."""
     return sum(len(group.rollouts) for group in groups)

@@ -1,56 +1,87 @@
-"""A run's checkpoints: what they hold beside the policy, and how it goes on from the last."""
+"""How a run is interrupted and resumed: its checkpoints, SIGTERM, and what it closes at the end."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import Config
+from twogrpo.distributed.process_group import shutdown
+from twogrpo.errors import Preempted
 from twogrpo.policy import checkpoint
-from twogrpo.training.resampling import Counters
 from twogrpo.training.run import Run
 
 
 def resume(run: Run) -> int:
-    """Loads the newest checkpoint that is whole, if any; the step to go on with."""
+    """Loads the newest checkpoint that is intact, if any, and returns the step to go on with."""
     tensors = run.policy.state()
-    state = checkpoint.load_latest(run.record.folder / "checkpoints", into=tensors, ranks=run.ranks)
+    state = checkpoint.load_latest(_folder(run), into=tensors, ranks=run.ranks)
     if state is None:
         run.record.truncate(0)
         return 0
     run.policy.load_state(tensors, state["num_updates"])
-    run.sampler.load(run.policy.weights())
-    run.stream.position = state["stream_position"]
-    run.counters = Counters(**state["counters"])
-    run.resampling.load_state(state["resampling"])
+    run.collector.sampler.load(run.policy.weights())
+    run.collector.load_state(state)
     step: int = state["step"]
     run.record.truncate(step)
     return step
 
 
-def is_checkpoint_due(config: Config, step: int) -> bool:
-    """Every so many steps, and after the last."""
-    return step % config.training.checkpoint_every == 0 or (step == config.num_steps)
+@contextmanager
+def opened(run: Run) -> Iterator[None]:
+    """Listens for SIGTERM; at the end records an interruption, if any, and closes everything."""
+    with ExitStack() as at_the_end:  # all of it, whatever fails; the reward's workers first
+        at_the_end.callback(shutdown, run.ranks)
+        at_the_end.callback(run.collector.sampler.close)
+        at_the_end.callback(run.collector.reward.close)
+        try:
+            with run.preemption:
+                yield
+        except BaseException as error:
+            is_preempted = isinstance(error, Preempted)
+            run.record.interrupt(by="SIGTERM" if is_preempted else type(error).__name__)
+            if isinstance(error, Exception) and not is_preempted:
+                error.add_note(resume_command(run))
+            raise
+
+
+@contextmanager
+def resumable(run: Run, step: int) -> Iterator[None]:
+    """Lets a step be interrupted.
+
+    SIGTERM before the step's first update leaves the policy as it was: the state from before the
+    step is saved, and the resumed run draws the same tokens again.
+    """
+    run.step, before = step, loop_state(run, step)
+    try:
+        yield
+    except Preempted:
+        if not run.ranks.all_gather(checkpoint.exists(_folder(run), step))[0]:
+            save_checkpoint(run, before)
+        raise
+
+
+def save_checkpoint_if_due(run: Run) -> None:
+    """Saves after every `checkpoint_every` steps and after the last one."""
+    done, config = run.step + 1, run.config
+    if done % config.training.checkpoint_every == 0 or done == config.num_steps:
+        with run.timer.phase("save"):  # in the next row, or in the last one that `finish` writes
+            save_checkpoint(run, loop_state(run, done))
 
 
 def loop_state(run: Run, step: int) -> dict[str, Any]:
-    """All that a checkpoint holds beside the policy, after so many steps."""
-    return {
-        "step": step,
-        "num_updates": run.policy.num_updates,
-        "stream_position": run.stream.position,
-        "counters": asdict(run.counters),
-        "resampling": run.resampling.state(),
-    }
+    """Everything that a checkpoint holds beside the policy, before that step."""
+    return {"step": step, "num_updates": run.policy.num_updates, **run.collector.state()}
 
 
 def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
-    """The policy as it is, with that state of the loop."""
+    """Saves the policy as it is, with that state of the loop."""
     checkpoint.save(
-        run.record.folder / "checkpoints",
+        _folder(run),
         step=state["step"],
         tensors=run.policy.state(),
         state=state,
@@ -60,17 +91,21 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
 
 
 def resume_command(run: Run) -> str:
-    """For the end of a trace: where it was, where it continues and how."""
+    """Says at the end of a trace where the run was, and how to resume it."""
     launcher = _torchrun() if run.ranks.is_sharded else "python"
-    saved = checkpoint.newest(run.record.folder / "checkpoints")
+    saved = checkpoint.newest(_folder(run))
     return (
         f"At step {run.step} of {run.config.run_name}. Last checkpoint: "
         f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
     )
 
 
+def _folder(run: Run) -> Path:
+    return run.record.folder / "checkpoints"
+
+
 def _torchrun() -> str:
-    """The launch that this is a rank of; torchrun does not say where its ranks were to meet."""
+    """The launch of which this is a rank; torchrun does not say where its ranks were to meet."""
     num_nodes, ranks_here = (
         int(os.environ.get(name, "1")) for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE")
     )

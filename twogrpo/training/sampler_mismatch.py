@@ -18,7 +18,7 @@ from twogrpo.errors import SyncFault
 from twogrpo.policy.protocol import TokenLogprobs
 from twogrpo.rollout.groups import sample_groups
 from twogrpo.rollout.protocol import Sampler, SamplingParams
-from twogrpo.types import Group, Prompt, TrainingSample
+from twogrpo.types import Draw, Group, Prompt, TrainingSample
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class SyncCheck:
         if not self.prompts:
             return {}
         groups = sample_groups(
-            list(enumerate(self.prompts)),
+            [Draw(number, prompt) for number, prompt in enumerate(self.prompts)],
             rollout,
             replace(sampling, max_response_tokens=config.rollout.canary_tokens),
             group_size=1,

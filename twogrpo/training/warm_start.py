@@ -21,13 +21,12 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from twogrpo.config.schema import EvaluationConfig
-from twogrpo.data.prompts import benchmark_prompts
+from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
 from twogrpo.data.tasks.noisy_traces import corrupt_trace
 from twogrpo.errors import ConfigError
-from twogrpo.evaluation.evaluator import Exam, evaluate
+from twogrpo.evaluation.evaluator import build_evaluator, evaluate
 from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 logger = logging.getLogger(__name__)
@@ -172,19 +171,12 @@ def measure(
     model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, config: WarmStart
 ) -> tuple[float, float]:
     """Mean@n and Pass@n on the gate's benchmark, sampled as the experiment's evaluations are."""
-    evaluation = config.evaluation
-    prompts = benchmark_prompts(evaluation, tokenizer, template="plain")
-    exam = Exam(
-        sampler=TransformersSampler(
-            model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
-        ),
-        reward=ExactAnswer(),
-        sampling=SamplingParams.of(evaluation, evaluation.max_response_tokens),
-        num_samples=evaluation.num_samples,
-        seed=evaluation.seed,
-        rollouts_per_chunk=1024,
+    sampler = TransformersSampler(
+        model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
     )
-    result = evaluate(prompts[config.gate.benchmark], exam)
+    evaluator = build_evaluator(config.evaluation, sampler, ExactAnswer(), rollouts_per_chunk=1024)
+    prompts = benchmark_prompts(config.evaluation, PromptProcessor(tokenizer, "plain"))
+    result = evaluate(prompts[config.gate.benchmark], evaluator)
     solved = [num_correct > 0 for num_correct in result.num_correct]
     return result.mean, sum(solved) / len(solved)
 

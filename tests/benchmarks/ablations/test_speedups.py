@@ -41,11 +41,11 @@ def run() -> Iterator[Run]:
 
 
 def groups_of(run: Run) -> list[Group]:
-    drawn = run.stream.next(8)
+    drawn = run.collector.stream.next(8)
     rollouts = sample_groups(
-        drawn, run.sampler, run.sampling, group_size=4, seed=0, step=0
+        drawn, run.collector.sampler, run.collector.sampling, group_size=4, seed=0, step=0
     )  # fmt: skip
-    return grade_groups(rollouts, run.reward)
+    return grade_groups(rollouts, run.collector.reward)
 
 
 def test_the_padded_way_is_the_same_gradient(run):
@@ -92,7 +92,7 @@ def test_prompts_that_are_told_apart_are_packed_one_by_one(run):
 
 def test_every_row_goes_on_to_the_longest_where_none_leaves(run, monkeypatch):
     cases = {case.mean: case for case in in_process.sampling_cases(run, groups_of(run))}
-    engine, drawn = run.sampler.engine, []
+    engine, drawn = run.collector.sampler.engine, []
     sample = engine.sample
     monkeypatch.setattr(engine, "sample", lambda *a: drawn.append(sample(*a)) or drawn[-1])
     together = cases["a prompt read once for its group"]

@@ -59,7 +59,7 @@ def test_every_step_is_the_same_work_and_moves_no_weight(benchmark_config):
     config = benchmark_config("work=same")
     with open_run(config) as (run, watched):
         before = {name: tensor.clone() for name, tensor in run.policy.weights()}
-        run.reward = EvenSum()  # groups are mixed by the model's own draws
+        run.collector.reward = EvenSum()  # groups are mixed by the model's own draws
         steps = [step for _ in range(2) for step in measure(run, watched, config).steps]
         for name, tensor in run.policy.weights():
             assert torch.allclose(tensor, before[name], rtol=0, atol=1e-28), name
@@ -81,8 +81,10 @@ def test_the_prompts_counted_are_those_that_were_asked(work, benchmark_config):
     config = benchmark_config(f"work={work}", "dataset.num_prompts=24", "warmup_steps=0")
     with open_run(config) as (run, watched):
         found = measure(run, watched, config)
-        run.stream.position = 0
-        asked = [[len(prompt.token_ids) for _, prompt in run.stream.next(4)] for _ in range(2)]
+        run.collector.stream.position = 0
+        asked = [
+            [len(draw.prompt.token_ids) for draw in run.collector.stream.next(4)] for _ in range(2)
+        ]
     assert asked[0] != asked[1]
     first, second = (step.prompt_lengths for step in found.steps)
     assert (first, second) == (asked[0], asked[work == "fresh"])
@@ -116,7 +118,7 @@ def test_resampling_starts_each_step_anew(benchmark_config):
                               "algorithm.minibatch_scale=1")  # fmt: skip
     with open_run(config) as (run, watched):
         first = take_step(run, watched, "cpu")
-        run.stream.position = 0
+        run.collector.stream.position = 0
         second = take_step(run, watched, "cpu")
     assert first.calls == second.calls
     assert first.rollouts >= 8

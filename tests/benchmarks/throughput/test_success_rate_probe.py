@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.throughput import success_rate_probe as probing
 from benchmarks.throughput.success_rate_probe import probe
-from twogrpo.data.prompts import training_prompts
+from twogrpo.data.prompts import PromptProcessor, training_prompts
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import BenchmarkResult
 from twogrpo.preflight.zero_variance import read_probe
@@ -31,7 +31,7 @@ def test_training_s_prompts_are_asked_as_training_asks(
     told = probe(config)
     prompts, exam = asked
     config.dataset.num_prompts = 3
-    assert prompts == training_prompts(config.dataset, tokenizer, template="plain")
+    assert prompts == training_prompts(config.dataset, PromptProcessor(tokenizer, "plain"))
     assert exam.sampling == SamplingParams(1.0, 1.0, 0, 6)
     assert (exam.num_samples, exam.seed) == (4, 3)
     assert read_probe(tmp_path / "probe.json") == [(4, 4), (0, 4), (1, 4)]

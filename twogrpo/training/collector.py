@@ -1,0 +1,94 @@
+"""Steps 1 to 3 of the loop: draws prompts, samples and grades their groups, fills the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from twogrpo.data.prompts import PromptStream
+from twogrpo.rewards.protocol import Reward
+from twogrpo.rollout.groups import grade_groups, sample_groups
+from twogrpo.rollout.protocol import Sampler, SamplingParams
+from twogrpo.run_record.phase_timer import PhaseTimer
+from twogrpo.training.preemption import PreemptionHandler
+from twogrpo.training.resampling import Counters, Resampling, num_rollouts
+from twogrpo.types import Draw, Group
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The groups of a step: those to train on, and all that were drawn, discarded ones included."""
+
+    batch: Sequence[Group]
+    drawn: Sequence[Group]
+
+
+@dataclass
+class Collector:
+    """Owns what a step's groups come from: prompts, sampler, reward, resampling and counters."""
+
+    stream: PromptStream
+    sampler: Sampler
+    reward: Reward
+    resampling: Resampling
+    sampling: SamplingParams
+    group_size: int
+    seed: int
+    timer: PhaseTimer
+    preemption: PreemptionHandler
+    counters: Counters = field(default_factory=Counters)
+    _step: int = field(default=0, init=False)
+    _drawn: list[Group] = field(default_factory=list, init=False)
+
+    def collect(self, step: int) -> Collected:
+        """Returns the groups of a step, then leaves the device to the policy.
+
+        Raises:
+            Preempted: SIGTERM came; nothing of the step is kept.
+        """
+        self._step, self._drawn = step, []
+        batch = self.resampling.fill(self, step=step, counters=self.counters)
+        self.sampler.sleep()
+        return Collected(batch, self._drawn)
+
+    def new_prompts(self, count: int) -> list[Group]:
+        """Graded groups of the next `count` prompts of the stream."""
+        return self._sample_and_grade(self.stream.next(count))
+
+    def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
+        """A new graded group for the prompt of each group."""
+        return self._sample_and_grade(
+            [Draw(group.draw, group.prompt, group.attempt + 1) for group in groups]
+        )
+
+    def _sample_and_grade(self, draws: Sequence[Draw]) -> list[Group]:
+        self.preemption.check()
+        with self.timer.phase("generate"):
+            groups = sample_groups(  # 2  o_1 … o_G ~ π_old
+                draws,
+                self.sampler,
+                self.sampling,
+                group_size=self.group_size,
+                seed=self.seed,
+                step=self._step,
+            )
+        with self.timer.phase("score"):
+            groups = grade_groups(groups, self.reward)  # 3  r_1 … r_G
+        self.counters.generated += num_rollouts(groups)
+        self._drawn += groups
+        return groups
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step's groups depend on, as JSON."""
+        return {
+            "stream_position": self.stream.position,
+            "counters": asdict(self.counters),
+            "resampling": self.resampling.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continues from `state()`."""
+        self.stream.position = state["stream_position"]
+        self.counters = Counters(**state["counters"])
+        self.resampling.load_state(state["resampling"])

@@ -1,0 +1,48 @@
+"""What a step measures beside training: distances between sampler, policy and reference policy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from twogrpo.config.schema import Config
+from twogrpo.policy.logprob_model import LogprobModel
+from twogrpo.policy.protocol import Policy
+from twogrpo.training.collector import Collected, Collector
+from twogrpo.training.gradient_cosine import cosine_row
+from twogrpo.training.metrics import kl_row
+from twogrpo.training.sampler_mismatch import SyncCheck, mismatch_row
+
+
+@dataclass
+class Diagnostics:
+    """Measurements that change nothing; each gives values for the step's row."""
+
+    config: Config
+    collector: Collector
+    policy: Policy
+    reference_policy: LogprobModel | None
+    sync_check: SyncCheck
+
+    def before_update(self, collected: Collected, step: int) -> dict[str, Any]:
+        """The sampler's mismatch, the cosine of GRPO's and DPO's gradients, KL; at π_θ = π_old."""
+        row: dict[str, Any] = mismatch_row(self.policy, collected.drawn, self.config)
+        row |= cosine_row(
+            collected.batch, self.policy, self.reference_policy, self.config, step=step
+        )
+        row |= kl_row(
+            collected.drawn,
+            self.reference_policy,
+            num_rollouts=self.config.tracking.kl_rollouts,
+        )
+        return row
+
+    def after_sync(self) -> dict[str, Any]:
+        """Checks that the sampler holds the policy's weights.
+
+        Raises:
+            SyncFault: it does not.
+        """
+        return self.sync_check.check_sync(
+            self.collector.sampler, self.policy, self.collector.sampling, self.config
+        )

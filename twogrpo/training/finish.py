@@ -1,0 +1,34 @@
+"""The end of a run: the policy is exported and evaluated, the record closed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twogrpo.data import contamination
+from twogrpo.data.sources import dataset_file
+from twogrpo.evaluation.card import write_card
+from twogrpo.run_record.summary import summary
+from twogrpo.training.run import Run
+from twogrpo.training.validate import evaluate_at_end
+
+
+def finish(run: Run) -> None:
+    """Exports the policy, evaluates it and closes the record.
+
+    The last row holds the seconds of what came after the last step: its checkpoint and the export.
+    """
+    config = run.config
+    run.step = config.num_steps
+    with run.timer.phase("export"):
+        run.policy.export(run.record.folder / "final")
+    row: dict[str, Any] = {"step": config.num_steps, **run.timer.read()}
+    if config.evaluation.at_end:
+        row |= evaluate_at_end(run)
+    run.record.log(row)
+    if not run.ranks.is_first:
+        return
+    if config.evaluation.at_end:
+        file = dataset_file(config.dataset)
+        prepared = contamination.load_overlap(file.parent) if file else None
+        write_card(run.record.folder, prepared)
+    run.record.finish(summary(run.record.rows()))
