@@ -4,7 +4,7 @@
 
 An answer may be bare or a whole response. Lines keep their order and their other keys; blank lines
 are skipped. A bad line is named on standard error and makes the exit code 2, after the good ones
-were graded. It is the grader that training uses.
+were graded. This is the grader of `reward=math_answer`.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without an installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without installation too
 
-from twogrpo.rewards.math_grading.grader import DEADLINE_SECONDS, Grader
+from twogrpo.rewards.math_grading.reward import MathAnswer
 
 _BATCH_LINES = 2_000
 
 
 def main() -> int:
-    """The exit code: 0, or 2 if any line was bad."""
+    """Returns the exit code: 0, or 2 if any line was bad."""
     parser = _parser()
     arguments = parser.parse_args()
     if arguments.workers < 1 or not 0 < arguments.deadline < math.inf:
         parser.error("--workers must be 1 or more and --deadline positive and finite")
-    grader = Grader(num_workers=arguments.workers, deadline_seconds=arguments.deadline)
+    reward = MathAnswer(num_workers=arguments.workers, deadline_seconds=arguments.deadline)
     num_bad = 0
     try:
         for rows, bad in _batches(sys.stdin.buffer):
-            judged = grader.judge([r["answer"] for r in rows], [r["gold"] for r in rows])
-            for row, judgement in zip(rows, judged, strict=True):
-                _write({**row, "correct": judgement.equal, "reason": judgement.reason})
+            verdicts = reward.grade([r["answer"] for r in rows], [r["gold"] for r in rows])
+            for row, verdict in zip(rows, verdicts, strict=True):
+                _write({**row, "correct": verdict.is_correct, "reason": verdict.reason})
             sys.stdout.buffer.flush()
             num_bad += len(bad)
             for complaint in bad:
                 print(complaint, file=sys.stderr)
     finally:
-        grader.close()
+        reward.close()
     return 2 if num_bad else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--deadline", type=float, default=DEADLINE_SECONDS, help="seconds an item")
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds an item")
     return parser
 
 
 def _batches(stream: BinaryIO) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
-    """Rows and complaints of up to _BATCH_LINES lines at a time."""
+    """Yields the rows and complaints of up to _BATCH_LINES lines at a time."""
     rows: list[dict[str, Any]] = []
     bad: list[str] = []
     for number, line in enumerate(stream, 1):
@@ -82,13 +82,13 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def _write(row: dict[str, Any]) -> None:
-    # In ASCII: an answer may hold half a surrogate pair, or what a terminal would obey.
+    # ASCII only: an answer may hold half a surrogate pair or a terminal's control sequence.
     sys.stdout.buffer.write(json.dumps(row).encode("ascii") + b"\n")
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BrokenPipeError:  # the reader, e.g. head, has seen enough
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from twogrpo.config.schema import Config, parse
 from twogrpo.data.tasks import tiny_tokenizer
+from twogrpo.rewards.protocol import CORRECT, WRONG, Verifier
 from twogrpo.run_record import provenance
 from twogrpo.training import assemble
 from twogrpo.training.run import Run
@@ -125,17 +126,14 @@ def make_config(small: list[str]) -> Callable[..., Config]:
     return make
 
 
-class EvenSum:
+class EvenSum(Verifier):
     """A reward that a random model meets half the time: 1 where the token text's codes sum even."""
 
     grades_truncated = True
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         even = [sum(map(ord, response)) % 2 == 0 for response in responses]
-        return [Verdict(float(is_even), "correct" if is_even else "wrong") for is_even in even]
-
-    def close(self) -> None:
-        pass
+        return [CORRECT if is_even else WRONG for is_even in even]
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def made_up_groups() -> list[Group]:
             rollouts=tuple(
                 Completion(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
             ),
-            verdicts=tuple(Verdict(float(i <= draw % 4), "") for i in range(4)),
+            verdicts=tuple(Verdict(float(i <= draw % 4), i <= draw % 4, "") for i in range(4)),
         )
         for draw in range(6)
     ]

@@ -30,7 +30,7 @@ class Bandit:
     grades_truncated = True
 
     def grade(self, responses, references):
-        return [Verdict(float(response in PAYING), "pulled") for response in responses]
+        return [Verdict(float(r in PAYING), r in PAYING, "pulled") for r in responses]
 
     def close(self):
         pass
@@ -64,7 +64,7 @@ def test_a_reward_that_says_nothing_teaches_nothing(make_run, tmp_path):
 
     class Generous(Bandit):
         def grade(self, responses, references):
-            return [Verdict(1.0, "pulled") for _ in responses]
+            return [Verdict(1.0, True, "pulled") for _ in responses]
 
     run.collector.reward = Generous()
     start = [weight.clone() for _, weight in run.policy.weights()]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:  # grading processes and scripts/grade.py start without torch
+    import torch
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A reward r and why: "correct", "wrong", "no_answer", "verifier_timeout", …"""
+    """A reward r, whether the answer is correct, and why: "wrong", "verifier_timeout", …"""
 
     reward: float
+    is_correct: bool
     reason: str
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Verdict:
+        """Reads a stored verdict; records older than `is_correct` tell it by their reason."""
+        return cls(**{"is_correct": values["reason"] == "correct"} | values)
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ class Group:
     attempt: int = 0
 
     def with_verdicts(self, verdicts: tuple[Verdict, ...]) -> Group:
-        """The scored group; one verdict a rollout."""
+        """The graded group; one verdict per rollout."""
         assert len(verdicts) == len(self.rollouts)
         return replace(self, verdicts=verdicts)
 
@@ -110,7 +117,7 @@ class Group:
                 )
                 for r in values["rollouts"]
             ),
-            verdicts=tuple(Verdict(**verdict) for verdict in values["verdicts"]),
+            verdicts=tuple(map(Verdict.from_json, values["verdicts"])),
             attempt=values["attempt"],
         )
 

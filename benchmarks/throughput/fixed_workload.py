@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from twogrpo.rewards.protocol import CORRECT, WRONG
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.training.run import Run
@@ -72,10 +73,7 @@ class Alternating:
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """Right, wrong, right, wrong, …"""
-        return [
-            Verdict(float(i % 2 == 0), "wrong" if i % 2 else "correct")
-            for i in range(len(responses))
-        ]
+        return [WRONG if i % 2 else CORRECT for i in range(len(responses))]
 
     def close(self) -> None:
         """Holds nothing."""

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
 from twogrpo.config import cli
-from twogrpo.config.renamed import RENAMED
+from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.run_record import files, provenance
 from twogrpo.training import assemble, loop
 
@@ -97,12 +97,12 @@ def test_a_run_can_be_typed_again_and_its_folder_belongs_to_it(shell, tmp_path):
     assert "resume=never" in output
 
 
-@pytest.mark.parametrize("old", sorted(RENAMED))
-def test_a_renamed_key_is_refused_with_its_new_name(old, shell, tmp_path):
+@pytest.mark.parametrize("old", sorted(RENAMED | REMOVED))
+def test_an_old_key_is_refused_with_its_new_name_or_the_reason(old, shell, tmp_path):
     before = snapshot(tmp_path)
     code, output = shell(f"{old}=1")
     assert (code, snapshot(tmp_path)) == (2, before)
-    assert old in output and f"renamed to {RENAMED[old]}" in output
+    assert old in output and (RENAMED | REMOVED)[old] in output
     assert len(output.strip().splitlines()) == 1
 
 

@@ -220,6 +220,14 @@ def test_what_is_typed_wins_over_the_run_s_record(gsm8k_run):
     assert (found.reward.name, found.rollout.engine) == ("math_answer", "vllm")
 
 
+def test_keys_that_were_removed_since_are_left_out_of_the_run_s_record(gsm8k_run):
+    record = json.loads((gsm8k_run / "run.json").read_text())
+    now = record["config"]["reward"].copy()
+    record["config"]["reward"] |= {"format_weight": 0.0, "format_pattern": "x"}
+    (gsm8k_run / "run.json").write_text(json.dumps(record))
+    assert asdict(as_asked(f"checkpoint={gsm8k_run}"))["reward"] == now
+
+
 def test_a_start_model_is_asked_what_conf_says(model_folder):
     typed = (f"checkpoint={model_folder}",)
     assert as_asked(*typed) == parse(compose_config(*typed, name="evaluate"), EvaluateConfig)

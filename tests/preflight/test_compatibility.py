@@ -10,7 +10,6 @@ from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.compatibility import (
-    KNOWN_ANSWERS,
     Finding,
     check_values,
     checkpoint_bytes,
@@ -18,7 +17,9 @@ from twogrpo.preflight.compatibility import (
     exit_code,
 )
 from twogrpo.preflight.model_shapes import architecture_of
-from twogrpo.rewards.build import REWARDS
+from twogrpo.rewards.code_execution.reward import CodeTests
+from twogrpo.rewards.exact_answer import ExactAnswer
+from twogrpo.rewards.protocol import Example
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -92,6 +93,7 @@ SMOLLM2 = "experiment=smollm2/two_grpo"
         ([SMOLLM2, "model.prompt_template=code_r1"], "warning"),  # asks for a program
         ([*PAPER, "reward=math_answer", "model.prompt_template=chat_boxed"], "warning"),
         ([*PAPER, "reward=math_answer"], "ok"),
+        ([*PAPER, "reward=math_verify", "model.prompt_template=chat"], "warning"),
         ([*PAPER, "reward=code_tests"], "warning"),
         (["model.name=x", "model.prompt_template=qwen25_math"], "ok"),  # in no file
     ],
@@ -119,9 +121,7 @@ def test_contamination(tmp_path):
 
 
 def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(
-        "twogrpo.preflight.compatibility.KNOWN_ANSWERS", {"exact_answer": ("1=1", "2=1", "1")}
-    )
+    monkeypatch.setattr(ExactAnswer, "example", Example("1=1", "2=1", "1"))
     finding = found()["verifier"]
     assert (finding.level, finding.text) == (
         "failure",
@@ -129,11 +129,7 @@ def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_every_verifier_has_known_answers():
-    assert set(KNOWN_ANSWERS) == set(REWARDS)
-
-
-@pytest.mark.parametrize("name", ["math_answer", "last_number"])
+@pytest.mark.parametrize("name", ["math_answer", "math_verify", "last_number"])
 def test_a_verifier_is_started_and_tells_right_from_wrong(name):
     assert "right answer" in found(*PAPER, f"reward={name}")["verifier"].text
 
@@ -152,10 +148,10 @@ def test_the_verifier_of_programs_runs_a_right_and_a_wrong_one():
 def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPatch):
     """Here a failure, for another machine a warning; a wrong value fails anywhere."""
 
-    def refuse(**_):
+    def refuse(*_, **__):
         raise ValueError("no sandbox works here")
 
-    monkeypatch.setattr("twogrpo.rewards.build.CodeTests", refuse)
+    monkeypatch.setattr(CodeTests, "__init__", refuse)
     finding = found(*PAPER, "reward=code_tests")["verifier"]
     assert finding.level == "warning"
     assert "not tried" in finding.text

@@ -1,15 +1,15 @@
-"""What a reward is given to judge by is looked at before a run, not when it is drawn."""
+"""Rewards are built, and their references checked, before a run starts."""
 
 import json
 
 import pytest
 
-from tests.conftest import compose_config
+from tests.conftest import CONF, compose_config
 from twogrpo.config.schema import RewardConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint
-from twogrpo.rewards.build import build_reward, check_references
+from twogrpo.rewards.build import REWARDS, build_reward, check_references
 from twogrpo.training import assemble
 from twogrpo.types import Prompt
 
@@ -17,10 +17,7 @@ TESTS = json.dumps({"functional": "assert True"})
 
 
 def reward(name, **values):
-    return RewardConfig(
-        **{"name": name, "num_workers": 1, "deadline_seconds": 5.0, "format_weight": 0.0,
-           "format_pattern": "x"} | values
-    )  # fmt: skip
+    return RewardConfig(**{"name": name, "num_workers": 1, "deadline_seconds": 5.0} | values)
 
 
 def prompts(*references):
@@ -47,10 +44,10 @@ def is_sandbox_here():
         ("exact_answer", ["", "any text"], None),
     ],
 )
-def test_the_first_answer_that_cannot_be_judged_by_is_named(name, references, why):
+def test_the_first_unusable_reference_is_named(name, references, why):
     if name == "code_tests" and not is_sandbox_here():
         pytest.skip("no sandbox works here")
-    built = build_reward(reward(name, format_weight=0.5))
+    built = build_reward(reward(name))
     if why is None:
         check_references(built, prompts(*references), where="dataset.name=d")
     else:
@@ -60,7 +57,7 @@ def test_the_first_answer_that_cannot_be_judged_by_is_named(name, references, wh
     built.close()
 
 
-def test_a_training_set_that_the_reward_cannot_judge_by_is_refused(make_config, tmp_path):
+def test_a_training_set_with_unusable_references_is_refused(make_config, tmp_path):
     if not is_sandbox_here():
         pytest.skip("no sandbox works here")
     config = make_config("reward=code_tests")
@@ -69,7 +66,7 @@ def test_a_training_set_that_the_reward_cannot_judge_by_is_refused(make_config, 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_benchmark_that_the_reward_cannot_judge_by_is_refused(make_config, tmp_path):
+def test_a_benchmark_with_unusable_references_is_refused(make_config, tmp_path):
     (tmp_path / "odd.jsonl").write_text('{"id": "a", "problem": "1=", "answer": "1/2"}\n')
     exam = ["evaluation=math_benchmarks", "evaluation.benchmarks=[odd]",
             f"evaluation.folder={tmp_path}", "reward=last_number"]  # fmt: skip
@@ -85,7 +82,33 @@ def test_a_benchmark_that_the_reward_cannot_judge_by_is_refused(make_config, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_every_reward_has_a_file_in_conf_and_other_names_are_refused():
+    assert set(REWARDS) == {path.stem for path in (CONF / "reward").glob("*.yaml")}
+    with pytest.raises(ConfigError, match=r"reward.name=x is unknown"):
+        build_reward(reward("x"))
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_every_reward_grades_its_example(name):
+    if name == "code_tests" and not is_sandbox_here():
+        pytest.skip("no sandbox works here")
+    built = build_reward(reward(name))
+    correct, wrong, reference = built.example
+    built.check_reference(reference)
+    verdicts = built.grade([correct, wrong, ""], [reference] * 3)
+    built.close()
+    assert [(v.reward, v.is_correct) for v in verdicts] == [(1, True), (0, False), (0, False)]
+    assert [v.reason for v in verdicts[::2]] == ["correct", "no_answer"]
+
+
+@pytest.mark.parametrize("name", ["math_answer", "math_verify", "code_tests"])
+@pytest.mark.parametrize("num_workers", [None, 0])
+def test_a_missing_or_zero_number_of_workers_is_refused(name, num_workers):
+    with pytest.raises(ConfigError, match=f"reward.num_workers={num_workers}"):
+        build_reward(reward(name, num_workers=num_workers))
+
+
 @pytest.mark.parametrize("deadline", [None, 0.0, -1.0, float("inf"), float("nan")])
-def test_a_deadline_that_is_none_is_refused(deadline):
+def test_a_deadline_that_is_not_positive_and_finite_is_refused(deadline):
     with pytest.raises(ConfigError, match=r"reward.deadline_seconds="):
         build_reward(reward("math_answer", deadline_seconds=deadline))

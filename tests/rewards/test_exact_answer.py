@@ -4,21 +4,21 @@ import pytest
 
 from twogrpo.data.tasks.chain_arithmetic import problems, trace
 from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.types import Verdict
+from twogrpo.rewards.protocol import CORRECT, NO_ANSWER, WRONG
 
 
 @pytest.mark.parametrize(
     ("response", "verdict"),
     [
-        ("4+5=9", Verdict(1.0, "correct")),
-        ("9", Verdict(1.0, "correct")),  # a single step is all answer
-        ("1+1=2=9", Verdict(1.0, "correct")),  # only the last counts
-        ("4+5=8", Verdict(0.0, "wrong")),
-        ("9=8", Verdict(0.0, "wrong")),
-        ("4+5=99", Verdict(0.0, "wrong")),
-        ("4+5=9+", Verdict(0.0, "wrong")),
-        ("4+5=", Verdict(0.0, "no_answer")),
-        ("", Verdict(0.0, "no_answer")),
+        ("4+5=9", CORRECT),
+        ("9", CORRECT),  # without "=" all is answer
+        ("1+1=2=9", CORRECT),  # only the last counts
+        ("4+5=8", WRONG),
+        ("9=8", WRONG),
+        ("4+5=99", WRONG),
+        ("4+5=9+", WRONG),
+        ("4+5=", NO_ANSWER),
+        ("", NO_ANSWER),
     ],
 )
 def test_verdicts_worked_by_hand(response, verdict):
@@ -37,6 +37,6 @@ def test_every_reference_trace_is_correct():
         assert verdict.reward == 1
 
 
-def test_a_response_without_a_reference_is_our_mistake():
+def test_a_response_without_a_reference_raises():
     with pytest.raises(ValueError):
         ExactAnswer().grade(["1", "2"], ["1"])

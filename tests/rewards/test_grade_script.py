@@ -1,4 +1,4 @@
-"""scripts/grade.py as a filter: lines in, lines out, bad ones named, exit codes."""
+"""scripts/grade.py as a filter: lines in, lines out, bad lines named, exit codes."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ def rows(output: bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in output.split(b"\n") if line]
 
 
-def test_adds_the_verdict_and_keeps_the_rest() -> None:
+def test_a_line_gains_its_verdict_and_keeps_its_keys() -> None:
     lines = [
         {"id": 1, "gold": "1/2", "answer": "so \\boxed{0.5}"},
         {"gold": "é", "answer": "\\boxed{x}", "note": "ü\ud800"},
@@ -68,12 +68,12 @@ def test_hostile_answers_cost_their_deadline_at_most() -> None:
     assert time.monotonic() - start < 40
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_input_gives_empty_output() -> None:
     done = grade(b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_a_deadline_that_never_comes_is_refused() -> None:
+def test_an_infinite_deadline_is_refused() -> None:
     done = grade(b'{"gold": "x+1", "answer": "1+x"}', "--deadline", "inf")
     assert done.returncode == 2
     assert b"--deadline positive and finite" in done.stderr

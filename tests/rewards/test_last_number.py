@@ -1,4 +1,4 @@
-"""The reward of short arithmetic in words: one guess a response, the last number in it."""
+"""The reward of short arithmetic in words: the last number of a response is its answer."""
 
 import re
 
@@ -6,9 +6,7 @@ import pytest
 
 from twogrpo.data.tasks.digit_arithmetic import SPLITS, problems
 from twogrpo.rewards.last_number import LastNumber
-from twogrpo.types import Verdict
-
-CORRECT, WRONG, NONE = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(0.0, "no_answer")
+from twogrpo.rewards.protocol import CORRECT, NO_ANSWER, WRONG
 
 
 @pytest.mark.parametrize(
@@ -21,17 +19,17 @@ CORRECT, WRONG, NONE = Verdict(1.0, "correct"), Verdict(0.0, "wrong"), Verdict(0
         ("The answer is **12** apples!", CORRECT),
         ("$12", CORRECT),
         ("7+5=12", CORRECT),
-        ("7 + 5", WRONG),  # the question again
+        ("7 + 5", WRONG),  # repeats the question
         ("12 or 13", WRONG),
-        ("10, 11, 12, 13", WRONG),  # a list is its last number
+        ("10, 11, 12, 13", WRONG),  # only the last of a list counts
         ("12 = 7 + 5", WRONG),
         ("-12", WRONG),
         ("1.12", WRONG),
         ("112", WRONG),
         ("1,012", WRONG),
         ("12/2", WRONG),
-        ("twelve", NONE),
-        ("", NONE),
+        ("twelve", NO_ANSWER),
+        ("", NO_ANSWER),
     ],
 )
 def test_verdicts_worked_by_hand(response, verdict):
@@ -46,18 +44,18 @@ def test_signs_thousands_and_long_numbers():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_every_reference_is_correct_and_no_question_answers_itself(split):
+def test_references_are_correct_and_repeated_questions_are_not(split):
     found = problems(split, 60, 0)
     references = [problem.answer for problem in found]
     gold = LastNumber().grade(references, references)
     assert all(verdict.reward for verdict in gold)
     echo = LastNumber().grade([problem.text for problem in found], references)
-    # 0 + 3 ends in its answer; such sums with 0 are all that an echo can win.
+    # "0 + 3" ends in its answer; an echo is correct only for such sums with 0.
     for problem, verdict in zip(found, echo, strict=True):
         assert not verdict.reward or re.search(r"\b0\b|zero", problem.text)
 
 
-def test_a_cut_response_is_not_graded_and_one_without_a_reference_is_our_mistake():
+def test_truncated_responses_are_not_graded_and_missing_references_raise():
     assert not LastNumber.grades_truncated
     with pytest.raises(ValueError):
         LastNumber().grade(["1", "2"], ["1"])

@@ -47,7 +47,10 @@ def test_verdicts_come_back_in_order(monkeypatch):
         grades_truncated = True
 
         def grade(self, responses, references):
-            return [Verdict(float(r == s), r) for r, s in zip(responses, references, strict=True)]
+            return [
+                Verdict(float(r == s), r == s, r)
+                for r, s in zip(responses, references, strict=True)
+            ]
 
     responses, references = list("abcde"), list("abxde")
     shares = [Reward().grade(responses[rank::2], references[rank::2]) for rank in range(2)]

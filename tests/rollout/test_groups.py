@@ -89,7 +89,7 @@ def test_each_response_is_graded_against_its_own_prompt_s_reference():
 def test_a_response_that_was_cut_is_wrong_unless_the_reward_judges_such():
     cut = responses("3", ("3", "length"), ("3", "stop"))
     [group] = grade_groups([cut], ExactAnswer())
-    assert group.verdicts == (Verdict(0.0, "truncated"), Verdict(1.0, "correct"))
+    assert group.verdicts == (Verdict(0.0, False, "truncated"), Verdict(1.0, True, "correct"))
     lenient = ExactAnswer()
     lenient.grades_truncated = True
     [group] = grade_groups([cut], lenient)
@@ -101,5 +101,5 @@ def test_a_response_that_was_cut_is_wrong_unless_the_reward_judges_such():
 )
 def test_a_group_has_a_signal_where_its_rewards_differ(rewards, has_signal):
     group = responses("3", ("", "stop"), ("", "stop"))
-    group = group.with_verdicts(tuple(Verdict(reward, "") for reward in rewards))
+    group = group.with_verdicts(tuple(Verdict(reward, bool(reward), "") for reward in rewards))
     assert group.has_signal == has_signal

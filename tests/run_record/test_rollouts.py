@@ -12,7 +12,7 @@ GROUP = Group(
     draw=9,
     step=0,
     rollouts=(Completion((5, 1), (0.0, 0.0), "2", "stop"), Completion((6,), (0.0,), "3", "length")),
-    verdicts=(Verdict(1.0, "correct"), Verdict(0.0, "wrong")),
+    verdicts=(Verdict(1.0, True, "correct"), Verdict(0.0, False, "wrong")),
 )
 
 

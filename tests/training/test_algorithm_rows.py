@@ -13,7 +13,7 @@ PAIR = Group(
     draw=0,
     step=0,
     rollouts=tuple(Completion((5,) * n, (0.0,) * n, "", "stop") for n in (2, 4)),
-    verdicts=(Verdict(1.0, ""), Verdict(0.0, "")),
+    verdicts=(Verdict(1.0, True, ""), Verdict(0.0, False, "")),
 )
 MASK = torch.tensor([[True, True, False, False], [True] * 4])
 

@@ -33,7 +33,7 @@ def make_groups(group_size: int) -> list[Group]:
         )
         rewards = [float(i == draw % group_size) for i in range(group_size)]
         rewards = [0.0] * group_size if draw == len(PROMPTS) - 1 else rewards
-        verdicts = tuple(Verdict(reward, "") for reward in rewards)
+        verdicts = tuple(Verdict(reward, reward == 1, "") for reward in rewards)
         groups.append(Group(Prompt(str(draw), "", "", prompt), draw, 0, rollouts, verdicts))
     return groups
 
@@ -98,8 +98,8 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
 
 def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_config) -> None:
     """Rewards 1 > 0.1 > 0: the middle one wins one pair and loses one, so A = 0 at π_θ = π_ref."""
-    config = make_config("algorithm=dpo", "algorithm.group_size=3", "reward.format_weight=0.1")
-    verdicts = tuple(Verdict(reward, "") for reward in (1.0, 0.1, 0.0))
+    config = make_config("algorithm=dpo", "algorithm.group_size=3")
+    verdicts = tuple(Verdict(reward, reward == 1, "") for reward in (1.0, 0.1, 0.0))
     groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
     sequences = training_samples(groups, config, step=0)
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)

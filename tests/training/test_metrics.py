@@ -21,7 +21,7 @@ def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group
             Completion((3,) * length, (-0.5,) * length, "", reason)
             for length, reason in zip(lengths, reasons, strict=True)
         ),
-        verdicts=tuple(Verdict(r, "correct" if r >= 1 else "wrong") for r in rewards),
+        verdicts=tuple(Verdict(r, r >= 1, "") for r in rewards),
     )
 
 
@@ -45,10 +45,10 @@ def test_sampling_row_worked_by_hand():
 
 
 def test_rates_of_the_mean_go_by_correct_responses_and_the_groups_own_size():
-    # 3 of 6 correct, a bonus of 1/4 on two of them: (1/2)³ + (1/2)³, and what is left of 1.
-    trios = [group(r, [1] * 3, ["stop"] * 3) for r in ([1.25, 1.25, 1.0], [0.0, 0.25, 0.0])]
+    # 3 of 6 are correct, whatever their rewards: (1/2)³ + (1/2)³, and what is left of 1.
+    trios = [group(r, [1] * 3, ["stop"] * 3) for r in ([1.5, 1.0, 1.0], [0.0, 0.5, 0.0])]
     row = metrics.sampling_row(trios)
-    assert row["reward/mean"] == 3.75 / 6
+    assert row["reward/mean"] == 4 / 6
     assert row["groups/discard_rate_of_mean"] == 1 / 4
     assert row["groups/kept_rate_of_mean"] == 3 / 4
 

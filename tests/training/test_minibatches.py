@@ -32,7 +32,7 @@ def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3)
             Completion((2 + i,) * length, (-1.0,) * length, "", "stop")
             for i, length in enumerate(lengths)
         ),
-        verdicts=tuple(Verdict(float(reward), "graded") for reward in rewards),
+        verdicts=tuple(Verdict(float(reward), bool(reward), "graded") for reward in rewards),
     )
 
 

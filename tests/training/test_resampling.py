@@ -48,7 +48,7 @@ class World:
             draw=draw,
             step=self.step,
             rollouts=(Completion((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
-            verdicts=tuple(Verdict(reward, "graded") for reward in rewards),
+            verdicts=tuple(Verdict(reward, bool(reward), "graded") for reward in rewards),
         )
 
     def collect(self, resampling: Resampling, step: int) -> list[Group]:

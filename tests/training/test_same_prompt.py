@@ -39,7 +39,7 @@ class Scripted:
                 draw.number,
                 0,
                 (Completion((1,), (0.0,), "", "stop"),) * 2,
-                tuple(Verdict(r, "") for r in SCRIPT[draw.prompt.prompt_id][draw.attempt]),
+                tuple(Verdict(r, bool(r), "") for r in SCRIPT[draw.prompt.prompt_id][draw.attempt]),
                 draw.attempt,
             )
             for draw in draws

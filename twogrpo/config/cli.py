@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twogrpo.config.renamed import REMOVED, RENAMED
+from twogrpo.config.renamed import explain
 from twogrpo.config.schema import one_line
 from twogrpo.errors import (
     DISK_IS_FULL,
@@ -116,11 +116,9 @@ def _explain(error: HydraException) -> str:
         options = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
         return f"{group}={name} is unknown: {_suggest(name, options or error.options or [])}"
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
-    if unknown and unknown[1] in RENAMED:
-        return f"{unknown[1]} was renamed to {RENAMED[unknown[1]]}: use the new name"
-    if unknown and unknown[1] in REMOVED:
-        return f"{unknown[1]} was removed: {REMOVED[unknown[1]]}"
     if unknown:
+        if (reason := explain(unknown[1])) is not None:
+            return reason
         return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], _keys())}"
     message, override = " ".join(str(error).split()), getattr(error, "override", None)
     return f"{override}: {message}" if override else message

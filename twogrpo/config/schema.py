@@ -116,8 +116,6 @@ class RewardConfig:
     name: str
     num_workers: int | None
     deadline_seconds: float | None
-    format_weight: float
-    format_pattern: str
 
 
 @dataclass

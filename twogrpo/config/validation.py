@@ -39,11 +39,6 @@ def check(config: Config) -> None:
             f"rollout.top_p={rollout.top_p} rollout.top_k={rollout.top_k}: training on a truncated "
             "distribution makes ratios against it wrong: use rollout.top_p=1 rollout.top_k=0"
         )
-    if config.algorithm.advantage == "class_balanced" and config.reward.format_weight:
-        raise ConfigError(
-            f"reward.format_weight={config.reward.format_weight}: algorithm.advantage="
-            "class_balanced needs rewards that are 0 or 1, use reward.format_weight=0"
-        )
     at_least("dataset.num_prompts", config.dataset.num_prompts, 1)
     at_least("dataset.max_prompt_tokens", config.dataset.max_prompt_tokens, 1)
     at_least("dataset.max_response_tokens", config.dataset.max_response_tokens, 1)

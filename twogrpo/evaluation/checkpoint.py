@@ -23,7 +23,7 @@ from twogrpo.evaluation.evaluator import (
     load_benchmarks,
 )
 from twogrpo.models.load import load_model, load_processor
-from twogrpo.rewards.build import build_reward, isolation
+from twogrpo.rewards.build import build_reward
 from twogrpo.rollout.build import build_sampler
 from twogrpo.rollout.protocol import Sampler
 from twogrpo.run_record.eval_samples import SampleStore
@@ -52,7 +52,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         config.evaluation, sampler, reward, rollouts_per_chunk=config.hardware.rollouts_per_call
     )
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
-    record = RunRecord(config, sandbox=isolation(reward), prompts={"benchmarks": used})
+    record = RunRecord(config, sandbox=reward.sandbox_method, prompts={"benchmarks": used})
     store = SampleStore(
         record.folder / "evaluation",
         key=record.about["run_id"],

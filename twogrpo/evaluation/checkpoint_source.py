@@ -21,7 +21,7 @@ from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 from twogrpo.models.load import ROOT
 from twogrpo.policy import checkpoint as checkpoints
-from twogrpo.run_record.files import read_rows
+from twogrpo.run_record.files import read_rows, with_current_keys
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,13 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
     keys = [word.partition("=")[0].lstrip("+") for word in typed]
     found = cfg.copy()
     OmegaConf.set_struct(found, False)  # another evaluation has other benchmarks in its `hub`
+    trained = with_current_keys(source.run["config"])  # of an older version, perhaps
     for group in ("evaluation", "reward", "rollout"):
         if group not in keys:
-            found[group] = OmegaConf.merge(found[group], source.run["config"][group])
+            found[group] = OmegaConf.merge(found[group], trained[group])
     if "hardware" not in keys and "hardware.dtype" not in keys:
         for key in ("dtype", "sampler_dtype"):
-            found.hardware[key] = source.run["config"]["hardware"][key]
+            found.hardware[key] = trained["hardware"][key]
     for key in keys:
         if "." in key:
             OmegaConf.update(found, key, OmegaConf.select(cfg, key), merge=False)

@@ -12,7 +12,7 @@ from twogrpo.config.schema import EvaluationConfig
 from twogrpo.core.estimators import mean_at_k
 from twogrpo.data.prompts import PromptProcessor, Prompts, benchmark_prompts
 from twogrpo.rewards.build import check_references
-from twogrpo.rewards.protocol import Reward
+from twogrpo.rewards.protocol import Reward, Verifier
 from twogrpo.rollout.groups import grade_groups, sample_groups
 from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.eval_samples import ProblemSamples, SampleStore
@@ -69,7 +69,7 @@ class Evaluator:
 
 
 def load_benchmarks(
-    evaluation: EvaluationConfig, processor: PromptProcessor, reward: Reward
+    evaluation: EvaluationConfig, processor: PromptProcessor, reward: Verifier
 ) -> dict[str, Prompts]:
     """The prompts of every benchmark.
 

@@ -23,22 +23,9 @@ from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import Architecture, config_file
 from twogrpo.preflight.text_tables import gib
 from twogrpo.preflight.wandb_reachable import look_up_wandb
-from twogrpo.rewards.build import build_reward
+from twogrpo.rewards.build import REWARDS, build_reward
 
 Level = Literal["ok", "warning", "failure"]
-# A right and a wrong answer for each verifier, with the reference they are held against.
-KNOWN_ANSWERS = {
-    "last_number": ("it is 12.", "it is 13.", "12"),
-    "exact_answer": ("3*2=6", "3*2=5", "6"),
-    "math_answer": (r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5"),
-    "code_tests": (
-        "```python\ndef double(x):\n    return 2 * x\n```",
-        "```python\ndef double(x):\n    return x + 2\n```",
-        '{"functional": "assert double(3) == 6"}',
-    ),
-}
-# Templates that ask for an answer in a box, which is where math_answer looks first.
-BOXED = ("qwen25_math", "chat_boxed", "r1_distill", "think_boxed")
 
 
 @dataclass(frozen=True)
@@ -131,7 +118,8 @@ def _template(config: Config) -> Iterator[Finding]:
     own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
     # Those of CHAT differ in their request alone: the format is the tokenizer's own.
     is_known = template == own or {template, own} <= CHAT.keys()
-    wanted = {"code_tests": ("code_r1",), "math_answer": BOXED}.get(config.reward.name)
+    reward = REWARDS.get(config.reward.name)
+    wanted = reward.prompt_templates if reward else ()
     is_asked = template in wanted if wanted else template != "code_r1"
     if not is_known:
         text = f"model.prompt_template={template}, but {config.model.name} is asked with {own}"
@@ -166,7 +154,7 @@ def _contamination(config: Config) -> Iterator[Finding]:
 
 
 def _verifier(config: Config) -> Finding:
-    """A known right and a known wrong answer, graded as in training."""
+    """The reward's example, a correct and a wrong response, graded as in training."""
     name = config.reward.name
     try:
         reward = build_reward(config.reward)
@@ -176,12 +164,12 @@ def _verifier(config: Config) -> Finding:
         is_elsewhere = error.__cause__ is not None and not _runs_here(config)
         level: Level = "warning" if is_elsewhere else "failure"
         return Finding(level, "verifier", f"not tried: {error}")
-    right, wrong, reference = KNOWN_ANSWERS[name]
+    correct, wrong, reference = reward.example
     try:
-        verdicts = reward.grade([right, wrong], [reference, reference])
+        verdicts = reward.grade([correct, wrong], [reference, reference])
     finally:
         reward.close()
-    if [verdict.reason == "correct" for verdict in verdicts] != [True, False]:
+    if [verdict.is_correct for verdict in verdicts] != [True, False]:
         reasons = ", ".join(verdict.reason for verdict in verdicts)
         return Finding("failure", "verifier", f"{name} grades right and wrong as {reasons}")
     return Finding("ok", "verifier", f"{name} tells a right answer from a wrong one")

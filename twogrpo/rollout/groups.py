@@ -55,7 +55,7 @@ def grade_groups(groups: Sequence[Group], reward: Reward) -> list[Group]:
     verdicts = iter(
         verdict
         if rollout.finish_reason == "stop" or reward.grades_truncated
-        else Verdict(0.0, "truncated")
+        else Verdict(0.0, False, "truncated")
         for (_, rollout), verdict in zip(rollouts, graded, strict=True)
     )
     return [group.with_verdicts(tuple(next(verdicts) for _ in group.rollouts)) for group in groups]

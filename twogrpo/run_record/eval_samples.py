@@ -36,13 +36,13 @@ class ProblemSamples:
 
     @classmethod
     def of(cls, benchmark: str, group: Group, *, seconds: float, keep_text: bool) -> ProblemSamples:
-        """A scored group as samples; `seconds` is its share of the chunk's."""
+        """A graded group as samples; `seconds` is its share of the chunk's."""
         return cls(
             benchmark=benchmark,
             problem_id=group.prompt.prompt_id,
             num_tokens=[len(rollout.token_ids) for rollout in group.rollouts],
             finish_reasons=[rollout.finish_reason for rollout in group.rollouts],
-            is_correct=[verdict.reason == "correct" for verdict in group.verdicts],
+            is_correct=[verdict.is_correct for verdict in group.verdicts],
             reasons=[verdict.reason for verdict in group.verdicts],
             seconds=seconds,
             responses=[rollout.text for rollout in group.rollouts] if keep_text else None,

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.renamed import RENAMED
+from twogrpo.config.renamed import REMOVED, RENAMED
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
@@ -35,13 +35,16 @@ def write_atomically(path: Path, content: str) -> None:
 def with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of an old record under today's keys (twogrpo/config/renamed.py).
 
-    >>> with_current_keys({"training": {"prompts_per_generation": 128}})
-    {'training': {'prompts_per_step': 128}}
+    >>> with_current_keys({"training": {"prompts_per_generation": 128}, "seed": 0})
+    {'training': {'prompts_per_step': 128}, 'seed': 0}
     """
     current = {name: dict(v) if isinstance(v, dict) else v for name, v in config.items()}
-    for old, new in RENAMED.items():
+    for old in (*RENAMED, *REMOVED):
         section, _, key = old.partition(".")
-        new_section, _, new_key = new.partition(".")
-        if isinstance(current.get(section), dict) and key in current[section]:
-            current.setdefault(new_section, {})[new_key] = current[section].pop(key)
+        if not isinstance(current.get(section), dict) or key not in current[section]:
+            continue
+        value = current[section].pop(key)
+        if old in RENAMED:
+            new_section, _, new_key = RENAMED[old].partition(".")
+            current.setdefault(new_section, {})[new_key] = value
     return current

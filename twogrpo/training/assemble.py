@@ -22,7 +22,7 @@ from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
 from twogrpo.models.load import load_processor
 from twogrpo.policy.build import build_policy, build_reference_policy
-from twogrpo.rewards.build import build_checked_reward, check_references, isolation
+from twogrpo.rewards.build import build_checked_reward, check_references
 from twogrpo.rollout.build import build_sampler
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
@@ -71,7 +71,9 @@ def assemble(config: Config) -> Run:
         else None
     )
     record = (
-        RunRecord(config, sandbox=isolation(reward), prompts=_counts(config, prompts, benchmarks))
+        RunRecord(
+            config, sandbox=reward.sandbox_method, prompts=_counts(config, prompts, benchmarks)
+        )
         if ranks.is_first
         else NullRecord(config)
     )

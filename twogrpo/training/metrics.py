@@ -25,13 +25,15 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
 
     `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
     entropy of a token, in nats, at the rollout temperature. The rates of the mean are those of the
-    share of correct responses, whatever a bonus for their form adds to the reward.
+    share of correct responses.
     """
     rollouts = [rollout for group in drawn for rollout in group.rollouts]
     rewards = [reward for group in drawn for reward in group.rewards]
     num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
-    reasons = Counter(verdict.reason for group in drawn for verdict in group.verdicts)
-    success_rate, group_size = reasons["correct"] / len(rollouts), len(drawn[0].rollouts)
+    verdicts = [verdict for group in drawn for verdict in group.verdicts]
+    reasons = Counter(verdict.reason for verdict in verdicts)
+    success_rate = sum(verdict.is_correct for verdict in verdicts) / len(rollouts)
+    group_size = len(drawn[0].rollouts)
     dead = discard_rate(group.rewards for group in drawn)
     return {
         "reward/mean": sum(rewards) / len(rewards),

@@ -1,4 +1,4 @@
-"""Programs rewarded by their tests."""
+"""Programs are rewarded for passing their tests."""
 
 import json
 
@@ -26,8 +26,8 @@ def fenced(program: str) -> str:
     return f"Here it is:\n```python\n{program}\n```\nDone."
 
 
-def test_the_record_says_what_isolates(reward: CodeTests) -> None:
-    assert reward.method in ("bubblewrap", "namespaces")
+def test_the_reward_names_its_sandbox_method(reward: CodeTests) -> None:
+    assert reward.sandbox_method in ("bubblewrap", "namespaces")
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,11 @@ def test_the_record_says_what_isolates(reward: CodeTests) -> None:
         ("while True: print('9' * 10**6)", SQUARE, "program_output"),
     ],
 )
-def test_verdicts(reward: CodeTests, program: str, reference: str, reason: str) -> None:
+def test_verdicts_worked_by_hand(
+    reward: CodeTests, program: str, reference: str, reason: str
+) -> None:
     verdict = reward.grade([fenced(program)], [reference])[0]
-    assert verdict == Verdict(float(reason == "correct"), reason)
+    assert verdict == Verdict(float(reason == "correct"), reason == "correct", reason)
 
 
 def test_verdicts_are_in_order(reward: CodeTests) -> None:
@@ -66,6 +68,6 @@ def test_the_last_block_is_the_program() -> None:
 
 
 @pytest.mark.parametrize("reference", ["", "{}", "[1]", '{"inputs": ["1"], "outputs": []}'])
-def test_a_reference_without_tests_is_an_error(reference: str) -> None:
+def test_a_reference_without_tests_raises(reference: str) -> None:
     with pytest.raises(ValueError, match="reference"):
         parse_tests(reference)

@@ -17,7 +17,7 @@ from twogrpo.rewards.code_execution.sandbox import Limits, Sandbox
 
 NOBODY = 65534
 ROOT = Path(__file__).resolve().parents[3]
-# Prints which of the places can be opened, and whose environment can be read.
+# Prints which of the places can be opened and which processes' environments can be read.
 LOOK = """
 import glob
 for place in (*PLACES, *glob.glob("/proc/[0-9]*/environ")):
@@ -29,7 +29,7 @@ for place in (*PLACES, *glob.glob("/proc/[0-9]*/environ")):
         pass
 print("looked")
 """
-# The same through each method that works for the user who runs this.
+# Does the same by each method that works for the current user.
 LOOK_BY_EACH_METHOD = """
 import json, sys
 from sandbox import Sandbox
@@ -59,13 +59,13 @@ def test_an_honest_program_runs(sandbox: Sandbox) -> None:
     assert (outcome.succeeded, outcome.output) == (True, "144\n")
 
 
-def test_it_starts_in_an_empty_folder_that_it_may_write(sandbox: Sandbox) -> None:
+def test_a_program_starts_in_an_empty_writable_folder(sandbox: Sandbox) -> None:
     program = "import os; print(os.listdir()); open('a', 'w').write('b'); print(open('a').read())"
     for _ in range(2):
         assert sandbox.run({"main.py": program}).output == "[]\nb\n"
 
 
-def test_it_inherits_no_secrets_and_no_rights(sandbox: Sandbox, monkeypatch) -> None:
+def test_a_program_inherits_no_secrets_and_no_rights(sandbox: Sandbox, monkeypatch) -> None:
     monkeypatch.setenv("API_KEY", "secret")
     outcome = sandbox.run({"main.py": "import os; print('API_KEY' in os.environ, os.getuid())"})
     assert outcome.output.split()[0] == "False"
@@ -76,18 +76,18 @@ def looking_for(*places: Path | str) -> str:
     return f"PLACES = {[str(place) for place in places]}{LOOK}"
 
 
-def test_it_sees_no_files_of_ours(sandbox: Sandbox, tmp_path: Path, monkeypatch) -> None:
+def test_a_program_sees_none_of_our_files(sandbox: Sandbox, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("API_KEY", "secret")
     answers = tmp_path / "answers.jsonl"
     answers.write_text("42")
     for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(folder.stat().st_mode | 0o005)  # as open as a data set may be
+        folder.chmod(folder.stat().st_mode | 0o005)  # as readable as a data set may be
     program = looking_for(answers, ROOT / "README.md", "/etc/passwd")
     assert sandbox.run({"main.py": program}).output == "looked\n"
 
 
-def test_nor_where_it_keeps_the_id_of_the_user_who_runs_it() -> None:
-    """A normal user's program has that user's rights: only what is not there cannot be read."""
+def test_a_program_that_keeps_its_user_id_sees_none_of_our_files() -> None:
+    """A normal user's program keeps that user's rights, so our files must not be visible."""
     python, setpriv = "/usr/bin/python3", shutil.which("setpriv")
     if os.getuid() != 0 or setpriv is None or not Path(python).exists():
         pytest.skip("needs root, to become another user by setpriv, and the system's own Python")
@@ -120,7 +120,7 @@ def test_a_home_is_not_shown_even_if_the_interpreter_is_installed_in_it(
         assert str(tmp_path) not in code_sandbox._visible(tmp_path / "source")
 
 
-def test_it_cannot_write_outside(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_program_cannot_write_outside_its_folder(sandbox: Sandbox, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     target = tmp_path / "escaped"
     outcome = sandbox.run({"main.py": f"open({str(target)!r}, 'w').write('x')"})
@@ -128,7 +128,7 @@ def test_it_cannot_write_outside(sandbox: Sandbox, tmp_path: Path) -> None:
     assert not target.exists()
 
 
-def test_it_cannot_open_a_connection(sandbox: Sandbox) -> None:
+def test_a_program_cannot_open_a_connection(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.1)
         program = (
@@ -139,7 +139,7 @@ def test_it_cannot_open_a_connection(sandbox: Sandbox) -> None:
             server.accept()
 
 
-def test_it_cannot_fork_without_end(sandbox: Sandbox) -> None:
+def test_a_fork_bomb_is_killed(sandbox: Sandbox) -> None:
     program = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     start = time.monotonic()
     outcome = sandbox.run({"main.py": program})
@@ -165,7 +165,7 @@ def test_children_do_not_survive_their_parent(sandbox: Sandbox) -> None:
     assert _survivors() == []
 
 
-def test_it_cannot_eat_the_memory(sandbox: Sandbox) -> None:
+def test_a_program_cannot_exceed_its_memory(sandbox: Sandbox) -> None:
     program = "hoard = []\nwhile True: hoard.append(bytearray(50_000_000))"
     outcome = sandbox.run({"main.py": program})
     assert not outcome.succeeded
@@ -181,14 +181,14 @@ def test_it_cannot_eat_the_memory(sandbox: Sandbox) -> None:
         "while True: time.sleep(1)",
     ],
 )
-def test_it_cannot_run_for_ever(sandbox: Sandbox, program: str) -> None:
+def test_a_program_cannot_exceed_its_time(sandbox: Sandbox, program: str) -> None:
     start = time.monotonic()
     assert not sandbox.run({"main.py": program}).succeeded
     assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_it_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> None:
+def test_a_program_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> None:
     program = f"import sys\nfor _ in range(10_000): sys.{stream}.write('x' * 100_000)"
     outcome = sandbox.run({"main.py": program})
     assert outcome.ending == "overflowed"
@@ -201,11 +201,11 @@ def test_it_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> None:
      "i = 0\nwhile True:\n    open(str(i), 'wb').write(b'x' * 10**6); i += 1",
      *(f"open('{place}', 'wb')" for place in ("/x", "/tmp/x", "/dev/x", "/usr/x"))],
 )  # fmt: skip
-def test_it_cannot_fill_the_disk(sandbox: Sandbox, program: str) -> None:
+def test_a_program_cannot_fill_the_disk(sandbox: Sandbox, program: str) -> None:
     assert "OSError" in sandbox.run({"main.py": program}).errors
 
 
-def test_it_cannot_kill_others(sandbox: Sandbox) -> None:
+def test_a_program_cannot_kill_other_processes(sandbox: Sandbox) -> None:
     program = f"import os\nfor p in (-1, {os.getpid()}): os.kill(p, 9)"
     assert not sandbox.run({"main.py": program}).succeeded
 
@@ -216,7 +216,7 @@ def test_an_unknown_method_is_named() -> None:
 
 
 def _survivors() -> list[str]:
-    """Processes that still run out of a sandbox folder."""
+    """Returns the processes that still run from a sandbox folder."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

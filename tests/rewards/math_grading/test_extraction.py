@@ -1,4 +1,4 @@
-"""Where the answer of a response stands."""
+"""The final answer is found in a response."""
 
 import time
 
@@ -37,7 +37,9 @@ from twogrpo.rewards.math_grading.extraction import MAX_ANSWER_CHARS, Extracted,
         (r"<think>\boxed{1}</think> As shown above.", "1"),
     ],
 )
-def test_the_last_box_else_the_last_phrase_else_the_text(response: str, answer: str) -> None:
+def test_the_answer_is_the_last_box_else_the_last_phrase_else_the_text(
+    response: str, answer: str
+) -> None:
     found = extract(response)
     assert found is not None
     assert found.text == answer
@@ -47,16 +49,16 @@ def test_the_last_box_else_the_last_phrase_else_the_text(response: str, answer: 
     "response",
     ["", "  \n ", r"\boxed{}", r"\boxed{5} and \boxed{ }", r"\boxed{5", r"\boxed{\frac{1}{2}"],
 )
-def test_no_answer(response: str) -> None:
+def test_an_empty_or_unclosed_box_is_no_answer(response: str) -> None:
     assert extract(response) is None
 
 
-def test_an_absurdly_long_box_is_none() -> None:
+def test_a_box_longer_than_the_limit_is_no_answer() -> None:
     assert extract("\\boxed{" + "1" * MAX_ANSWER_CHARS + "}") is not None
     assert extract("\\boxed{" + "1" * (MAX_ANSWER_CHARS + 1) + "}") is None
 
 
-def test_boxes_side_by_side_are_also_a_list() -> None:
+def test_adjacent_boxes_are_also_a_list() -> None:
     assert extract(r"\boxed{1} and $\boxed{2}$") == Extracted("2", "1, 2")
     assert extract(r"\boxed{1}\boxed{2}") == Extracted("2", "1, 2")
     assert extract(r"\boxed{1} is wrong, rather \boxed{2}") == Extracted("2", None)
@@ -68,7 +70,7 @@ def test_boxes_side_by_side_are_also_a_list() -> None:
      "\\boxed{" + "{" * 100_000, "(" * 100_000, "a " * 50_000, "boxed " * 17_000,
      "\\boxed{" + "x+" * 50_000 + "}", "1" * 100_000, "answer to " * 10_000, "</think>" * 12_000],
 )  # fmt: skip
-def test_a_hundred_kilobytes_take_no_time(hostile: str) -> None:
+def test_a_hundred_kilobytes_take_under_a_second(hostile: str) -> None:
     start = time.process_time()
     extract(hostile)
     assert time.process_time() - start < 1.0

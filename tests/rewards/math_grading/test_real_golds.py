@@ -1,6 +1,6 @@
 """The judge on the real benchmarks: solutions, rewritings, and other problems' answers.
 
-Found through the environment variable TWOGRPO_DATA; without it these tests are skipped.
+The environment variable TWOGRPO_DATA names their folder; without it these tests are skipped.
 """
 
 import gzip
@@ -39,20 +39,22 @@ def golds(name: str) -> list[str]:
 @pytest.mark.parametrize("name", ["math500", "math_train"])
 def test_every_solution_is_right(name: str) -> None:
     # The two solutions with an empty box (number_theory/7115, 7117) give no answer.
-    wrong = [row["id"] for row in rows(name) if not judge(row["answer"], row["solution"]).equal]
+    wrong = [
+        row["id"] for row in rows(name) if not judge(row["answer"], row["solution"]).is_correct
+    ]
     assert len(wrong) <= (2 if name == "math_train" else 0), wrong
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_gold_against_itself_by_value(name: str) -> None:
-    """Without equality to the letter: the gold must be read and compared."""
+    """Identical text does not count: the gold must be parsed and compared."""
     answers = golds(name)
-    failed = [g for g in answers if not judge(g, f"\\boxed{{{g}}}", literal=False).equal]
+    failed = [g for g in answers if not judge(g, f"\\boxed{{{g}}}", literal=False).is_correct]
     assert len(failed) <= 0.005 * len(answers), failed
 
 
 def respelled(gold: str) -> list[str]:
-    """The same answer as other people would type it."""
+    """Returns the same answer as other people would type it."""
     inner = gold.strip("$") if gold.count("$") == 2 else gold
     spellings = [f"${gold}$", f"\\[ {inner} \\]", gold.replace(r"\frac", r"\dfrac")]
     spellings.append(re.sub(r"(?<!\\)([+=])", r" \1 ", gold))
@@ -66,12 +68,12 @@ def respelled(gold: str) -> list[str]:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_rewritings_are_accepted(name: str) -> None:
     pairs = [(gold, new) for gold in golds(name) for new in respelled(gold)]
-    wrong = [(g, new) for g, new in pairs if not judge(g, f"So \\boxed{{{new}}}.").equal]
+    wrong = [(g, new) for g, new in pairs if not judge(g, f"So \\boxed{{{new}}}.").is_correct]
     assert len(wrong) <= 0.005 * len(pairs), wrong
 
 
 def damaged(gold: str) -> list[str]:
-    """Near misses: one digit, one sign, one exponent off, or something left over."""
+    """Returns near misses: one digit, sign or exponent is off, or something is added."""
     found = []
     for match in list(re.finditer(r"\d", gold))[:4]:
         digit = str((int(match.group()) + 1) % 10)
@@ -85,21 +87,21 @@ def damaged(gold: str) -> list[str]:
 def test_near_misses_are_rejected(name: str) -> None:
     numeric = [gold for gold in golds(name) if re.search(r"\d", gold) and "\\mbox" not in gold]
     pairs = [(gold, new) for gold in numeric for new in damaged(gold)]
-    accepted = [(g, new) for g, new in pairs if judge(g, f"So \\boxed{{{new}}}.").equal]
+    accepted = [(g, new) for g, new in pairs if judge(g, f"So \\boxed{{{new}}}.").is_correct]
     assert len(accepted) <= 0.002 * len(pairs), accepted
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_other_problems_answers_are_rejected(name: str) -> None:
-    """Of random pairs of golds, only those are equal that differ in spelling, order or unit."""
+    """Random pairs of golds are equal only where they differ in spelling, order or unit."""
     generator = random.Random(0)
     answers = golds(name)
     pairs = [generator.sample(answers, 2) for _ in range(3000)]
-    accepted = [(g, other) for g, other in pairs if judge(g, f"\\boxed{{{other}}}").equal]
+    accepted = [(g, other) for g, other in pairs if judge(g, f"\\boxed{{{other}}}").is_correct]
     assert all(_bare(gold) == _bare(other) for gold, other in accepted), accepted
 
 
 def _bare(gold: str) -> list[str]:
-    r"""The numbers of a gold, in order of size: ``30^\circ`` has those of ``30``."""
+    r"""Returns the numbers of a gold, sorted: ``30^\circ`` has those of ``30``."""
     gold = re.sub(r"\^2|,\\!", "", gold.replace(r"\frac14", r"\frac{1}{4}"))
     return sorted(re.findall(r"\d+", gold))

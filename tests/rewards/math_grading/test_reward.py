@@ -1,11 +1,9 @@
-"""The reward that training uses."""
+"""The mathematics reward that training uses."""
 
 import pytest
 
 from twogrpo.rewards.math_grading.reward import MathAnswer
 from twogrpo.types import Verdict
-
-HANGS = r"\boxed{\int_0^{\infty} \sin(x^{x}) dx}"
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +14,13 @@ def reward():
 
 
 def test_verdicts_are_in_order(reward: MathAnswer) -> None:
+    # Workers judge 0.5, x + 0 and the last one.
     verdicts = reward.grade(
-        [r"so \boxed{0.5}", r"\boxed{2}", r"\boxed{}", HANGS, r"so \boxed{0.5}"],
-        ["1/2", "3", "3", "3", "1/2"],
+        [r"so \boxed{0.5}", r"\boxed{2}", r"\boxed{}", "x+0", r"so \boxed{0.5}", r"\frac{}{}"],
+        ["1/2", "3", "3", "x", "1/2", "x"],
     )
-    reasons = ["correct", "wrong", "no_answer", "verifier_timeout", "correct"]
-    assert verdicts == [Verdict(float(reason == "correct"), reason) for reason in reasons]
+    reasons = ["correct", "wrong", "no_answer", "correct", "correct", "verifier_unparsed"]
+    assert verdicts == [Verdict(float(r == "correct"), r == "correct", r) for r in reasons]
 
 
 def test_unequal_lengths_are_named(reward: MathAnswer) -> None:
@@ -30,12 +29,12 @@ def test_unequal_lengths_are_named(reward: MathAnswer) -> None:
 
 
 def test_the_self_check_passes_on_good_golds(reward: MathAnswer) -> None:
-    golds = ["12", r"\frac{3}{4}", r"(-\infty, 2]", r"\text{Monday}", "$1$,$-3$", "8.7e8", r"x^2+1"]
-    check = reward.self_check(golds)
-    assert (check.num_checked, check.failed) == (7, ())
+    reward.self_check(
+        ["12", r"\frac{3}{4}", r"(-\infty, 2]", r"\text{Monday}", "$1$,$-3$", "8.7e8", r"x^2+1"]
+    )
 
 
-def test_the_self_check_stops_on_golds_that_cannot_be_read(reward: MathAnswer) -> None:
+def test_the_self_check_raises_on_golds_that_cannot_be_parsed(reward: MathAnswer) -> None:
     golds = ["12", r"\frac{3}{", "", r"\weird{\stuff"]
     with pytest.raises(ValueError, match=r"recognises 25.0% of the gold answers"):
         reward.self_check(golds)

@@ -1,4 +1,4 @@
-"""The reward of Code-R1: 1 if the program in a response passes all of its tests, else 0."""
+"""The reward of Code-R1: 1 if the program in a response passes all its tests, else 0."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from twogrpo.rewards.code_execution.sandbox import Limits, Outcome, Sandbox, run_all
+from twogrpo.rewards.protocol import (
+    CORRECT,
+    NO_ANSWER,
+    WRONG,
+    Example,
+    Verifier,
+    checked_num_workers,
+)
 from twogrpo.types import Verdict
+
+if TYPE_CHECKING:
+    from twogrpo.config.schema import RewardConfig as RewardConfig
 
 _FENCE = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _MAX_PROGRAM_CHARS = 100_000
 
 # The tests run after the program, in its namespace; only then is the token printed that proves it.
-# It is read before the program can, which finds its standard input empty. One that searches the
-# interpreter's frames would find it all the same: assertions share a process with what they test.
+# The token is read before the program starts, which finds its standard input empty. A program that
+# searches the interpreter's frames could still find it: assertions run in the process they test.
 _ASSERT_MAIN = """\
 import os, sys
 def judge():
@@ -42,13 +54,19 @@ class Tests:
     outputs: tuple[str, ...] = ()
 
 
-class CodeTests:
-    """Verifiable reward r in {0, 1} for programs, judged in a sandbox.
+class CodeTests(Verifier):
+    """A verifiable reward r in {0, 1} for programs, which run in a sandbox.
 
     A reference is JSON: {"functional": "assert f(1) == 2"} or {"inputs": […], "outputs": […]}, the
     schema of code-r1-12k. The last fenced block of a response is its program.
     """
 
+    example = Example(
+        correct="```python\ndef double(x):\n    return 2 * x\n```",
+        wrong="```python\ndef double(x):\n    return x + 2\n```",
+        reference='{"functional": "assert double(3) == 6"}',
+    )
+    prompt_templates = ("code_r1",)
     grades_truncated = True
 
     def __init__(
@@ -60,44 +78,47 @@ class CodeTests:
         allow_rlimits_only: bool = False,
     ) -> None:
         self.sandbox = Sandbox(limits=limits, method=method, allow_rlimits_only=allow_rlimits_only)
+        self.sandbox_method = self.sandbox.method
         self._threads = ThreadPoolExecutor(num_workers)
 
-    @property
-    def method(self) -> str:
-        """What isolates the programs: bubblewrap, namespaces or rlimits."""
-        return self.sandbox.method
+    @classmethod
+    def from_config(cls, config: RewardConfig) -> Self:
+        """Raises ConfigError for a bad number of workers, ValueError where no sandbox works."""
+        return cls(num_workers=checked_num_workers(config))
+
+    def check_reference(self, reference: str) -> None:
+        """Raises ValueError where the reference holds no tests."""
+        parse_tests(reference)
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
-        """One verdict a response, in order; raises ValueError for a reference without tests."""
+        """One verdict per response, in order; raises ValueError for a reference without tests."""
         tests = [parse_tests(reference) for reference in references]
         return list(self._threads.map(self._grade_one, responses, tests))
 
     def close(self) -> None:
-        """Ends the threads; the programs have ended before."""
+        """Ends the threads; no program is running any more."""
         self._threads.shutdown()
 
     def _grade_one(self, response: str, tests: Tests) -> Verdict:
         program = extract_program(response)
         if program is None:
-            return Verdict(0.0, "no_answer")
+            return NO_ANSWER
         if tests.assertions:
-            reason = self._assert(program, tests.assertions)
-        else:
-            outcomes = run_all(self.sandbox, {"main.py": program}, tests.inputs)
-            reason = _printed(outcomes, tests.outputs)
-        return Verdict(float(reason == "correct"), reason)
+            return self._assert(program, tests.assertions)
+        outcomes = run_all(self.sandbox, {"main.py": program}, tests.inputs)
+        return _printed(outcomes, tests.outputs)
 
-    def _assert(self, program: str, assertions: str) -> str:
+    def _assert(self, program: str, assertions: str) -> Verdict:
         token = secrets.token_hex(16)
         files = {"main.py": _ASSERT_MAIN, "program.py": program, "tests.py": assertions}
         outcome = self.sandbox.run(files, stdin=token + "\n")
         if not outcome.succeeded:
             return _failure(outcome)
-        return "correct" if outcome.output.endswith(f"\n{token}\n") else "wrong"
+        return CORRECT if outcome.output.endswith(f"\n{token}\n") else WRONG
 
 
 def extract_program(response: str) -> str | None:
-    """The last fenced block of a response, None if there is none or it is absurdly long."""
+    """The last fenced block of a response; None if it is missing, empty or absurdly long."""
     blocks = _FENCE.findall(response)
     program = blocks[-1] if blocks else ""
     return program if program.strip() and len(program) <= _MAX_PROGRAM_CHARS else None
@@ -126,20 +147,19 @@ def _text(value: object) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _printed(outcomes: Sequence[Outcome], expected: Sequence[str]) -> str:
+def _printed(outcomes: Sequence[Outcome], expected: Sequence[str]) -> Verdict:
     if not outcomes[-1].succeeded:
         return _failure(outcomes[-1])
     pairs = zip(outcomes, expected, strict=False)
-    right = all(_lines(outcome.output) == _lines(text) for outcome, text in pairs)
-    return "correct" if right and len(outcomes) == len(expected) else "wrong"
+    is_same = all(_lines(outcome.output) == _lines(text) for outcome, text in pairs)
+    return CORRECT if is_same and len(outcomes) == len(expected) else WRONG
 
 
 def _lines(text: str) -> list[str]:
-    """Lines without trailing blanks: how judges of programming contests compare."""
+    """The lines without trailing blanks, which programming contests ignore."""
     return [line.rstrip() for line in text.rstrip().splitlines()]
 
 
-def _failure(outcome: Outcome) -> str:
-    return {"timed_out": "program_timeout", "overflowed": "program_output"}.get(
-        outcome.ending, "program_failed"
-    )
+def _failure(outcome: Outcome) -> Verdict:
+    reasons = {"timed_out": "program_timeout", "overflowed": "program_output"}
+    return Verdict(0.0, False, reasons.get(outcome.ending, "program_failed"))

@@ -1,9 +1,9 @@
-"""Runs a program that nobody vouches for: no network, no files of yours, bounded in everything.
+"""Runs an untrusted program without network or the user's files, with all resources bounded.
 
-bubblewrap where it is installed, our own namespaces where the kernel grants them, and bare limits
-(process group, rlimits, another user) only if explicitly allowed. `method` says which it is. Under
-the first two a program sees the interpreter, the system's own programs (read-only) and its folder;
-homes, data sets, the repository and other processes are not there at all.
+It uses bubblewrap where installed, else our own namespaces where the kernel allows them; plain
+limits (process group, rlimits, another user) must be allowed explicitly. `method` says which is in
+use. Under the first two a program sees only the interpreter, the system's programs (read-only) and
+its own folder: no homes, data sets, repository or other processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METHODS = ("bubblewrap", "namespaces", "rlimits")
 _LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 _USER_IDS = itertools.cycle(range(61_000, 64_000))
 _MEBIBYTE = 2**20
-# What an interpreter and its libraries may need besides their own folders, where it is there.
+# What an interpreter and its libraries may need besides their own folders, where it exists.
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"),
     *("/etc/alternatives", "/etc/ld.so.cache"),
@@ -37,7 +37,7 @@ _SYSTEM = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one program: seconds of wall clock and CPU, bytes, number of processes."""
+    """The limits of one program: seconds of wall clock and CPU, bytes, number of processes."""
 
     wall_seconds: float = 10.0
     cpu_seconds: int = 10
@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended: exited, timed_out or overflowed (printed too much)."""
+    """How a program ended: `ending` is exited, timed_out or overflowed (printed too much)."""
 
     ending: str
     exit_code: int
@@ -58,14 +58,14 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended by itself with exit code 0."""
+        """Whether the program ended by itself with exit code 0."""
         return self.ending == "exited" and self.exit_code == 0
 
 
 class Sandbox:
     """Runs Python programs under `limits`; safe to use from several threads.
 
-    Raises ValueError if the wanted isolation is not to be had on this machine.
+    Raises ValueError if this machine does not offer the requested isolation.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class Sandbox:
         self.method = _available(method, self.limits, allow_rlimits_only=allow_rlimits_only)
 
     def run(self, files: dict[str, str], *, stdin: str = "", wall_seconds: float = 0.0) -> Outcome:
-        """Runs main.py of `files` in a fresh folder; at most `wall_seconds` if that is sooner."""
+        """Runs main.py of `files` in a new folder; `wall_seconds` may lower the limit."""
         bound = min(wall_seconds or self.limits.wall_seconds, self.limits.wall_seconds)
         return _run(self.method, self.limits, files, stdin, bound)
 
 
 def _available(method: str | None, limits: Limits, *, allow_rlimits_only: bool) -> str:
-    """The first method that works on this machine."""
+    """Returns the first method that works on this machine."""
     if method is not None and method not in METHODS:
         raise ValueError(f"sandbox method={method} is unknown: use one of {', '.join(METHODS)}")
     wanted = [method] if method else [m for m in METHODS if m != "rlimits" or allow_rlimits_only]
@@ -117,7 +117,7 @@ def _run(
         folder.mkdir(mode=0o777)
         folder.chmod(0o777)
         source.mkdir()
-        source.chmod(0o755)  # whatever the umask: another user reads it
+        source.chmod(0o755)  # another user reads it, whatever the umask
         for name, text in files.items():
             (source / name).write_text(text, encoding="utf-8", errors="replace")
             (source / name).chmod(0o644)
@@ -162,10 +162,10 @@ def _settings(method: str, limits: Limits, folder: Path, source: Path) -> dict[s
 
 
 def _visible(source: Path) -> list[str]:
-    """The files and folders without which the program cannot run, none within another.
+    """Returns the files and folders that the program needs to run, none within another.
 
-    By the names that the interpreter knows them by and by their real ones. None is a home or holds
-    one: where the interpreter lies in such a folder itself, no sandbox works.
+    They are given by the interpreter's names for them and by their real paths. None is or contains
+    a home: no sandbox works for an interpreter directly in such a folder.
     """
     names = {sys.prefix, sys.base_prefix, str(Path(os.path.realpath(sys.executable)).parents[1])}
     names |= {os.path.realpath(name) for name in names}
@@ -177,7 +177,7 @@ def _visible(source: Path) -> list[str]:
 
 
 def _links() -> dict[str, str]:
-    """The system's folders that are links (/bin -> usr/bin)."""
+    """Returns the system's folders that are links (/bin -> usr/bin)."""
     return {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
 
 
@@ -191,14 +191,14 @@ def _bubblewrap(
         *(word for path, target in links.items() for word in ("--symlink", target, path)),
         *("--dev", "/dev", "--proc", "/proc"),
         *("--size", str(disk_bytes), "--tmpfs", str(folder), "--chdir", str(folder)),
-        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both in memory, of no bounded size
+        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both are in memory and unbounded
     ]
 
 
 def _watch(
     process: subprocess.Popen[bytes], stdin: str, limits: Limits, wall_seconds: float
 ) -> Outcome:
-    """Feeds and drains a program until it ends, prints too much or runs out of time."""
+    """Feeds and drains a program until it ends, prints too much or reaches its time limit."""
     assert process.stdin and process.stdout and process.stderr
     overflow = threading.Event()
     output, errors = bytearray(), bytearray()
@@ -251,7 +251,7 @@ def _drain(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills the whole group; with it, the first process of the namespace and all within."""
+    """Kills the process group, and with it every process of the namespace."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
@@ -259,7 +259,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_all(sandbox: Sandbox, files: dict[str, str], stdins: Sequence[str]) -> list[Outcome]:
-    """One run an input, all within the wall-clock bound together; stops at the first failure."""
+    """Runs once per input, within one wall-clock limit; stops at the first failure."""
     outcomes: list[Outcome] = []
     end = time.monotonic() + sandbox.limits.wall_seconds
     for stdin in stdins:

@@ -1,10 +1,10 @@
-"""Runs one program with its limits on; a script of its own, started by `code_sandbox`.
+"""Runs one program under its limits; a script of its own that sandbox.py starts.
 
     python -I sandbox_launcher.py '{"method": "namespaces", "command": […], …}'
 
-It uses the standard library alone. In order: cut off network, processes and the file system
-(namespaces; bubblewrap does this itself), leave root, set the limits, start the program, pass its
-exit code on. When the launcher ends, so does everything it started: the kernel kills a process
+It uses only the standard library. It cuts off network, processes and the file system (namespaces;
+bubblewrap does this itself), gives up root, sets the limits, starts the program and returns its
+exit code. When the launcher ends, so does everything it started: the kernel kills a process
 namespace with its first process.
 """
 
@@ -32,7 +32,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 
 
 def main() -> int:
-    """The program's exit code; 128 + n if signal n ended it."""
+    """Returns the program's exit code; 128 + n if signal n ended it."""
     settings = json.loads(sys.argv[1])
     _die_with_parent()
     if settings["method"] == "namespaces":
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _become(settings: dict[str, Any]) -> NoReturn:
-    """Turns this process into the program, or into bubblewrap, without root's rights."""
+    """Replaces this process by the program, or by bubblewrap, without root's rights."""
     if os.getuid() == 0:
         os.setgroups([])
         os.setgid(settings["user_id"])  # a user of its own: the bound on processes
@@ -78,7 +78,7 @@ def _in_namespaces(settings: dict[str, Any]) -> int:
 
 
 def _mount(settings: dict[str, Any], *, owner: int) -> None:
-    """A file system of its own: what is visible, read-only, and a folder in memory, bounded."""
+    """Mounts a file system of what is visible, read-only, and one bounded folder in memory."""
     _check(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
     folder: str = settings["folder"]
     root = folder  # any empty folder will do until it is /
@@ -96,16 +96,16 @@ def _mount(settings: dict[str, Any], *, owner: int) -> None:
     )
     _check(changed, "mount_setattr")
     _mount_tmpfs(root + folder, f"size={settings['disk_bytes']},mode=700,uid={owner}")
-    # Of this process namespace alone. Containers refuse it: then /proc is empty, and tells nothing.
+    # It shows this process namespace only. Containers refuse it: then /proc stays empty.
     _LIBC.mount(b"proc", f"{root}/proc".encode(), b"proc", _MS_NOSUID | _MS_NODEV, None)
     os.chdir(root)
     _check(_LIBC.pivot_root(b".", b"."), "pivot_root")
-    _check(_LIBC.umount2(b".", _MNT_DETACH), "umount")  # the old /, which lies over the new one
+    _check(_LIBC.umount2(b".", _MNT_DETACH), "umount")  # the old /, mounted over the new one
     os.chdir("/")
 
 
 def _bind(source: str, target: str) -> None:
-    """Shows a file or folder, with all that is mounted within, at another place too."""
+    """Mounts a file or folder, with everything mounted below it, at a second place."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
@@ -116,9 +116,9 @@ def _bind(source: str, target: str) -> None:
 
 
 def _expose(paths: list[str]) -> None:
-    """Opens to bubblewrap, as another user, what lies in folders of root's alone (/root).
+    """Makes paths in folders that only root may enter (/root) visible to bubblewrap's user.
 
-    Such a folder is covered with an empty one in which only these paths reappear.
+    An empty folder with only these paths is mounted over each such folder.
     """
     _check(_LIBC.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
     handles = {path: os.open(path, os.O_PATH) for path in paths}
@@ -132,7 +132,7 @@ def _expose(paths: list[str]) -> None:
 
 
 def _private_ancestor(path: str) -> str | None:
-    """The first folder on the way to a path that other users may not enter."""
+    """Returns the first folder on the way to a path that other users may not enter."""
     parts = path.strip("/").split("/")
     for length in range(1, len(parts) + 1):
         folder = "/" + "/".join(parts[:length])
@@ -147,12 +147,12 @@ def _mount_tmpfs(folder: str, options: str) -> None:
 
 
 def _first_process(settings: dict[str, Any]) -> int:
-    """Process 1 of the namespace: starts the program and ends, with all others, after it."""
+    """Runs as process 1 of the namespace: starts the program and ends after it, with all others."""
     program = os.fork()
     if program == 0:
         _become(settings)
     while True:
-        ended, status = os.wait()  # orphans come here too
+        ended, status = os.wait()  # orphans are reaped here too
         if ended == program:
             return _exit_code(status)
 

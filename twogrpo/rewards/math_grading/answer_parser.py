@@ -1,6 +1,6 @@
-r"""What an answer is: a value, a list, a set, a tuple or interval, a matrix, relations or words.
+r"""Parses a cleaned answer into a value, list, set, tuple or interval, matrix, relation or words.
 
-`read` cuts a cleaned answer at its top-level separators; the pieces become expression trees.
+`read` splits the answer at its top-level separators; the pieces become expression trees.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from twogrpo.rewards.math_grading.answer_types import (
     Union,
     Words,
 )
-from twogrpo.rewards.math_grading.expression_parser import Tree, parse
-from twogrpo.rewards.math_grading.lexer import Unreadable
+from twogrpo.rewards.math_grading.expression_parser import parse
+from twogrpo.rewards.math_grading.lexer import ParseError
 from twogrpo.rewards.math_grading.splitting import SEPARATORS, SIGNS, is_balanced, split, unbraced
 from twogrpo.rewards.math_grading.text_answers import CANONICAL_WORDS, is_wordy, letters_of, spelled
 
@@ -38,15 +38,15 @@ _MAX_ITEMS = 60
 
 
 def thousands_joined(text: str) -> str:
-    """The text with "1,234,567" read as one number."""
+    """Returns the text with the commas of "1,234,567" removed."""
     return _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
 
 
 def read(text: str) -> Answer:
-    """Reads a cleaned answer; raises Unreadable where a piece is no known expression."""
+    """Parses a cleaned answer; raises ParseError where a piece is no known expression."""
     text = unbraced(text.strip())
     if not text:
-        raise Unreadable("nothing")
+        raise ParseError("nothing")
     special = _special(text)
     if special is not None:
         return special
@@ -54,7 +54,7 @@ def read(text: str) -> Answer:
         return _read_environment(environment[1], environment[2])
     pieces = [piece for piece in split(text, SEPARATORS)[0] if piece.strip()]
     if len(pieces) > _MAX_ITEMS:
-        raise Unreadable(f"more than {_MAX_ITEMS} items")
+        raise ParseError(f"more than {_MAX_ITEMS} items")
     if len(pieces) > 1:
         return Listing(tuple(_flattened(read(piece) for piece in pieces)))
     return _read_single(pieces[0] if pieces else text)
@@ -71,8 +71,6 @@ def _read_single(text: str) -> Answer:
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
     if len(parts) > 1:
         return Union(tuple(read(part) for part in parts))
-    if (proportion := _read_proportion(text)) is not None:
-        return proportion
     bracketed = _read_brackets(text)
     if bracketed is not None:
         return bracketed
@@ -84,7 +82,7 @@ def _read_single(text: str) -> Answer:
 def _read_relation(sides: list[str], signs: list[str]) -> Relation:
     sides = [side.strip() for side in sides]
     if not sides[-1]:
-        raise Unreadable("nothing after the last sign")
+        raise ParseError("nothing after the last sign")
     if not sides[0]:  # "= 5"
         sides, signs = sides[1:], signs[1:]
     if not signs:
@@ -93,22 +91,22 @@ def _read_relation(sides: list[str], signs: list[str]) -> Relation:
 
 
 def _read_side(text: str) -> Answer:
-    """A side of a relation; a name ("Area", "m\\angle A") is as good as a value on the left."""
+    """Parses one side of a relation, which may be a name ("Area", "m\\angle A")."""
     try:
         return read(text)
-    except Unreadable:
+    except ParseError:
         return Words(letters_of(text))
 
 
 def _read_plus_minus(text: str) -> Answer:
-    r"""The two values of ``a \pm b``; every ``\pm`` takes the same sign, ``\mp`` the other one."""
+    r"""Returns both values of ``a \pm b``; all ``\pm`` take one sign, all ``\mp`` the other."""
     upper = re.sub(r"\\mp(?![a-z])", "-", re.sub(r"\\pm(?![a-z])", "+", text))
     lower = re.sub(r"\\mp(?![a-z])", "+", re.sub(r"\\pm(?![a-z])", "-", text))
     return Listing((_read_single(upper), _read_single(lower)))
 
 
 def _read_brackets(text: str) -> Answer | None:
-    r"""A set, tuple or interval: brackets around the whole, with commas inside."""
+    r"""Parses brackets around the whole text: a set, a tuple, an interval or a mere group."""
     for opening, closing, brackets in (
         (r"\{", r"\}", "{}"), ("{", "}", "{}"), (r"\langle", r"\rangle", "()"),
         ("(", ")", "()"), ("(", "]", "(]"), ("[", ")", "[)"), ("[", "]", "[]"),
@@ -136,15 +134,15 @@ def _read_brackets(text: str) -> Answer | None:
 def _read_environment(kind: str, body: str) -> Answer:
     rows = [row for row in split(body, re.compile(r"\\\\|\\cr\b|\\hline"))[0] if row.strip()]
     if not rows or len(rows) > _MAX_ITEMS:
-        raise Unreadable("matrix without rows or with too many")
+        raise ParseError("matrix without rows or with too many")
     if kind in ("cases", "aligned"):
         return Listing(tuple(_flattened(read(row.replace("&", " ")) for row in rows)))
     cells = [split(row, re.compile("&"))[0] for row in rows]
     if len({len(row) for row in cells}) != 1:
-        raise Unreadable("rows of unequal length")
+        raise ParseError("rows of unequal length")
     matrix = Matrix(tuple(tuple(read(cell) for cell in row) for row in cells))
     if kind in ("vmatrix", "Vmatrix"):
-        raise Unreadable("determinant")
+        raise ParseError("determinant")
     return matrix
 
 
@@ -157,7 +155,7 @@ def _read_scalar(text: str) -> Answer:
     clock = _clock(text)
     if clock is not None:
         return clock
-    tree = _ratio(body) or parse(_scientific(body))
+    tree = parse(_scientific(body))
     if factor != 1:
         tree = ("*", tree, ("number", Fraction(factor)))
     degrees = tree[0] == "degrees" or ("angle", "degree") in found_units
@@ -167,23 +165,8 @@ def _read_scalar(text: str) -> Answer:
     )
 
 
-def _read_proportion(text: str) -> Answer | None:
-    """ "1:2:3" as the tuple of its ratios to the first number."""
-    parts = split(text, re.compile(":"))[0]
-    if len(parts) < 3 or _clock(text) is not None:
-        return None
-    trees = [parse(part) for part in parts]
-    return Listing(tuple(Scalar(("/", tree, trees[0]), "") for tree in trees), "()")
-
-
-def _ratio(text: str) -> Tree | None:
-    """ "3:4" as three quarters."""
-    parts = split(text, re.compile(":"))[0]
-    return ("/", parse(parts[0]), parse(parts[1])) if len(parts) == 2 else None
-
-
 def _clock(text: str) -> Words | None:
-    """A time of day with seconds or a.m./p.m.: "8:34 p.m." and "20:34:00" are the same."""
+    """Parses a time of day with seconds or a.m./p.m.; "8:34 p.m." is "20:34:00"."""
     plain = re.sub(r"\\text|[{}. ]", "", text).lower()
     match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?(am|pm)?", plain)
     if not match or int(match[1]) > 24 or int(match[2]) > 59:
@@ -192,7 +175,7 @@ def _clock(text: str) -> Words | None:
     if match[4]:
         hour = hour % 12 + (12 if match[4] == "pm" else 0)
     elif not match[3] and hour < 13 and match[1][0] != "0":
-        return None  # may be a ratio
+        return None  # "4:30" may be a ratio or a duration
     return Words(f"{hour:02d}:{match[2]}:{match[3] or '00'}")
 
 
@@ -205,7 +188,7 @@ def _scientific(text: str) -> str:
 
 
 def _decimal(text: str) -> Decimal | None:
-    """How a number was written, if with a point or an exponent."""
+    """Returns how a number was written if it has a point or an exponent."""
     text = _scientific(text.strip()).replace(" ", "")
     match = _DECIMAL.fullmatch(text)
     if not match or not (match[1] or match[2]) or not ("." in text or match[3]):
@@ -218,14 +201,14 @@ def _decimal(text: str) -> Decimal | None:
 
 
 def _special(text: str) -> Answer | None:
-    """Words, letters of a choice and sets with a name of their own."""
+    """Parses words, letters of a choice and sets with a name, such as "no solution"."""
     if (wrapped := _TEXT.fullmatch(text)) is not None:
         return _read_text(wrapped[1].strip())
     return _named(text)
 
 
 def _read_text(content: str) -> Answer:
-    r"""The content of a ``\text{…}`` around the whole: formula, letter, list of words, or words."""
+    r"""Parses the content of a ``\text{…}``: a formula, a letter, words or a list of them."""
     pieces = split(content, SEPARATORS)[0]
     if re.search(r"\d", content) and _clock(content) is None and not re.search("[a-z]{3}", content):
         return read(content)
@@ -246,15 +229,12 @@ def _named(text: str, *, wordy: bool = False) -> Answer | None:
     if words == r"\mathbb{R}":
         return read(r"(-\infty,\infty)")
     if wordy or (re.fullmatch(r"[A-Za-z][A-Za-z'’ .\-]*", text) and is_wordy(text)):
-        number = units.number_in_words(letters)
-        if number is not None:
-            return Scalar(("number", Fraction(number)), str(number))
         return Words(spelled(letters))
     return None
 
 
 def _flattened(items: object) -> list[Answer]:
-    r"""Lists inside of a list (from ``\pm``) opened."""
+    r"""Merges bare lists inside a list (from ``\pm``) into it."""
     flat: list[Answer] = []
     for item in items:  # type: ignore[attr-defined]
         flat.extend(item.items if isinstance(item, Listing) and not item.brackets else [item])

@@ -1,4 +1,4 @@
-"""The kinds of answer: a value, a list, a set or tuple, a union, a matrix, a relation, words."""
+"""The types of answer: value, list, set or tuple, union, matrix, relation, words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twogrpo.rewards.math_grading.expression_parser import Tree
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value; `decimals` is set if it was written as a decimal number."""
+    """One value; `decimals` is set if the answer wrote it as a decimal number."""
 
     tree: Tree
     text: str
@@ -31,7 +31,7 @@ class Decimal:
 
 @dataclass(frozen=True)
 class Listing:
-    """Several answers. Brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
+    """Several answers; brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
 
     items: tuple[Answer, ...]
     brackets: str = ""
@@ -53,7 +53,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Relation:
-    """A chain such as 1 < x <= 2 or x = 5 = 10/2: one more side than signs."""
+    """A chain such as 1 < x <= 2 or x = 5 = 10/2, with one side more than signs."""
 
     sides: tuple[Answer, ...]
     signs: tuple[str, ...]
@@ -62,7 +62,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Words:
-    """A text answer in a canonical spelling."""
+    """An answer in words, in its canonical spelling."""
 
     text: str
 

@@ -1,7 +1,7 @@
-"""When two read answers are the same: value by value, list by list, relation by relation.
+"""Decides whether two parsed answers are equal: values, lists, sets, matrices, relations, words.
 
-Strict where a careful mathematician is: order counts in a tuple and not in a set, an open
-interval is not a closed one, an equation is its set of solutions up to a factor.
+It is as strict as a careful mathematician: order counts in a tuple but not in a set, an open
+interval is not a closed one, an equation may be multiplied by a factor.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NAME = re.compile(
 
 
 def same(reference: Answer, answer: Answer) -> bool:
-    """Whether an answer is the reference, in value and in kind."""
+    """Whether an answer equals the reference in value and in type."""
     reference, answer = _unrelated(reference, answer)
     for one, other in ((reference, answer), (answer, reference)):
         if _is_set_notation(one) and (_is_set_notation(other) or _may_be_interval(other)):
@@ -81,7 +81,7 @@ def _same_listing(reference: Answer, answer: Answer) -> bool:
 
 
 def _listing(answer: Answer) -> Listing:
-    """Anything as a list: a column or row as a tuple, relations of names as their values."""
+    """Returns any answer as a list; the column or row of a matrix as a tuple."""
     if isinstance(answer, Matrix):
         if len(answer.rows[0]) == 1:
             return Listing(tuple(row[0] for row in answer.rows), "matrix")
@@ -94,7 +94,7 @@ def _listing(answer: Answer) -> Listing:
 
 
 def _same_named(mine: Listing, theirs: Listing) -> bool:
-    """ "x = 1, y = 2" against "1, 2": named values are in order; unnamed ones must follow it."""
+    """Whether "1, 2" gives the values of "x = 1, y = 2" in the order of the names."""
     names = [_assigned_name(item) for item in mine.items], [_assigned_name(i) for i in theirs.items]
     full = [None not in side and len(set(side)) == len(side) > 1 for side in names]
     if full[0] == full[1]:
@@ -109,7 +109,7 @@ def _assigned_name(item: Answer) -> str | None:
 
 
 def _matched(mine: Sequence[T], theirs: Sequence[T], alike: Callable[[T, T], bool]) -> bool:
-    """Whether the items pair off, in any order."""
+    """Whether the items can be paired, in any order."""
     left = list(theirs)
     if len(mine) != len(theirs):
         return False
@@ -135,7 +135,7 @@ def _same_rows(
 
 
 def _unrelated(reference: Answer, answer: Answer) -> tuple[Answer, Answer]:
-    """Drops "x =" from either side where the other is a bare value."""
+    """Removes "x =" from one answer where the other is a bare value."""
     both = isinstance(reference, Relation) and isinstance(answer, Relation)
     if isinstance(answer, Relation) and not both:
         answer = _claimed(answer) or answer
@@ -145,7 +145,7 @@ def _unrelated(reference: Answer, answer: Answer) -> tuple[Answer, Answer]:
 
 
 def _named_value(relation: Relation) -> Answer | None:
-    """v of "name = … = v" (or of "v = name")."""
+    """Returns v of "name = … = v" or of "v = name", else None."""
     if not set(relation.signs) <= {"=", r"\approx"}:
         return None
     if _NAME.fullmatch(relation.texts[0]):
@@ -156,7 +156,7 @@ def _named_value(relation: Relation) -> Answer | None:
 
 
 def _claimed(relation: Relation) -> Answer | None:
-    """The value that a chain of equalities ends in, if it is one."""
+    """Returns the value that a chain of equalities ends in, else None."""
     named = _named_value(relation)
     if named is not None:
         return named
@@ -171,7 +171,7 @@ def _claimed(relation: Relation) -> Answer | None:
 
 
 def _before_approximation(relation: Relation) -> Answer:
-    r"""The last exact side: of ``x = 1/3 \approx 0.33`` the 1/3, of ``x \approx 5`` the 5."""
+    r"""Returns the last exact side: 1/3 in ``x = 1/3 \approx 0.33``, 5 in ``x \approx 5``."""
     for index, sign in enumerate(relation.signs):
         if sign == r"\approx" and not _NAME.fullmatch(relation.texts[index]):
             return relation.sides[index]
@@ -199,7 +199,7 @@ Link = tuple[str, Answer, Answer]
 
 
 def _links(relation: Relation) -> list[Link]:
-    """a < b <= c as (a < b), (b <= c), every sign turned to =, !=, < or <=."""
+    """Splits a < b <= c into (a < b), (b <= c) and turns every > and >= around."""
     links = []
     for sign, a, b in zip(relation.signs, relation.sides, relation.sides[1:], strict=False):
         links.append((sign.replace(">", "<"), b, a) if sign[0] == ">" else (sign, a, b))
@@ -207,7 +207,7 @@ def _links(relation: Relation) -> list[Link]:
 
 
 def _same_link(mine: Link, theirs: Link) -> bool:
-    """The same sign and differences of the sides that are proportional (positively for <)."""
+    """Whether signs agree and the differences of the sides are proportional (positively for <)."""
     if mine[0] != theirs[0]:
         return False
     if same(mine[1], theirs[1]) and same(mine[2], theirs[2]):

@@ -1,8 +1,8 @@
 r"""A small parser of LaTeX and calculator notation: text in, a tree of tuples out.
 
-It covers what answers are made of (numbers, roots, powers, functions, symbols, absolute values) and
-raises `Unreadable` for the rest. Unlike a computer algebra system it evaluates nothing, so that
-``10^{10^{10}}`` costs as much as ``2^3``. A tree is (operation, operand, …).
+It covers numbers, roots, powers, functions, symbols and absolute values, and raises `ParseError`
+for everything else. Unlike a computer algebra system it evaluates nothing: ``10^{10^{10}}`` costs
+as much as ``2^3``. A tree is (operation, operand, …).
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from fractions import Fraction
 from typing import Any
 
 from twogrpo.rewards.math_grading.latex_symbols import FUNCTIONS, GREEK
-from twogrpo.rewards.math_grading.lexer import Tokens, Unreadable
-from twogrpo.rewards.math_grading.numerals import number_of, repeating_decimal
+from twogrpo.rewards.math_grading.lexer import ParseError, Tokens, number_of, repeating_decimal
 
 Tree = tuple[Any, ...]
 MAX_DEPTH = 40
 
 
 def parse(text: str) -> Tree:
-    r"""The tree of an expression.
+    r"""Returns the tree of an expression.
 
     >>> parse(r"2x^{3}")
     ('*', ('number', Fraction(2, 1)), ('^', ('symbol', 'x'), ('number', Fraction(3, 1))))
@@ -28,7 +27,7 @@ def parse(text: str) -> Tree:
 
 
 class _Parser(Tokens):
-    """Recursive descent; one method per level of precedence, weakest first."""
+    """A recursive descent parser with one method per level of precedence, weakest first."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -39,13 +38,13 @@ class _Parser(Tokens):
     def whole(self) -> Tree:
         tree = self.sum()
         if self.index < len(self.tokens):
-            raise Unreadable(f"{self.peek()[1]!r} left over")
+            raise ParseError(f"{self.peek()[1]!r} left over")
         return tree
 
     def sum(self) -> Tree:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Unreadable(f"nested more than {MAX_DEPTH} deep")
+            raise ParseError(f"nested more than {MAX_DEPTH} deep")
         tree = self.product()
         while self.peek() in (("sign", "+"), ("sign", "-")):
             sign = self.peek()[1]
@@ -84,7 +83,7 @@ class _Parser(Tokens):
         while True:
             if self.accept("!!"):
                 if self.peek() in (("sign", "!"), ("sign", "!!")):
-                    raise Unreadable("more than two factorial signs")
+                    raise ParseError("more than two factorial signs")
                 tree = ("double_factorial", tree)
             elif self.accept("!"):
                 tree = ("factorial", tree)
@@ -104,11 +103,11 @@ class _Parser(Tokens):
             return text in "({[" or (text == "|" and self.closes_later())
         after_number = self.peek(-1)[0] in ("number", "repeating")
         if kind == "number" and after_number and self.peek(-2) != ("sign", "^"):
-            raise Unreadable("two numbers side by side")
+            raise ParseError("two numbers side by side")
         return kind not in ("end",) and not (kind == "command" and text in _NOT_FACTORS)
 
     def closes_later(self) -> bool:
-        """Whether a bar opens an absolute value: an even number of bars is left with it."""
+        """Whether a bar opens an absolute value: with it, an even number of bars is left."""
         bars = sum(token[:2] == ("sign", "|") for token in self.tokens[self.index :])
         return bars % 2 == 0
 
@@ -127,13 +126,13 @@ class _Parser(Tokens):
             tree = self.sum()
             self.expect(_BRACKETS[text])
             return ("abs", tree) if text == "|" else tree
-        raise Unreadable(f"{text or 'the end'!r} where a value should stand")
+        raise ParseError(f"{text or 'the end'!r} where a value should stand")
 
     def numeral(self, text: str) -> Tree:
-        """A number, the whole part of a mixed number, or one with a base ("204_5")."""
+        """Parses a number, a mixed number, or a number with a base ("204_5")."""
         value = number_of(text)
         if value is None:
-            raise Unreadable(f"number {text!r}")
+            raise ParseError(f"number {text!r}")
         if self.accept("_"):
             return self.in_base(text)
         if value.denominator == 1 and text.isdigit() and (part := self.fraction_ahead()):
@@ -141,7 +140,7 @@ class _Parser(Tokens):
         return ("number", value)
 
     def fraction_ahead(self) -> Fraction | None:
-        r"""The proper fraction of integers right after an integer: ``2\frac{1}{3}``, ``1 1/2``."""
+        r"""Consumes the proper fraction after an integer: ``2\frac{1}{3}``, ``1 1/2``."""
         kinds = [self.peek(i) for i in range(7)]
         if kinds[0] == ("command", "frac") and [k for _, k in kinds[1:7:3]] == ["{", "{"]:
             if kinds[3][1] != "}" or kinds[6][1] != "}":
@@ -162,11 +161,11 @@ class _Parser(Tokens):
         text = self.subscript()
         base = _BASE_WORDS.get(text.strip().lower(), text)
         if not base.isdigit():
-            raise Unreadable(f"base {text!r}")
+            raise ParseError(f"base {text!r}")
         if base == "10":
             return ("number", Fraction(digits))
         if int(base) < 2 or not all(digit in "0123456789"[: int(base)] for digit in digits):
-            raise Unreadable(f"{digits} in base {base}")
+            raise ParseError(f"{digits} in base {base}")
         return ("*", ("number", Fraction(digits)), ("symbol", f"base {base}"))
 
     def symbol(self, name: str) -> Tree:
@@ -179,14 +178,14 @@ class _Parser(Tokens):
         return ("i",) if name == "i" else ("symbol", name)
 
     def applied_to_zero(self) -> bool:
-        """Whether "(0)" follows: the value of a function at 0, for no one multiplies by 0."""
+        """Whether "(0)" follows: the value of a function at 0, as nobody multiplies by 0."""
         if [self.peek(i)[1] for i in range(3)] != ["(", "0", ")"]:
             return False
         self.index += 3
         return True
 
     def argument(self, *, signed: bool = False) -> Tree:
-        """One TeX argument: a group in braces or a single token (with its sign, if `signed`)."""
+        """Parses a TeX argument: a group in braces or one token (with its sign if `signed`)."""
         if self.accept("{"):
             tree = self.sum()
             self.expect("}")
@@ -209,7 +208,7 @@ class _Parser(Tokens):
         if name in ("lfloor", "lceil"):
             tree = self.sum()
             if self.peek() != ("command", "r" + name[1:]):
-                raise Unreadable(f"{name} without an end")
+                raise ParseError(f"{name} without an end")
             self.index += 1
             return (name[1:], tree)
         if name in ("pi", "infty"):
@@ -218,7 +217,7 @@ class _Parser(Tokens):
             return self.symbol(name)
         if name in ("overline", "bar", "angle", "triangle", "dot", "ddot", "tilde"):
             return self.symbol(f"{name} {self.subscript()}")
-        raise Unreadable(f"command {name!r}")
+        raise ParseError(f"command {name!r}")
 
     def root(self) -> Tree:
         degree: Tree = ("number", Fraction(2))
@@ -246,7 +245,7 @@ class _Parser(Tokens):
         return ("^", tree, exponent) if exponent else tree
 
     def function_arguments(self) -> list[Tree]:
-        """What a function is applied to: a bracket, or the factors up to the next operator."""
+        """Parses what a function is applied to: a bracket, or factors up to the next operator."""
         for opening, closing in (("(", ")"), ("{", "}"), ("[", "]")):
             if self.accept(opening):
                 arguments = [self.sum()]

@@ -1,8 +1,8 @@
-"""Values of expression trees: exact where all is rational, else complex numbers of 50 digits.
+"""Evaluates expression trees: exactly if all is rational, else as complex numbers of 50 digits.
 
-Two expressions are held equal if they agree, to 40 digits, at random points of their variables
-(Schwartz 1980, Zippel 1979: a polynomial that is not zero vanishes at a random point with
-probability nought). Nothing here can run long: sizes are bounded before any big operation.
+Two expressions count as equal if they agree to 40 digits at random points of their variables: a
+nonzero polynomial vanishes at a random point with probability 0 (Schwartz 1980, Zippel 1979).
+Nothing here can run for long: sizes are bounded before any big operation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POSITIVE_POINTS = 5
 _MAX_MAGNITUDE = 1e15
 
 Value: TypeAlias = Any
-"""An mpf or mpc of mpmath, which has no types."""
+"""An mpf or mpc of mpmath, which is untyped."""
 Point = dict[str, Value]
 
 
@@ -41,7 +41,7 @@ class _Inexact(Exception):
 
 
 def symbols(tree: Tree) -> frozenset[str]:
-    """The names of the variables in a tree."""
+    """Returns the names of the variables in a tree."""
     if tree[0] == "symbol":
         return frozenset((tree[1],))
     return frozenset().union(*(symbols(part) for part in tree[1:] if isinstance(part, tuple)))
@@ -55,7 +55,7 @@ def mentions(tree: Tree, operation: str) -> bool:
 
 
 def exact(tree: Tree) -> Fraction | None:
-    """The rational value of a tree, None if it has variables, is irrational or is huge."""
+    """Returns the rational value of a tree; None if it has variables, is irrational or huge."""
     try:
         return _exact(tree)
     except (_Inexact, ZeroDivisionError):
@@ -63,9 +63,9 @@ def exact(tree: Tree) -> Fraction | None:
 
 
 def value(tree: Tree, point: Point | None = None, *, log_base: float | None = None) -> Value:
-    """The value of a tree at a point; `log_base` is what a bare log means (None: natural).
+    """Returns the value of a tree at a point; a bare log has base `log_base` (None: natural).
 
-    Raises Undefined on poles, infinities and monsters such as 10^(10^(10^10)).
+    Raises Undefined at poles, for infinities and for huge numbers such as 10^(10^(10^10)).
     """
     with mpmath.workdps(DIGITS):
         try:
@@ -78,16 +78,16 @@ def value(tree: Tree, point: Point | None = None, *, log_base: float | None = No
 
 
 def close(a: Value, b: Value, *, tolerance: Value = TOLERANCE) -> bool:
-    """Whether two values agree relatively (absolutely around zero)."""
+    """Whether two values agree relatively, or absolutely around zero."""
     with mpmath.workdps(DIGITS):
         size = max(abs(a), abs(b))
         return bool(abs(a - b) <= tolerance * size or size < _NOTHING)
 
 
 def points(names: frozenset[str]) -> list[Point]:
-    """Fixed pseudo-random points: POSITIVE_POINTS with all variables positive, then mixed signs.
+    """Returns fixed pseudo-random points: POSITIVE_POINTS positive ones, then mixed signs.
 
-    Small and large ones, so that floors and cases of an absolute value are told apart too.
+    They are small and large, so that floors and cases of an absolute value differ too.
     """
     found = []
     for trial, scale in enumerate(_SCALES):
@@ -201,7 +201,7 @@ def _power(base: Value, exponent: Value) -> Value:
 
 
 def _root(radicand: Value, degree: Value) -> Value:
-    """The principal root; the real one for odd roots of negative numbers, as answers mean it."""
+    """Returns the principal root, but the real one for odd roots of negative numbers."""
     odd = mpmath.isint(degree) and int(degree) % 2 == 1
     if odd and mpmath.im(radicand) == 0 and mpmath.re(radicand) < 0:
         return -mpmath.power(-radicand, 1 / degree)
@@ -209,7 +209,7 @@ def _root(radicand: Value, degree: Value) -> Value:
 
 
 def _odd_root_power(tree: Tree, point: Point, log_base: float | None) -> Value | None:
-    """x^(p/q) of a negative x and an odd q: the real value, as roots have it, else None."""
+    """Returns the real x^(p/q) for negative x and odd q, consistent with roots, else None."""
     exponent = exact(tree[2])
     if exponent is None or exponent.denominator % 2 == 0 or exponent.denominator == 1:
         return None

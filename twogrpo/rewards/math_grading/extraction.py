@@ -1,6 +1,6 @@
 """Finds the final answer in a response: the last box, else the last answer phrase, else the text.
 
-Pure string work in linear time; it knows nothing of mathematics beyond where an answer stands.
+It works on strings alone, in linear time.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from twogrpo.rewards.math_grading.normalisation import restore_escapes
-
 MAX_ANSWER_CHARS = 1_000
-"""Longer answers are none: the longest gold answer of the five benchmarks has 159 characters."""
+"""A longer answer counts as none; the longest gold of the five benchmarks has 159 characters."""
 _WINDOW_CHARS = 2_000
-"""How much of a text without a box is read: its end, where answers stand (and no more: cost)."""
+"""Only this much of the end of a text without a box is searched, to bound the cost."""
 _MAX_JOINED_BOXES = 20
 
-_BOX = re.compile(r"(?:\\|\x08|\b)(?:boxed|oxed|fbox)\s*|□\s*(?=\{)")
+_BOX = re.compile(r"(?:\\|\b)(?:boxed|fbox)\s*|□\s*(?=\{)")
 _PHRASE = re.compile(
     r"####"
     r"|<answer>"
@@ -44,17 +42,17 @@ _JOINT = re.compile(r"[\s$.,;&\\()]*(?:(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\qu
 
 @dataclass(frozen=True)
 class Extracted:
-    """The final answer, and the list that it closes if several boxes stand side by side."""
+    """The final answer, and the list of adjacent boxes that it ends, if there are several."""
 
     text: str
     joined: str | None = None
 
 
 def extract(response: str) -> Extracted | None:
-    r"""The final answer of a response; None where it is missing, empty or absurdly long.
+    r"""Returns the final answer of a response; None if it is missing, empty or absurdly long.
 
-    The last ``\boxed{}`` counts, whatever stood in earlier ones. Boxes with nothing but commas or
-    "and" between them also give `joined`, for references that are themselves lists.
+    The last ``\boxed{}`` counts. Boxes with only commas or "and" between them also give `joined`,
+    for references that are lists themselves.
 
     >>> extract(r"so \boxed{3}, no, \boxed{\frac{1}{2}}.").text
     '\\frac{1}{2}'
@@ -63,7 +61,7 @@ def extract(response: str) -> Extracted | None:
     >>> extract(r"\boxed{}") is None
     True
     """
-    text = _after_thinking(restore_escapes(response))
+    text = _after_thinking(response)
     boxes = _boxes(text)
     if boxes:
         late = _last(_FINAL_AFTER_BOX, text, start=boxes[-1][1])
@@ -77,7 +75,7 @@ def extract(response: str) -> Extracted | None:
 
 
 def _after_thinking(response: str) -> str:
-    """What follows the reasoning of an R1-style model, if an answer stands there."""
+    """Returns what follows an R1-style model's reasoning if it holds an answer, else everything."""
     _, tag, after = response.rpartition("</think>")
     return after if tag and (_BOX.search(after) or _PHRASE.search(after)) else response
 
@@ -90,7 +88,7 @@ def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[st
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of the last boxes in order; an unclosed one has empty content."""
+    """Returns (start, end, content) of the last boxes; an unclosed one has empty content."""
     found: list[tuple[int, int, str]] = []
     for match in list(_BOX.finditer(text))[-_MAX_JOINED_BOXES:]:
         opening = match.end()
@@ -104,7 +102,7 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
 
 
 def _closing(text: str, opening: int) -> int | None:
-    """Index of the brace that closes the one at `opening`; escaped braces do not count."""
+    """Returns the index of the brace that closes the one at `opening`, ignoring escaped ones."""
     depth = 0
     for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, opening):
         if match.group() == "{":
@@ -117,7 +115,7 @@ def _closing(text: str, opening: int) -> int | None:
 
 
 def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
-    """The contents of the boxes that lead up to the last with only separators in between."""
+    """Returns the contents of the last boxes that only separators divide; None for a single box."""
     run = [boxes[-1]]
     for box in reversed(boxes[:-1]):
         if box[1] > run[0][0] or not _JOINT.fullmatch(text, box[1], run[0][0]):
@@ -127,7 +125,7 @@ def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
 
 
 def _statement(tail: str) -> str:
-    """What an answer phrase states: its formula if it opens with one, else its first sentence."""
+    """Returns what an answer phrase states: the formula it opens with, else its first sentence."""
     tail = tail[: 2 * _WINDOW_CHARS].lstrip(" \t\n*_:：=}")
     tail = tail.partition("</answer>")[0]
     formula = _MATH.match(tail)
@@ -143,9 +141,9 @@ def _statement(tail: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """The text itself, or, of a text in prose, the last formula or number in it.
+    """Returns the last formula or number of a text in prose, any other text unchanged.
 
-    Prose is told by three or more words outside of formulas and LaTeX commands.
+    Prose has three or more words outside formulas and LaTeX commands.
     """
     text = text.strip()
     if len(text) > _WINDOW_CHARS:
@@ -162,7 +160,7 @@ def _bare(text: str) -> str:
 
 
 def _last_number(text: str, start: int) -> str | None:
-    """The last number of a prose text with the list that it closes ("3, 4 or 5")."""
+    """Returns the last number of a text, with the list that it ends ("3, 4 or 5")."""
     matches = [m for m in _NUMBER.finditer(text, start) if any(c.isdigit() for c in m.group())]
     if not matches:
         return None

@@ -1,35 +1,21 @@
-r"""Whether a response gives the reference answer: extraction, reading, comparison, in one process.
+r"""Judges whether a response gives the reference answer: extraction, parsing, comparison.
 
-Pure but not bounded in time: the last resort, math-verify, can hang on hostile input. Training and
-evaluation call it through `twogrpo.rewards.worker_pool`, where a process can be killed.
+A pure function. Training and evaluation call it through `twogrpo.rewards.worker_pool`, where an
+answer that takes too long costs a process and not the run.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
 
 from twogrpo.rewards.math_grading import extraction
 from twogrpo.rewards.math_grading.answer_parser import read, thousands_joined
 from twogrpo.rewards.math_grading.answer_types import Answer, Listing
-from twogrpo.rewards.math_grading.lexer import Unreadable
+from twogrpo.rewards.math_grading.lexer import ParseError, number_of
 from twogrpo.rewards.math_grading.normalisation import clean
-from twogrpo.rewards.math_grading.numerals import number_of
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Whether an answer is right, and why: correct, wrong, no_answer or verifier_unparsed."""
-
-    equal: bool
-    reason: str
-
-
-CORRECT = Judgement(True, "correct")
-WRONG = Judgement(False, "wrong")
-NO_ANSWER = Judgement(False, "no_answer")
-UNPARSED = Judgement(False, "verifier_unparsed")
+from twogrpo.rewards.protocol import CORRECT, NO_ANSWER, UNPARSED, WRONG
+from twogrpo.types import Verdict
 
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)?\s*[.:)]?")
 _LABELLED_CHOICE = re.compile(r"\(?([A-J])[).:]+\s+\S.*", re.DOTALL)
@@ -37,17 +23,17 @@ _BRACKETED_PAIR = re.compile(r"\\?[(\[{][^,;]*,\S[^,;]*[)\]}]")
 _DECIMAL_COMMA = re.compile(r"-?\s*\d+,(?:\d{1,2}|\d{4,})|-?\s*0,\d+")
 
 
-def judge(reference: str, response: str, *, literal: bool = True) -> Judgement:
+def judge(reference: str, response: str, *, literal: bool = True) -> Verdict:
     r"""Judges a bare answer or a whole response against a reference (bare, boxed or a solution).
 
-    Without `literal` equality to the letter is no proof (for self-checks).
+    Without `literal`, identical texts must still be parsed and compared (for self-checks).
 
     >>> judge(r"\frac{1}{2}", r"... so it is \boxed{0.5}.")
-    Judgement(equal=True, reason='correct')
+    Verdict(reward=1.0, is_correct=True, reason='correct')
     >>> judge("2", "12").reason
     'wrong'
     """
-    quick = quick_judgement(reference, response) if literal else None
+    quick = quick_verdict(reference, response) if literal else None
     if quick is not None:
         return quick
     expected = extraction.extract(reference)
@@ -55,23 +41,23 @@ def judge(reference: str, response: str, *, literal: bool = True) -> Judgement:
     if expected is None or given is None:
         return NO_ANSWER
     wanted = expected.joined or expected.text
-    judgement = same_answer(wanted, given.text, literal=literal)
-    if not judgement.equal and given.joined and _is_list(wanted):
+    verdict = same_answer(wanted, given.text, literal=literal)
+    if not verdict.is_correct and given.joined and _is_list(wanted):
         joined = same_answer(wanted, given.joined)
-        return joined if joined.equal else judgement
-    return judgement
+        return joined if joined.is_correct else verdict
+    return verdict
 
 
-def quick_judgement(reference: str, response: str) -> Judgement | None:
-    """The verdict where none of the heavier machinery is needed, else None.
+def quick_verdict(reference: str, response: str) -> Verdict | None:
+    """Returns the verdict where no parser is needed, else None.
 
-    Decides missing answers, answers that are the reference to the letter, and plain numbers.
+    It decides missing answers, answers identical to the reference and plain numbers.
     """
     given = extraction.extract(response)
     if given is None:
         return NO_ANSWER
     wanted, text = reference.strip().strip("$"), given.text.strip().strip("$")
-    if wanted == text and len(text) <= extraction.MAX_ANSWER_CHARS and "oxed" not in wanted:
+    if wanted == text and len(text) <= extraction.MAX_ANSWER_CHARS and "boxed" not in wanted:
         return CORRECT
     mine = number_of(thousands_joined(wanted))
     theirs = number_of(thousands_joined(text)) if mine is not None else None
@@ -82,7 +68,7 @@ def quick_judgement(reference: str, response: str) -> Judgement | None:
     return WRONG if not {".", "e", "E"} & set(wanted + text) else None
 
 
-def same_answer(reference: str, answer: str, *, literal: bool = True) -> Judgement:
+def same_answer(reference: str, answer: str, *, literal: bool = True) -> Verdict:
     """Judges two extracted answers."""
     wanted, given = clean(reference), clean(answer)
     if not given or not wanted:
@@ -94,12 +80,12 @@ def same_answer(reference: str, answer: str, *, literal: bool = True) -> Judgeme
     return _same_readings(wanted, given)
 
 
-def _same_readings(wanted: str, given: str) -> Judgement:
-    from twogrpo.rewards.math_grading.equivalence import same  # mpmath: only where it is needed
+def _same_readings(wanted: str, given: str) -> Verdict:
+    from twogrpo.rewards.math_grading.equivalence import same  # imports mpmath only where needed
 
     mine, theirs = _readings(wanted, given), _readings(given, wanted)
     if not mine or not theirs:
-        return _math_verify(wanted, given, readable=bool(theirs))
+        return WRONG if theirs else UNPARSED
     try:
         equal = any(same(one, other) for one, other in itertools.product(mine, theirs))
     except (RecursionError, MemoryError):
@@ -108,7 +94,7 @@ def _same_readings(wanted: str, given: str) -> Judgement:
 
 
 def _readings(text: str, other: str) -> list[Answer]:
-    """What a text may mean; a comma between digits may group thousands, part items or decimals."""
+    """Parses a text in every way a comma between digits allows: thousands, items, decimals."""
     spellings = [text]
     if not _BRACKETED_PAIR.fullmatch(text):
         spellings.insert(0, thousands_joined(text))
@@ -120,7 +106,7 @@ def _readings(text: str, other: str) -> list[Answer]:
     for spelling in dict.fromkeys(spellings):
         try:
             answers.append(read(spelling))
-        except (Unreadable, RecursionError):
+        except (ParseError, RecursionError):
             continue
     return answers
 
@@ -131,42 +117,16 @@ def _is_list(text: str) -> bool:
 
 
 def _letters(text: str) -> str:
-    """A cleaned answer without the spaces and the text wrapping that carry no meaning."""
+    """Removes the spaces and the text wrapping of a cleaned answer that carry no meaning."""
     text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text.strip())
 
 
 def _same_choice(wanted: str, given: str) -> bool | None:
-    """Compares letters of multiple choice: "C", "(C)", "c.", "(C) 12"; None if it is not one."""
+    """Compares letters of multiple choice: "C", "(C)", "c.", "(C) 12"; None if there is none."""
     wanted, given = (re.sub(r"\\text|[{}]", "", text).strip() for text in (wanted, given))
     letter = _CHOICE.fullmatch(wanted) or _LABELLED_CHOICE.fullmatch(wanted)
     if not letter:
         return None
     choice = _CHOICE.fullmatch(given) or _LABELLED_CHOICE.fullmatch(given)
     return choice[1].upper() == letter[1].upper() if choice else None
-
-
-def _math_verify(wanted: str, given: str, *, readable: bool) -> Judgement:
-    """Asks math-verify about notation beyond our reader: integrals, sums, products of matrices.
-
-    Nothing else goes there: of text it makes products of letters, and it overlooks subscripts.
-    """
-    if not _BEYOND.search(wanted + given) or _NOT_MATHEMATICS.search(wanted + given):
-        return WRONG if readable else UNPARSED
-    import math_verify.grader
-    from math_verify.parser import parse_latex_cached
-
-    math_verify.grader.TIMEOUT_WARNING_SHOWN = True  # the time is the worker pool's to watch
-    try:
-        mine, theirs = parse_latex_cached(wanted), parse_latex_cached(given)
-        equal = math_verify.verify(mine, theirs, timeout_seconds=None)
-    except Exception:  # noqa: BLE001 the parser raises whatever its grammar stumbles over
-        return WRONG if readable else UNPARSED
-    return CORRECT if equal else WRONG
-
-
-_BEYOND = re.compile(
-    r"\\(?:i*int|oint|sum|prod|lim|det|begin|cap|setminus|pmod|bmod|operatorname|partial)"
-    r"(?![A-Za-z])"
-)
-_NOT_MATHEMATICS = re.compile(r"\\text|\.\.\.|\\dots")

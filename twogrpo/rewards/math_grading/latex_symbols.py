@@ -1,16 +1,16 @@
-r"""What stands for what in typed mathematics: Unicode signs, synonymous commands, mere layout."""
+r"""Tables of typed mathematics: Unicode signs, synonymous commands, layout, functions, letters."""
 
 from __future__ import annotations
 
 
 def _pairs(table: str) -> dict[str, str]:
-    """A table of lines "many spellings -> one"; a command that is the result ends in a space."""
+    """Parses lines of the form "many spellings -> one"."""
     rows = [line.split("->") for line in table.strip().splitlines()]
     return {spelling: result.strip() for names, result in rows for spelling in names.split()}
 
 
 def _spaced(table: dict[str, str]) -> dict[str, str]:
-    r"""With a space after a result such as ``\pi``, lest it swallow the next letter."""
+    r"""Adds a space after a result such as ``\pi``, so that no letter joins its name."""
     return {key: f"{v} " if v[0] == "\\" and v[-1].isalpha() else v for key, v in table.items()}
 
 

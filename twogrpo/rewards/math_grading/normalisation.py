@@ -1,6 +1,6 @@
-r"""Brings the many ways of typing an answer to one: Unicode, LaTeX layout, spellings of operators.
+r"""Gives an answer one spelling, whatever its Unicode signs, LaTeX layout and operators.
 
-Only what cannot change a value: units and percent signs belong to the comparison, not here.
+It changes only what cannot change a value; the comparison handles units and percent signs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,6 @@ from twogrpo.rewards.math_grading.latex_symbols import (
 
 _TABLE = str.maketrans(UNICODE)
 
-# A LaTeX command typed in a string without raw quotes loses its first letter to an escape.
-_LOST_ESCAPES = (
-    (re.compile(r"\x0c\s*(?=rac|loor|box|orall)"), r"\\f"),
-    (re.compile(r"\x08(?=oxed|egin|inom|eta|mod|ar\b)"), r"\\b"),
-    (re.compile(r"\t(?=ext|imes|frac|heta|an\b|au\b|o\b)"), r"\\t"),
-    (re.compile(r"\r(?=ight|angle|ho\b|floor|ceil)"), r"\\r"),
-    (re.compile(r"\x07(?=lpha|rc|ngle|pprox)"), r"\\a"),
-    (re.compile(r"\x0b(?=ec|ert|arnothing)"), r"\\v"),
-)
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _STYLED_WORD = re.compile(
     r"\\(?:math(?:rm|bf|it|sf|tt)|operatorname|text(?:normal|rm|bf|it|sf|tt|sc|up)?|mbox|hbox"
@@ -38,12 +29,12 @@ _SPACE_COMMAND = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:thinspace|enspace)\b|~|[\u20
 
 
 def clean(text: str) -> str:
-    r"""One spelling of an answer; spaces survive where they may matter ("1 1/2").
+    r"""Returns the one spelling of an answer; spaces stay where they may matter ("1 1/2").
 
     >>> clean(r"$\left(\dfrac12,\, 3\right)$.")
     '(\\frac{1}{2}, 3)'
     """
-    text = _single_backslashes(restore_escapes(text))
+    text = _single_backslashes(text)
     text = _unicode(text)
     text = _strip_delimiters(text)
     text = _join_digits(text)
@@ -62,17 +53,8 @@ def clean(text: str) -> str:
     return _strip_ends(text)
 
 
-def restore_escapes(text: str) -> str:
-    r"""Gives a command its first letter back: a form feed before "rac" was ``\f``."""
-    if text.isprintable():
-        return text
-    for pattern, command in _LOST_ESCAPES:
-        text = pattern.sub(command, text)
-    return text
-
-
 def _single_backslashes(text: str) -> str:
-    if r"\\begin" in text:  # everything is escaped once too often
+    if r"\\begin" in text:  # every backslash is doubled
         text = text.replace("\\\\", "\\")
     if r"\begin" not in text:
         text = re.sub(r"\\\\(?=[A-Za-z{}%$])", r"\\", text)
@@ -95,7 +77,7 @@ def _scripts(text: str, table: dict[str, str], mark: str) -> str:
 
 
 def _strip_delimiters(text: str) -> str:
-    """Drops the marks of mathematics mode and of Markdown's bold type."""
+    """Removes the delimiters of math mode and of Markdown's bold type and code."""
     text = re.sub(r"\\\[(.*?)\\\]", r" \1 ", text, flags=re.DOTALL)
     text = re.sub(r"\\\((.*?)\\\)", r" \1 ", text, flags=re.DOTALL)
     text = re.sub(r"^\s*\*\*(.*?)\*\*\s*$", r"\1", text, flags=re.DOTALL)
@@ -105,7 +87,7 @@ def _strip_delimiters(text: str) -> str:
 
 
 def _join_digits(text: str) -> str:
-    r"""Drops separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1 234 567``."""
+    r"""Removes separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1 234 567``."""
     text = re.sub(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\!\s*,)\s*(?=\d)", "", text)
     text = re.sub(r"(?<=\d)(?:\\[,!; ]|\\thinspace|~)\s*(?=\d{3}(?!\d))", "", text)
     return re.sub(r"(?<![\d.,/^_{])(\d{1,3})((?: \d{3})+)(?![\d/,]|\s*\\frac)", _unspaced, text)
@@ -116,7 +98,7 @@ def _unspaced(match: re.Match[str]) -> str:
 
 
 def _word(match: re.Match[str]) -> str:
-    """Styled text: a letter or a formula loses its style, a word becomes plain ``\text{word}``."""
+    r"""Removes the style of a letter or formula; makes a styled word ``\text{word}``."""
     inner = match.group(1)
     bare = inner.strip().strip("$")
     if re.fullmatch(r"[A-Za-z]", bare):
@@ -141,7 +123,7 @@ def _command(match: re.Match[str]) -> str:
 
 
 def _complete_arguments(text: str) -> str:
-    r"""Gives ``\frac`` and ``\sqrt`` the braces that TeX lets one leave out: ``\frac12``."""
+    r"""Adds the braces of ``\frac`` and ``\sqrt`` that TeX allows to omit: ``\frac12``."""
     argument = r"\s*(\{|\\[A-Za-z]+|[A-Za-z0-9])"
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*([A-Za-z0-9])" + argument, _braced_frac, text)
@@ -156,7 +138,7 @@ def _braced_frac(match: re.Match[str]) -> str:
 
 
 def _strip_ends(text: str) -> str:
-    """Drops dollars around the whole, trailing punctuation and stray backslashes."""
+    """Removes quotes around the whole text, trailing punctuation and stray backslashes."""
     before = None
     while before != text:
         before = text

@@ -1,4 +1,4 @@
-"""Sets of real numbers: intervals, unions and inequalities in one variable, brought to one form."""
+"""Converts intervals, unions and inequalities in one variable to one form of real set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _EVERYTHING: list[Piece] = [(-mpmath.inf, False, mpmath.inf, False)]
 
 
 def real_set(answer: Answer) -> list[Piece] | None:
-    """The pieces of a set in order, touching ones merged; None for what is no such set."""
+    """Returns the pieces of a set in order, adjacent ones merged; None for other answers."""
     pieces = _pieces(answer)
     return None if pieces is None else _merged(pieces)
 
 
 def same_real_set(mine: list[Piece], theirs: list[Piece]) -> bool:
-    """Whether two sets have the same pieces, their open ends included."""
+    """Whether two sets have the same pieces, with the same open and closed ends."""
     return len(mine) == len(theirs) and all(
         a[1] == b[1] and a[3] == b[3] and _same_end(a[0], b[0]) and _same_end(a[2], b[2])
         for a, b in zip(mine, theirs, strict=True)
@@ -58,7 +58,7 @@ def _joined(parts: list[list[Piece] | None]) -> list[Piece] | None:
 
 
 def _listed(parts: list[list[Piece] | None]) -> list[Piece] | None:
-    """ "x > 1, x < 3" is both at once; "x < 1 or x > 3" is either (the two cannot overlap)."""
+    """Reads "x > 1, x < 3" as an intersection and "x < 1 or x > 3" as a union."""
     pieces = _joined(parts)
     if pieces is None or len(pieces) != 2:
         return pieces
@@ -74,7 +74,7 @@ def _point(item: Answer) -> list[Piece] | None:
 
 
 def _end(item: Answer) -> mpmath.mpf | None:
-    """A real number or an infinity."""
+    """Returns the real number or infinity that an interval ends at; None for other answers."""
     if not isinstance(item, Scalar) or expression_values.symbols(item.tree):
         return None
     if item.tree == ("infty",):
@@ -89,7 +89,7 @@ def _end(item: Answer) -> mpmath.mpf | None:
 
 
 def _solved(relation: Relation) -> list[Piece] | None:
-    """The solutions of a chain around one bare variable: 1 < x <= 2, x != 3, 0 > x."""
+    """Solves a chain around one bare variable, such as 1 < x <= 2, x != 3 or 0 > x."""
     variables = [i for i, side in enumerate(relation.sides) if _is_variable(side)]
     if len(variables) != 1 or len(relation.sides) > 3:
         return None

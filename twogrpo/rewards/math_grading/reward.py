@@ -4,43 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twogrpo.rewards.math_grading.grader import DEADLINE_SECONDS, Grader, SelfCheck
+from twogrpo.rewards.math_grading.judge import quick_verdict
+from twogrpo.rewards.protocol import Example
+from twogrpo.rewards.worker_pool import PooledVerifier, Task
 from twogrpo.types import Verdict
 
-MIN_SELF_CHECK = 0.99
 
+class MathAnswer(PooledVerifier):
+    r"""A verifiable reward r in {0, 1} for mathematics.
 
-class MathAnswer:
-    """Verifiable reward r in {0, 1} for mathematics (rule-based, no learned model).
+    Simple pairs are judged here and the rest in workers; equal pairs of one call are judged once.
 
     Example::
 
         reward = MathAnswer(num_workers=2)
-        reward.grade(["so it is \\boxed{0.5}"], ["1/2"])  # [Verdict(1.0, "correct")]
+        reward.grade(["so it is \\boxed{0.5}"], ["1/2"])  # [Verdict(1.0, True, "correct")]
         reward.close()
     """
 
-    grades_truncated = True
-
-    def __init__(self, *, num_workers: int = 2, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._grader = Grader(num_workers=num_workers, deadline_seconds=deadline_seconds)
+    module = "twogrpo.rewards.math_grading.judge"
+    example = Example(r"so \boxed{\frac{1}{2}}", r"so \boxed{\frac{1}{3}}", "0.5")
+    prompt_templates = ("qwen25_math", "chat_boxed", "r1_distill", "think_boxed")
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
-        """One verdict a response, in order; an item beyond the deadline scores 0."""
-        judgements = self._grader.judge(responses, references)
-        return [Verdict(float(judged.equal), judged.reason) for judged in judgements]
-
-    def self_check(self, references: Sequence[str]) -> SelfCheck:
-        """Gold against gold; raises if under 99 % pass, since training would then teach noise."""
-        check = self._grader.self_check(references)
-        if check.passed_fraction < MIN_SELF_CHECK:
+        """One verdict per response, in order; a pair beyond the deadline gets reward 0."""
+        if len(responses) != len(references):
             raise ValueError(
-                f"the verifier recognises {check.passed_fraction:.1%} of the gold answers "
-                f"(at least {MIN_SELF_CHECK:.0%} wanted), not for instance {check.failed[:5]}: "
-                "drop or rewrite these rows with scripts/prepare_data.py"
+                f"{len(responses)} responses but {len(references)} references: give one for each"
             )
-        return check
+        pairs = list(zip(references, responses, strict=True))
+        verdicts = {pair: quick_verdict(*pair) for pair in dict.fromkeys(pairs)}
+        hard = [pair for pair, verdict in verdicts.items() if verdict is None]
+        tasks: list[Task] = [{"reference": a, "response": b} for a, b in hard]
+        verdicts.update(zip(hard, self._pool.run(tasks), strict=True))
+        return [verdict for pair in pairs if (verdict := verdicts[pair]) is not None]
 
-    def close(self) -> None:
-        """Ends the worker processes."""
-        self._grader.close()
+    def _self_check_task(self, reference: str) -> Task:
+        # Identical text does not count: a gold passes if it can be parsed and compared, so that
+        # another spelling of it can be recognised.
+        return {**super()._self_check_task(reference), "literal": False}

@@ -1,4 +1,4 @@
-"""When two values are the same: exactly, to 40 digits, or as a decimal and what it rounds."""
+"""Decides whether two values are equal: exactly, to 40 digits, or by rounding to a decimal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twogrpo.rewards.math_grading.expression_parser import Tree
 from twogrpo.rewards.math_grading.expression_values import Undefined, Value
 
 MIN_ROUNDED_DIGITS = 4
-"""A decimal of fewer digits is no approximation: 0.33 is not 1/3 (0.3333 is)."""
+"""A decimal with fewer digits is no approximation: 0.33 is not 1/3, 0.3333 is."""
 
 _COARSER_TOLERANCE = Fraction(1, 100_000)
 _COMPOSITE_TOLERANCE = mpmath.mpf("2e-4")
@@ -21,7 +21,7 @@ _LONG_DECIMAL = re.compile(r"\d*\.\d{3,}|\d{2,}\.\d{2,}|\d{3,}\.\d")
 
 
 def same_scalar(reference: Scalar, answer: Scalar) -> bool:
-    """Equal values; a percent sign or a degree sign on one side alone may be left out."""
+    """Whether two values are equal; one side may leave out a percent or degree sign."""
     if units.clash(reference.units, answer.units):
         return False
     for mine in _meanings(reference, answer):
@@ -32,7 +32,7 @@ def same_scalar(reference: Scalar, answer: Scalar) -> bool:
 
 
 def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
-    """What a value may mean beside another: 50% is 50 or 1/2, 90 degrees 90 or pi/2."""
+    """Returns what a value may mean against another: 50% is 50 or 1/2, 90° is 90 or pi/2."""
     meanings = [one]
     if one.percent and not other.percent:
         meanings.append(Scalar(("/", one.tree, ("number", Fraction(100))), one.text))
@@ -71,7 +71,7 @@ def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
 
 
 def _comparable(reference: Scalar, answer: Scalar, mine: Value, theirs: Value) -> bool:
-    """Whether rounding is worth a look: real values of everyday size, one of them a decimal."""
+    """Whether rounding may apply: real values of moderate size, one of them a decimal."""
     real = mpmath.im(mine) == 0 == mpmath.im(theirs)
     moderate = all(x == 0 or 1e-300 < abs(x) < 1e300 for x in (mine, theirs))
     return bool(reference.decimals or answer.decimals) and real and moderate
@@ -87,10 +87,10 @@ def _fraction(value: Value) -> Fraction:
 
 
 def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction) -> bool:
-    """Whether a decimal answer rounds or cuts off the reference, or a decimal reference rounds."""
+    """Whether the answer rounds or truncates the reference, or the reference rounds the answer."""
     wanted, given = reference.decimals, answer.decimals
     if given and _may_stand(given, wanted, mine):
-        # Of a reference that is a decimal itself, only its very last digits may be rounded away.
+        # If the reference is a decimal itself, only its very last digits may be rounded away.
         near = wanted is None or abs(mine - given.value) <= abs(mine) * _COARSER_TOLERANCE
         if near and _is_rounding(given, mine, cut=wanted is None):
             return True
@@ -100,14 +100,14 @@ def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction)
 
 
 def _may_stand(written: Decimal, finer: Decimal | None, exact: Fraction) -> bool:
-    """Whether a decimal has the digits to stand for a value that is given with more precision."""
+    """Whether a decimal has enough digits to stand for a more precise value."""
     if written.digits < MIN_ROUNDED_DIGITS or exact.denominator == 1:
         return False
     return finer is None or finer.last_place < written.last_place
 
 
 def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
-    """Whether the difference is half a unit of the last place, or a whole one if cut off."""
+    """Whether the difference is at most half a unit in the last place, or one if truncated."""
     difference = abs(exact) - abs(written.value)
     noise = abs(exact) / 10**14  # the last digits of a double precision number
     half = max(written.last_place / 2, noise)
@@ -120,7 +120,7 @@ def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
 
 
 def _tolerance(reference: Scalar, answer: Scalar) -> Value:
-    """Looser where exactly one side is an expression with rounded decimals in it (1.414x)."""
+    """Returns a looser tolerance if exactly one side contains rounded decimals (1.414x)."""
     rounded = [
         bool(_LONG_DECIMAL.search(side.text)) and side.decimals is None
         for side in (reference, answer)
@@ -131,7 +131,7 @@ def _tolerance(reference: Scalar, answer: Scalar) -> Value:
 def _same_function(
     mine: Tree, theirs: Tree, *, tolerance: Value = expression_values.TOLERANCE
 ) -> bool:
-    """Whether two expressions agree wherever both are real, at positive points everywhere."""
+    """Whether two expressions agree at all positive points and wherever both are real."""
     names = expression_values.symbols(mine) | expression_values.symbols(theirs)
     bases = (None, 10) if _bare_log(mine) or _bare_log(theirs) else (None,)
     return any(_agree_at_points(mine, theirs, names, tolerance, base) for base in bases)
@@ -158,7 +158,7 @@ def _agree_at_points(
 
 
 def value_at(tree: Tree, point: expression_values.Point, base: float | None = None) -> Value | None:
-    """The value at a point, None where there is none."""
+    """Returns the value at a point; None where it is undefined."""
     try:
         return expression_values.value(tree, point, log_base=base)
     except Undefined:

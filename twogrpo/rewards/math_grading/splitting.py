@@ -1,4 +1,4 @@
-r"""Where an answer may be cut: at separators and signs that stand outside of all brackets."""
+r"""Splits an answer at separators and signs that are outside all brackets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SEPARATORS = re.compile(
 
 
 def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """Pieces and separators of a text, cut only outside of brackets and environments."""
+    """Returns the pieces and separators of a text, split outside brackets and environments."""
     pieces, separators, depth, start, index = [], [], 0, 0, 0
     while index < len(text):
         match = pattern.match(text, index) if depth == 0 else None
@@ -33,7 +33,7 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
 
 
 def is_balanced(inner: str) -> bool:
-    """Whether every bracket that closes was opened before, and every one opened is closed."""
+    """Whether every closing bracket was opened before and every opened one is closed."""
     depth = 0
     for character in inner:
         depth += (character in "([{") - (character in ")]}")
@@ -43,7 +43,7 @@ def is_balanced(inner: str) -> bool:
 
 
 def unbraced(text: str) -> str:
-    """Drops TeX's grouping braces around the whole, unless they look like a set."""
+    """Removes TeX's grouping braces around the whole text, unless they look like a set."""
     while text.startswith("{") and text.endswith("}") and is_balanced(text[1:-1]):
         if len(split(text[1:-1], SEPARATORS)[0]) > 1 or not text[1:-1].strip():
             break

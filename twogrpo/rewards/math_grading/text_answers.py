@@ -1,4 +1,4 @@
-"""Answers in words: what is one, and the one spelling of those that mean the same."""
+"""Recognises answers in words and gives those of equal meaning one spelling."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 
 def spelled(words: str) -> str:
-    """Lower case without article and stop; days of the week in full."""
+    """Returns words in lower case, without article and full stop; weekdays in full."""
     words = re.sub(r"^(?:the|an?) (?=\w)", "", words.lower()).strip(" .")
     return next((day for day in _DAYS if words in (day[:3], day[:4])), words)
 
 
 def is_wordy(text: str) -> bool:
-    """Whether letters are words rather than symbols side by side."""
+    """Whether a text consists of words rather than adjacent symbols."""
     if SEPARATORS.search(text) or re.search(r"\b[a-z]\b(?! [a-z]{2})", text):
         return False
     runs = re.findall(r"[A-Za-z]+", text)
@@ -37,14 +37,14 @@ def is_wordy(text: str) -> bool:
 
 
 def _is_product(run: str) -> bool:
-    """Whether letters are rather a product of variables or functions than a word."""
+    """Whether a run of letters is a product of variables or functions rather than a word."""
     if run.isupper() and len(run) > 2:
-        return False  # points or an order of things: BCD is not DCB
+        return False  # points or an ordering: BCD is not DCB
     run = re.sub("arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|sqrt|pi|theta|alpha|beta", "", run)
     return len(run) < 3 or not re.search("[aeiouy]", run.lower()) or set(run) <= set("abcxyz")
 
 
 def letters_of(text: str) -> str:
-    """A text without LaTeX's wrapping."""
+    r"""Returns a text without its ``\text{}`` wrapping and braces."""
     text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
     return " ".join(text.replace("{", " ").replace("}", " ").split()) if "\\" not in text else text

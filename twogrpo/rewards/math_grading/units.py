@@ -1,13 +1,13 @@
-r"""Words around a number: units, currencies, magnitudes ("3 million"), numbers in letters.
+r"""Words around a number: units, currencies and magnitudes ("3 million").
 
-A unit is dropped from an answer, but not forgotten: 3 feet are not 3 inches.
+A unit is cut off the answer but remembered: 3 feet are not 3 inches.
 """
 
 from __future__ import annotations
 
 import re
 
-# One line a dimension; the spellings of one unit stand between commas.
+# One line per dimension; commas separate units, spaces the spellings of one unit.
 _DIMENSIONS = {
     "length": "mm millimeter millimetre,cm centimeter centimetre,m meter metre,km kilometer "
     "kilometre,in inch inches,ft foot feet,yd yard,mi mile,nm nanometer,um micrometer micron,"
@@ -50,15 +50,9 @@ _PI_TAIL = re.compile(rf"(?<=\\pi)(?P<gap>\s+)(?P<unit>[A-Za-z]{{2,14}}{_POWER}(
 _CURRENCY = re.compile(r"[$€£¥₹₽₩฿]|\b(?:USD|EUR|GBP|Rs\.?)(?=\s*\d)|\\(?:pounds|euro|yen)\b")
 _SEPARATING = re.compile(r"\b(?:and|or)\b")
 
-_ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-_ONES += "fifteen sixteen seventeen eighteen nineteen"
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS = {word: n for n, word in enumerate(_ONES.split())}
-_NUMBER_WORDS |= {word: 10 * n for n, word in enumerate(_TENS.split(), 2)}
-
 
 def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
-    r"""An answer without its unit, the known units among the words, and a factor of ten.
+    r"""Returns an answer without its unit, the known units among its words, and a magnitude.
 
     >>> split_unit(r"15\text{ cm}^{2}")
     ('15', frozenset({('length', 'cm')}), 1)
@@ -81,21 +75,9 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
 
 
 def clash(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
-    """Whether two answers name different units of one dimension (cm against m)."""
+    """Whether two answers name different units of one dimension, such as cm and m."""
     mine, theirs = dict(a), dict(b)
     return any(mine[dimension] != theirs[dimension] for dimension in mine.keys() & theirs.keys())
-
-
-def number_in_words(text: str) -> int | None:
-    """The value of "seven" or "twenty-one", None for other words."""
-    parts = text.lower().replace("-", " ").split()
-    values = [_NUMBER_WORDS[part] for part in parts if part in _NUMBER_WORDS]
-    if len(values) != len(parts):
-        return None
-    if len(values) == 1:
-        return values[0]
-    tens_and_ones = len(values) == 2 and values[0] >= 20 and 0 < values[1] < 10
-    return sum(values) if tens_and_ones else None
 
 
 def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]], int]:
@@ -108,7 +90,7 @@ def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]],
 
 
 def _is_unit(words: str, spaced: bool, body: str) -> bool:
-    """Whether the words after a value are a unit and not variables of a product."""
+    """Whether the words after a value are a unit rather than variables of a product."""
     names = re.findall(r"[A-Za-z]+", words)
     if not any(len(name) > 1 for name in names) and not spaced:
         return False  # "10m" may be ten times m
