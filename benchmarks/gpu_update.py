@@ -48,8 +48,8 @@ def rollouts(count: int, vocabulary: int, *, divisor: int = 1) -> list[Rollout]:
         length = shortest + (longest - shortest) * place // max(count - 1, 1)
         tokens = tuple(torch.randint(vocabulary, (length,), generator=generator).tolist())
         begin = found[-1].prompt_token_ids if place % 2 else tokens[:prompt]
-        weight = 1 / (count * (length - prompt))
-        found.append(Rollout(begin, tokens[prompt:], (-1.0) ** place, weight))
+        weight, sampler_logps = 1 / (count * (length - prompt)), torch.zeros(length - prompt)
+        found.append(Rollout(begin, tokens[prompt:], (-1.0) ** place, weight, sampler_logps))
     return found
 
 

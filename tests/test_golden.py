@@ -1,16 +1,17 @@
-"""One step of every algorithm, number by number, against what was recorded.
+"""One step of every algorithm, number by number, against recorded values.
 
 Two mini-batches from a seeded random model, so that ratio and clipping matter in the second. The
 record holds, for each update, the gradient's norm and its dot product with a fixed direction: a
 flipped sign, a lost factor or another normaliser moves one of them by far more than the tolerance,
-which the mutations at the end prove.
+as the mutations at the end prove.
 
-`python -m tests.test_golden` records anew; say in the commit why the numbers moved.
+`python -m tests.test_golden` records new values; say in the commit why the numbers moved.
 """
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,14 @@ from torch import Tensor
 
 from tests.conftest import CONF, compose_config, tiny_model
 from twogrpo.config.schema import Config, parse
-from twogrpo.core import advantages, surrogates
+from twogrpo.core import surrogates
+from twogrpo.core.advantages import ADVANTAGES, standardised_population
+from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.dpo import preference_advantages
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.distributed.process_group import SINGLE_PROCESS
 from twogrpo.policy.build import build_policy
-from twogrpo.training import dpo
-from twogrpo.training import minibatches as assembly
+from twogrpo.training.dpo import refresh_advantages
 from twogrpo.training.minibatches import minibatches
 from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
 
@@ -35,7 +37,7 @@ TOLERANCE = 1e-3  # relative; other processors and kernels differ by about 1e-5
 
 
 class Reference:
-    """DPO's: gives the n-th of the 18 tokens the probability n / (1 + … + 18), anywhere."""
+    """DPO's reference policy: the n-th of the 18 tokens always has probability n / (1 + … + 18)."""
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         return [((torch.tensor(s.response_token_ids) + 1) / 171).log() for s in sequences]
@@ -64,20 +66,21 @@ def small_config(algorithm: str, model_folder: Path) -> Config:
 
 
 def made_up_groups() -> list[Group]:
-    """Six groups of four with one to four right answers, tokens and lengths by a seed."""
+    """Six groups of four with one to four correct answers; tokens and lengths come from a seed."""
     generator = torch.Generator().manual_seed(7)
 
     def tokens(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(2, 18, (count,), generator=generator).tolist())
+
+    def completion(count: int) -> Completion:
+        return Completion(tokens(count), (0.0,) * count, "", "stop")
 
     return [
         Group(
             prompt=Prompt(str(draw), "", "", tokens(3 + draw)),
             draw=draw,
             step=0,
-            rollouts=tuple(
-                Completion(tokens(1 + (3 * draw + 5 * i) % 8), (), "", "stop") for i in range(4)
-            ),
+            rollouts=tuple(completion(1 + (3 * draw + 5 * i) % 8) for i in range(4)),
             verdicts=tuple(Verdict(float(i <= draw % 4), i <= draw % 4, "") for i in range(4)),
         )
         for draw in range(6)
@@ -85,8 +88,8 @@ def made_up_groups() -> list[Group]:
 
 
 def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
-    """Of the two updates: gradient norm, gradient along a direction, clip fractions; the weights'
-    place along that direction in the end."""
+    """The gradient norm, the gradient along a direction and the clip fractions of both updates, and
+    how far the weights moved along that direction."""
     config = small_config(algorithm, model_folder)
     policy = build_policy(config, tiny_tokenizer.build(), SINGLE_PROCESS)
     generator = torch.Generator().manual_seed(11)
@@ -97,13 +100,10 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
         pairs = zip(tensors, direction, strict=True)
         return sum(float((tensor.double() * way.double()).sum()) for tensor, way in pairs)
 
-    beta = config.algorithm.preference_beta
     start = [parameter.detach().clone() for parameter in parameters]
     found: dict[str, list[float]] = {"norm": [], "along": [], "clip_low": [], "clip_high": []}
     for batch in minibatches(made_up_groups(), policy, config, step=0):
-        metrics = policy.update(
-            dpo.with_current_preference_advantages(batch, policy, REFERENCE, beta=beta)
-        )
+        metrics = policy.update(refresh_advantages(batch, policy, REFERENCE, config.algorithm))
         found["norm"].append(metrics.gradient_norm)
         found["along"].append(along([p.grad for p in parameters if p.grad is not None]))
         found["clip_low"].append(metrics.clip_fraction_low)
@@ -132,15 +132,6 @@ def test_the_second_update_is_off_policy_and_clips_on_both_sides():
     assert recorded["clip_high"][1] > 0.05
 
 
-def mutate_advantage(change: Callable[[Tensor], Tensor]) -> dict:
-    """The table of advantages with `change` applied to the paper's."""
-
-    def mutated(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
-        return change(advantages.standardised_population(rewards_PG, epsilon=epsilon))
-
-    return {**advantages.ADVANTAGES, "standardised_population": mutated}
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -152,7 +143,11 @@ def mutate_advantage(change: Callable[[Tensor], Tensor]) -> dict:
     ids=["sign", "factor", "sample deviation", "one per cent"],
 )
 def test_a_changed_advantage_fails(change, model_folder, monkeypatch):
-    monkeypatch.setattr(assembly, "ADVANTAGES", mutate_advantage(change))
+    def mutated(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+        return change(standardised_population(rewards_PG, epsilon=epsilon))
+
+    entry = replace(ADVANTAGES["standardised_population"], from_rewards=mutated)
+    monkeypatch.setitem(ADVANTAGES, "standardised_population", entry)
     with pytest.raises(AssertionError):
         assert_golden("grpo", model_folder)
 
@@ -169,10 +164,7 @@ def test_exchanged_clip_bounds_fail(model_folder, monkeypatch):
 
 
 def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, monkeypatch):
-    table = assembly.AGGREGATIONS
-    monkeypatch.setattr(
-        assembly, "AGGREGATIONS", {**table, "sequence_mean_of_token_means": table["token_mean"]}
-    )
+    monkeypatch.setitem(AGGREGATIONS, "sequence_mean_of_token_means", AGGREGATIONS["token_mean"])
     with pytest.raises(AssertionError):
         assert_golden("grpo", model_folder)
 
@@ -184,14 +176,16 @@ def test_a_mean_over_tokens_in_place_of_the_mean_of_means_fails(model_folder, mo
         lambda log_ratios, weights, beta: preference_advantages(log_ratios, weights, beta=1.0),
         lambda log_ratios, weights, beta: (
             preference_advantages(log_ratios, weights, beta=1.0) * beta
-        ),  # β before the logarithm's sigmoid lost, the one before the gradient not
+        ),  # β is lost inside the sigmoid but not in front of it
         lambda log_ratios, weights, beta: preference_advantages(-log_ratios, weights, beta=beta),
         lambda log_ratios, weights, beta: preference_advantages(0 * log_ratios, weights, beta=beta),
     ],
     ids=["sign", "no beta", "beta outside alone", "reference for policy", "no reference"],
 )
 def test_a_changed_preference_fails(change, model_folder, monkeypatch):
-    monkeypatch.setattr(dpo, "preference_advantages", lambda *args, beta: change(*args, beta))
+    name = "preference_over_all_pairs"
+    entry = replace(ADVANTAGES[name], refresh=lambda *args, beta: change(*args, beta))
+    monkeypatch.setitem(ADVANTAGES, name, entry)
     with pytest.raises(AssertionError, match=r"norm|along"):
         assert_golden("dpo", model_folder)
 

@@ -127,21 +127,45 @@ class TrainingSample:
     """One rollout as the policy sees it: prompt and response tokens, advantage, weight, π_old.
 
     `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
-    `old_logps` are π_old's log-probabilities of the response tokens; None where π_old is the
-    policy itself (the first mini-batch after a step). `pair_weights` says how much the
-    preference for this rollout over each of its group counts (twogrpo/core/dpo.py); empty
-    where no pairs are formed. `images` are its prompt's. `sampler_logps` are given where the
-    objective weighs tokens by π_old / π_sampler.
+    `sampler_logps` are the sampler's log-probabilities of the response tokens, `old_logps` are
+    π_old's; None where π_old is the policy itself (the first mini-batch of a step). `pair_weights`
+    says how much the preference for this rollout over each of its group counts
+    (twogrpo/core/dpo.py); empty where no pairs are formed. `images` are its prompt's.
     """
 
     prompt_token_ids: tuple[int, ...]
     response_token_ids: tuple[int, ...]
     advantage: float
     token_weight: float
+    sampler_logps: torch.Tensor
     old_logps: torch.Tensor | None = None
     pair_weights: tuple[float, ...] = ()
     images: tuple[bytes, ...] = ()
-    sampler_logps: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Prompt,
+        rollout: Completion,
+        *,
+        advantage: float = 0.0,
+        token_weight: float = 0.0,
+        old_logps: torch.Tensor | None = None,
+        pair_weights: tuple[float, ...] = (),
+    ) -> TrainingSample:
+        """The sample of a prompt and its completion; with advantage 0 it serves for scoring."""
+        import torch
+
+        return cls(
+            prompt.token_ids,
+            rollout.token_ids,
+            advantage=advantage,
+            token_weight=token_weight,
+            sampler_logps=torch.tensor(rollout.sampler_logps),
+            old_logps=old_logps,
+            pair_weights=pair_weights,
+            images=prompt.images,
+        )
 
     @property
     def num_tokens(self) -> int:
@@ -159,8 +183,8 @@ class MicroBatch:
     all, L of the longest response. `logit_index_R` are the indices in T that *predict* a response
     token: the last token of the prompt and every response token but the last; `target_ids_R` are
     the tokens predicted. Token t of response n stands at [n, t] of the grids, true in
-    `response_mask_NL`. `old_logps_NL` is NaN off the mask and where π_old is the policy itself,
-    `sampler_logps_NL` off the mask and where it is not needed.
+    `response_mask_NL`. `sampler_logps_NL` is NaN off the mask, `old_logps_NL` also where π_old is
+    the policy itself.
     """
 
     lengths_N: torch.Tensor

@@ -119,7 +119,7 @@ def overheads(
     device = config.hardware.device
     stepping = (decode(length) - decode(1)) / max(length - 1, 1)
     sequence = TrainingSample(
-        prompt.token_ids, prompt.token_ids[:1], advantage=1.0, token_weight=1e-3
+        prompt.token_ids, prompt.token_ids[:1], 1.0, 1e-3, sampler_logps=torch.zeros(1)
     )
     rate = ceilings.copy_bytes_per_second
     reading = model.active_parameters * BYTES[config.hardware.sampler_dtype] / rate

@@ -24,8 +24,10 @@ WRONG_VALUES = [
     ("algorithm.group_size=-2", "-2"),
     ("algorithm.advantage=grpo", "grpo"),
     ("algorithm.surrogate=ppo", "ppo"),
-    # DPO is three choices together: the surrogate of GRPO stays beside this one.
+    # DPO is an advantage, a surrogate and an aggregation together.
     ("algorithm.advantage=preference_over_all_pairs", "preference_over_all_pairs"),
+    ("algorithm=dpo algorithm.surrogate=token_ratio_clipped", "token_ratio_clipped"),
+    ("algorithm=dpo algorithm.aggregation=token_mean", "token_mean"),
     ("algorithm.aggregation=mean", "mean"),
     ("algorithm.resampling=always", "always"),
     ("algorithm.minibatch_scale=0", "0"),
@@ -37,7 +39,7 @@ WRONG_VALUES = [
     ("algorithm.clip_high=-0.28", "-0.28"),
     ("algorithm.clip_high=inf", "inf"),
     ("algorithm.importance_sampling_cap=0", "0.0"),
-    ("algorithm=dpo algorithm.importance_sampling_cap=2", "2.0"),  # no π_old beside it
+    ("algorithm=dpo algorithm.importance_sampling_cap=2", "2.0"),  # no π_old is computed
     (f"{RS} algorithm.resampling_budget_group_size=1", "1"),
     (f"{RS} algorithm.resampling_budget_group_size=3", "3"),  # nothing would be drawn again
     (f"{RS} algorithm.group_size=16 algorithm.resampling_budget_group_size=16", "16"),

@@ -1,4 +1,4 @@
-"""Advantages: worked by hand, then what must hold of every one of them."""
+"""Advantages: values worked by hand, then properties of every one of them."""
 
 import math
 
@@ -16,17 +16,8 @@ from twogrpo.core.advantages import (
     standardised_sample,
 )
 
-# Those whose baseline is the group's own mean, or the others': a group's advantages sum to zero.
-FIVE = {
-    function.__name__: function
-    for function in (
-        standardised_population,
-        standardised_sample,
-        centred,
-        leave_one_out,
-        class_balanced,
-    )
-}
+# The advantages that the rewards alone decide; the others are in test_dpo.py.
+FUNCTIONS = {name: a.from_rewards for name, a in ADVANTAGES.items() if a.refresh is None}
 QUARTER_RIGHT = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
 
 
@@ -34,14 +25,14 @@ def close(actual: torch.Tensor, expected: list[float]) -> None:
     torch.testing.assert_close(actual, torch.tensor([expected]), atol=1e-6, rtol=0)
 
 
-def test_values_worked_by_hand_with_one_of_four_right():
+def test_values_worked_by_hand_with_one_of_four_correct():
     # Mean 1/4, deviations 3/4 and -1/4, squares 9/16 + 3 * 1/16 = 12/16.
     # Population: variance 12/64 = 3/16, std sqrt(3)/4: so sqrt(3) and -1/sqrt(3).
     close(standardised_population(QUARTER_RIGHT, epsilon=0.0), [3**0.5] + 3 * [-(3**-0.5)])
     # Sample: variance 12/48 = 1/4, std 1/2: 3/2 and -1/2.
     close(standardised_sample(QUARTER_RIGHT, epsilon=0.0), [1.5, -0.5, -0.5, -0.5])
     close(centred(QUARTER_RIGHT), [0.75, -0.25, -0.25, -0.25])
-    # The others' mean: 0 for the right one; 1/3 for a wrong one.
+    # The mean of the others: 0 for the correct rollout, 1/3 for a wrong one.
     close(leave_one_out(QUARTER_RIGHT), [1.0] + 3 * [-1 / 3])
     # 1/p = 4 and -1/(1-p) = -4/3.
     close(class_balanced(QUARTER_RIGHT), [4.0] + 3 * [-4 / 3])
@@ -59,7 +50,7 @@ def test_values_worked_by_hand_with_one_of_four_right():
 )
 def test_a_mixed_pair_is_plus_and_minus_the_documented_size(name, size):
     pair = torch.tensor([[0.0, 1.0]])
-    close(ADVANTAGES[name](pair, epsilon=0.0), [-size, size])
+    close(FUNCTIONS[name](pair, epsilon=0.0), [-size, size])
 
 
 def test_epsilon_is_added_to_the_deviation():
@@ -72,14 +63,14 @@ def test_epsilon_is_added_to_the_deviation():
 
 @given(
     st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=16),
-    st.sampled_from(sorted(FIVE)),
+    st.sampled_from(sorted(set(FUNCTIONS) - {"leave_one_out_standardised"})),
     st.randoms(use_true_random=False),
 )
-def test_any_group_sums_to_zero_and_follows_a_permutation(rewards, name, random):
-    advantages = ADVANTAGES[name](torch.tensor([rewards]), epsilon=1e-6)[0]
+def test_advantages_of_a_group_sum_to_zero_and_permute_with_it(rewards, name, random):
+    advantages = FUNCTIONS[name](torch.tensor([rewards]), epsilon=1e-6)[0]
     assert abs(advantages.sum().item()) < 1e-4 * len(rewards)
     order = random.sample(range(len(rewards)), len(rewards))
-    permuted = ADVANTAGES[name](torch.tensor([[rewards[i] for i in order]]), epsilon=1e-6)[0]
+    permuted = FUNCTIONS[name](torch.tensor([[rewards[i] for i in order]]), epsilon=1e-6)[0]
     torch.testing.assert_close(permuted, advantages[order], atol=1e-5, rtol=1e-5)
 
 
@@ -94,32 +85,32 @@ def test_class_balanced_is_standardised_over_the_standard_deviation(rewards):
     torch.testing.assert_close(class_balanced(rewards_PG), standardised / (p * (1 - p)) ** 0.5)
 
 
-@pytest.mark.parametrize("name", sorted(ADVANTAGES))
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
 @pytest.mark.parametrize("reward", [0.0, 1.0])
 @pytest.mark.parametrize("group_size", [2, 3, 7, 16])
-def test_equal_rewards_are_worth_exactly_nothing(name, reward, group_size):
-    advantages = ADVANTAGES[name](torch.full((2, group_size), reward), epsilon=0.0)
+def test_equal_rewards_have_advantage_exactly_zero(name, reward, group_size):
+    advantages = FUNCTIONS[name](torch.full((2, group_size), reward), epsilon=0.0)
     assert advantages.tolist() == [[0.0] * group_size] * 2
 
 
-@pytest.mark.parametrize("name", sorted(set(ADVANTAGES) - {"class_balanced"}))
-def test_equal_rewards_that_a_mean_cannot_hold_leave_no_residue(name):
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"class_balanced"}))
+def test_equal_rewards_leave_no_rounding_residue(name):
     # The float32 mean of seven times 0.1 is not 0.1.
-    assert ADVANTAGES[name](torch.full((1, 7), 0.1), epsilon=0.0).tolist() == [[0.0] * 7]
+    assert FUNCTIONS[name](torch.full((1, 7), 0.1), epsilon=0.0).tolist() == [[0.0] * 7]
 
 
-@pytest.mark.parametrize("name", sorted(ADVANTAGES))
-def test_groups_do_not_see_each_other(name):
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_a_group_is_independent_of_the_other_groups(name):
     groups = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
-    alone = torch.cat([ADVANTAGES[name](group[None], epsilon=1e-6) for group in groups])
-    torch.testing.assert_close(ADVANTAGES[name](groups, epsilon=1e-6), alone)
+    alone = torch.cat([FUNCTIONS[name](group[None], epsilon=1e-6) for group in groups])
+    torch.testing.assert_close(FUNCTIONS[name](groups, epsilon=1e-6), alone)
 
 
-@pytest.mark.parametrize("name", sorted(ADVANTAGES))
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
 @pytest.mark.parametrize("shape", [(4, 1), (4,), (2, 2, 2)])
-def test_a_group_of_one_or_no_groups_at_all_are_refused(name, shape):
+def test_rewards_that_are_not_groups_of_two_or_more_are_refused(name, shape):
     with pytest.raises(ValueError, match=r"need \[prompts, group_size\]"):
-        ADVANTAGES[name](torch.ones(shape), epsilon=1e-6)
+        FUNCTIONS[name](torch.ones(shape), epsilon=1e-6)
 
 
 def test_class_balanced_refuses_rewards_between_zero_and_one():
@@ -127,8 +118,8 @@ def test_class_balanced_refuses_rewards_between_zero_and_one():
         class_balanced(torch.tensor([[0.5, 1.0]]))
 
 
-def test_names_are_definitions():
-    assert all(ADVANTAGES[name].__name__ == name for name in ADVANTAGES)
+def test_every_entry_is_named_after_its_function():
+    assert all(entry.from_rewards.__name__ == name for name, entry in ADVANTAGES.items())
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.7])

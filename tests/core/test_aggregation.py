@@ -1,4 +1,4 @@
-"""Aggregation: the weights worked by hand, and that a split of the batch cannot change them."""
+"""Aggregation: token weights worked by hand, and what they sum to."""
 
 import pytest
 import torch
@@ -30,8 +30,8 @@ def test_weights_worked_by_hand():
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-2, 2, width=32)), min_size=1, max_size=32))
-def test_weighted_sum_is_the_mean_of_means(rollouts):
-    """The identity that names the function, with a constant objective on each rollout's tokens."""
+def test_sequence_mean_of_token_means_is_the_mean_of_means(rollouts):
+    """With a constant objective on each rollout's tokens, the weighted sum is their plain mean."""
     lengths, values = zip(*rollouts, strict=True)
     weights = sequence_mean_of_token_means(torch.tensor(lengths), max_response_tokens=40)
     weighted = sum(w * n * v for w, n, v in zip(weights.tolist(), lengths, values, strict=True))
@@ -39,7 +39,7 @@ def test_weighted_sum_is_the_mean_of_means(rollouts):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=32))
-def test_all_weights_sum_to_what_the_name_says(lengths):
+def test_token_weights_sum_to_the_value_in_the_docstring(lengths):
     lengths_B = torch.tensor(lengths)
     total = {
         name: (function(lengths_B, max_response_tokens=40) * lengths_B).sum().item()
@@ -59,17 +59,17 @@ def test_all_weights_sum_to_what_the_name_says(lengths):
         (sequence_mean_of_fixed_length, 1 / 16),  # two rollouts, L = 8
     ],
 )
-def test_an_empty_response_weighs_nothing_and_keeps_its_place(function, weight):
+def test_an_empty_response_has_weight_zero_but_counts_as_a_rollout(function, weight):
     weights = function(torch.tensor([0, 4]), max_response_tokens=8)
     assert weights.tolist() == pytest.approx([0, weight])
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATIONS))
-def test_no_tokens_at_all_is_no_weight_and_no_nan(name):
+def test_without_any_token_all_weights_are_zero(name):
     assert AGGREGATIONS[name](torch.tensor([0, 0]), max_response_tokens=8).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATIONS))
-def test_weights_are_float32_and_names_are_definitions(name):
+def test_weights_are_float32_and_every_entry_is_named_after_its_function(name):
     assert AGGREGATIONS[name](LENGTHS, max_response_tokens=8).dtype == torch.float32
     assert AGGREGATIONS[name].__name__ == name

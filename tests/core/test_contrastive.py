@@ -1,4 +1,4 @@
-"""The trainer's objective and the paper's contrastive forms are the same function, to 1e-10."""
+"""The trainer's objective and the paper's contrastive forms agree to 1e-10."""
 
 import math
 
@@ -23,7 +23,7 @@ SPLITS = [(g, n) for g in (2, 3, 4, 8, 16) for n in range(g + 1)]
 
 
 def group(group_size: int, num_correct: int, *, seed: int = 0, drift: float = 0.5):
-    """Random π_old, π_θ far enough from it that some ratios are clipped, lengths and rewards."""
+    """Random π_old, a π_θ so far from it that some ratios are clipped, a mask and rewards."""
     torch.manual_seed(seed)
     old = -torch.rand(group_size, NUM_TOKENS, dtype=torch.float64) * 3
     policy = old + drift * torch.randn_like(old)
@@ -69,11 +69,11 @@ def test_a_clipped_pair_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("group_size", "num_correct"), SPLITS)
-def test_grpo_is_the_contrastive_form(group_size: int, num_correct: int) -> None:
+def test_grpo_equals_the_contrastive_form(group_size: int, num_correct: int) -> None:
     """Prop. 3.2: value and gradient, clipping included, for every G and every split."""
     policy, old, mask, rewards = group(group_size, num_correct)
     ratios = (policy - old).exp()[mask]
-    assert (ratios > 1.28).any() or (ratios < 0.8).any()  # clipping is at work
+    assert (ratios > 1.28).any() or (ratios < 0.8).any()  # some are clipped
     left = value_and_gradient(lambda x: grpo(x, old, mask, rewards), policy)
     right = value_and_gradient(
         lambda x: contrastive_objective(x, old, rewards_G=rewards, response_mask_GT=mask, **CLIP),
@@ -85,7 +85,9 @@ def test_grpo_is_the_contrastive_form(group_size: int, num_correct: int) -> None
 
 
 @pytest.mark.parametrize(("group_size", "num_correct"), SPLITS)
-def test_ctr_grpo_is_the_form_without_the_deviation(group_size: int, num_correct: int) -> None:
+def test_ctr_grpo_equals_the_form_without_the_deviation_weight(
+    group_size: int, num_correct: int
+) -> None:
     policy, old, mask, rewards = group(group_size, num_correct, seed=1)
     advantages = class_balanced(rewards[None])[0]
     left = value_and_gradient(lambda x: grpo(x, old, mask, rewards, advantages=advantages), policy)
@@ -114,7 +116,7 @@ def test_at_two_rollouts_ctr_grpo_is_twice_two_grpo() -> None:
     ],
 )
 @pytest.mark.parametrize(("group_size", "num_correct"), SPLITS)
-def test_grpo_coefficients_read_off_by_autograd(
+def test_grpo_token_coefficients_match_autograd(
     surrogate, closed_form, group_size: int, num_correct: int
 ) -> None:
     policy, old, mask, rewards = group(group_size, num_correct, seed=3)
@@ -136,7 +138,7 @@ def plain_dpo(policy: Tensor, reference: Tensor, mask: Tensor, *, beta: float) -
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_dpo_coefficients_read_off_by_autograd(seed: int) -> None:
+def test_dpo_token_coefficients_match_autograd(seed: int) -> None:
     """Lemma B.1."""
     policy, reference, mask = pair(seed)
     probabilities = policy.exp().requires_grad_()
@@ -147,8 +149,8 @@ def test_dpo_coefficients_read_off_by_autograd(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_sequence_ratio_is_the_bridge_to_dpo(seed: int) -> None:
-    """App. B.4: with one ratio a sequence, GRPO is DPO times one number a rollout."""
+def test_with_a_sequence_ratio_grpo_is_dpo_up_to_a_factor_per_rollout(seed: int) -> None:
+    """App. B.4."""
     policy, reference, mask = pair(seed)
     policy = reference + 0.1 * (policy - reference)  # nothing is clipped
     rewards = torch.tensor([1.0, 0.0]).double()
@@ -164,10 +166,10 @@ def test_a_sequence_ratio_is_the_bridge_to_dpo(seed: int) -> None:
     )
     longest = int(mask.sum(dim=1).argmax())
     quotients = (token_ratio / dpo)[longest][mask[longest]]
-    assert quotients.std() > 1e-4 * quotients.mean().abs()  # with a ratio a token they do not
+    assert quotients.std() > 1e-4 * quotients.mean().abs()  # not so with a ratio per token
 
 
-def test_at_the_reference_two_grpo_with_token_sums_is_dpo() -> None:
+def test_at_the_reference_two_grpo_with_token_sums_has_the_gradient_of_dpo() -> None:
     """π_θ = π_old = π_ref: ∇J of 2-GRPO summed over tokens is ∇(−L_DPO) times 1/β."""
     policy, _, mask = pair(7)
     beta, rewards = 0.3, torch.tensor([1.0, 0.0]).double()

@@ -1,4 +1,4 @@
-"""DPO as an advantage: its gradient through the three choices is that of the plain loss."""
+"""DPO as advantage × surrogate × aggregation has the gradient of the plain loss."""
 
 import math
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import sequence_mean_of_token_sums
 from twogrpo.core.dpo import (
-    PAIRINGS,
     dpo_loss,
     preference_advantages,
     preference_over_all_pairs,
@@ -17,6 +17,7 @@ from twogrpo.core.dpo import (
 from twogrpo.core.surrogates import log_likelihood
 
 BETA = 0.3
+PAIRINGS = {name: a.from_rewards for name, a in ADVANTAGES.items() if a.needs_reference_policy}
 
 
 def test_advantages_of_a_pair_by_hand() -> None:
@@ -34,7 +35,7 @@ def test_advantages_of_a_pair_by_hand() -> None:
 @pytest.mark.parametrize("name", PAIRINGS)
 @pytest.mark.parametrize("group_size", [2, 3, 8])
 def test_gradient_is_that_of_the_plain_loss(name: str, group_size: int) -> None:
-    """Parameters θ of a linear softmax policy; Σ tokens; dead groups among the prompts."""
+    """A linear softmax policy with parameters θ; some groups have zero variance."""
     torch.manual_seed(group_size)
     num_prompts, num_tokens = 5, 4
     theta = torch.randn(num_prompts * group_size, num_tokens, 6).double().requires_grad_()
@@ -66,10 +67,10 @@ def test_gradient_is_that_of_the_plain_loss(name: str, group_size: int) -> None:
     # The aggregation's weights are float32: 1/B of 10, 15, 40 rounds at 6e-8.
     torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-12)
     assert plain.abs().max() > 1e-3
-    assert (advantages[0] == 0).all()  # the dead group
+    assert (advantages[0] == 0).all()  # the zero-variance group
 
 
-def test_a_random_pair_is_one_of_the_mixed_pairs_each_equally_often() -> None:
+def test_a_random_pair_is_uniform_over_the_pairs_of_unequal_rewards() -> None:
     rewards = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
     draws = torch.arange(4) / 4 + 0.125
     chosen = [preference_over_one_random_pair(rewards, uniforms_P=u[None])[0] for u in draws]
@@ -80,14 +81,14 @@ def test_a_random_pair_is_one_of_the_mixed_pairs_each_equally_often() -> None:
 
 
 @pytest.mark.parametrize("name", PAIRINGS)
-def test_dead_groups_have_no_pair_and_a_uniform_near_one_is_safe(name: str) -> None:
+def test_zero_variance_groups_have_no_pair_and_the_largest_uniform_has_one(name: str) -> None:
     rewards = torch.tensor([[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
     weights = PAIRINGS[name](rewards, uniforms_P=torch.full((3,), 1 - 2**-24))
     assert weights.sum(dim=(1, 2)).tolist() == [0.0, 0.0, 1.0]
     assert weights[2, 1, 0] == 1.0
 
 
-def test_graded_rewards_are_compared_by_order() -> None:
+def test_rewards_of_more_than_two_values_are_compared_by_order() -> None:
     weights = preference_over_all_pairs(torch.tensor([[0.2, 0.9, 0.2]]), uniforms_P=torch.zeros(1))
     expected = torch.tensor([[[0, 0, 0], [0.5, 0, 0.5], [0, 0, 0]]])
     torch.testing.assert_close(weights, expected)

@@ -1,4 +1,4 @@
-"""pass@k whatever the counts: exact, ordered, and between the mean and one."""
+"""pass@k for arbitrary counts: exact, monotone, and between the mean and one."""
 
 from fractions import Fraction
 from math import comb
@@ -15,7 +15,7 @@ counts = st.integers(1, 64).flatmap(
 
 
 @given(counts)
-def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(drawn):
+def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(drawn):
     """1 − C(n−c, k)/C(n, k), in exact fractions (Chen et al. 2021, 2107.03374, Eq. 1)."""
     correct, samples, k = drawn
     exact = 1 - Fraction(comb(samples - correct, k), comb(samples, k))
@@ -23,7 +23,7 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(drawn):
 
 
 @given(counts)
-def test_pass_at_k_rises_from_the_mean_towards_one(drawn):
+def test_pass_at_k_grows_with_k_and_with_the_number_of_correct_samples(drawn):
     correct, samples, k = drawn
     value = pass_at_k(correct, samples, k)
     assert pass_at_k(correct, samples, 1) == pytest.approx(mean_at_k(correct, samples))

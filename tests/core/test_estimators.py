@@ -1,4 +1,4 @@
-"""Estimators: worked by hand, against enumeration, against the formula of a distribution."""
+"""Estimators: worked by hand, and against enumeration or a closed form."""
 
 import itertools
 import math
@@ -17,13 +17,13 @@ from twogrpo.core.estimators import (
 )
 
 
-def test_mean_at_k_is_the_share():
+def test_mean_at_k_is_the_share_of_correct_samples():
     assert mean_at_k(3, 4) == 0.75
 
 
 @pytest.mark.parametrize("num_samples", [1, 4, 7])
 def test_pass_at_k_equals_enumeration(num_samples):
-    """Of all k-subsets of the samples, the share that holds a right one."""
+    """The share of all k-subsets of the samples that contain a correct one."""
     for num_correct, k in itertools.product(range(num_samples + 1), range(1, num_samples + 1)):
         is_right = [True] * num_correct + [False] * (num_samples - num_correct)
         subsets = list(itertools.combinations(is_right, k))
@@ -46,24 +46,24 @@ def test_pass_at_one_is_mean_and_pass_at_all_is_any():
         (lambda: mean_at_k(0, 0), "num_samples=0"),
     ],
 )
-def test_impossible_counts_are_refused_by_name_and_value(call, problem):
+def test_impossible_counts_are_refused_with_name_and_value(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
 
 
-def test_ks_are_powers_of_two_and_the_end():
+def test_powers_of_two_end_with_the_largest_k():
     assert powers_of_two(32) == [1, 2, 4, 8, 16, 32]
     assert powers_of_two(1) == [1]
     assert powers_of_two(12) == [1, 2, 4, 8, 12]
 
 
 def test_discard_rate_worked_by_hand():
-    # Dead: all right, all wrong. Alive: one of three.
+    # Zero variance: all correct, all wrong. With signal: one of three correct.
     assert discard_rate([[1, 1, 1], [0, 0, 0], [0, 1, 0]]) == pytest.approx(2 / 3)
     assert math.isnan(discard_rate([]))
 
 
-def test_the_two_formulas_of_the_mean_are_complements_worked_by_hand():
+def test_discard_and_kept_rate_of_a_mean_worked_by_hand():
     # 0.7² + 0.3² = 0.49 + 0.09.
     assert discard_rate_of_mean(0.7) == pytest.approx(0.58)
     assert kept_rate_of_mean(0.7) == pytest.approx(0.42)
@@ -72,20 +72,20 @@ def test_the_two_formulas_of_the_mean_are_complements_worked_by_hand():
     assert kept_rate_of_mean(0.7, group_size=3) == pytest.approx(0.63)
 
 
-def test_rate_from_the_mean_is_a_lower_bound_of_the_measured_rate():
-    """Half the prompts always right, half never: no group is mixed; the mean says half of them."""
+def test_discard_rate_of_the_mean_is_a_lower_bound_of_the_measured_rate():
+    """Half the prompts always solved, half never: no group has signal; the mean predicts half."""
     groups = [[1, 1], [0, 0]]
     assert discard_rate(groups) == 1
     assert discard_rate_of_mean(0.5) == 0.5
 
 
-def test_kl_estimate_averages_to_the_divergence():
+def test_kl_estimate_has_the_divergence_as_its_mean():
     """Σ π (e^d − 1 − d) with d = log π_ref − log π is Σ π log(π/π_ref), as Σ π_ref = 1."""
     policy, reference = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.8, 0.1, 0.1])
-    drawn = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)  # in the policy's own proportions
+    drawn = torch.tensor([0] * 5 + [1] * 3 + [2] * 2)  # in the proportions of the policy
     divergence = (policy * (policy / reference).log()).sum().item()
     assert kl_k3(policy.log()[drawn], reference.log()[drawn]).item() == pytest.approx(divergence)
-    # The other direction is another number, so exchanged arguments cannot pass.
+    # The reverse KL has another value, so exchanged arguments cannot pass.
     assert (reference * (reference / policy).log()).sum().item() != pytest.approx(
         divergence, rel=0.1
     )

@@ -1,4 +1,4 @@
-"""Log-probabilities: worked by hand, and the same in chunks as in one piece, gradients too."""
+"""Log-probabilities: worked by hand; chunking changes neither values nor gradients."""
 
 import math
 
@@ -10,7 +10,7 @@ from twogrpo.core.logprobs import chunked_token_logps, token_logps
 
 def test_values_worked_by_hand_at_two_temperatures():
     logits = torch.tensor([[math.log(4), math.log(1)]])
-    # At T = 1 the odds are 4 : 1; at T = ½ they are squared, 16 : 1; at T = 2 rooted, 2 : 1.
+    # At T = 1 the odds are 4 : 1; at T = ½ they are squared, 16 : 1; at T = 2 their root, 2 : 1.
     for temperature, probability in ((1.0, 4 / 5), (0.5, 16 / 17), (2.0, 2 / 3)):
         logp = token_logps(logits, torch.tensor([0]), temperature=temperature)
         assert logp.item() == pytest.approx(math.log(probability))
@@ -48,7 +48,7 @@ def test_chunks_change_neither_value_nor_gradient(chunk_tokens, temperature):
         torch.testing.assert_close(one, other, atol=2e-6, rtol=2e-6)
 
 
-def test_the_whole_matrix_of_logits_never_exists(monkeypatch):
+def test_the_full_matrix_of_logits_never_exists(monkeypatch):
     rows = []
     linear = torch.nn.functional.linear
 
@@ -66,7 +66,7 @@ def test_the_whole_matrix_of_logits_never_exists(monkeypatch):
     assert sum(rows) == 20
 
 
-def test_no_tokens_are_no_log_probabilities():
+def test_without_tokens_the_result_is_empty_and_differentiable():
     hidden = torch.empty(0, 8, requires_grad=True)
     none = torch.empty(0, dtype=torch.long)
     logps = chunked_token_logps(hidden, torch.randn(18, 8), none, temperature=1.0, chunk_tokens=4)

@@ -1,4 +1,4 @@
-"""Surrogates: values and gradients worked by hand on either side of either bound."""
+"""Surrogates: values and gradients worked by hand on both sides of each bound."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ CLIPPED = (token_ratio_clipped, sequence_ratio_clipped)
 def objective_and_gradient(
     ratio: float, advantage: float, surrogate=token_ratio_clipped
 ) -> tuple[float, float]:
-    """Of a sequence of one token with this ratio; the gradient is with respect to log π_θ."""
+    """The value for one token of this ratio, and its gradient with respect to log π_θ."""
     policy_logps = torch.tensor([[ratio]]).log().requires_grad_()
     value = surrogate(
         policy_logps,
@@ -39,11 +39,11 @@ def objective_and_gradient(
         (1.0, -1.0, -1.0, -1.0),
         (1.2, 2.0, 2.4, 2.4),  # inside both bounds
         (0.9, -1.0, -0.9, -0.9),
-        (1.5, 1.0, 1.28, 0.0),  # too high and wanted: clipped at 1 + 0.28
-        (1.5, -1.0, -1.5, -1.5),  # too high and not wanted: the full way back
-        (0.5, -1.0, -0.8, 0.0),  # too low and not wanted: clipped at 1 − 0.2
-        (0.5, 1.0, 0.5, 0.5),  # too low and wanted: the full way back
-        (1.25, 1.0, 1.25, 1.25),  # between the two widths: the high bound is the wider one
+        (1.5, 1.0, 1.28, 0.0),  # A > 0, ratio above the bound: clipped at 1 + 0.28
+        (1.5, -1.0, -1.5, -1.5),  # A < 0, ratio above the bound: full gradient
+        (0.5, -1.0, -0.8, 0.0),  # A < 0, ratio below the bound: clipped at 1 − 0.2
+        (0.5, 1.0, 0.5, 0.5),  # A > 0, ratio below the bound: full gradient
+        (1.25, 1.0, 1.25, 1.25),  # between the two widths: the upper bound is wider
         (0.75, -1.0, -0.8, 0.0),
     ],
 )
@@ -60,7 +60,7 @@ def both(policy: torch.Tensor, old: torch.Tensor, mask: torch.Tensor, advantages
     ]
 
 
-def test_ratios_of_a_token_and_of_a_sequence_worked_by_hand():
+def test_token_ratios_and_their_sequence_ratio_worked_by_hand():
     # Ratios 1.21 and 1: their geometric mean is 1.1. Advantage 1.
     policy, old = torch.tensor([[1.21, 1.0]]).log(), torch.zeros(1, 2)
     mask = torch.ones(1, 2, dtype=torch.bool)
@@ -69,20 +69,20 @@ def test_ratios_of_a_token_and_of_a_sequence_worked_by_hand():
     torch.testing.assert_close(by_sequence, torch.tensor([[1.1, 1.1]]))
 
 
-def test_the_mean_of_a_sequence_counts_its_own_tokens_only():
-    # Of four places two are the response's; the others hold what would change any mean.
+def test_the_sequence_ratio_averages_over_response_tokens_only():
+    # Two of the four positions are the response's; the others would change any mean.
     policy, old = torch.tensor([[9.0, 1.21, 1.0, 9.0]]).log(), torch.zeros(1, 4)
     mask = torch.tensor([[False, True, True, False]])
     _, by_sequence = both(policy, old, mask, torch.tensor([1.0]))
     torch.testing.assert_close(by_sequence[mask], torch.tensor([1.1, 1.1]))
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES.values())
+@pytest.mark.parametrize("name", SURROGATES)
 @pytest.mark.parametrize("padding", [torch.nan, torch.inf, -1e30, 1e30])
-def test_what_lies_off_the_mask_reaches_no_gradient(surrogate, padding):
+def test_values_off_the_mask_reach_no_gradient(name, padding):
     policy = torch.tensor([[-1.0, padding]]).requires_grad_()
     mask = torch.tensor([[True, False]])
-    value = surrogate(
+    value = SURROGATES[name].function(
         policy,
         torch.tensor([[-0.9, 0.0]]),
         advantages_N=torch.tensor([1.0]),
@@ -102,12 +102,28 @@ def test_each_sequence_has_its_own_advantage():
         assert value.tolist() == [[1.0] * 3, [-2.0] * 3]
 
 
-def test_names_are_definitions():
-    assert all(SURROGATES[name].__name__ == name for name in SURROGATES)
+def test_every_entry_is_named_after_its_function():
+    assert all(entry.function.__name__ == name for name, entry in SURROGATES.items())
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_a_surrogate_depends_on_old_logps_exactly_if_its_entry_says_so(name):
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    values = [
+        SURROGATES[name].function(
+            torch.full((1, 2), -1.0),
+            torch.full((1, 2), old_logp),
+            advantages_N=torch.tensor([1.0]),
+            response_mask_NT=mask,
+            **BOUNDS,
+        )
+        for old_logp in (-1.0, -0.9)
+    ]
+    assert torch.equal(*values) != SURROGATES[name].uses_old_logps
 
 
 def test_importance_weights_by_hand():
-    """π_old/π_sampler = 1/2, 1 and 4 under a cap of 2; what is off the mask weighs nothing."""
+    """π_old/π_sampler = 1/2, 1 and 4 under a cap of 2; a token off the mask has weight 0."""
     weights_NT = truncated_importance_weights(
         torch.tensor([[0.25, 0.5, 0.8, 0.1]]).log(),
         torch.tensor([[0.5, 0.5, 0.2, torch.nan]]).log(),

@@ -1,4 +1,4 @@
-"""The draw of a token: by hand, at the edges of the unit interval, and in frequency."""
+"""Token sampling: worked by hand, at the ends of the unit interval, and by frequency."""
 
 import math
 from typing import Any
@@ -44,8 +44,9 @@ def test_truncation_worked_by_hand():
     assert probabilities(top_k=3, top_p=0.6) == pytest.approx([0.375, 0, 0.625, 0])
 
 
-def test_temperature_comes_before_top_p():
-    # At T = ½ probabilities go as squares .09, .0025, .25, .0225, sum .365: token 2 holds .685.
+def test_temperature_is_applied_before_top_p():
+    # At T = ½ probabilities are proportional to the squares .09, .0025, .25, .0225, which sum to
+    # .365: token 2 holds .685.
     logps = truncated_logps(LOGITS, temperature=0.5, top_p=0.6, top_k=0)
     assert logps.exp()[0].tolist() == pytest.approx([0, 0, 1, 0])
     logps = truncated_logps(LOGITS, temperature=0.5, top_p=1.0, top_k=0)
@@ -58,7 +59,7 @@ def test_temperature_comes_before_top_p():
     st.sampled_from([0.1, 0.8, 0.999999, 1.0]),
     st.integers(0, 22),
 )
-def test_a_draw_is_always_a_token_that_was_not_cut(logits, uniform, top_p, top_k):
+def test_a_sampled_token_is_never_a_truncated_one(logits, uniform, top_p, top_k):
     row = torch.tensor([logits])
     settings = {"temperature": 0.7, "top_p": top_p, "top_k": top_k}
     tokens, logps = sample_tokens(row, torch.tensor([uniform]), **settings)
@@ -67,22 +68,22 @@ def test_a_draw_is_always_a_token_that_was_not_cut(logits, uniform, top_p, top_k
     assert allowed.exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
-def test_extreme_uniforms_skip_tokens_that_were_cut_at_either_end():
+def test_extreme_uniforms_skip_truncated_tokens_at_both_ends():
     logits = torch.tensor([[-10.0, 1.0, 0.9, -10.0]])
     assert draw(0.0, logits, top_k=2) == 1
     assert draw(ALMOST_ONE, logits, top_k=2) == 2
-    assert draw(1.0, logits, top_k=2) == 2  # a number that was rounded up to 1
+    assert draw(1.0, logits, top_k=2) == 2  # a uniform rounded up to 1
 
 
-def test_a_large_vocabulary_s_last_token_is_within_reach_and_never_overrun():
+def test_the_last_token_of_a_large_vocabulary_is_reached_and_never_exceeded():
     logits = torch.zeros(1, 150_000)
     assert draw(ALMOST_ONE, logits) == 149_999
     assert draw(0.0, logits) == 0
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.7, "top_p": 0.8, "top_k": 3}])
-def test_frequencies_are_the_softmax(settings):
-    """20,000 uniforms: the standard deviation of a frequency is under sqrt(.25/20000) = 0.0036."""
+def test_frequencies_match_the_softmax(settings):
+    """With 20,000 uniforms a frequency has a standard deviation below sqrt(.25/20000) = 0.0036."""
     uniforms = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
     tokens, _ = sample_tokens(LOGITS.expand(20_000, -1), uniforms, **(PLAIN | settings))
     frequencies = torch.bincount(tokens, minlength=4) / 20_000
@@ -92,12 +93,12 @@ def test_frequencies_are_the_softmax(settings):
     torch.testing.assert_close(frequencies, expected, atol=0.015, rtol=0)
 
 
-def test_the_limit_of_temperature_zero_is_greedy():
+def test_a_temperature_near_zero_is_greedy():
     for uniform in (0.0, 0.5, ALMOST_ONE):
         assert draw(uniform, temperature=1e-4) == 2
 
 
-def test_rows_do_not_see_each_other():
+def test_a_row_is_independent_of_the_other_rows():
     torch.manual_seed(0)
     logits, uniforms = torch.randn(50, 18), torch.rand(50)
     settings: dict[str, Any] = {"temperature": 0.7, "top_p": 0.8, "top_k": 5}
@@ -107,7 +108,7 @@ def test_rows_do_not_see_each_other():
         assert (alone[0].item(), alone[1].item()) == (tokens[row].item(), logps[row].item())
 
 
-def test_bfloat16_logits_are_drawn_in_float32():
+def test_bfloat16_logits_are_sampled_in_float32():
     tokens, logps = sample_tokens(LOGITS.bfloat16(), torch.tensor([0.5]), **PLAIN)
     assert logps.dtype == torch.float32
     assert tokens.dtype == torch.int64

@@ -91,7 +91,7 @@ def test_the_sampler_s_log_probabilities_are_the_cpu_policy_s(device, dtype, bou
     prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
     groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], SamplingParams(1.0, 1.0, 0, 12))
     sequences = [
-        TrainingSample(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        TrainingSample.of(prompt, rollout)
         for prompt, group in zip(prompts, groups, strict=True)
         for rollout in group
     ]

@@ -24,7 +24,7 @@ def sequence(number: int, *images: bytes) -> TrainingSample:
     marks = [ID[t] for t in ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")]
     prompt = PICTURES.expanded([*marks * len(images), 20 + number, 30], images)
     return TrainingSample(
-        tuple(prompt), (40 + number, 41, 42), (-1.0) ** number, 0.1, images=images
+        tuple(prompt), (40 + number, 41, 42), (-1.0) ** number, 0.1, torch.zeros(3), images=images
     )
 
 

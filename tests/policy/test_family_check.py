@@ -76,7 +76,7 @@ def test_the_log_probabilities_of_others_are_their_own(family, values):
     with torch.no_grad():
         logits = [subject(torch.tensor([row])).logits[0] / 0.7 for row in rows]
     found = scoring(subject).token_logps(
-        [TrainingSample(row[:2], row[2:], 1.0, 1.0) for row in rows]
+        [TrainingSample(row[:2], row[2:], 1.0, 1.0, torch.zeros(len(row) - 2)) for row in rows]
     )
     for row, logits_TV, logps_R in zip(rows, logits, found, strict=True):
         expected_T = logits_TV.log_softmax(dim=-1)[range(len(row) - 1), row[1:]]

@@ -20,6 +20,7 @@ def sequence(
         response_token_ids=tuple(range(200, 200 + response)),
         advantage=advantage,
         token_weight=advantage / 10,
+        sampler_logps=-torch.arange(1.0, response + 1) / 2,
         old_logps=-torch.arange(1.0, response + 1) if old else None,
     )
 
@@ -38,7 +39,9 @@ def test_a_microbatch_worked_by_hand():
     assert batch.response_mask_NL.tolist() == [[True, True, True], [True, False, False]]
     assert batch.old_logps_NL[0].tolist() == [-1, -2, -3]
     assert batch.old_logps_NL.isnan().sum() == 3
-    assert batch.sampler_logps_NL.isnan().all()
+    assert batch.sampler_logps_NL[0].tolist() == [-0.5, -1, -1.5]
+    assert batch.sampler_logps_NL[1, 0] == -0.5
+    assert batch.sampler_logps_NL.isnan().sum() == 2
     assert batch.advantages_N.tolist() == [1, 1]
     torch.testing.assert_close(batch.token_weights_N, torch.tensor([0.1, 0.1]))
 

@@ -55,6 +55,7 @@ def minibatch(*, off_policy: bool = False) -> list[TrainingSample]:
                 response_token_ids=tuple(tokens[prompt:]),
                 advantage=(1.0, -0.5, 0.0)[i % 3],
                 token_weight=1 / (12 * response),
+                sampler_logps=torch.zeros(response),
             )
         )
     if not off_policy:
@@ -209,7 +210,7 @@ def test_the_sampler_s_log_probabilities_are_the_policy_s(temperature):
         prompts, [[1, 2, 3], [4, 5, 6]], SamplingParams(temperature, 1.0, 0, 12)
     )
     sequences = [
-        TrainingSample(prompt.token_ids, rollout.token_ids, 1.0, 1.0)
+        TrainingSample.of(prompt, rollout)
         for prompt, group in zip(prompts, groups, strict=True)
         for rollout in group
     ]

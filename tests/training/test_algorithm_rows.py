@@ -1,4 +1,4 @@
-"""Each row of conf/algorithm/, worked by hand on one pair: advantage × surrogate × aggregation."""
+"""Each file of conf/algorithm/ on one pair, by hand: advantage × surrogate × aggregation."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def token_coefficients(config, log_ratios: torch.Tensor) -> torch.Tensor:
     sequences = training_samples([PAIR], config, step=0)
     old = torch.full((2, 4), -1.0)
     policy = (old + log_ratios).requires_grad_()
-    values = SURROGATES[config.algorithm.surrogate](
+    values = SURROGATES[config.algorithm.surrogate].function(
         policy,
         old,
         advantages_N=torch.tensor([s.advantage for s in sequences]),
@@ -45,7 +45,7 @@ def token_coefficients(config, log_ratios: torch.Tensor) -> torch.Tensor:
         ("ctr_grpo", 2 / (2 * 2), -2 / (2 * 4)),  # ±2 = ±1/(1/2)
         ("dr_grpo", 0.5 / (2 * 6), -0.5 / (2 * 6)),  # ±1/2, fixed length 6
         ("rloo", 1 / (2 * 2), -1 / (2 * 4)),  # 1 − 0 and 0 − 1
-        ("gspo", 1 / (2 * 2), -1 / (2 * 4)),  # on policy one ratio a sequence is as one a token
+        ("gspo", 1 / (2 * 2), -1 / (2 * 4)),  # on policy a sequence ratio equals its token ratios
         ("dapo", 1 / 6, -1 / 6),  # ±1, 2 + 4 tokens
         ("dpo", 0.1 / 2, -0.1 / 2),  # ±G β σ(0) = ±2 · 0.1 / 2, mean of token sums: 1/B
     ],
@@ -59,7 +59,7 @@ def test_on_policy_coefficients(make_config, row: str, correct: float, wrong: fl
 
 def test_gspo_clips_whole_sequences_at_its_own_bounds(make_config) -> None:
     config = make_config("algorithm=gspo", "algorithm.group_size=2")
-    # Correct: token log ratios 0.5 and −0.499, mean 0.0005 > log(1.0004), so all of it is cut.
+    # Correct: token log ratios 0.5 and −0.499, mean 0.0005 > log(1.0004), so all of it is clipped.
     # Wrong: mean −0.0002, above log(1 − 0.0003): s = e^−0.0002 at every token, A s / (B |o|).
     log_ratios = torch.tensor([[0.5, -0.499, 0, 0], [0.3, -0.3008, 0, 0]])
     coefficients = token_coefficients(config, log_ratios)

@@ -1,4 +1,4 @@
-"""The DPO arm: the policy's gradient is that of the plain loss, whatever the micro-batches."""
+"""The DPO arm: its gradient is that of the plain loss, however the micro-batches are split."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
 from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
 from twogrpo.training import gradient_cosine, loop
-from twogrpo.training.dpo import pair_weights, with_current_preference_advantages
+from twogrpo.training.dpo import pair_weights, refresh_advantages
 from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Completion, Group, Prompt, Verdict
 
@@ -20,7 +20,7 @@ PROMPTS = [(3, 4, 5), (7, 2), (9, 9, 3, 1), (4, 4)]
 
 
 def make_groups(group_size: int) -> list[Group]:
-    """Random responses of different lengths; the last group is dead."""
+    """Random responses of different lengths; the last group has zero variance."""
     generator = torch.Generator().manual_seed(group_size)
     groups = []
     for draw, prompt in enumerate(PROMPTS):
@@ -49,7 +49,7 @@ def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersP
 
 
 def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> torch.Tensor:
-    """By autograd of −log σ(r̂(o+) − r̂(o−)), one response at a time."""
+    """The gradient of −log σ(r̂(o+) − r̂(o−)) by autograd, one response at a time."""
 
     def log_likelihood_of(scoring: LogprobModel, group: Group, index: int) -> torch.Tensor:
         tokens = group.prompt.token_ids + group.rollouts[index].token_ids
@@ -83,29 +83,33 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
     reference = LogprobModel(
         tiny_model(1), temperature=1.0, knobs=make_policy(seed=0).scoring.knobs
     )
-    weights_PGG = pair_weights(groups, pairing=pairing, seed=config.seed)
+    weights_PGG = pair_weights(groups, advantage=pairing, seed=config.seed)
     policy = make_policy(seed=0)
     expected = plain_dpo_gradient(groups, policy, reference, weights_PGG)
-    # A budget of one token puts every sequence into a micro-batch of its own: pairs are split.
+    # A budget of one token puts every sequence into its own micro-batch, so pairs are split.
     for tokens_per_microbatch in (1, 512):
         policy = make_policy(seed=0, tokens_per_microbatch=tokens_per_microbatch)
         sequences = training_samples(groups, config, step=0)
-        sequences = with_current_preference_advantages(sequences, policy, reference, beta=BETA)
+        sequences = refresh_advantages(sequences, policy, reference, config.algorithm)
         gradient = policy.gradient(sequences, surrogate=log_likelihood)
         assert expected.norm() > 1e-2
         assert (gradient - expected).norm() < 1e-5 * expected.norm()
 
 
-def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_config) -> None:
+def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
+    make_config,
+) -> None:
     """Rewards 1 > 0.1 > 0: the middle one wins one pair and loses one, so A = 0 at π_θ = π_ref."""
-    config = make_config("algorithm=dpo", "algorithm.group_size=3")
+    config = make_config(
+        "algorithm=dpo", "algorithm.group_size=3", f"algorithm.preference_beta={BETA}"
+    )
     verdicts = tuple(Verdict(reward, reward == 1, "") for reward in (1.0, 0.1, 0.0))
     groups = [group.with_verdicts(verdicts) for group in make_groups(3)]
     sequences = training_samples(groups, config, step=0)
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
     policy = make_policy(seed=0)
     reference = LogprobModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
-    weights_PGG = pair_weights(groups, pairing="preference_over_all_pairs", seed=0)
+    weights_PGG = pair_weights(groups, advantage="preference_over_all_pairs", seed=0)
     assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
     log_ratios_PG = torch.stack(
         [
@@ -117,50 +121,55 @@ def test_a_rollout_whose_pulls_cancel_at_the_start_is_paired_all_the_same(make_c
     ).unflatten(0, (-1, 3))
     log_ratios_PG.requires_grad_()
     dpo_loss(log_ratios_PG, weights_PGG, beta=BETA).backward()
-    advantages = [
-        s.advantage
-        for s in with_current_preference_advantages(sequences, policy, reference, beta=BETA)
-    ]
+    refreshed = refresh_advantages(sequences, policy, reference, config.algorithm)
+    advantages = [s.advantage for s in refreshed]
     # The loss is a mean over P groups; (1/(P·G)) Σ A_i ∇log π_i is minus its gradient.
     expected = -log_ratios_PG.grad.flatten() * log_ratios_PG.numel()
     assert advantages == pytest.approx(expected.tolist(), rel=1e-5)
     assert min(map(abs, advantages[1::3])) > 1e-3
     expected_gradient = plain_dpo_gradient(groups, policy, reference, weights_PGG)
-    reweighed = with_current_preference_advantages(sequences, policy, reference, beta=BETA)
-    gradient = policy.gradient(reweighed, surrogate=log_likelihood)
+    gradient = policy.gradient(refreshed, surrogate=log_likelihood)
     assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
 
 
-def test_only_paired_rollouts_weigh_and_dead_groups_stay_in_the_mean(make_config) -> None:
+def test_only_paired_rollouts_have_advantages_and_zero_variance_groups_stay_in_the_mean(
+    make_config,
+) -> None:
     config = make_config("algorithm=dpo", "algorithm.advantage=preference_over_one_random_pair")
     groups = make_groups(4)
     policy, reference = make_policy(seed=0), make_policy(seed=0)
-    sequences = with_current_preference_advantages(
-        training_samples(groups, config, step=0), policy, reference, beta=0.1
+    sequences = refresh_advantages(
+        training_samples(groups, config, step=0), policy, reference, config.algorithm
     )
-    # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on the one pair of each of three mixed groups.
+    # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on one pair in each of the three groups.
     advantages = [s.advantage for s in sequences]
     assert sorted(advantages) == pytest.approx([-0.2] * 3 + [0.0] * 10 + [0.2] * 3)
     assert advantages[-4:] == [0.0] * 4
     assert {s.token_weight for s in sequences} == {1 / 16}
 
 
-def test_other_algorithms_come_back_as_they_are(make_config) -> None:
-    sequences = training_samples(make_groups(2), make_config("algorithm=two_grpo"), step=0)
-    assert with_current_preference_advantages(sequences, None, None, beta=0.1) == sequences
+def test_samples_of_other_algorithms_are_returned_unchanged(make_config) -> None:
+    config = make_config("algorithm=two_grpo")
+    sequences = training_samples(make_groups(2), config, step=0)
+    assert all(
+        one is other
+        for one, other in zip(
+            refresh_advantages(sequences, None, None, config.algorithm), sequences, strict=True
+        )
+    )
 
 
-def test_a_random_pair_is_the_same_again_and_another_in_another_run() -> None:
+def test_a_random_pair_depends_on_draw_and_seed_only() -> None:
     groups = [replace(group, draw=d) for d in range(20) for group in make_groups(4)[:1]]
 
     def pairs(seed: int) -> list:
-        return pair_weights(groups, pairing="preference_over_one_random_pair", seed=seed).tolist()
+        return pair_weights(groups, advantage="preference_over_one_random_pair", seed=seed).tolist()
 
     assert pairs(0) == pairs(0)
     assert pairs(0) != pairs(1)
 
 
-def test_a_run_of_dpo_trains_and_logs_the_cosine(make_run) -> None:
+def test_a_dpo_run_trains_and_logs_the_cosine(make_run) -> None:
     run = make_run("algorithm=dpo", "tracking.gradient_cosine_every=2", "evaluation.at_end=false")
     loop.train(run)
     *rows, _ = run.record.rows()  # the last has the export's seconds
@@ -171,21 +180,21 @@ def test_a_run_of_dpo_trains_and_logs_the_cosine(make_run) -> None:
     assert rows[-1]["policy/kl_from_start"] > rows[0]["policy/kl_from_start"]
 
 
-def test_at_the_start_two_grpo_and_dpo_of_token_means_are_one_gradient(make_run) -> None:
-    """π_θ = π_old = π_ref: every pair has the same σ(0), so only the constant differs."""
+def test_at_the_reference_two_grpo_and_dpo_of_token_means_have_cosine_one(make_run) -> None:
+    """π_θ = π_old = π_ref: every pair has the factor σ(0): the gradients differ by a constant."""
     run = make_run("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
     row = loop.train_step(run, 0)
     assert row["gradient/cosine_of_grpo_and_dpo_of_token_means"] == pytest.approx(1, abs=1e-6)
     assert row["gradient/cosine_of_grpo_and_dpo"] < 1 - 1e-4  # responses differ in length
 
 
-def test_without_a_mixed_group_there_is_no_cosine(make_config) -> None:
-    dead = make_groups(2)[-1:]
+def test_without_a_group_with_signal_there_is_no_cosine(make_config) -> None:
+    zero_variance = make_groups(2)[-1:]
     config = make_config("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
-    assert gradient_cosine.cosine_row(dead, None, None, config, step=0) == {}
+    assert gradient_cosine.cosine_row(zero_variance, None, None, config, step=0) == {}
 
 
-def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
+def test_the_cosine_ignores_groups_of_an_earlier_policy(make_config) -> None:
     config = make_config("algorithm=two_grpo_rs", "tracking.gradient_cosine_every=1")
     older, groups = make_groups(2), [replace(group, step=1) for group in make_groups(2)]
     policy, reference = make_policy(seed=0), make_policy(seed=1)
@@ -194,7 +203,7 @@ def test_the_cosine_leaves_out_groups_of_an_older_policy(make_config) -> None:
     assert gradient_cosine.cosine_row(older + groups, policy, reference, config, step=1) == expected
 
 
-def test_gradient_takes_no_step_and_agrees_with_the_update(make_config) -> None:
+def test_gradient_takes_no_step_and_equals_that_of_the_update(make_config) -> None:
     config = make_config("algorithm=two_grpo")
     sequences = training_samples(make_groups(2), config, step=0)
     policy = make_policy(seed=0)

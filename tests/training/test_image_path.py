@@ -111,13 +111,7 @@ def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
 
 def sequences_of(groups: list[Group]) -> list[TrainingSample]:
     return [
-        TrainingSample(
-            group.prompt.token_ids,
-            rollout.token_ids,
-            advantage=(-1.0) ** place,
-            token_weight=0.25,
-            images=group.prompt.images,
-        )
+        TrainingSample.of(group.prompt, rollout, advantage=(-1.0) ** place, token_weight=0.25)
         for group in groups
         for place, rollout in enumerate(group.rollouts)
     ]
@@ -183,7 +177,7 @@ def test_the_picture_matters(run, groups):
 @pytest.mark.parametrize("budget", [450, 10_000])  # one sequence at a time, all together
 def test_micro_batches_change_no_gradient(run, groups, budget):
     sequences = sequences_of(groups)
-    surrogate = SURROGATES["token_ratio_clipped"]
+    surrogate = SURROGATES["token_ratio_clipped"].function
     parts = sum(run.policy.gradient([s], surrogate=surrogate) for s in sequences)
     scoring = run.policy.scoring
     scoring.knobs = replace(scoring.knobs, tokens_per_microbatch=budget)

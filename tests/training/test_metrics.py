@@ -59,7 +59,7 @@ def update(norm: float, low: float, high: float, num_tokens: int) -> UpdateMetri
 
 def test_update_row_worked_by_hand():
     def sequence(advantage: float) -> TrainingSample:
-        return TrainingSample((3,), (4,), advantage, 1.0)
+        return TrainingSample((3,), (4,), advantage, 1.0, torch.zeros(1))
 
     row = metrics.update_row(
         [[sequence(1.0), sequence(-1.0)], [sequence(0.0), sequence(0.0)]],
@@ -75,7 +75,9 @@ def test_update_row_worked_by_hand():
 
 
 def test_updates_of_dead_groups_only_have_no_clip_fraction_to_divide():
-    row = metrics.update_row([[TrainingSample((3,), (4,), 0.0, 1.0)]], [update(0.0, 0.0, 0.0, 0)])
+    row = metrics.update_row(
+        [[TrainingSample((3,), (4,), 0.0, 1.0, torch.zeros(1))]], [update(0.0, 0.0, 0.0, 0)]
+    )
     assert row["policy/clip_fraction_low"] == row["policy/clip_fraction_high"] == 0
 
 

@@ -1,6 +1,7 @@
-"""From groups to weighted sequences: advantage, weight and π_old of each rollout, by hand."""
+"""From groups to training samples: advantage, token weight and π_old of each rollout, by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,18 +13,18 @@ from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
 
 
 class FakePolicy:
-    """Says −9 for every token, and remembers what it was asked."""
+    """Gives every token a log-probability of −9 and remembers the samples it scored."""
 
     def __init__(self) -> None:
-        self.asked: list[TrainingSample] = []
+        self.scored: list[TrainingSample] = []
 
     def token_logps(self, sequences):
-        self.asked += sequences
+        self.scored += sequences
         return [torch.full((len(s.response_token_ids),), -9.0) for s in sequences]
 
 
 def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3) -> Group:
-    """Rollout i is `lengths[i]` times the token 2 + i, its sampler's log-probabilities −1."""
+    """Rollout i is `lengths[i]` times the token 2 + i, with sampler log-probabilities of −1."""
     return Group(
         prompt=Prompt(f"p{draw}", "1=", "1", (draw + 2, 17)),
         draw=draw,
@@ -38,7 +39,7 @@ def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3)
 
 @pytest.fixture
 def pairs(make_config: Callable[..., Config]) -> Config:
-    """2-GRPO with two prompts in a mini-batch and four in a step."""
+    """2-GRPO with two prompts per mini-batch and four per step."""
     return make_config(
         "algorithm=two_grpo",
         "algorithm.minibatch_scale=2",
@@ -49,7 +50,7 @@ def pairs(make_config: Callable[..., Config]) -> Config:
 
 
 def test_advantages_and_weights_worked_by_hand(pairs):
-    """Four rollouts in the step, the dead pair's two counted: weights 1 / (4 · length)."""
+    """Four rollouts, those of the zero-variance pair included: weights 1 / (4 · length)."""
     groups = [group(0, [1, 0], [2, 4]), group(1, [1, 1], [5, 5])]
     sequences = training_samples(groups, pairs, step=3)
     assert [s.advantage for s in sequences] == [1, -1, 0, 0]
@@ -57,9 +58,10 @@ def test_advantages_and_weights_worked_by_hand(pairs):
     assert weights == pytest.approx([1 / 8, 1 / 16, 1 / 20, 1 / 20])
     assert [s.prompt_token_ids for s in sequences] == [(2, 17), (2, 17), (3, 17), (3, 17)]
     assert [s.response_token_ids for s in sequences] == [(2,) * 2, (3,) * 4, (2,) * 5, (3,) * 5]
+    assert [s.sampler_logps.tolist() for s in sequences] == [[-1] * n for n in (2, 4, 5, 5)]
 
 
-def test_a_permutation_within_a_group_permutes_its_sequences(pairs):
+def test_a_permutation_within_a_group_permutes_its_samples(pairs):
     one = training_samples([group(0, [1, 0], [2, 4])], pairs, step=3)
     other = training_samples([group(0, [0, 1], [4, 2])], pairs, step=3)
     assert [(s.advantage, s.token_weight) for s in one] == [
@@ -67,8 +69,8 @@ def test_a_permutation_within_a_group_permutes_its_sequences(pairs):
     ]
 
 
-def test_old_log_probabilities_are_the_policy_s_for_all_but_the_first_minibatch(pairs):
-    """One pass, over the live rollouts of the later mini-batches and of no other."""
+def test_the_policy_computes_old_logps_for_all_but_the_first_minibatch(pairs):
+    """It scores only rollouts of later mini-batches whose advantage is not 0."""
     groups = [
         *(group(0, [1, 0], [1, 2]), group(1, [0, 1], [1, 2])),
         *(group(2, [0, 1], [3, 1]), group(3, [0, 0], [3, 1])),
@@ -76,15 +78,15 @@ def test_old_log_probabilities_are_the_policy_s_for_all_but_the_first_minibatch(
     policy: Any = FakePolicy()
     first, second = minibatches(groups, policy, pairs, step=3)
     assert [s.old_logps for s in first] == [None] * 4
-    assert [s.prompt_token_ids[0] for s in policy.asked] == [4, 4]
+    assert [s.prompt_token_ids[0] for s in policy.scored] == [4, 4]
     assert [None if s.old_logps is None else s.old_logps.tolist() for s in second] == [
         *([-9, -9, -9], [-9]),
         *(None, None),
     ]
 
 
-def test_groups_of_an_earlier_generation_keep_their_sampler_s_log_probabilities(pairs):
-    """In the first mini-batch too: the policy that sampled them is not the policy of now."""
+def test_groups_of_an_earlier_step_use_their_sampler_s_log_probabilities_as_old_logps(pairs):
+    """In the first mini-batch too: an earlier policy sampled them."""
     groups = [
         *(group(0, [1, 0], [1, 2], step=1), group(1, [0, 1], [1, 2])),
         *(group(2, [1, 0], [1, 2], step=2), group(3, [0, 1], [1, 2])),
@@ -99,17 +101,17 @@ def test_groups_of_an_earlier_generation_keep_their_sampler_s_log_probabilities(
         *([-1], [-1, -1]),
         *([-9], [-9, -9]),
     ]
-    assert [s.prompt_token_ids[0] for s in policy.asked] == [5, 5]
+    assert [s.prompt_token_ids[0] for s in policy.scored] == [5, 5]
 
 
-def test_a_single_minibatch_asks_the_policy_nothing(pairs):
+def test_a_single_minibatch_needs_no_pass_for_old_logps(pairs):
     policy: Any = FakePolicy()
     [only] = minibatches([group(0, [1, 0], [1, 2])] * 2, policy, pairs, step=3)
     assert len(only) == 4
-    assert policy.asked == []
+    assert policy.scored == []
 
 
-def test_minibatches_are_whole_groups_in_order(pairs):
+def test_minibatches_are_complete_groups_in_order(pairs):
     policy: Any = FakePolicy()
     groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
     batches = minibatches(groups, policy, pairs, step=3)
@@ -120,9 +122,18 @@ def test_minibatches_are_whole_groups_in_order(pairs):
 
 
 def test_each_minibatch_has_its_own_denominator(pairs):
-    """Weights are of the optimiser step, not of the step: each sums to 1 over its tokens."""
+    """The weights of each optimiser step, not those of the loop step, sum to 1 over its tokens."""
     policy: Any = FakePolicy()
     groups = [group(i, [1, 0], [1 + i, 4]) for i in range(4)]
     for batch in minibatches(groups, policy, pairs, step=3):
         total = sum(s.token_weight * len(s.response_token_ids) for s in batch)
         assert total == pytest.approx(1)
+
+
+def test_a_surrogate_that_uses_no_old_logps_needs_no_pass(pairs):
+    policy: Any = FakePolicy()
+    algorithm = replace(pairs.algorithm, surrogate="log_likelihood")
+    groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
+    _, second = minibatches(groups, policy, replace(pairs, algorithm=algorithm), step=3)
+    assert policy.scored == []
+    assert {s.old_logps for s in second} == {None}

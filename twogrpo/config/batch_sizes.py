@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twogrpo.config.schema import AlgorithmConfig, Config
-from twogrpo.core.dpo import PAIRINGS
+from twogrpo.core.advantages import ADVANTAGES
 
 # The paper's section on experiments, by group size (its ablation has 32 prompts at every size; its
 # 2-GRPO has 256): prompts and rollouts a mini-batch, learning rate.
@@ -72,12 +72,12 @@ def _is_paper_s(algorithm: AlgorithmConfig) -> bool:
 
 
 def needs_reference_policy(config: Config) -> bool:
-    """Whether anything compares with the start policy: KL, the cosine, or a preference."""
+    """Whether the run compares with the initial policy: KL, the cosine, or its advantages."""
     tracking = config.tracking
     return bool(
         tracking.kl_rollouts
         or tracking.gradient_cosine_every
-        or config.algorithm.advantage in PAIRINGS
+        or ADVANTAGES[config.algorithm.advantage].needs_reference_policy
     )
 
 

@@ -18,8 +18,7 @@ from twogrpo.config.schema import (
 )
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
-from twogrpo.core.dpo import PAIRINGS
-from twogrpo.core.surrogates import SURROGATES, SURROGATES_WITH_RATIO
+from twogrpo.core.surrogates import SURROGATES
 from twogrpo.errors import ConfigError
 
 RESAMPLING = ("none", "new_prompt", "same_prompt")
@@ -66,7 +65,7 @@ def check_algorithm(algorithm: AlgorithmConfig) -> None:
         raise ConfigError(
             f"algorithm.group_size={algorithm.group_size} has no baseline: use 2 or more"
         )
-    one_of("algorithm.advantage", algorithm.advantage, (*ADVANTAGES, *PAIRINGS))
+    one_of("algorithm.advantage", algorithm.advantage, ADVANTAGES)
     one_of("algorithm.surrogate", algorithm.surrogate, SURROGATES)
     one_of("algorithm.aggregation", algorithm.aggregation, AGGREGATIONS)
     one_of("algorithm.resampling", algorithm.resampling, RESAMPLING)
@@ -79,18 +78,17 @@ def check_algorithm(algorithm: AlgorithmConfig) -> None:
     positive("algorithm.preference_beta", algorithm.preference_beta)
     if algorithm.importance_sampling_cap is not None:
         _check_cap(algorithm)
-    if algorithm.advantage in PAIRINGS:
-        _check_preference(algorithm)
+    _check_requirements(algorithm)
     if algorithm.resampling != "none":
         _check_budget(algorithm)
 
 
 def _check_cap(algorithm: AlgorithmConfig) -> None:
-    """π_old, which the cap's weight π_old/π_sampler is of, exists beside a ratio only."""
+    """Truncated importance sampling weighs by π_old/π_sampler, so it needs π_old."""
     cap = algorithm.importance_sampling_cap
     assert cap is not None
     positive("algorithm.importance_sampling_cap", cap)
-    if algorithm.surrogate not in SURROGATES_WITH_RATIO:
+    if not SURROGATES[algorithm.surrogate].uses_old_logps:
         raise ConfigError(
             f"algorithm.importance_sampling_cap={cap} beside algorithm.surrogate="
             f"{algorithm.surrogate}, which computes no π_old to weigh with: use "
@@ -98,14 +96,17 @@ def _check_cap(algorithm: AlgorithmConfig) -> None:
         )
 
 
-def _check_preference(algorithm: AlgorithmConfig) -> None:
-    """DPO is all three choices together; with another surrogate or aggregation it is nothing."""
-    wanted = {"surrogate": "log_likelihood", "aggregation": "sequence_mean_of_token_sums"}
-    for key, value in wanted.items():
-        if getattr(algorithm, key) != value:
+def _check_requirements(algorithm: AlgorithmConfig) -> None:
+    """DPO is its advantage, surrogate and aggregation together."""
+    advantage = ADVANTAGES[algorithm.advantage]
+    for key, required in (
+        ("surrogate", advantage.required_surrogate),
+        ("aggregation", advantage.required_aggregation),
+    ):
+        if required is not None and getattr(algorithm, key) != required:
             raise ConfigError(
-                f"algorithm.{key}={getattr(algorithm, key)} beside algorithm.advantage="
-                f"{algorithm.advantage} is no DPO: use {value}, or algorithm=dpo for all of it"
+                f"algorithm.{key}={getattr(algorithm, key)} does not go with algorithm.advantage="
+                f"{algorithm.advantage}: use algorithm.{key}={required}"
             )
 
 

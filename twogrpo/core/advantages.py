@@ -1,6 +1,7 @@
-"""Advantages: what a rollout's reward is worth in its group. Pure; P prompts, G rollouts each.
+"""Advantages: what a rollout's reward is worth within its group. Pure; P prompts, G rollouts each.
 
-The functions differ in their baseline and scale only. On a mixed pair (G = 2, rewards 1 and 0):
+To add one, write its function and its entry in `ADVANTAGES`. The functions differ only in their
+baseline and scale. On a mixed pair (G = 2, rewards 1 and 0):
 
 | name                      | value on the pair | used by                                    |
 |---------------------------|-------------------|--------------------------------------------|
@@ -11,17 +12,49 @@ The functions differ in their baseline and scale only. On a mixed pair (G = 2, r
 | `leave_one_out_standardised` | ±1             | NeMo RL                                    |
 | `class_balanced`          | ±2                | CTR-GRPO (the paper, v2)                   |
 
-A group whose rewards are all equal has advantage exactly 0 under every name.
+A group whose rewards are all equal has advantage exactly 0 under every name. The advantages of DPO
+also depend on the current policy; they are in twogrpo/core/dpo.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from twogrpo.core.dpo import (
+    preference_advantages,
+    preference_over_all_pairs,
+    preference_over_one_random_pair,
+)
+
 AdvantageFunction = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """A choice of `algorithm.advantage`.
+
+    Without `refresh` the rewards decide alone: `from_rewards(rewards_PG, *, epsilon)` returns the
+    advantages [P, G]. With it `from_rewards(rewards_PG, *, uniforms_P)` returns pair weights
+    [P, G, G] (`uniforms_P` are random numbers in [0, 1)), and just before each update
+    `refresh(log_ratios_PG, pair_weights_PGG, *, beta)` returns the advantages [P, G] at the current
+    policy, where `log_ratios_PG` are the sums over tokens of log π_θ − log π_ref.
+
+    `required_surrogate` and `required_aggregation` are the only ones it goes with; None: any.
+    """
+
+    from_rewards: AdvantageFunction
+    refresh: AdvantageFunction | None = None
+    required_surrogate: str | None = None
+    required_aggregation: str | None = None
+
+    @property
+    def needs_reference_policy(self) -> bool:
+        """Whether the advantages depend on log π_θ − log π_ref."""
+        return self.refresh is not None
 
 
 def standardised_population(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
@@ -36,7 +69,7 @@ def standardised_population(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
 
 
 def standardised_sample(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
-    """As `standardised_population` with the sample standard deviation (denominator G − 1).
+    """`standardised_population` with the sample standard deviation (denominator G − 1).
 
     >>> import torch
     >>> standardised_sample(torch.tensor([[1.0, 0.0]]), epsilon=0.0)
@@ -63,8 +96,8 @@ def leave_one_out(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
 def leave_one_out_standardised(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
     """`leave_one_out` divided by (population std of the *other* rewards + ε) where that is not 0.
 
-    At G = 2 the other reward is alone, its deviation is 0 and nothing is divided. So it is for the
-    only correct rollout of a group: the others are all 0.
+    At G = 2 there is a single other reward, so the deviation is 0 and nothing is divided. The same
+    holds for the only correct rollout of a group, because the others are all 0.
 
     >>> import torch
     >>> leave_one_out_standardised(torch.tensor([[1.0, 0.0]]), epsilon=1e-6)
@@ -75,7 +108,7 @@ def leave_one_out_standardised(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
     means_PG = (rewards_PG.sum(dim=-1, keepdim=True) - rewards_PG) / num_others
     differences_PGG = rewards_PG[:, None, :] - means_PG[:, :, None]
     squares_PG = differences_PGG.square().sum(dim=-1) - (rewards_PG - means_PG).square()
-    # A residue of rounding is no deviation.
+    # A rounding residue does not count as a deviation.
     stds_PG = torch.where(squares_PG > 1e-6, squares_PG / num_others, 0.0).sqrt()
     scales_PG = torch.where(stds_PG > 0, stds_PG + epsilon, 1.0)
     return _zero_where_equal(rewards_PG, (rewards_PG - means_PG) / scales_PG)
@@ -101,16 +134,25 @@ def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
     return _zero_where_equal(rewards_PG, (rewards_PG - mean_P1) / variance_P1)
 
 
-ADVANTAGES: dict[str, AdvantageFunction] = {
-    function.__name__: function
-    for function in (
-        standardised_population,
-        standardised_sample,
-        centred,
-        leave_one_out,
-        leave_one_out_standardised,
-        class_balanced,
+def _dpo(pair_weights: AdvantageFunction) -> Advantage:
+    """DPO on these pairs: only with this surrogate and this aggregation is it DPO."""
+    return Advantage(
+        pair_weights,
+        refresh=preference_advantages,
+        required_surrogate="log_likelihood",
+        required_aggregation="sequence_mean_of_token_sums",
     )
+
+
+ADVANTAGES = {
+    "standardised_population": Advantage(standardised_population),
+    "standardised_sample": Advantage(standardised_sample),
+    "centred": Advantage(centred),
+    "leave_one_out": Advantage(leave_one_out),
+    "leave_one_out_standardised": Advantage(leave_one_out_standardised),
+    "class_balanced": Advantage(class_balanced),
+    "preference_over_all_pairs": _dpo(preference_over_all_pairs),
+    "preference_over_one_random_pair": _dpo(preference_over_one_random_pair),
 }
 
 
@@ -122,7 +164,7 @@ def _standardised(rewards_PG: Tensor, *, epsilon: float, correction: int) -> Ten
 
 
 def _zero_where_equal(rewards_PG: Tensor, advantages_PG: Tensor) -> Tensor:
-    """Zero, exactly, on groups of equal rewards: rounding of the mean must not leave a residue."""
+    """The advantages, exactly 0 where a group's rewards are equal: no rounding residue is left."""
     is_equal_P1 = (rewards_PG == rewards_PG[..., :1]).all(dim=-1, keepdim=True)
     return advantages_PG.masked_fill(is_equal_P1, 0.0)
 

@@ -1,11 +1,12 @@
-"""Aggregation: the weight of a token in the optimiser step's objective. Pure.
+"""Aggregation: the weight of a token in the objective of an optimiser step. Pure.
 
-A weight is computed once from the lengths of *all* B rollouts of the step, those with advantage
-zero included, and the objective is the weighted sum of the surrogate over tokens. So micro-batches,
-padding, packing and ranks, which only split the sum, cannot change the gradient.
+The weights are computed once from the lengths of *all* B rollouts of the mini-batch, including
+those of advantage 0, and the objective is the weighted sum of the surrogate over tokens. So
+micro-batches, padding, packing and ranks only split that sum and cannot change the gradient.
 
 Each function takes the response lengths in tokens, [B], and returns the weight of every token of
-each rollout, [B]. An empty response has weight 0.
+each rollout, [B]. An empty response has weight 0. To add one, write its function and its entry in
+`AGGREGATIONS`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ AggregationFunction = Callable[..., Tensor]
 
 
 def sequence_mean_of_token_means(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
-    """1 / (B · |o_i|): mean over rollouts of the mean over tokens, the paper's GRPO objective.
+    """1 / (B · |o_i|): the mean over rollouts of the mean over tokens, the paper's GRPO objective.
 
     >>> import torch
     >>> sequence_mean_of_token_means(torch.tensor([2, 4]), max_response_tokens=8)
@@ -30,7 +31,7 @@ def sequence_mean_of_token_means(response_lengths_B: Tensor, *, max_response_tok
 
 
 def token_mean(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
-    """1 / Σ_i |o_i|: every token of the step weighs the same (DAPO, 2503.14476, Eq. 12).
+    """1 / Σ_i |o_i|: every token of the mini-batch has the same weight (DAPO, 2503.14476, Eq. 12).
 
     >>> import torch
     >>> token_mean(torch.tensor([2, 6]), max_response_tokens=8)
@@ -55,7 +56,7 @@ def sequence_mean_of_fixed_length(
 
 
 def sequence_mean_of_token_sums(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
-    """1 / B: mean over rollouts of the sum over tokens, as in DPO (2305.18290, Eq. 7).
+    """1 / B: the mean over rollouts of the sum over tokens, as in DPO (2305.18290, Eq. 7).
 
     >>> import torch
     >>> sequence_mean_of_token_sums(torch.tensor([2, 6]), max_response_tokens=8)
@@ -65,11 +66,8 @@ def sequence_mean_of_token_sums(response_lengths_B: Tensor, *, max_response_toke
 
 
 AGGREGATIONS: dict[str, AggregationFunction] = {
-    function.__name__: function
-    for function in (
-        sequence_mean_of_token_means,
-        token_mean,
-        sequence_mean_of_fixed_length,
-        sequence_mean_of_token_sums,
-    )
+    "sequence_mean_of_token_means": sequence_mean_of_token_means,
+    "token_mean": token_mean,
+    "sequence_mean_of_fixed_length": sequence_mean_of_fixed_length,
+    "sequence_mean_of_token_sums": sequence_mean_of_token_sums,
 }

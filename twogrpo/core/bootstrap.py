@@ -1,4 +1,4 @@
-"""Intervals of a mean over problems by the bootstrap. Pure."""
+"""Bootstrap intervals of a mean over problems. Pure."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ def bootstrap_interval(
 ) -> NDArray[np.float64]:
     """Percentile interval of the column means over problems, [K, 2]: low and high.
 
-    Problems are drawn with replacement, each with all its columns (Efron 1979). Says how far the
-    number would move with other problems of the same kind, not with other draws or seeds. With one
-    problem low and high are its value. P problems, K numbers of each.
+    Problems are drawn with replacement, each with all its columns (Efron 1979). The interval says
+    how far the mean would move with other problems of the same kind, not with other samples or
+    seeds. With one problem, low and high are its value. P problems, K numbers per problem.
 
     >>> bootstrap_interval([[1.0], [1.0]], np.random.default_rng(0)).tolist()
     [[1.0, 1.0]]
 
     Raises:
-        ValueError: there is no problem.
+        ValueError: there are no problems.
     """
     values = np.asarray(values_PK, dtype=np.float64)
     num_problems = len(values)
     if not num_problems:
         raise ValueError("no problem to draw from: an interval needs one or more")
-    # How often each problem is drawn, rather than which: one matrix product gives all means.
+    # Draw counts instead of indices: one matrix product gives all means.
     counts_RP = rng.multinomial(
         num_problems, np.full(num_problems, 1 / num_problems), num_resamples
     )

@@ -1,13 +1,13 @@
 """GRPO as contrastive learning (the paper, 2510.00977, Prop. 3.2, Lemma B.1, App. B.4). Pure.
 
 The paper's claim as code, for tests and readers; nothing trains with it. With binary rewards a
-group's GRPO objective is a contrast of its N correct with its M wrong rollouts. Written twice, here
-as the contrast and in advantages × surrogates × aggregation as the trainer runs it, the two must
-agree to rounding; so must the closed forms of the coefficient that each token's ∇π_θ(o_t) carries,
-for GRPO, for its variant with one ratio a sequence, and for DPO.
+group's GRPO objective contrasts its N correct with its M wrong rollouts. It is written twice: here
+as the contrast, and as advantage × surrogate × aggregation, the way the trainer computes it. The
+two must agree up to rounding. So must the closed forms of the coefficient of each token's
+∇π_θ(o_t), for GRPO, for its variant with one ratio per sequence, and for DPO.
 
-Shapes: G rollouts of one prompt (N + M = G), T tokens; one group a call. A group with no correct or
-no wrong rollout contributes exactly 0.
+Shapes: G rollouts of one prompt (N + M = G), T tokens; one group per call. A group without a
+correct or without a wrong rollout contributes exactly 0.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def grpo_token_coefficients(
 ) -> Tensor:
     """∂J/∂π_θ(o_t) of a group's GRPO objective: ± [not clipped] sqrt(p̂(1−p̂)) / (G± |o| π_old(o_t)).
 
-    The GRPO row of the coefficient table that follows Lemma B.1; signed, + for correct rollouts.
+    The GRPO row of the coefficient table after Lemma B.1, positive for correct rollouts.
     """
     ratios_GT = _token_ratios(policy_logps_GT, old_logps_GT, response_mask_GT)
-    is_alive_GT = _is_inside(ratios_GT, rewards_G, clip_low=clip_low, clip_high=clip_high)
+    is_unclipped_GT = _is_inside(ratios_GT, rewards_G, clip_low=clip_low, clip_high=clip_high)
     weights_G = deviation_weight(rewards_G) * _class_balanced(rewards_G)
     lengths_G1 = response_mask_GT.sum(dim=-1, keepdim=True).clamp_min(1)
     coefficients_GT = weights_G[:, None] / lengths_G1 * torch.exp(-old_logps_GT)
-    return coefficients_GT * is_alive_GT * response_mask_GT
+    return coefficients_GT * is_unclipped_GT * response_mask_GT
 
 
 def sequence_ratio_token_coefficients(
@@ -88,18 +88,18 @@ def sequence_ratio_token_coefficients(
     clip_low: float,
     clip_high: float,
 ) -> Tensor:
-    """As `grpo_token_coefficients` with the ratio s = exp(mean_t log ρ_t) of the whole sequence.
+    """`grpo_token_coefficients` with one ratio s = exp(mean_t log ρ_t) for the entire sequence.
 
-    ± [s not clipped] · sqrt(p̂(1−p̂)) · s / (G± |o| π_θ(o_t)): as in DPO the tokens of a rollout now
-    differ by 1/π_θ(o_t) alone. This is the bridge of App. B.4 in the form of GSPO (Zheng et al.
+    ± [s not clipped] · sqrt(p̂(1−p̂)) · s / (G± |o| π_θ(o_t)): as in DPO, the tokens of a rollout
+    differ only by 1/π_θ(o_t). This is the bridge of App. B.4 in the form of GSPO (Zheng et al.
     2025, 2507.18071).
     """
     log_ratios_GT = (policy_logps_GT - old_logps_GT) * response_mask_GT
     lengths_G1 = response_mask_GT.sum(dim=-1, keepdim=True).clamp_min(1)
     ratios_G1 = torch.exp(log_ratios_GT.sum(dim=-1, keepdim=True) / lengths_G1)
-    is_alive_G1 = _is_inside(ratios_G1, rewards_G, clip_low=clip_low, clip_high=clip_high)
+    is_unclipped_G1 = _is_inside(ratios_G1, rewards_G, clip_low=clip_low, clip_high=clip_high)
     weights_G = deviation_weight(rewards_G) * _class_balanced(rewards_G)
-    coefficients_G1 = weights_G[:, None] * ratios_G1 * is_alive_G1 / lengths_G1
+    coefficients_G1 = weights_G[:, None] * ratios_G1 * is_unclipped_G1 / lengths_G1
     return coefficients_G1 * torch.exp(-policy_logps_GT) * response_mask_GT
 
 
@@ -137,7 +137,7 @@ def _is_correct(rewards_G: Tensor) -> Tensor:
 
 
 def _is_inside(ratios: Tensor, rewards_G: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
-    """Whether the bound that a rollout's class can meet leaves the gradient alive."""
+    """Whether the clip bound of the rollout's class leaves the gradient unclipped."""
     return torch.where(
         _is_correct(rewards_G)[:, None], ratios < 1 + clip_high, ratios > 1 - clip_low
     )

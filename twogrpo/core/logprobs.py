@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens from logits, at the temperature the tokens were drawn at. Pure."""
+"""Token log-probabilities from logits, at the sampling temperature. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.checkpoint import checkpoint
 def token_logps(logits: Tensor, token_ids: Tensor, *, temperature: float) -> Tensor:
     """log softmax(logits / T)[token], in float32; logits [..., V], token_ids [...].
 
-    π_old and π_θ must both be taken at the rollout temperature: ratios of a policy at T = 0.7
-    against one at T = 1 are not 1 even before the first update.
+    π_old and π_θ must both be computed at the rollout temperature: the ratio of a policy at T = 0.7
+    to the same policy at T = 1 is not 1 even before the first update.
     """
     scaled = logits.float() if temperature == 1 else logits.float() / temperature
-    # The fused form: a third of the seconds of gather and logsumexp, there and back.
+    # Fused: a third of the time of gather and logsumexp, forward and backward.
     losses = F.cross_entropy(scaled.flatten(0, -2), token_ids.flatten(), reduction="none")
     return -losses.view(token_ids.shape)
 
@@ -30,8 +30,8 @@ def chunked_token_logps(
 ) -> Tensor:
     """`token_logps` of hidden states through the output head, `chunk_tokens` tokens at a time.
 
-    The [N, V] matrix of logits never exists as a whole: each chunk's logits are dropped after the
-    forward pass and recomputed in the backward pass. N tokens, D hidden size, V vocabulary.
+    The full [N, V] matrix of logits never exists: each chunk's logits are dropped after the forward
+    pass and recomputed in the backward pass. N tokens, D hidden size, V vocabulary.
     """
     if not len(hidden_ND):
         return hidden_ND.sum(dim=-1).float()

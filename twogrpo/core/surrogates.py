@@ -1,16 +1,26 @@
-"""Surrogates: the per-token objective of the policy given π_old and an advantage. Pure.
+"""Surrogates: the per-token objective of the policy, given π_old and the advantages. Pure.
 
-N sequences, T tokens.
+To add one, write its function and its entry in `SURROGATES`. N sequences, T tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+# (policy_logps_NT, old_logps_NT, *, advantages_N, response_mask_NT, clip_low, clip_high) -> [N, T]
 SurrogateFunction = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A choice of `algorithm.surrogate`; `uses_old_logps`: π_old has to be computed for it."""
+
+    function: SurrogateFunction
+    uses_old_logps: bool
 
 
 def token_ratio_clipped(
@@ -24,7 +34,7 @@ def token_ratio_clipped(
 ) -> Tensor:
     """min(ρ A, clip(ρ, 1−ε_low, 1+ε_high) A) with ρ = π_θ/π_old of each token, [N, T].
 
-    Schulman et al. 2017 (1707.06347) Eq. 7 with one ratio a token (Shao et al. 2024, 2402.03300,
+    Schulman et al. 2017 (1707.06347) Eq. 7 with one ratio per token (Shao et al. 2024, 2402.03300,
     Eq. 3) and two bounds (Yu et al. 2025, 2503.14476, Eq. 8). To be maximised.
     """
     ratios_NT = torch.exp(_masked(policy_logps_NT - old_logps_NT, response_mask_NT))
@@ -40,7 +50,7 @@ def sequence_ratio_clipped(
     clip_low: float,
     clip_high: float,
 ) -> Tensor:
-    """As `token_ratio_clipped` with one ratio a sequence, the geometric mean of its token ratios.
+    """`token_ratio_clipped` with one ratio per sequence, the geometric mean of its token ratios.
 
     s = exp(mean_t log ρ_t), the same at every token: GSPO (Zheng et al. 2025, 2507.18071, Eq. 5–7).
     """
@@ -62,30 +72,28 @@ def log_likelihood(
     clip_low: float,
     clip_high: float,
 ) -> Tensor:
-    """A log π_θ of each token, [N, T]: REINFORCE (Williams 1992), no ratio and no clip.
+    """A log π_θ of each token, [N, T]: REINFORCE (Williams 1992), without a ratio or a clip.
 
     With a preference advantage (twogrpo/core/dpo.py) its gradient is DPO's.
     """
     return advantages_N[:, None] * _masked(policy_logps_NT, response_mask_NT)
 
 
-SURROGATES: dict[str, SurrogateFunction] = {
-    function.__name__: function
-    for function in (token_ratio_clipped, sequence_ratio_clipped, log_likelihood)
+SURROGATES = {
+    "token_ratio_clipped": Surrogate(token_ratio_clipped, uses_old_logps=True),
+    "sequence_ratio_clipped": Surrogate(sequence_ratio_clipped, uses_old_logps=True),
+    "log_likelihood": Surrogate(log_likelihood, uses_old_logps=False),
 }
-
-# Those that weigh by π_θ/π_old: only for them π_old has to be computed.
-SURROGATES_WITH_RATIO = ("token_ratio_clipped", "sequence_ratio_clipped")
 
 
 def truncated_importance_weights(
     old_logps_NT: Tensor, sampler_logps_NT: Tensor, *, response_mask_NT: Tensor, cap: float
 ) -> Tensor:
-    """min(π_old / π_sampler, C) of each token, 0 off the mask; a factor of the token's weight.
+    """min(π_old / π_sampler, C) of each token, 0 off the mask: a factor of the token's weight.
 
     Corrects for a sampler whose numerics differ from the trainer's (Yao et al. 2025, "Your
-    Efficient RL Framework Secretly Brings You Off-Policy RL Training"); no gradient goes through
-    it. 1 everywhere where the two agree and C ≥ 1.
+    Efficient RL Framework Secretly Brings You Off-Policy RL Training"). No gradient flows through
+    it. It is 1 on every token where the two agree and C ≥ 1.
     """
     ratios_NT = _masked(old_logps_NT.detach() - sampler_logps_NT, response_mask_NT).exp()
     return ratios_NT.clamp(max=cap) * response_mask_NT
@@ -99,5 +107,5 @@ def _pessimistic(
 
 
 def _masked(log_ratios_NT: Tensor, response_mask_NT: Tensor) -> Tensor:
-    # Masked before exp: padding must not overflow, its gradient would be NaN even at weight 0.
+    # Masked before exp: if padding overflowed, its gradient would be NaN even at weight 0.
     return log_ratios_NT.masked_fill(response_mask_NT == 0, 0.0)

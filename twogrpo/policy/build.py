@@ -38,7 +38,7 @@ def build_policy(
         load_model(config.model),
         tokenizer,
         objective=Objective(
-            surrogate=SURROGATES[config.algorithm.surrogate],
+            surrogate=SURROGATES[config.algorithm.surrogate].function,
             clip_low=config.algorithm.clip_low,
             clip_high=config.algorithm.clip_high,
             temperature=config.rollout.temperature,

@@ -35,7 +35,7 @@ def sequences(model: PreTrainedModel) -> list[TrainingSample]:
     """What is scored both ways."""
     size = model.get_output_embeddings().weight.shape[0]
     ids = [tuple(token % size for token in row) for row in TOKEN_IDS]
-    return [TrainingSample(row[:1], row[1:], 1.0, 1.0) for row in ids]
+    return [TrainingSample(row[:1], row[1:], 1.0, 1.0, torch.zeros(len(row) - 1)) for row in ids]
 
 
 @torch.no_grad()

@@ -112,8 +112,7 @@ def microbatch(sequences: Sequence[TrainingSample], *, device: str) -> MicroBatc
         response_mask_NL[row, :num_response] = True
         if sequence.old_logps is not None:
             old_logps_NL[row, :num_response] = sequence.old_logps
-        if sequence.sampler_logps is not None:
-            sampler_logps_NL[row, :num_response] = sequence.sampler_logps
+        sampler_logps_NL[row, :num_response] = sequence.sampler_logps
     targets = [token for sequence in sequences for token in sequence.response_token_ids]
     # Of a shared token, any of its places in F will do: it sees the same there.
     place_in_F = {place: index for index, place in enumerate(places)}

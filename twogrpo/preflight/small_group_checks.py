@@ -31,10 +31,10 @@ def safety_rows(config: Config) -> list[tuple[str, str, str]]:
 
 def _advantage_rows(config: Config) -> list[tuple[str, str, str]]:
     name, epsilon = config.algorithm.advantage, config.algorithm.advantage_epsilon
-    if name not in ADVANTAGES:
+    advantage = ADVANTAGES[name]
+    if advantage.needs_reference_policy:
         return [("✓", "advantage", f"{name}: pairs of right and wrong, dead groups have none")]
-    function = ADVANTAGES[name]
-    mixed, right, wrong = function(
+    mixed, right, wrong = advantage.from_rewards(
         torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), epsilon=epsilon
     ).tolist()
     is_paper = name in ("standardised_population", "class_balanced")

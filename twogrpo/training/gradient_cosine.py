@@ -13,7 +13,7 @@ from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.protocol import Policy
-from twogrpo.training.dpo import with_current_preference_advantages
+from twogrpo.training.dpo import refresh_advantages
 from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Group
 
@@ -55,9 +55,8 @@ def cosine_row(
     def gradient(row: dict[str, Any]) -> Tensor:
         twin = replace(config, algorithm=replace(config.algorithm, **row))
         sequences = training_samples(groups, twin, step=step)
-        beta = config.algorithm.preference_beta
-        sequences = with_current_preference_advantages(sequences, policy, reference, beta=beta)
-        return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]])
+        sequences = refresh_advantages(sequences, policy, reference, twin.algorithm)
+        return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]].function)
 
     of_grpo = gradient(GRPO)
     return {

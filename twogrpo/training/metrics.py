@@ -78,12 +78,7 @@ def kl_row(
     if not pairs or reference_policy is None:
         return {}
     reference_logps = reference_policy.token_logps(
-        [
-            TrainingSample(
-                group.prompt.token_ids, rollout.token_ids, 0.0, 0.0, images=group.prompt.images
-            )
-            for group, rollout in pairs
-        ]
+        [TrainingSample.of(group.prompt, rollout) for group, rollout in pairs]
     )
     sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
     return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(reference_logps)).item()}

@@ -146,15 +146,7 @@ def _check_moved(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> N
 def _policy_logps(policy: TokenLogprobs, groups: Sequence[Group]) -> Tensor:
     """Of all tokens of the groups' rollouts, flat."""
     sequences = [
-        TrainingSample(
-            group.prompt.token_ids,
-            rollout.token_ids,
-            advantage=0.0,
-            token_weight=0.0,
-            images=group.prompt.images,
-        )
-        for group in groups
-        for rollout in group.rollouts
+        TrainingSample.of(group.prompt, rollout) for group in groups for rollout in group.rollouts
     ]
     return torch.cat(policy.token_logps(sequences))
 

@@ -88,7 +88,7 @@ def kept_bytes(layers: int, group_size: int, dtype: torch.dtype) -> tuple[Tokens
     scoring = LogprobModel(model, temperature=1.0, knobs=Knobs("cpu", dtype, 10**6, 10**6))
     prompts = [tuple(range(start, start + 24)) for start in (1, 30)]
     sequences = [
-        TrainingSample(prompt, tuple(range(12 - i % 3)), advantage=1.0, token_weight=1.0)
+        TrainingSample(prompt, tuple(range(12 - i % 3)), 1.0, 1.0, torch.zeros(12 - i % 3))
         for prompt in prompts
         for i in range(group_size)
     ]

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import AlgorithmConfig, Config
-from twogrpo.core.dpo import PAIRINGS
-from twogrpo.core.surrogates import SURROGATES_WITH_RATIO
+from twogrpo.core.advantages import ADVANTAGES
+from twogrpo.core.surrogates import SURROGATES
 from twogrpo.preflight.assumed_lengths import Lengths
 from twogrpo.preflight.memory.estimate import BYTES, Memory
 from twogrpo.preflight.model_shapes import Architecture
@@ -50,7 +50,7 @@ def workload(
     """
     algorithm, updates = config.algorithm, config.updates_per_step
     rounds, trained = _rounds(algorithm, success)
-    has_old_logps = algorithm.surrogate in SURROGATES_WITH_RATIO
+    has_old_logps = SURROGATES[algorithm.surrogate].uses_old_logps
     return Workload(
         prompts=config.training.prompts_per_step,
         group_size=algorithm.group_size,
@@ -62,7 +62,7 @@ def workload(
         trained_share=trained if skips_dead else 1.0,
         old_logps_share=has_old_logps * ((updates - 1) / updates if skips_dead else 1.0),
         rounds=rounds,
-        reweighing_passes=2 if algorithm.advantage in PAIRINGS else 0,
+        reweighing_passes=2 if ADVANTAGES[algorithm.advantage].needs_reference_policy else 0,
         shares_prompts=shares_prompts,
     )
 
