@@ -13,10 +13,10 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-means sweep tiny-model lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
 
 help:  ## List the targets
-	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 setup:  ## Make .venv: pinned, hash-locked packages and PyTorch (TORCH=cpu or cuda overrules)
 	@"$(PYTHON)" requirements/install.py
@@ -64,7 +64,7 @@ reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; 
 figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=…/NAME, into results/NAME; ARGS="key=value …")
 	$(PY) -m analysis.all "runs=$(RUNS)" $(ARGS)
 
-preflight: $(READY)  ## Plan a run: memory, hours, conflicts; fails if the run would (EXPERIMENT=name, ARGS="key=value …")
+preflight: $(READY)  ## Check a run and estimate its memory and hours; fails if the run would (EXPERIMENT=name, ARGS="key=value …")
 	@$(PY) scripts/preflight.py $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(ARGS) || [ $$? -eq 1 ]  # warnings
 
 # The same rollouts for each arm: 256 prompts × 16 × 6 = 256 × 2 × 48. The first run only samples the
@@ -84,7 +84,7 @@ notebooks: $(READY)  ## Run the notebooks on the records, into results/notebooks
 	TWOGRPO_RUNS="$(abspath $(RUNS))" $(PY) -m jupyter execute analysis/*.ipynb \
 		--output="../results/notebooks/{notebook_name}"
 
-bench: $(READY)  ## Time a step by phase (ARGS="experiment=smollm2/two_grpo sweep=… calibrate=FILE")
+bench: $(READY)  ## Time a step by phase (ARGS="experiment=smollm2/two_grpo calibrate=FILE")
 	@$(PY) scripts/benchmark.py $(ARGS)
 
 PEER := .cache/trl
@@ -93,8 +93,8 @@ bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in tu
 		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
 	@$(PY) benchmarks/trl/compare_trl.py $(ARGS)
 
-bench-means: $(READY) $(SMOLLM2)  ## What each means of being fast is worth, with it and without (45 minutes on two idle cores; ARGS="--only TEXT")
-	@$(PY) -m benchmarks.ablations.speedups $(ARGS)
+bench-ablations: $(READY) $(SMOLLM2)  ## Ablations of the optimisations that are no config key, in pairs (some ten minutes on two idle cores; ARGS="--only TEXT")
+	@$(PY) -m benchmarks.ablations.in_process $(ARGS)
 
 sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 	$(PY) scripts/train.py -m algorithm.group_size=2,4,8,16

@@ -22,8 +22,8 @@ class MissingError(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """What is run by Python, one after another, in how many seconds together; `commands` raises
-    MissingError."""
+    """Commands that Python runs one after another, and the seconds that they may take together;
+    `commands` raises MissingError."""
 
     says: str
     limit_seconds: int
@@ -37,7 +37,7 @@ def tests(given: argparse.Namespace) -> list[list[str]]:
 
 
 def tiny(given: argparse.Namespace) -> list[list[str]]:
-    """In float32, as results/cpu is: the same numbers but for chance."""
+    """The embedded comparison in float32, like results/cpu: the same numbers but for chance."""
     common = [HARDWARE[given.device], "hardware.dtype=float32", "hardware.num_threads=1"]
     common += ["hardware.activation_checkpointing=false", "tracking=local"]
     less = ["training.epochs=1", "dataset.num_prompts=128", "evaluation.problems_per_benchmark=2",
@@ -57,24 +57,25 @@ def tiny(given: argparse.Namespace) -> list[list[str]]:
 
 
 def smollm2(given: argparse.Namespace) -> list[list[str]]:
-    """Steps as a run takes them, where there are weights, and steps of the utmost work."""
+    """Steps as a run takes them, if there are weights, and steps of the largest workload."""
     folder = _smollm2(given)
-    works = ["full"] if given.tiny or folder != given.smollm2 else ["same", "full"]
+    with_weights = not given.tiny and folder == given.smollm2
+    workloads = ["repeated", "max_length"] if with_weights else ["max_length"]
     return [
         [
             "scripts/benchmark.py",
             *_step(given, arm, folder),
             "rollout=transformers",
-            f"work={work}",
-            f"calibrate={given.out / f'calibration_{arm}_{work}.json'}",
+            f"workload={workload}",
+            f"calibrate={given.out / f'calibration_{arm}_{workload}.json'}",
         ]
-        for work in works
+        for workload in workloads
         for arm in ("grpo", "two_grpo")
     ]
 
 
 def peer(given: argparse.Namespace) -> list[list[str]]:
-    """In pairs with TRL."""
+    """Pairs with TRL."""
     if not (find_spec("trl") or (PEER / "trl").is_dir()) or not find_spec("datasets"):
         raise MissingError("trl or datasets is not installed: see make bench-peer")
     if not any(SMOLLM2.glob("*.safetensors")):
@@ -92,7 +93,7 @@ def update_1_5b(given: argparse.Namespace) -> list[list[str]]:
 
 
 def logits(given: argparse.Namespace) -> list[list[str]]:
-    """Of log-probabilities alone."""
+    """Log-probabilities alone."""
     command = ["-m", "benchmarks.gpu_logits", f"--device={given.device}"]
     return [[*command, "--tiny"] if given.tiny else command]
 
@@ -105,7 +106,7 @@ def vllm(given: argparse.Namespace) -> list[list[str]]:
         return [["-m", "benchmarks.gpu_vllm", HARDWARE[given.device]]]
     folder = _smollm2(given)
     engine = ["-m", "benchmarks.gpu_vllm", "model=smollm2_135m", f"model.path={folder}"]
-    steps = ["scripts/benchmark.py", "rollout=vllm", "work=full"]
+    steps = ["scripts/benchmark.py", "rollout=vllm", "workload=max_length"]
     return [
         *([*engine, HARDWARE[given.device], f"hardware.sleep_level={level}"] for level in (1, 2)),
         *([*steps, *_step(given, arm, folder)] for arm in ("grpo", "two_grpo")),

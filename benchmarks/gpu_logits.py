@@ -23,7 +23,7 @@ from twogrpo.core.logprobs import chunked_token_logps
 
 
 def measure(tokens: int, chunk: int, vocabulary: int, device: str) -> dict[str, Any]:
-    """Bytes beside what lay there before, and the median of three passes' seconds."""
+    """The bytes that the pass adds, and the median seconds of three passes."""
     hidden, head = (
         torch.randn(rows, QWEN_1_5B.hidden, device=device).bfloat16().requires_grad_()
         for rows in (tokens, vocabulary)

@@ -30,7 +30,7 @@ def configured(*overrides: str) -> Config:
 
 
 def random_qwen2(sizes: Architecture, device: str) -> PreTrainedModel:
-    """Of these sizes, in float32: speed and memory do not ask what the weights are."""
+    """A model of these sizes in float32; speed and memory do not depend on the weights."""
     config = Qwen2Config(
         vocab_size=sizes.vocabulary,
         hidden_size=sizes.hidden,

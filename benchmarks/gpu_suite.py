@@ -82,12 +82,12 @@ def run(command: Sequence[str], seconds: float) -> dict[str, Any]:
 
 
 def _from_here(text: str) -> str:
-    """Without where the repository lies, which is no news."""
+    """The text without the path of the repository."""
     return text.replace(f"{ROOT}/", "")
 
 
 def about() -> dict[str, Any]:
-    """When, on what and with what code."""
+    """The date, the machine, the versions and the code."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "device": _device(),
@@ -99,10 +99,10 @@ def about() -> dict[str, Any]:
 
 
 def _device() -> str:
-    """Asked of the driver: this process holds nothing on the GPU."""
-    asked = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    """The GPU as its driver reports it: this process holds nothing on it."""
+    query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(["nvidia-smi", *asked], capture_output=True, text=True, check=False)
+        done = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return "no GPU"
     return done.stdout.strip() or "no GPU"
@@ -116,7 +116,7 @@ def _version(package: str) -> str | None:
 
 
 def summarise(out: Path) -> dict[str, Any]:
-    """Of every job's file in the folder, written beside them."""
+    """A summary of every job's file in the folder, written next to them."""
     files = [out / f"{name}.json" for name in JOBS if (out / f"{name}.json").is_file()]
     records = [json.loads(file.read_text()) for file in files]
     kept = ("status", "seconds", "reason", "date", "device")
@@ -147,7 +147,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Does the jobs and tells; 1 where one failed or took too long, 2 without a GPU to do them."""
+    """Runs the jobs; returns 1 if one failed or took too long, 2 without the GPU they need."""
     given = arguments(words)
     if given.device == "cuda" and not torch.cuda.is_available():
         sys.stderr.write("no CUDA device is here: use --device cpu\n")

@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.gpu_models import HARDWARE, QWEN_1_5B, TINY, configured, random_qwen2
 from benchmarks.throughput import hardware_ceilings
+from benchmarks.throughput.flops import forward_flops
 from benchmarks.throughput.throughput import spread
 from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import token_ratio_clipped
@@ -30,9 +31,9 @@ from twogrpo.distributed.process_group import Ranks
 from twogrpo.models.load import DTYPES
 from twogrpo.policy.build import knobs
 from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
+from twogrpo.preflight.devices import load_device
 from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import Architecture
-from twogrpo.preflight.time.devices import load_device
 from twogrpo.types import TrainingSample as Rollout
 
 MINIBATCH = 512  # rollouts: the paper's, of every arm
@@ -44,24 +45,24 @@ def rollouts(count: int, vocabulary: int, *, divisor: int = 1) -> list[Rollout]:
     generator = torch.Generator().manual_seed(0)
     shortest, longest, prompt = (n // divisor for n in (SHORTEST, LONGEST, PROMPT))
     found: list[Rollout] = []
-    for place in range(count):
-        length = shortest + (longest - shortest) * place // max(count - 1, 1)
+    for index in range(count):
+        length = shortest + (longest - shortest) * index // max(count - 1, 1)
         tokens = tuple(torch.randint(vocabulary, (length,), generator=generator).tolist())
-        begin = found[-1].prompt_token_ids if place % 2 else tokens[:prompt]
+        begin = found[-1].prompt_token_ids if index % 2 else tokens[:prompt]
         weight, sampler_logps = 1 / (count * (length - prompt)), torch.zeros(length - prompt)
-        found.append(Rollout(begin, tokens[prompt:], (-1.0) ** place, weight, sampler_logps))
+        found.append(Rollout(begin, tokens[prompt:], (-1.0) ** index, weight, sampler_logps))
     return found
 
 
 def flops(model: Architecture, sequences: Sequence[Rollout]) -> float:
-    """Of forward and backward, a shared prompt's once; what checkpointing repeats does not count.
+    """FLOPs of forward and backward, a shared prompt once; recomputed activations do not count.
 
     The output head is counted at prompt tokens too, a tenth of them, where it is not applied.
     """
     attended = sum(s.num_tokens**2 / 2 for s in sequences)
     tokens = sum(len(s.response_token_ids) for s in sequences)
     tokens += sum(map(len, {s.prompt_token_ids for s in sequences}))
-    return 3 * model.forward_flops(tokens, attended / tokens)
+    return 3 * forward_flops(model, tokens, attended / tokens)
 
 
 def build(config: Config, model: Architecture, group: Ranks) -> TransformersPolicy:
@@ -113,17 +114,17 @@ def measure(
 
 
 def predicted(config: Config, model: Architecture, chunk: int) -> dict[str, float]:
-    """Bytes that the planner expects the policy to allocate at most."""
+    """Bytes that preflight expects the policy to allocate at most."""
     hardware = replace(config.hardware, logits_chunk_tokens=chunk)
     found = memory(replace(config, hardware=hardware), model, load_device("h200_141"))
-    beside = (
+    absent = (
         found.reference_policy + found.sampler_in_updates + found.overhead
-    )  # none of it is here
-    return {"predicted_bytes": found.update_peak - beside}
+    )  # not in this process
+    return {"predicted_bytes": found.update_peak - absent}
 
 
 def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:
-    """Of `steps` calls after one that is not counted."""
+    """Seconds of `steps` calls after one that is not counted."""
     found = []
     for _ in range(steps + 1):
         hardware_ceilings.synchronise(device)

@@ -1,4 +1,4 @@
-"""vLLM beside the policy's weights: seconds of sampling, falling asleep and taking weights.
+"""vLLM next to the policy's weights: seconds of sampling, of going to sleep and of weight sync.
 
 python -m benchmarks.gpu_vllm model=smollm2_135m hardware=one_gpu
 """
@@ -40,7 +40,7 @@ def main() -> None:
     found: dict[str, float] = {"start_seconds": time.perf_counter() - begin}
     size = len(tokenizer)
     prompts = [
-        Prompt(str(n), "", "", tuple((n + place) % size for place in range(PROMPT_TOKENS)))
+        Prompt(str(n), "", "", tuple((n + index) % size for index in range(PROMPT_TOKENS)))
         for n in range(PROMPTS)
     ]
     seeds_PG = [[GROUP_SIZE * n + g for g in range(GROUP_SIZE)] for n in range(PROMPTS)]

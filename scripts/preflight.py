@@ -1,7 +1,6 @@
-"""Plans a run before it is paid for: batches, memory, hours, dead groups, conflicts. No GPU needed.
+"""Checks and plans a run before it starts: batches, memory, hours, conflicts. No GPU needed.
 
 python scripts/preflight.py experiment=table1/math_qwen25_math_7b_two_grpo
-python scripts/preflight.py check=paper            predicted hours beside the paper's
 """
 
 import json
@@ -9,14 +8,12 @@ import sys
 import traceback
 
 import hydra
-from hydra import compose
 from omegaconf import DictConfig
 
 from twogrpo.config import cli
 from twogrpo.config.schema import parse
 from twogrpo.preflight.preflight import PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
-from twogrpo.preflight.time.backtest import checked
 
 # Python's own code for an error is 1, which says here that there are warnings (`make` passes it).
 EXIT_UNEXPECTED = 3
@@ -25,14 +22,8 @@ EXIT_UNEXPECTED = 3
 @hydra.main(version_base="1.3", config_path="../conf", config_name="preflight")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, looks, tells; exit code 0 (well), 1 (warnings), 2 (will fail), 3 (our mistake)."""
-    config = parse(cfg, PreflightConfig)
-    if config.check is not None:
-        sys.stdout.write(
-            checked(config, lambda given: parse(compose("preflight", given), PreflightConfig))
-        )
-        return
-    found = preflight(config)
+    """Prints the report; exit code 0 (well), 1 (warnings), 2 (will fail), 3 (our mistake)."""
+    found = preflight(parse(cfg, PreflightConfig))
     print(json.dumps(as_json(found)) if found.config.json else report(found))
     sys.exit(found.exit_code)
 

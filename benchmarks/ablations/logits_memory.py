@@ -27,7 +27,7 @@ CASES = ((2048, 2048), (2048, 512), (32_768, 512), (32_768, 2048))
 
 
 def measure(tokens: int, chunk: int) -> dict[str, float]:
-    """Bytes beside what the process held before, and seconds."""
+    """The bytes that the pass adds to what the process held before, and its seconds."""
     hidden = torch.randn(tokens, HIDDEN, requires_grad=True)
     head = torch.randn(VOCABULARY, HIDDEN, requires_grad=True)
     targets = torch.randint(VOCABULARY, (tokens,))

@@ -1,4 +1,4 @@
-"""The plain way to a gradient, beside which the policy's is measured: padding, all prompts anew.
+"""The padded baseline that the policy's gradient is compared with: every row has its own prompt.
 
 N sequences, T tokens of the longest, R tokens of all responses, H heads of size D (or D channels).
 """
@@ -32,7 +32,7 @@ def attend_in_float32(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """The policy's on a CPU (engines/attention.py), of rows that are padded at their ends."""
+    """The policy's attention on a CPU (twogrpo/policy/packed_attention.py), of padded rows."""
     with torch.autocast(query_NHTD.device.type, enabled=False):
         attended_NHTD = F.scaled_dot_product_attention(
             query_NHTD.float(),
@@ -49,7 +49,7 @@ AttentionInterface.register(PADDED, attend_in_float32)  # with no mask of its ow
 
 
 class Padded:
-    """The plain way: rows of a padded batch through the model of transformers."""
+    """Runs padded batches through the model of transformers."""
 
     def __init__(self, run: Run) -> None:
         hardware = run.config.hardware
@@ -60,7 +60,7 @@ class Padded:
         self.logits_chunk_tokens = hardware.logits_chunk_tokens
 
     def gradient(self, sequences: Sequence[Rollout]) -> Tensor:
-        """As the policy's, in micro-batches of like lengths and as many padded tokens."""
+        """The policy's gradient, from micro-batches of similar lengths, padding counted in."""
         self.model.zero_grad()
         rest = sorted(sequences, key=lambda s: -s.num_tokens)
         while rest:
@@ -74,8 +74,8 @@ class Padded:
         tokens_NT = pad_sequence(rows, batch_first=True).to(self.device)
         lengths_N = torch.tensor([s.num_tokens for s in batch])[:, None]
         prompts_N = torch.tensor([len(s.prompt_token_ids) for s in batch])[:, None]
-        place_T = torch.arange(1, tokens_NT.shape[1])
-        is_response_NT = (place_T >= prompts_N) & (place_T < lengths_N)
+        index_T = torch.arange(1, tokens_NT.shape[1])
+        is_response_NT = (index_T >= prompts_N) & (index_T < lengths_N)
         weights_N = torch.tensor([s.advantage * s.token_weight for s in batch])[:, None]
         weights_R = weights_N.expand_as(is_response_NT)[is_response_NT].to(self.device)
         with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):

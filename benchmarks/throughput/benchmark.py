@@ -1,76 +1,84 @@
-"""One benchmark from its configuration: measured, told, and kept where a file is asked for."""
+"""Runs one benchmark, prints it and optionally writes a calibration file."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput import hardware_ceilings, report
-from benchmarks.throughput.calibrate import calibrate, workload
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.step_timing import Measured, measure, open_run
 from benchmarks.throughput.throughput import Ceilings, Result, Sampler, summarise
 from twogrpo.config.schema import Config, HardwareConfig
+from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.models.load import DTYPES
+from twogrpo.preflight.hours import Calibration, measured_on
 from twogrpo.preflight.memory.estimate import BYTES
 from twogrpo.preflight.model_shapes import architecture_of
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a benchmark found, and as it is printed; `text` is empty on all ranks but the first."""
+class Output:
+    """A benchmark's result, as data and as printed; `text` is empty on all ranks but the first."""
 
     result: Result
     data: dict[str, Any]
     text: str
 
 
-def bench(config: BenchmarkConfig) -> Told:
-    """Measures; writes the calibration where `config.calibrate` names a file.
+def bench(config: BenchmarkConfig) -> Output:
+    """Measures; writes the calibration if `config.calibrate` names a file.
 
     Raises:
         ConfigError: a value is wrong, or the model's sizes are not known.
     """
     model = architecture_of(config.model)
-    with open_run(config) as (run, watched):
-        doubts, measured = list[str](), measure(run, watched, config)
-        if config.work == "full":
-            doubts += ended_early(measured, config.dataset.max_response_tokens)
-        work = workload(config, measured)
-        # After the steps, so that what these hold is no part of the peak.
+    with open_run(config) as (run, recorder):
+        warnings, measured = list[str](), measure(run, recorder, config)
+        if config.workload == "max_length":
+            warnings += ended_early(measured, config.dataset.max_response_tokens)
+        # After the steps, so that the memory of this is not counted in their peak.
         ceilings = _ceilings(config.hardware)
-        result = summarise(
-            measured,
-            model,
-            ceilings,
-            _sampler(config, run.ranks.size),
-            scoring_passes=work.reweighing_passes,
-        )
-        if config.calibrate is not None:
-            found = calibrate(run, config, model, work, result, ceilings)
-            doubts += [f"calibrate: {doubt}" for doubt in found.clamped()]
-            if run.ranks.is_first:
-                found.write(Path(config.calibrate))
+        # DPO scores its pairs by the policy and the start policy before each update.
+        scoring_passes = 2 if ADVANTAGES[config.algorithm.advantage].refresh else 0
+        sampler = _sampler(config, run.ranks.size)
+        result = summarise(measured, model, ceilings, sampler, scoring_passes=scoring_passes)
+        if config.calibrate is not None and run.ranks.is_first:
+            calibration(config, result, run.ranks.size).write(Path(config.calibrate))
         data = report.as_json(config, model, ceilings, result, run.ranks.size)
         page = "" if config.json else report.report(config, ceilings, result) + "\n"
         if not run.ranks.is_first:
-            return Told(result, data, "")
-        sys.stderr.writelines(f"{doubt}\n" for doubt in doubts)
-        return Told(result, data, f"{page}{json.dumps(data)}")
+            return Output(result, data, "")
+        sys.stderr.writelines(f"{warning}\n" for warning in warnings)
+        return Output(result, data, f"{page}{json.dumps(data)}")
+
+
+def calibration(config: BenchmarkConfig, result: Result, num_ranks: int) -> Calibration:
+    """The median seconds of a step by phase, as scripts/preflight.py takes them."""
+    device, machine = config.hardware.device, hardware_ceilings.name(config.hardware.device)
+    return Calibration(
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        machine=machine,
+        workload=config.workload,
+        measured_on=measured_on(config, "cpu" if device == "cpu" else machine, num_ranks),
+        seconds=result.seconds_of,
+    )
 
 
 def ended_early(measured: Measured, limit: int) -> list[str]:
-    """That work=full was not all of it, in a line; nothing where every response has its limit."""
+    """A warning if workload=max_length was not reached by every response."""
     lengths = [length for step in measured.steps for length in step.lengths]
     early = sum(length < limit for length in lengths)
     if not early:
         return []
     return [
-        f"work=full: {early} of {len(lengths)} responses ended before dataset.max_response_tokens="
-        f"{limit}, at the token that vLLM takes for the end: use rollout=transformers"
+        f"workload=max_length: {early} of {len(lengths)} responses ended before "
+        f"dataset.max_response_tokens={limit}, at the token that vLLM takes for the end: use "
+        "rollout=transformers"
     ]
 
 

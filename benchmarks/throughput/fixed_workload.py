@@ -1,4 +1,4 @@
-"""Makes every step of a benchmark the same work, and writes down what work it was.
+"""Makes every step of a benchmark the same work, and records what work it was.
 
 The policy stands still: conf/benchmark.yaml's learning rate is so small that Adam's whole step is
 lost in rounding (a weight of 0 becomes 1e-30). So prompts and seeds alone decide what is sampled.
@@ -21,15 +21,15 @@ from twogrpo.types import Completion, Prompt, Verdict
 
 @dataclass(frozen=True)
 class Call:
-    """Of one call of the sampler: tokens of its P prompts, and of the G responses to each."""
+    """The token counts of one sampler call: of its P prompts, and of the G responses to each."""
 
     prompts_P: tuple[int, ...]
     lengths_PG: tuple[tuple[int, ...], ...]
 
 
 @dataclass
-class Watched(DataParallelSampler):
-    """The sampler of a run; `calls` are those since somebody emptied it."""
+class RecordingSampler(DataParallelSampler):
+    """A run's sampler that records its `calls` until the caller empties the list."""
 
     calls: list[Call] = field(default_factory=list)
 
@@ -39,19 +39,19 @@ class Watched(DataParallelSampler):
         seeds_PG: Sequence[Sequence[int]],
         sampling: SamplingParams,
     ) -> list[tuple[Completion, ...]]:
-        """As the sampler does."""
+        """Samples as the run's sampler does."""
         found = super().sample(prompts, seeds_PG, sampling)
         lengths_PG = tuple(tuple(len(rollout.token_ids) for rollout in group) for group in found)
         self.calls.append(Call(tuple(len(prompt.token_ids) for prompt in prompts), lengths_PG))
         return found
 
 
-class Endless:
-    """A tokenizer whose end token is never drawn, so that responses are as long as they may be.
+class NoEosTokenizer:
+    """A tokenizer whose end token is never sampled, so that responses reach the limit.
 
-    The transformers sampler takes the id that no token has; vLLM wants a real one, and gets the
-    padding's or, where that ends texts too, the last of the vocabulary: seldom drawn where that is
-    large (`bench` tells of responses that ended).
+    The transformers sampler takes an id that no token has. vLLM needs a real one and gets that of
+    the padding or, if padding is the end token, the last of the vocabulary, which is seldom sampled
+    if the vocabulary is large (`bench` reports responses that ended).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, *, engine: str) -> None:
@@ -66,8 +66,8 @@ class Endless:
         return getattr(self._tokenizer, name)
 
 
-class Alternating:
-    """A reward that finds every other response right, so that each group has a gradient."""
+class AlternatingReward:
+    """A reward that grades every other response as right, so that each group has a gradient."""
 
     grades_truncated = True
 
@@ -79,19 +79,19 @@ class Alternating:
         """Holds nothing."""
 
 
-def watch(run: Run, *, work: str) -> Watched:
-    """Puts itself before the run's sampler; with work=full, sampler and reward do their utmost."""
+def record_sampler(run: Run, *, workload: str) -> RecordingSampler:
+    """Wraps the run's sampler; with workload=max_length responses reach the limit, half right."""
     assert isinstance(run.collector.sampler, DataParallelSampler)
-    if work == "full":
+    if workload == "max_length":
         engine: Any = run.collector.sampler.engine
-        engine.tokenizer = Endless(engine.tokenizer, engine=run.config.rollout.engine)
+        engine.tokenizer = NoEosTokenizer(engine.tokenizer, engine=run.config.rollout.engine)
         run.collector.reward.close()
-        # After the shares of all ranks are gathered, or a rank would see one half of each pair.
-        run.collector.reward = Alternating()
+        # Not wrapped for data parallelism: a rank could then grade only one half of each pair.
+        run.collector.reward = AlternatingReward()
     else:
         assert isinstance(run.collector.reward, DataParallelReward)
-    watched = Watched(
+    recorder = RecordingSampler(
         run.collector.sampler.engine, run.ranks, run.collector.sampler.tensor_parallel_size
     )
-    run.collector.sampler = watched
-    return watched
+    run.collector.sampler = recorder
+    return recorder

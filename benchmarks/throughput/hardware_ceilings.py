@@ -32,7 +32,7 @@ def copy_bytes_per_second(device: str) -> float:
 
 
 def name(device: str) -> str:
-    """Of the GPU or, of a CPU, what Linux calls it."""
+    """The name of the GPU or, of a CPU, the model name that Linux reports."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     path = Path("/proc/cpuinfo")
@@ -42,27 +42,27 @@ def name(device: str) -> str:
 
 
 def synchronise(device: str) -> None:
-    """Waits until the device has done what it was asked for."""
+    """Waits until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def memory_bytes(device: str) -> int:
-    """Held now: on a CPU this process's resident memory, on a GPU what torch has allocated."""
+    """Bytes held now: the resident memory of this process, or what torch has allocated on a GPU."""
     if device == "cuda":
         return torch.cuda.memory_allocated()
     return _status("VmRSS") or _most_resident()
 
 
 def peak_memory_bytes(device: str) -> int:
-    """The most that was held since the process began, or since `forget_peak`."""
+    """The most bytes held since the process began, or since `forget_peak`."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return _status("VmHWM") or _most_resident()
 
 
 def forget_peak(device: str) -> None:
-    """Lets the peak count from what is held now; where Linux does not let us, it stays as it was.
+    """Resets the peak to what is held now; where Linux does not permit it, the peak stays.
 
     See clear_refs in Linux' Documentation/filesystems/proc.rst.
     """
@@ -74,7 +74,7 @@ def forget_peak(device: str) -> None:
 
 
 def _most_resident() -> int:
-    """Where Linux's own count is missing; this one starts from the memory of who started us."""
+    """The peak where Linux's own count is missing; it starts from the parent process's memory."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

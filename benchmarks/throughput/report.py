@@ -1,4 +1,4 @@
-"""A benchmark's result for a person, and as one line of JSON."""
+"""The result of a benchmark as a page and as one line of JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twogrpo.preflight.text_tables import gib, note, section, table
 def as_json(
     config: BenchmarkConfig, model: Architecture, ceilings: Ceilings, result: Result, num_ranks: int
 ) -> dict[str, Any]:
-    """What was measured, and all that was found."""
+    """The settings and the result as data."""
     hardware = config.hardware
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -34,14 +34,14 @@ def as_json(
         "ranks": num_ranks,
         "dtype": hardware.dtype,
         "sampler_dtype": hardware.sampler_dtype,
-        "work": config.work,
+        "workload": config.workload,
         "ceilings": asdict(ceilings),
         **asdict(result),
     }
 
 
 def report(config: BenchmarkConfig, ceilings: Ceilings, result: Result) -> str:
-    """For a person."""
+    """The page for a person."""
     algorithm, hardware = config.algorithm, config.hardware
     prompts, total = config.training.prompts_per_step, result.seconds
     title = (
@@ -50,12 +50,8 @@ def report(config: BenchmarkConfig, ceilings: Ceilings, result: Result) -> str:
     )
     where = f"{hardware.device}, {hardware.num_threads} threads, {hardware.dtype}"
     sampler = f"{config.rollout.engine} samples in {hardware.sampler_dtype}"
-    same = {
-        "same": "each the same work",
-        "full": "each the same work",
-        "fresh": "each with fresh draws",
-    }[config.work]
-    if not result.is_same_work and config.work != "fresh":
+    same = "each with new samples" if config.workload == "resampled" else "each the same work"
+    if not result.is_same_work and config.workload != "resampled":
         same = "NOT all the same work: sampling is not reproducible here"
     return section(
         f"Benchmark of {title}",

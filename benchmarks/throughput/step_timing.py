@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
-from benchmarks.throughput.fixed_workload import Call, Watched, watch
+from benchmarks.throughput.fixed_workload import Call, RecordingSampler, record_sampler
 from twogrpo.distributed import process_group
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_step
@@ -21,7 +21,7 @@ from twogrpo.training.run import Run
 
 @dataclass(frozen=True)
 class Step:
-    """One generation of the loop: seconds by phase, the whole's, and the work that it was.
+    """One training step: its seconds, in all and by phase, and the work that it was.
 
     `calls` of the sampler follow one another (resampling makes several); `rollouts_trained` are
     those that went through the policy, with `tokens_trained` response tokens.
@@ -40,7 +40,7 @@ class Step:
 
     @property
     def prompt_lengths(self) -> list[int]:
-        """Tokens of every prompt asked."""
+        """Tokens of every prompt sampled."""
         return [length for call in self.calls for length in call.prompts_P]
 
     @property
@@ -56,8 +56,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """Steps of a run and its memory, bytes: held before the first step, added by the steps (and the
-    warm-up's) at most, and the most since the process began."""
+    """The steps of a run and its memory, bytes: held before the first step, added by the steps (and
+    the warm-up) at most, and the peak since the process began."""
 
     steps: Sequence[Step]
     memory_at_start: int
@@ -67,27 +67,28 @@ class Measured:
 
 
 @contextmanager
-def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, Watched]]:
-    """A run as training has it, its record in a folder that is gone afterwards.
+def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, RecordingSampler]]:
+    """A run assembled as for training, with its record in a temporary folder.
 
     Raises:
-        ConfigError: as `assemble`.
+        ConfigError: a value is wrong, as `assemble` raises it.
     """
     check_benchmark(config)
     with TemporaryDirectory() as folder:
         run = assemble.assemble(replace(config, output_dir=str(Path(folder) / "run")))
-        watched = watch(run, work=config.work)
+        recorder = record_sampler(run, workload=config.workload)
         try:
-            yield run, watched
+            yield run, recorder
         finally:
             run.collector.reward.close()
             run.collector.sampler.close()
             process_group.shutdown(run.ranks)
 
 
-def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
-    """`steps` steps after `warmup_steps`. With work=fresh each goes on where the last one ended, to
-    other draws (and, of a data set with more, to other prompts), else each draws the same ones."""
+def measure(run: Run, recorder: RecordingSampler, config: BenchmarkConfig) -> Measured:
+    """Times `steps` steps after `warmup_steps`. With workload=resampled each continues where the
+    last one ended, with new samples (and new prompts, if the data set has more); otherwise each
+    draws the same ones."""
     device = config.hardware.device
     before, at_start = (
         hardware_ceilings.peak_memory_bytes(device),
@@ -96,9 +97,9 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
     hardware_ceilings.forget_peak(device)
     steps = []
     for number in range(config.warmup_steps + config.steps):
-        if config.work != "fresh":
+        if config.workload != "resampled":
             run.collector.stream.position = 0
-        step = take_step(run, watched, device)
+        step = take_step(run, recorder, device)
         if number >= config.warmup_steps:
             steps.append(step)
     peak = max(hardware_ceilings.peak_memory_bytes(device), run.timer.peak_bytes)
@@ -111,10 +112,10 @@ def measure(run: Run, watched: Watched, config: BenchmarkConfig) -> Measured:
     )
 
 
-def take_step(run: Run, watched: Watched, device: str) -> Step:
+def take_step(run: Run, recorder: RecordingSampler, device: str) -> Step:
     """Steps 1 to 7 of the loop, as `twogrpo.training.loop` takes them."""
-    # As a first generation: nothing carried over, no budget used.
-    watched.calls, run.collector.counters = [], Counters()
+    # Like a first step: nothing carried over, no budget used.
+    recorder.calls, run.collector.counters = [], Counters()
     run.collector.resampling = build_resampling(run.config)
     hardware_ceilings.synchronise(device)
     start = time.perf_counter()
@@ -130,7 +131,7 @@ def take_step(run: Run, watched: Watched, device: str) -> Step:
         seconds=seconds,
         phases=phases | {"other": seconds - sum(phases.values())},
         # The canary's is the last.
-        calls=tuple(watched.calls[:-1] if run.diagnostics.sync_check else watched.calls),
+        calls=tuple(recorder.calls[:-1] if run.diagnostics.sync_check else recorder.calls),
         rollouts_trained=run.collector.counters.trained_on,
         tokens_trained=row["tokens/trained_on"],
     )

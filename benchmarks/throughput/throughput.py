@@ -1,4 +1,4 @@
-"""What the steps of a benchmark say: medians, rates, shares of the machine's ceilings."""
+"""The result of a benchmark: medians, rates, shares of the machine's ceilings."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.throughput.flops import forward_flops, prompt_flops
 from benchmarks.throughput.step_timing import Measured, Step
 from twogrpo.preflight.model_shapes import Architecture
-from twogrpo.preflight.time.roofline import prompt_flops
-
-TRAINING = ("old_logps", "update")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Over steps."""
+    """The spread of a value over steps."""
 
     median: float
     min: float
@@ -24,8 +22,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Of this machine, measured: matrix products in the policy's dtype and in the sampler's, copies
-    of memory."""
+    """This machine's measured ceilings: matrix products in the policy's dtype and in the sampler's,
+    copies of memory."""
 
     matmul_flops: float
     sampler_matmul_flops: float
@@ -34,8 +32,8 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Sampler:
-    """How responses are drawn: bytes of one of the weights, `rollouts_per_call` at a time by each
-    of the `copies` of the weights; `refills`: when one has ended, another takes its place (vLLM).
+    """How responses are sampled: bytes of a weight, `rollouts_per_call` at a time on each of the
+    `copies` of the weights; with `refills` another takes the place of one that ended (vLLM).
     """
 
     bytes_per_value: int
@@ -46,8 +44,8 @@ class Sampler:
 
 @dataclass(frozen=True)
 class Achieved:
-    """What a phase did a second, and its share of the machine's ceiling; bytes None where they are
-    not what bounds it, or not known."""
+    """The rate of a phase and its share of the machine's ceiling; bytes are None where they are
+    unknown or do not bound the phase."""
 
     flops: float
     share_of_matmul: float
@@ -57,7 +55,7 @@ class Achieved:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one benchmark; rates are those of the median step. `seconds_of` are medians by phase.
+    """The result of a benchmark; rates are those of the median step, `seconds_of` medians by phase.
 
     `is_same_work`: every step drew responses of the same lengths and trained on as many tokens.
     `rollouts_a_step` and `tokens_per_rollout` are means of those drawn.
@@ -97,7 +95,7 @@ def summarise(
     *,
     scoring_passes: int = 0,
 ) -> Result:
-    """Of all steps; `scoring_passes` over what is trained on come before each update (DPO)."""
+    """The result of all steps; `scoring_passes` over trained rollouts precede each update (DPO)."""
     steps = measured.steps
     return Result(
         seconds=spread([step.seconds for step in steps]),
@@ -120,17 +118,17 @@ def summarise(
 
 
 def trained_prompts(step: Step) -> float:
-    """Prompts of the rollouts trained on: a live group passes whole, and its prompt once."""
+    """Prompts of the trained rollouts: a group with signal is trained complete, its prompt once."""
     return step.rollouts_trained / len(step.calls[0].lengths_PG[0])
 
 
 def decoding_bytes(step: Step, model: Architecture, sampler: Sampler) -> float | None:
-    """Read while sampling: all weights once a pass, and the key-value cache (`attended`).
+    """Bytes read while sampling: all weights once a pass, and the key-value cache (`attended`).
 
     A batch, all that one copy draws at a time, has as many passes as its longest response has
     tokens (the first token is the prompts'). Each copy draws every `copies`-th group of a call
-    (engines/ranked.py). None where a batch is refilled while it runs. That its cache holds all that
-    is drawn at a time is taken for granted.
+    (twogrpo/rollout/data_parallel.py). None where a batch is refilled while it runs. The cache is
+    assumed to hold everything that is sampled at a time.
     """
     group_size = len(step.calls[0].lengths_PG[0])
     shares = [
@@ -153,8 +151,8 @@ def decoding_bytes(step: Step, model: Architecture, sampler: Sampler) -> float |
 
 
 def attended(step: Step) -> float:
-    """Cached positions that all passes see which make a second or later token of a response: that
-    of token k + 1 its prompt and k tokens, k = 1 … n − 1."""
+    """Cached positions seen by all passes for second and later response tokens: token k + 1 sees
+    its prompt and k tokens, k = 1 … n − 1."""
     return sum(
         (length - 1) * (prompt + length / 2)
         for call in step.calls
@@ -170,14 +168,14 @@ def _work(step: Step) -> tuple[object, ...]:
 def _generating(
     measured: Measured, model: Architecture, ceilings: Ceilings, sampler: Sampler
 ) -> Achieved:
-    """Prompts once each, with one token's logits; then a pass for every response token but the
-    first. Against both ceilings."""
+    """The rate of sampling: prompts once each, with one token's logits; then a pass for every
+    response token but the first."""
     flops, num_bytes = [], []
     for step in measured.steps:
         passes = step.tokens_generated - step.rollouts
         work = sum(prompt_flops(model, n, n / 2) for n in step.prompt_lengths)
         work += len(step.prompt_lengths) * 2 * model.vocabulary * model.hidden
-        work += model.forward_flops(passes, attended(step) / max(passes, 1))
+        work += forward_flops(model, passes, attended(step) / max(passes, 1))
         flops.append(work / step.phases["generate"])
         read = decoding_bytes(step, model, sampler)
         if read is not None:
@@ -196,15 +194,15 @@ def _generating(
 def _updating(
     measured: Measured, model: Architecture, ceilings: Ceilings, *, passes: int
 ) -> Achieved:
-    """Forward passes (a backward one is two of them) in the seconds of updates alone: π_old's are
-    another phase, and recomputed activations do not count. Which responses were trained on is not
-    kept: a token sees as many before it as those of all that were drawn, E[n²] / 2E[n]."""
+    """The rate of updates: forward passes (a backward one is two) in the seconds of updates alone;
+    π_old is another phase, and recomputed activations do not count. Which responses were trained on
+    is not recorded: a token sees as many before it as in all responses, E[n²] / 2E[n]."""
     flops = []
     for step in measured.steps:
         prompt = sum(step.prompt_lengths) / len(step.prompt_lengths)
         response = sum(n * n for n in step.lengths) / (2 * step.tokens_generated)
         work = prompt_flops(model, trained_prompts(step) * prompt, prompt / 2)
-        work += model.forward_flops(step.tokens_trained, prompt + response)
+        work += forward_flops(model, step.tokens_trained, prompt + response)
         flops.append(passes * work / step.phases["update"])
     rate = median(flops)
     return Achieved(rate, rate / ceilings.matmul_flops / measured.num_ranks)

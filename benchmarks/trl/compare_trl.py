@@ -1,8 +1,8 @@
 """`make bench-peer`: our step and TRL's in turn, in pairs; the last line is the ratios as JSON.
 
-Each is a process of its own, both with as many threads and the same questions. Rollouts a second
-are those of a process's median step; a ratio is ours over TRL's within a pair, and the medians over
-the pairs that were finished are told.
+Each is a process of its own with the same number of threads and the same questions. Rollouts a
+second are those of a process's median step; a ratio is ours over TRL's within a pair, and the
+medians over all finished pairs are printed.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ class Pair:
 
 
 def check_work(ours: dict[str, Any], peer: dict[str, Any]) -> None:
-    """Exits where one side drew other rollouts a step, or much longer ones: no ratio means then
-    what it says."""
-    told = "not the same work: ours {} {}, TRL's {}"
+    """Exits if one side sampled another number of rollouts a step, or much longer ones: the ratios
+    would then compare different work."""
+    message = "not the same work: ours {} {}, TRL's {}"
     counts = [f"{side['rollouts_a_step']:g}" for side in (ours, peer)]
     if counts[0] != counts[1]:
-        raise SystemExit(told.format(counts[0], "rollouts a step", counts[1]))
+        raise SystemExit(message.format(counts[0], "rollouts a step", counts[1]))
     tokens = [side["tokens_per_rollout"] for side in (ours, peer)]
     if max(tokens) > LONGER * min(tokens):
         own, other = (f"{mean:.1f}" for mean in tokens)
-        raise SystemExit(told.format(own, "tokens a rollout", other))
+        raise SystemExit(message.format(own, "tokens a rollout", other))
 
 
 def _side(found: dict[str, Any]) -> str:
@@ -89,9 +89,9 @@ def ratios(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
 
 
 def num_questions(group_size: int, given: argparse.Namespace) -> int:
-    """Of all steps together, each asked once; with work=full ours asks the same in every step, and
-    so does TRL then."""
-    steps = 1 if given.work == "full" else given.warmup + given.steps
+    """The questions of all steps together, each used once; with workload=max_length ours uses the
+    same in every step, and so does TRL then."""
+    steps = 1 if given.workload == "max_length" else given.warmup + given.steps
     return ROLLOUTS // group_size * steps
 
 
@@ -103,7 +103,7 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         "scripts/benchmark.py",
         *(
             "json=true",
-            f"work={given.work}",
+            f"workload={given.workload}",
             f"warmup_steps={given.warmup}",
             f"steps={given.steps}",
         ),
@@ -128,21 +128,20 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
 
 
 def peer_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
-    """TRL's."""
+    """The same work for TRL."""
     return [
         *(sys.executable, "-m", "benchmarks.trl.trl_step", f"--group-size={group_size}"),
         *(f"--rollouts={ROLLOUTS}", f"--tokens={TOKENS}", f"--seed={seed}"),
         f"--questions={num_questions(group_size, given)}",
         *(f"--warmup={given.warmup}", f"--steps={given.steps}", f"--threads={given.threads}"),
         *(f"--batch={given.peer_batch}", f"--weights={given.peer_weights}"),
-        *(f"--device={given.device}", f"--work={given.work}"),
+        *(f"--device={given.device}", f"--workload={given.workload}"),
         *(["--vllm", f"--vllm-share={VLLM_SHARE}"] if given.peer_vllm else []),
     ]
 
 
 def in_turn(number: int, first: Callable[[], T], second: Callable[[], T]) -> tuple[T, T]:
-    """What both find, done every other time the other way round, so that a drift of the machine
-    cancels."""
+    """The results of both, called in alternating order, so that a drift of the machine cancels."""
     if number % 2 == 0:
         return first(), second()
     found = second()
@@ -150,13 +149,13 @@ def in_turn(number: int, first: Callable[[], T], second: Callable[[], T]) -> tup
 
 
 def run(command: Sequence[str], *, threads: int, **variables: str) -> dict[str, Any]:
-    """The JSON of a process's last line."""
+    """The JSON in the last line that a process prints."""
     found: dict[str, Any] = json.loads(output(command, threads=threads, **variables)[-1])
     return found
 
 
 def output(command: Sequence[str], *, threads: int, **variables: str) -> list[str]:
-    """What a process prints, by line, with these variables in its environment; its messages are
+    """The lines that a process prints, with these variables in its environment; its messages are
     shown if it fails."""
     given = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -174,7 +173,7 @@ def output(command: Sequence[str], *, threads: int, **variables: str) -> list[st
 
 
 def counts() -> argparse.ArgumentParser:
-    """How often and with what each process works."""
+    """The options for how often, and with how many threads, each process works."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pairs", type=positive, default=3)
     parser.add_argument("--warmup", type=natural, default=1, help="steps that are not counted")
@@ -186,9 +185,9 @@ def counts() -> argparse.ArgumentParser:
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
     parser = argparse.ArgumentParser(description=__doc__, parents=[counts()])
-    parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
-                        help="full: responses to the limit, half of each group right, so that no "
-                        "rollout can be skipped")  # fmt: skip
+    parser.add_argument("--workload", choices=["resampled", "max_length"], default="resampled",
+                        help="max_length: responses to the limit, half of each group right, so "
+                        "that no rollout can be skipped")  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
@@ -204,12 +203,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def natural(word: str) -> int:
-    """Of the command line; raises ValueError or what else argparse tells."""
+    """A count of 0 or more from the command line; raises what argparse reports."""
     return _at_least(0, word)
 
 
 def positive(word: str) -> int:
-    """As `natural`, and not 0."""
+    """A count of 1 or more from the command line."""
     return _at_least(1, word)
 
 
@@ -220,7 +219,7 @@ def _at_least(least: int, word: str) -> int:
 
 
 def pair(number: int, group_size: int, given: argparse.Namespace) -> Pair:
-    """Two processes; exits where one fails or they did not do the same work."""
+    """Runs two processes; exits where one fails or they did not do the same work."""
     caller = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(PEER), *([caller] if caller else [])])
     commands = our_command(group_size, given, number), peer_command(group_size, given, number)
@@ -234,7 +233,7 @@ def pair(number: int, group_size: int, given: argparse.Namespace) -> Pair:
 
 
 def main() -> None:
-    """Runs the pairs and tells."""
+    """Runs the pairs and prints the ratios."""
     given = arguments()
     print(
         f"SmolLM2-135M on {given.device}, {given.threads} threads; {ROLLOUTS} rollouts of at most "

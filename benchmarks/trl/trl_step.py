@@ -49,7 +49,7 @@ class Graded:
         answer: list[str],
         **_: Any,
     ) -> list[float]:
-        """As twogrpo.rollout.groups.score: a response that was cut is wrong."""
+        """Grades like twogrpo.rollout.groups.score: a response that was cut is wrong."""
         self.lengths += map(len, completion_ids)
         verdicts = LastNumber().grade([turns[-1]["content"] for turns in completions], answer)
         rewards = [
@@ -57,7 +57,7 @@ class Graded:
             for verdict, ids in zip(verdicts, completion_ids, strict=True)
         ]
         if self.alternates:
-            rewards = [float(place % 2 == 0) for place in range(len(completions))]
+            rewards = [float(index % 2 == 0) for index in range(len(completions))]
         self.rewards += rewards
         return rewards
 
@@ -82,7 +82,7 @@ class Timer(TrainerCallback):
 
 
 def main() -> None:
-    """Trains for some steps and tells."""
+    """Trains for some steps and prints what they took."""
     given = arguments()
     from trl import import_utils
 
@@ -95,7 +95,7 @@ def main() -> None:
         keep_freed_memory()  # TRL gains by it as we do: 1.4 times (LOG.md)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(given.model)
     assert isinstance(tokenizer.eos_token_id, int)
-    reward, timer = Graded(tokenizer.eos_token_id, given.work == "full"), Timer()
+    reward, timer = Graded(tokenizer.eos_token_id, given.workload == "max_length"), Timer()
     with TemporaryDirectory() as folder:
         trainer = GRPOTrainer(
             model=given.model,
@@ -115,8 +115,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=".cache/models/smollm2_135m")
     parser.add_argument("--group-size", type=int, required=True)
-    parser.add_argument("--work", choices=["fresh", "full"], default="fresh",
-                        help="full: responses to the limit, every other one right")  # fmt: skip
+    parser.add_argument("--workload", choices=["resampled", "max_length"], default="resampled",
+                        help="max_length: responses to the limit, half right")  # fmt: skip
     parser.add_argument("--rollouts", type=int, default=32, help="a step")
     parser.add_argument("--questions", type=int, required=True, help="of all steps")
     parser.add_argument("--tokens", type=int, default=24, help="of a response at most")
@@ -135,7 +135,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """Of TRL's GRPOConfig, for conf/algorithm/grpo.yaml with another group size."""
+    """The values of TRL's GRPOConfig that match conf/algorithm/grpo.yaml at this group size."""
     shortest = "min_tokens" if given.vllm else "min_new_tokens"  # vLLM's name, transformers'
     return {
         "output_dir": folder,
@@ -145,7 +145,7 @@ def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
         "gradient_accumulation_steps": given.rollouts // given.batch,
         "num_steps": given.group_size,
         "max_completion_length": given.tokens,
-        "generation_kwargs": {shortest: given.tokens} if given.work == "full" else None,
+        "generation_kwargs": {shortest: given.tokens} if given.workload == "max_length" else None,
         "shuffle_dataset": False,
         "temperature": 1.0,
         "top_p": 1.0,
@@ -180,7 +180,7 @@ def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
 
 
 def questions(count: int, seed: int) -> list[dict[str, Any]]:
-    """Those that our run asks (conf/dataset/digit_arithmetic.yaml), in its order, as messages."""
+    """Our run's questions (conf/dataset/digit_arithmetic.yaml), in its order, as messages."""
     drawn = digit_arithmetic.problems("rl_pool", count, 0)
     stream = PromptStream([Prompt(p.problem_id, p.text, p.answer, ()) for p in drawn], seed=seed)
     return [

@@ -12,7 +12,7 @@ from twogrpo.config.schema import parse
 
 @pytest.fixture
 def typed(model_folder: Path) -> list[str]:
-    """As on the command line: two steps of 4 prompts × 4 rollouts of a tiny random model."""
+    """Overrides for two steps of 4 prompts × 4 rollouts of a tiny random model."""
     return [
         f"model.path={model_folder}",
         "algorithm.group_size=4",
@@ -27,7 +27,7 @@ def typed(model_folder: Path) -> list[str]:
 
 @pytest.fixture
 def benchmark_config(typed: list[str]) -> Callable[..., BenchmarkConfig]:
-    """`benchmark_config("work=full", "seed=1")`: the small one with these overrides."""
+    """`benchmark_config("workload=max_length", "seed=1")`: the small one with these overrides."""
 
     def make(*overrides: str) -> BenchmarkConfig:
         return parse(compose_config(*typed, *overrides, name="benchmark"), BenchmarkConfig)

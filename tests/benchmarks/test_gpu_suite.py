@@ -2,7 +2,6 @@
 commands are ones that scripts take, and its own measuring on a CPU."""
 
 import json
-import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from hydra import initialize_config_dir
 
 from benchmarks import gpu_jobs, gpu_suite
 from benchmarks.gpu_jobs import JOBS, Job, MissingError
-from benchmarks.gpu_models import QWEN_1_5B, TINY, configured, random_qwen2, with_weights
+from benchmarks.gpu_models import TINY, configured, with_weights
 from benchmarks.gpu_update import build, flops, measure, rollouts
 from benchmarks.throughput.config import BenchmarkConfig
+from benchmarks.throughput.flops import forward_flops
 from tests.conftest import CONF, compose_config, tiny_model
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
@@ -37,41 +37,36 @@ def given(tmp_path) -> Namespace:
     return gpu_suite.arguments(["--out", str(tmp_path / "out")])
 
 
-def test_each_job_is_written_down_and_none_stops_the_next(monkeypatch, tmp_path, capsys):
+def test_each_job_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, capsys):
     programs = {
         "fails": "import sys; print('{\"half\": 1}'); sys.exit('a broken kernel')",
         "hangs": HANGS,
-        "passes": "print('words'); print('{\"speed\": 3}'); print('more words')",
+        "passes": f"print({str(Path(__file__).resolve())!r}); print('{{\"speed\": 3}}')",
     }
-    commands = {n: (lambda _, p=program: [["-c", p]]) for n, program in programs.items()}
     limits = {"fails": 20, "hangs": 4, "passes": 20}
-    fakes = {name: Job(name, limits[name], command) for name, command in commands.items()}
+    fakes = {
+        name: Job(name, limits[name], lambda _, program=program: [["-c", program]])
+        for name, program in programs.items()
+    }
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu_suite, "JOBS", {"lacks": Job("lacks", 9, lacking), **fakes})
     out = str(tmp_path)
     assert gpu_suite.main(["lacks", "fails", "hangs", "--out", out]) == 1
     assert gpu_suite.main(["passes", "--out", out]) == 0
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in gpu_suite.JOBS}
-    assert found["lacks"]["status"] == "skipped"
-    assert found["lacks"]["reason"] == "no such package"
     [failed], [hung], [passed] = (found[n]["processes"] for n in ("fails", "hangs", "passes"))
-    assert found["fails"]["status"] == "failed"
     assert (failed["exit_code"], failed["found"]) == (1, None)
     assert "a broken kernel" in failed["messages"]
-    assert (found["hangs"]["status"], hung["exit_code"]) == ("timed out", None)
+    assert hung["exit_code"] is None
     child = Path("/proc") / hung["messages"].strip() / "stat"
     assert not child.exists() or child.read_text().split()[2] == "Z"
-    assert (found["passes"]["status"], passed["found"]) == ("passed", {"speed": 3})
+    assert passed["found"] == {"speed": 3}
+    assert passed["messages"].splitlines()[0] == "tests/benchmarks/test_gpu_suite.py"
     assert found["passes"]["versions"]["torch"] == torch.__version__
-    assert found["passes"]["date"].startswith("20") and found["passes"]["device"]
     summary = json.loads((tmp_path / "summary.json").read_text())
     statuses = {name: job["status"] for name, job in summary["jobs"].items()}
-    assert statuses == {
-        "lacks": "skipped",
-        "fails": "failed",
-        "hangs": "timed out",
-        "passes": "passed",
-    }
+    expected = {"lacks": "skipped", "fails": "failed", "hangs": "timed out", "passes": "passed"}
+    assert statuses == {name: found[name]["status"] for name in found} == expected
     assert "lacks: skipped no such package" in capsys.readouterr().out
 
 
@@ -96,15 +91,16 @@ def test_smollm2_s_steps_are_those_of_both_arms(given, device, monkeypatch, tmp_
     given.device, given.smollm2 = device, tmp_path
     monkeypatch.setattr(gpu_jobs, "with_weights", lambda folder, scratch: folder)
     (tmp_path / "tokenizer.json").touch()
-    sizes, works = [], []
+    sizes, workloads = [], []
     for _, *overrides in JOBS["smollm2"].commands(given):
         config = parse(compose_config(*overrides, name="benchmark"), BenchmarkConfig)
         check(config)
         assert config.rollout.engine == "transformers" and config.model.path == str(tmp_path)
         assert (config.hardware.device, config.hardware.dtype) == (device, "bfloat16")
         sizes.append(config.algorithm.group_size)
-        works.append(config.work)
-    assert (sizes, works) == ([16, 2, 16, 2], ["same", "same", "full", "full"])
+        workloads.append(config.workload)
+    assert sizes == [16, 2, 16, 2]
+    assert workloads == ["repeated"] * 2 + ["max_length"] * 2
 
 
 def test_the_tiny_comparison_is_the_whole_one_on_the_gpu(given, monkeypatch):
@@ -140,12 +136,6 @@ def test_a_model_without_weights_gets_random_ones(tmp_path):
     assert (scratch / "model.safetensors").stat().st_size > 4 * 64 * 128
 
 
-def test_the_large_model_has_the_sizes_of_the_table():
-    """1,543,714,304 parameters, as published; counted without memory."""
-    model = random_qwen2(QWEN_1_5B, "meta")
-    assert sum(p.numel() for p in model.parameters()) == QWEN_1_5B.parameters == 1_543_714_304
-
-
 def test_the_rollouts_are_pairs_of_all_lengths_and_their_work_is_counted():
     found = rollouts(4, 512)
     assert [r.num_tokens for r in found[::3]] == [1024, 4096]
@@ -153,9 +143,9 @@ def test_the_rollouts_are_pairs_of_all_lengths_and_their_work_is_counted():
     assert found[0].prompt_token_ids == found[1].prompt_token_ids != found[2].prompt_token_ids
     # Alone on its prompt a rollout of 8 tokens attends to 8²/2 positions: passes and twice back.
     [one] = rollouts(1, 512, divisor=128)
-    assert flops(TINY, [one]) == 3 * TINY.forward_flops(8, 4)
+    assert flops(TINY, [one]) == 3 * forward_flops(TINY, 8, 4)
     pair = rollouts(2, 512, divisor=128)  # of 8 and 32 tokens, 2 of them shared
-    assert flops(TINY, pair) == pytest.approx(3 * TINY.forward_flops(38, (32 + 512) / 38))
+    assert flops(TINY, pair) == pytest.approx(3 * forward_flops(TINY, 38, (32 + 512) / 38))
 
 
 def test_an_update_is_measured_and_extrapolated():
@@ -174,12 +164,6 @@ def test_an_update_is_measured_and_extrapolated():
     assert chunked["passes_share_of_matmul"] == pytest.approx(share)
     for old, parameter in zip(before, policy.scoring.parameters(), strict=True):
         torch.testing.assert_close(parameter, old, atol=1e-28, rtol=0)
-
-
-def test_no_job_names_where_the_repository_lies(monkeypatch, tmp_path):
-    program = Path("benchmarks/gpu_models.py").resolve()
-    found = gpu_suite.run([sys.executable, "-c", f"print({str(program)!r})"], 20)
-    assert found["messages"] == "benchmarks/gpu_models.py\n"
 
 
 def test_without_a_gpu_nothing_is_begun(monkeypatch, tmp_path, capsys):

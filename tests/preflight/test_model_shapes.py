@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -30,7 +29,6 @@ def test_parameters_of_a_7b_model_by_hand():
         ("qwen25_math_7b", 7.62e9),
         ("qwen25_vl_7b", 8.29e9),
         ("smollm2_135m", 134.5e6),
-        ("qwen25_32b", 32.8e9),
     ],
 )
 def test_parameters_are_those_of_the_model_card(name, published):
@@ -55,53 +53,8 @@ def test_parameters_are_those_of_the_real_class():
 
 
 def test_cache_of_a_token():
-    """7B: 2 · 28 layers · 4 heads · 128 · 2 bytes = 56 KiB; DeepSeek-V3: 61 · 576 · 2 bytes."""
+    """7B: 2 · 28 layers · 4 heads · 128 · 2 bytes = 56 KiB."""
     assert PUBLISHED["qwen25_math_7b"].cache_bytes_per_token(2) == 56 * 1024
-    assert PUBLISHED["deepseek_v3_671b"].cache_bytes_per_token(2) == 70_272
-
-
-def test_parameters_of_a_mixture_by_hand():
-    """A layer's attention: 7168·1536 + 1536 and 1536·128·(128 + 64) for queries, 7168·(512 + 64) +
-    512 and 512·128·(128 + 128) for keys and values, 128·128·7168 out: 187,107,328. A routed or
-    shared expert 3·7168·2048, three dense layers 3·7168·18432, routers 7168·256, two norms a layer,
-    the last norm, embedding and head 2·129280·7168."""
-    attention = 187_107_328 + 2 * 7168
-    expert, dense = 3 * 7168 * 2048, 3 * 7168 * 18_432
-    sparse = 257 * expert + 7168 * 256
-    outside = 7168 + 2 * 129_280 * 7168
-    mixture = PUBLISHED["deepseek_v3_671b"]
-    assert mixture.parameters == 61 * attention + 3 * dense + 58 * sparse + outside
-    met = 61 * attention + 3 * dense + 58 * (9 * expert + 7168 * 256) + 7168 + 129_280 * 7168
-    assert mixture.active_parameters == met == pytest.approx(37e9, rel=0.011)  # as published
-
-
-def test_a_mixture_is_read_as_far_as_its_tokens_reach():
-    """Two tokens that choose 8 of 256 each: 256·(1 − (31/32)²) = 15.75 of a layer; all of them in
-    the end. A dense model is read whole by one token."""
-    mixture, expert = PUBLISHED["deepseek_v3_671b"], 3 * 7168 * 2048
-    shared = mixture.active_parameters - 58 * 8 * expert
-    assert mixture.parameters_read(2) == pytest.approx(shared + 58 * 15.75 * expert)
-    assert mixture.parameters_read(8) == pytest.approx(163e9, rel=0.001)
-    whole = mixture.parameters - 129_280 * 7168  # a looked-up embedding is not read
-    assert mixture.parameters_read(10_000) == pytest.approx(whole)
-    dense = PUBLISHED["qwen25_math_7b"]
-    assert dense.parameters_read(1) == dense.parameters_read(100) == dense.active_parameters
-
-
-def test_distinct_experts_are_those_of_a_simulation():
-    random, chosen = np.random.default_rng(0), []
-    for _ in range(400):
-        chosen.append(len({e for _ in range(8) for e in random.permutation(256)[:8]}))
-    experts = PUBLISHED["deepseek_v3_671b"].experts
-    assert experts.read(8) / experts.parameters / 58 == pytest.approx(np.mean(chosen), rel=0.005)
-
-
-def test_forward_flops():
-    """Two a parameter but the looked-up embedding, four a head value and position attended to."""
-    model = PUBLISHED["qwen25_math_1_5b"]
-    products = 28 * model.layer_parameters + 151_936 * 1536
-    assert model.forward_flops(1, 0) == 2 * products
-    assert model.forward_flops(3, 100) == 3 * (2 * products + 4 * 28 * 12 * 128 * 100)
 
 
 def test_a_folder_at_hand_wins_and_its_sizes_are_its_file_s(tmp_path):
@@ -155,9 +108,8 @@ def test_a_mixture_of_experts_is_refused(key, tmp_path):
     ("content", "said"),
     [
         ("{", "no model's config.json"),
-        ("[1]", "no model's config.json"),
         ('{"text_config": 3}', "no model's config.json"),
-        (json.dumps({**SIZES, "num_attention_heads": None}), "no num_attention_heads"),
+        (json.dumps({**SIZES, "num_attention_heads": None}), "num_attention_heads=None is no size"),
         (json.dumps({**SIZES, "vocab_size": "100"}), "vocab_size='100' is no size"),
         (json.dumps({**SIZES, "num_attention_heads": 0}), "num_attention_heads=0 is no size"),
         (json.dumps({**SIZES, "hidden_size": 64.5}), "hidden_size=64.5 is no size"),

@@ -116,6 +116,8 @@ def _explain(error: HydraException) -> str:
         options = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
         return f"{group}={name} is unknown: {_suggest(name, options or error.options or [])}"
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
+    if unknown and (renamed := explain(unknown[1])):
+        return renamed
     if unknown:
         if (reason := explain(unknown[1])) is not None:
             return reason

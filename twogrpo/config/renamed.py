@@ -3,19 +3,41 @@
 Old run records keep their old names; twogrpo/run_record reads them through this table.
 """
 
+from __future__ import annotations
+
 # Old key -> new key.
 RENAMED = {
     "training.prompts_per_generation": "training.prompts_per_step",
+    "device": "planned_device",  # scripts/preflight.py
+    "work": "workload",  # scripts/benchmark.py
 }
-# Old key -> what to do instead, for a key that has no successor.
 _NO_BONUS = "a reward grades the answer alone"
-REMOVED = {"reward.format_weight": _NO_BONUS, "reward.format_pattern": _NO_BONUS}
+_NO_LENGTHS = "it changed memory by a few percent only"
+_NO_TIME_MODEL = "the time model is gone, hours come from calibration=FILE"
+# Old key -> what to do instead, for a key that has no successor.
+REMOVED = {
+    "reward.format_weight": _NO_BONUS,
+    "reward.format_pattern": _NO_BONUS,
+    "price_per_gpu_hour": "multiply the hours yourself",
+    "mean_prompt_tokens": _NO_LENGTHS,
+    "mean_response_tokens": _NO_LENGTHS,
+    "check": _NO_TIME_MODEL,
+    "published": _NO_TIME_MODEL,
+    "measured": _NO_TIME_MODEL,
+    "probe": "train a step with tracking.save_rollouts=true and give the run's folder to "
+    "scripts/preflight.py as success_rates=FOLDER",
+    "probe_prompts": "it went with probe",
+    "probe_samples": "it went with probe",
+    "results_dir": "scripts/benchmark.py writes no results by itself",
+    "sweep": "python scripts/benchmark.py -m KEY=A,B,… json=true prints one line each",
+}
 
 
 def explain(key: str) -> str | None:
-    """One line about a renamed or removed key; None for any other."""
-    if key in RENAMED:
-        return f"{key} was renamed to {RENAMED[key]}: use the new name"
-    if key in REMOVED:
-        return f"{key} was removed: {REMOVED[key]}"
+    """One line about a renamed or removed key (or a key below one); None for any other."""
+    for name in (key, key.partition(".")[0]):
+        if name in RENAMED:
+            return f"{name} was renamed to {RENAMED[name]}: use the new name"
+        if name in REMOVED:
+            return f"{name} was removed: {REMOVED[name]}"
     return None

@@ -1,7 +1,8 @@
-"""What in a configuration does not go together, found before a run is paid for."""
+"""Compatibility checks that run before training."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,8 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
 from omegaconf import OmegaConf
 
 from twogrpo.config import validation
@@ -26,28 +25,27 @@ from twogrpo.preflight.wandb_reachable import look_up_wandb
 from twogrpo.rewards.build import REWARDS, build_reward
 
 Level = Literal["ok", "warning", "failure"]
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was found and, unless it is well, what to do."""
+    """What was checked, what was found and, unless all is well, what to do."""
 
     level: Level
     name: str
     text: str
 
 
-def conflicts(config: Config, model: Architecture) -> list[Finding]:
-    """Every check, in a fixed order; none writes a file, W&B alone is looked up in the network.
-
-    Of values that passed `check_values`.
-    """
+def compatibility_findings(config: Config, model: Architecture) -> list[Finding]:
+    """The findings of every check, in a fixed order, on values that passed `check_values`. No check
+    writes a file; only W&B is looked up in the network."""
     return [
         Finding("ok", "values", "batch sizes divide, names and ranges are right"),  # check_values
         _model(config, model),
         _context(config, model),
         *_template(config),
-        *_contamination(config),
+        _contamination(config),
         _verifier(config),
         _disk(config, model),
         _wandb(config),
@@ -55,24 +53,21 @@ def conflicts(config: Config, model: Architecture) -> list[Finding]:
 
 
 def exit_code(findings: list[Finding]) -> int:
-    """0 all is well, 1 there are warnings, 2 the run will fail."""
+    """0: all is well, 1: there are warnings, 2: the run will fail."""
     levels = {finding.level for finding in findings}
     return 2 if "failure" in levels else 1 if "warning" in levels else 0
 
 
 def check_values(config: Config) -> None:
-    """A run's own first check, but for whether this machine has a GPU; before anything is computed.
-
-    Raises:
-        ConfigError: the first value that is wrong by itself or beside another.
-    """
+    """The checks that a run itself begins with, except for whether this machine has a GPU; raises
+    ConfigError."""
     validation.check(replace(config, hardware=replace(config.hardware, device="cpu")))
 
 
 def _model(config: Config, model: Architecture) -> Finding:
-    """Where its sizes come from; a hub id is not looked up, a folder that is none is missed."""
+    """Where the model's sizes come from; a hub id is not looked up, a missing folder fails."""
     path = config.model.path
-    if config_file(config.model) is None and not _is_hub_id(path):
+    if config_file(config.model) is None and not HUB_ID.fullmatch(path):
         text = (
             f"model.path={path} is no folder with a config.json, and no hub id: make it "
             f"(scripts/prepare_model.py) or give another. Planned from {model.source}"
@@ -81,16 +76,8 @@ def _model(config: Config, model: Architecture) -> Finding:
     return Finding("ok", "model", f"{path}, planned from {model.source}")
 
 
-def _is_hub_id(path: str) -> bool:
-    try:
-        validate_repo_id(path)
-    except HFValidationError:
-        return False
-    return True
-
-
 def _context(config: Config, model: Architecture) -> Finding:
-    """Training's and evaluation's longest sequences; both engines refuse what has no position."""
+    """The longest sequences of training and evaluation must fit the model's positions."""
     training, test = config.dataset, config.evaluation
     pairs = [(training.max_prompt_tokens, training.max_response_tokens)]
     if test.at_end:
@@ -103,28 +90,26 @@ def _context(config: Config, model: Architecture) -> Finding:
         return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
     room = positions - prompt
     text = (
-        f"prompt {prompt} + response {response} = {total} tokens, but the model has {positions:,} "
-        f"positions: the run refuses prompts that long. Choose: "
-        f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room}, all within; "
-        f"or, as the paper must have with Qwen2.5-Math, a copy of the model whose config.json "
-        f"allows {total}, and accept responses beyond the positions it was trained on"
+        f"prompt {prompt} + response {response} = {total} tokens in {positions:,} positions: use "
+        f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room} or, as the "
+        f"paper must have with Qwen2.5-Math, a copy of the model whose config.json allows {total}"
     )
     return Finding("failure", "context", text)
 
 
 def _template(config: Config) -> Iterator[Finding]:
-    """A format that the model knows, a request for what the verifier looks for, images."""
+    """The model must know the template's format, which must ask for what the verifier looks for."""
     template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
     own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
-    # Those of CHAT differ in their request alone: the format is the tokenizer's own.
+    # The templates of CHAT share the tokenizer's own format and differ only in their request.
     is_known = template == own or {template, own} <= CHAT.keys()
     reward = REWARDS.get(config.reward.name)
-    wanted = reward.prompt_templates if reward else ()
-    is_asked = template in wanted if wanted else template != "code_r1"
+    suitable = reward.prompt_templates if reward else ()
+    is_suitable = template in suitable if suitable else template != "code_r1"
     if not is_known:
-        text = f"model.prompt_template={template}, but {config.model.name} is asked with {own}"
+        text = f"model.prompt_template={template}, but {config.model.name} uses {own}"
         yield Finding("warning", "template", text)
-    elif not is_asked:
+    elif not is_suitable:
         text = f"model.prompt_template={template} does not ask for what reward.name="
         yield Finding("warning", "template", f"{text}{config.reward.name} looks for")
     else:
@@ -134,33 +119,30 @@ def _template(config: Config) -> Iterator[Finding]:
         yield Finding("failure", "images", f"{text}: use model=qwen25_vl_7b")
 
 
-def _contamination(config: Config) -> Iterator[Finding]:
-    """Of the benchmarks by the training set, where `prepare_data` has recorded it."""
+def _contamination(config: Config) -> Finding:
+    """Benchmark problems in the training set, where `prepare_data` has recorded them."""
     if config.dataset.source == "generated":
-        yield Finding("ok", "contamination", "generated; benchmarks and training set are disjoint")
-        return
+        return Finding("ok", "contamination", "generated: benchmarks and training set are disjoint")
     file = dataset_file(config.dataset)
     found = load_overlap(file.parent) if file else None
     if found is None:
-        seen = "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
-        text = "not looked up: run scripts/prepare_data.py and give its folder as dataset.path"
-        is_dapo = config.dataset.name.startswith("dapo")
-        yield Finding("warning", "contamination", text + (seen if is_dapo else ""))
-        return
-    held = {name: len(ids) for name, ids in found.items() if ids}
-    told = ", ".join(f"{count} of {name}" for name, count in held.items())
-    text = f"the training set holds {told}: report also without them (contamination=…)"
-    yield Finding("warning" if held else "ok", "contamination", text if held else "none, by text")
+        text = "unknown: run scripts/prepare_data.py and give its folder as dataset.path"
+        if config.dataset.name.startswith("dapo"):
+            text += "; DAPO-Math holds 8 of AMC 2023's 40 problems by text (ours)"
+        return Finding("warning", "contamination", text)
+    overlap = ", ".join(f"{len(ids)} of {name}" for name, ids in found.items() if ids)
+    text = f"the training set holds {overlap}: report also without them (contamination=…)"
+    return Finding("warning" if overlap else "ok", "contamination", text if overlap else "none")
 
 
 def _verifier(config: Config) -> Finding:
-    """The reward's example, a correct and a wrong response, graded as in training."""
+    """The verifier must accept its example's correct response and reject the wrong one."""
     name = config.reward.name
     try:
         reward = build_reward(config.reward)
     except ConfigError as error:
-        # That nothing isolates programs here (its only error with a cause) says nothing of the
-        # machine that will run them.
+        # Its only error with a cause: no sandbox works here, which says nothing about the machine
+        # that the run will use.
         is_elsewhere = error.__cause__ is not None and not _runs_here(config)
         level: Level = "warning" if is_elsewhere else "failure"
         return Finding(level, "verifier", f"not tried: {error}")
@@ -176,12 +158,10 @@ def _verifier(config: Config) -> Finding:
 
 
 def checkpoint_bytes(config: Config, model: Architecture) -> int:
-    """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
-    and the final model in float32."""
-    kept = min(
-        config.training.checkpoints_kept,
-        config.num_steps // config.training.checkpoint_every,
-    )
+    """Bytes that a run writes: checkpoints (weights and two moments in float32), one more while it
+    is being written, and the final model in float32."""
+    training = config.training
+    kept = min(training.checkpoints_kept, config.num_steps // training.checkpoint_every)
     return 12 * model.parameters * (kept + 1) + 4 * model.parameters
 
 
@@ -198,7 +178,7 @@ def _disk(config: Config, model: Architecture) -> Finding:
 
 
 def _runs_here(config: Config) -> bool:
-    """A plan for GPUs is often made on another machine than it is carried out on."""
+    """Whether this machine could run it; a plan for GPUs is often made on another one."""
     return config.hardware.device == "cpu" or torch.cuda.is_available()
 
 

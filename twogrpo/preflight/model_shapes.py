@@ -1,45 +1,28 @@
-"""What a model is made of, in numbers: parameters, key-value cache, floating-point operations.
+"""The shapes of a model: its parameters and its key-value cache.
 
-Known without a network: a table of published `config.json` files. A model folder at hand wins.
+Known without a network, from a table of published `config.json` files; a model folder takes
+precedence.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
-from twogrpo.preflight.model_config import count_parameters, read_config, size
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-@dataclass(frozen=True)
-class Experts:
-    """The routed experts of a mixture: in how many layers, E of a layer, k that a token meets, and
-    the parameters of one."""
-
-    layers: int
-    in_layer: int
-    met: int
-    parameters: int
-
-    def read(self, num_tokens: float) -> float:
-        """Parameters of the distinct ones that n tokens meet: E·(1 − (1 − k/E)^n) of each layer,
-        as if every token chose at random (routers are trained to balance)."""
-        missed = (1 - self.met / self.in_layer) ** num_tokens
-        return self.layers * self.in_layer * (1 - missed) * self.parameters
+# Numbers of experts in a layer, by family (Qwen, DeepSeek, Mixtral).
+MIXTURES = ("num_experts", "n_routed_experts", "num_local_experts")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A decoder of the Llama family (RMS norms, gated MLP, grouped queries) and what is beside it.
-
-    `other_parameters` lie outside the decoder (a vision tower). Of a mixture of `experts` the sum
-    is `published_total`, and `cache_values` stand in place of two values a key-value head
-    (multi-head latent attention).
-    """
+    """A dense decoder of the Llama family (RMS norms, gated MLP, grouped queries); the
+    `other_parameters` are outside of it (a vision tower)."""
 
     source: str
     layers: int
@@ -53,13 +36,10 @@ class Architecture:
     is_tied: bool
     has_qkv_bias: bool
     other_parameters: int = 0
-    published_total: int | None = None
-    experts: Experts | None = None
-    cache_values: int | None = None
 
     @property
     def layer_parameters(self) -> int:
-        """Of one decoder layer: q, k, v, o, the three matrices of the MLP, two norms."""
+        """Parameters of one decoder layer: q, k, v, o, the three matrices of the MLP, two norms."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = self.hidden * (2 * queries + 2 * keys)
         bias = queries + 2 * keys if self.has_qkv_bias else 0
@@ -67,150 +47,67 @@ class Architecture:
 
     @property
     def embedding_parameters(self) -> int:
-        """Of the token embedding, and of the output head unless they are one."""
+        """Parameters of the token embedding, and of the output head unless they are tied."""
         return self.vocabulary * self.hidden * (1 if self.is_tied else 2)
 
     @property
     def parameters(self) -> int:
-        """All of them: what lies in memory."""
-        if self.published_total is not None:
-            return self.published_total
+        """All parameters."""
         decoder = self.layers * self.layer_parameters + self.hidden
         return decoder + self.embedding_parameters + self.other_parameters
 
     @property
     def active_parameters(self) -> int:
-        """Those that each token is multiplied with; looking up an embedding is no product."""
-        if self.experts is not None:
-            return round(self.parameters_read(1))
+        """Parameters that multiply each token; looking up an embedding is no product."""
         return self.layers * self.layer_parameters + self.vocabulary * self.hidden
 
-    def parameters_read(self, num_tokens: float) -> float:
-        """From memory for one step over that many tokens: all that multiply; of a mixture what all
-        tokens share and the experts that they meet."""
-        if self.experts is None:
-            return self.active_parameters
-        routed = self.experts.layers * self.experts.in_layer * self.experts.parameters
-        shared = self.parameters - routed - self.vocabulary * self.hidden
-        return shared + self.experts.read(num_tokens)
-
     def cache_bytes_per_token(self, bytes_per_value: int) -> int:
-        """Of the key-value cache: 2 · layers · KV heads · head size · bytes (or `cache_values`)."""
-        values = self.cache_values or 2 * self.kv_heads * self.head_dim
-        return self.layers * values * bytes_per_value
-
-    def forward_flops(self, num_tokens: float, context: float) -> float:
-        """Of a forward pass: 2 a parameter and token, and 4 · layers · heads · head size a token
-        and position of the context for q·k and attention·v (Kaplan et al. 2020, 2001.08361, §2.1).
-
-        `context` is the mean number of positions that a token attends to.
-        """
-        attention = 4 * self.layers * self.heads * self.head_dim * context
-        return num_tokens * (2 * self.active_parameters + attention)
+        """Bytes of a token in the key-value cache: 2 · layers · KV heads · head size · bytes."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_value
 
 
 _QWEN_1_5B = Architecture(
-    "config.json of Qwen/Qwen2.5-Math-1.5B (2409.12122)",
-    layers=28,
-    hidden=1536,
-    heads=12,
-    kv_heads=2,
-    intermediate=8960,
-    vocabulary=151_936,
-    positions=4096,
-    head_dim=128,
-    is_tied=True,
+    "Qwen/Qwen2.5-Math-1.5B (2409.12122)", layers=28, hidden=1536, heads=12, kv_heads=2,
+    intermediate=8960, vocabulary=151_936, positions=4096, head_dim=128, is_tied=True,
     has_qkv_bias=True,
-)
+)  # fmt: skip
 _QWEN_7B = replace(
-    _QWEN_1_5B,
-    source="config.json of Qwen/Qwen2.5-Math-7B (2409.12122)",
-    hidden=3584,
-    heads=28,
-    kv_heads=4,
-    intermediate=18_944,
-    vocabulary=152_064,
-    is_tied=False,
-)
+    _QWEN_1_5B, source="Qwen/Qwen2.5-Math-7B (2409.12122)", hidden=3584, heads=28, kv_heads=4,
+    intermediate=18_944, vocabulary=152_064, is_tied=False,
+)  # fmt: skip
 
-# By the `name` of conf/model/, and two larger ones for docs/scaling.md.
+# From the published config.json files, by the `name` of conf/model/.
 PUBLISHED: dict[str, Architecture] = {
     "qwen25_math_1_5b": _QWEN_1_5B,
     "r1_distill_qwen_1_5b": replace(
-        _QWEN_1_5B,
-        source="config.json of deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B (2501.12948)",
-        positions=131_072,
-        is_tied=False,
+        _QWEN_1_5B, source="deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B (2501.12948)",
+        positions=131_072, is_tied=False,
     ),
     "qwen25_math_7b": _QWEN_7B,
     "qwen25_7b_instruct_1m": replace(
-        _QWEN_7B,
-        source="config.json of Qwen/Qwen2.5-7B-Instruct-1M (2501.15383)",
-        positions=1_010_000,
+        _QWEN_7B, source="Qwen/Qwen2.5-7B-Instruct-1M (2501.15383)", positions=1_010_000
     ),
     "qwen25_vl_7b": replace(
-        _QWEN_7B,
-        source="config.json of Qwen/Qwen2.5-VL-7B-Instruct (2502.13923), 8.29 B with its tower",
-        positions=128_000,
-        other_parameters=676_550_144,
+        _QWEN_7B, source="Qwen/Qwen2.5-VL-7B-Instruct (2502.13923), 8.29 B with its tower",
+        positions=128_000, other_parameters=676_550_144,
     ),
     "smollm2_135m": Architecture(
-        "config.json of HuggingFaceTB/SmolLM2-135M-Instruct (2502.02737)",
-        layers=30,
-        hidden=576,
-        heads=9,
-        kv_heads=3,
-        intermediate=1536,
-        vocabulary=49_152,
-        positions=8192,
-        head_dim=64,
-        is_tied=True,
-        has_qkv_bias=False,
+        "HuggingFaceTB/SmolLM2-135M-Instruct (2502.02737)", layers=30, hidden=576, heads=9,
+        kv_heads=3, intermediate=1536, vocabulary=49_152, positions=8192, head_dim=64,
+        is_tied=True, has_qkv_bias=False,
     ),
-    "qwen25_32b": replace(
-        _QWEN_7B,
-        source="config.json of Qwen/Qwen2.5-32B (2412.15115)",
-        layers=64,
-        hidden=5120,
-        heads=40,
-        kv_heads=8,
-        intermediate=27_648,
-        positions=131_072,
-    ),
-    # Attention of 128 queries (128 + 64 values, from 1,536) over latents of 512 + 64 values, which
-    # are all its cache; 3 dense layers, then 58 of 1 shared and 256 routed experts.
-    "deepseek_v3_671b": Architecture(
-        "config.json of deepseek-ai/DeepSeek-V3 (2412.19437, section 4.2)",
-        layers=61,
-        hidden=7168,
-        heads=128,
-        kv_heads=128,
-        intermediate=2048,
-        vocabulary=129_280,
-        positions=163_840,
-        head_dim=128,
-        is_tied=False,
-        has_qkv_bias=False,
-        published_total=671_026_404_352,
-        experts=Experts(layers=58, in_layer=256, met=8, parameters=3 * 7168 * 2048),
-        cache_values=512 + 64,
-    ),
-}
+}  # fmt: skip
 
 
 def config_file(model: ModelConfig) -> Path | None:
-    """The `config.json` of the folder `model.path`, from the repository's root if relative; None
-    where there is none."""
+    """The `config.json` of the folder `model.path` (relative to the repository), or None."""
     file = ROOT / model.path / "config.json"
     return file if file.is_file() else None
 
 
 def architecture_of(model: ModelConfig) -> Architecture:
-    """Of the folder `model.path` if it is one, else of the table, by `model.name`.
-
-    Raises:
-        ConfigError: neither is there.
-    """
+    """The architecture of the folder `model.path`, else that of the table, by `model.name`; a model
+    that is in neither is a ConfigError."""
     file = config_file(model)
     if file is not None:
         return from_config_file(file)
@@ -223,27 +120,68 @@ def architecture_of(model: ModelConfig) -> Architecture:
 
 
 def from_config_file(file: Path) -> Architecture:
-    """Of a dense model's `config.json` as `transformers` writes it; a vision tower is counted.
-
-    Raises:
-        ConfigError: it lacks a size, or has one that is none, or is a mixture of experts.
-    """
-    values = read_config(file)
-    heads, hidden = size(values, "num_attention_heads", file), size(values, "hidden_size", file)
+    """The architecture in a dense model's `config.json`, a vision tower counted; raises ConfigError
+    where a size is missing or wrong."""
+    values = _read_config(file)
+    heads, hidden = _size(values, "num_attention_heads", file), _size(values, "hidden_size", file)
     decoder = Architecture(
         source=file.parent.name + "/config.json",
-        layers=size(values, "num_hidden_layers", file),
+        layers=_size(values, "num_hidden_layers", file),
         hidden=hidden,
         heads=heads,
-        kv_heads=size(values, "num_key_value_heads", file, default=heads),
-        intermediate=size(values, "intermediate_size", file),
-        vocabulary=size(values, "vocab_size", file),
-        positions=size(values, "max_position_embeddings", file),
-        head_dim=size(values, "head_dim", file, default=max(hidden // heads, 1)),
+        kv_heads=_size(values, "num_key_value_heads", file, default=heads),
+        intermediate=_size(values, "intermediate_size", file),
+        vocabulary=_size(values, "vocab_size", file),
+        positions=_size(values, "max_position_embeddings", file),
+        head_dim=_size(values, "head_dim", file, default=max(hidden // heads, 1)),
         is_tied=bool(values.get("tie_word_embeddings")),
         has_qkv_bias=str(values.get("model_type")).startswith("qwen2"),
     )
     if not values.get("vision_config"):
         return decoder
-    beside = count_parameters(file.parent) - decoder.parameters
-    return replace(decoder, other_parameters=beside)
+    other = _count_parameters(file.parent) - decoder.parameters
+    return replace(decoder, other_parameters=other)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    """The file's values; those of a `text_config` take precedence."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        values = {**values, **(values.get("text_config") or {})}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{file} is no model's config.json ({error}): give a folder as save_pretrained writes"
+        ) from error
+    for key in MIXTURES:
+        if isinstance(values.get(key), int) and values[key] > 1:
+            raise ConfigError(
+                f"{file}: {key}={values[key]} is a mixture of experts, and only dense models are "
+                "planned: give the folder of a dense model"
+            )
+    return values
+
+
+def _size(values: dict[str, Any], key: str, file: Path, *, default: int | None = None) -> int:
+    """A size, or its default where it is null or missing."""
+    value = default if values.get(key) is None else values[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{file}: {key}={value!r} is no size: use a whole number of 1 or more")
+    return value
+
+
+def _count_parameters(folder: Path) -> int:
+    """All parameters of a vision-language model, counted on its class without taking memory."""
+    import torch  # with the next line a few seconds, and most models have no tower
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{folder}/config.json has a vision_config that cannot be built ({reason}): give the "
+            "folder of a vision-language model that transformers knows"
+        ) from error
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Whether W&B answers, asked the way a run would ask it: through the proxy of the environment."""
+"""Whether W&B can be reached the way a run would reach it: through the environment's proxy."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
 def look_up_wandb() -> tuple[Literal["ok", "warning"], str]:
-    """A warning at most, with what to do: a run goes on offline where W&B is lost to it.
+    """The level and text of the finding; at most a warning, since a run goes on offline.
 
-    Where HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names a proxy, that is asked and W&B itself is not.
+    Where HTTPS_PROXY (HTTP_PROXY, NO_PROXY) names a proxy, only the proxy is contacted.
     """
     name, value = "WANDB_BASE_URL", os.environ.get("WANDB_BASE_URL") or WANDB
     try:
         host, port, scheme = _address(value)
-        asked = f"{host}:{port}"
+        address = f"{host}:{port}"
         proxy = None if proxy_bypass(host) else getproxies().get(scheme)
         if proxy:
             name, value = f"{scheme.upper()}_PROXY", proxy
             # A proxy may be written without its scheme.
             host, port, _ = _address(proxy if "://" in proxy else f"http://{proxy}")
-            asked = f"{host}:{port}, the proxy on the way to {asked},"
+            address = f"{host}:{port}, the proxy on the way to {address},"
     except ValueError as error:
         return "warning", f"{name}={value} is no address ({error}): give one as {WANDB}"
     try:
         socket.create_connection((host, port), timeout=TIMEOUT_SECONDS).close()
     except OSError as error:
         remedy = "the run would warn and go on offline; tracking=wandb_offline says so beforehand"
-        return "warning", f"{asked} cannot be reached ({error}): {remedy}"
-    return "ok", f"{asked} answers"
+        return "warning", f"{address} cannot be reached ({error}): {remedy}"
+    return "ok", f"{address} answers"
 
 
 def _address(text: str) -> tuple[str, int, str]:
-    """Host, port and scheme.
+    """The host, port and scheme of an address.
 
     Raises:
         ValueError: one of them is missing or wrong.

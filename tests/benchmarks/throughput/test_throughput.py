@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.throughput.calibrate import workload
 from benchmarks.throughput.fixed_workload import Call
 from benchmarks.throughput.report import report
 from benchmarks.throughput.step_timing import Measured, Step
@@ -14,12 +13,10 @@ from benchmarks.throughput.throughput import (
     Spread,
     attended,
     decoding_bytes,
-    spread,
     summarise,
     trained_prompts,
 )
 from twogrpo.preflight.model_shapes import PUBLISHED
-from twogrpo.preflight.time.roofline import Workload
 
 MODEL = PUBLISHED["smollm2_135m"]
 # Two groups of two to prompts of 7 and 9: 4 + 6 + 10 + 2 tokens, of which the second group was
@@ -40,10 +37,6 @@ PLAIN = Sampler(bytes_per_value=2, rollouts_per_call=100)
 
 def summary(measured: Measured = MEASURED, sampler: Sampler = PLAIN, *, scoring_passes: int = 0):
     return summarise(measured, MODEL, CEILINGS, sampler, scoring_passes=scoring_passes)
-
-
-def test_spread_is_of_the_middle_and_the_ends():
-    assert spread([5.0, 1.0, 2.0, 3.0]) == Spread(2.5, 1.0, 5.0)
 
 
 def test_rates_of_a_step_by_hand():
@@ -146,24 +139,3 @@ def test_other_lengths_are_other_work():
     assert summary(replace(MEASURED, steps=[STEP, STEP])).is_same_work
     other = replace(STEP, calls=(Call((7, 9), ((4, 6), (2, 10))),))
     assert not summary(replace(MEASURED, steps=[STEP, other])).is_same_work
-
-
-PAIRS = ("algorithm.group_size=2", "training.prompts_per_step=2",
-         "training.prompts_per_minibatch=1", "algorithm.minibatch_scale=1")  # fmt: skip
-
-
-def test_the_planner_sees_what_was_measured(benchmark_config):
-    """Two prompts of 8 tokens and two rollouts of 5.5 tokens each; half of them trained on."""
-    config = benchmark_config("algorithm=grpo", *PAIRS)
-    longest = config.dataset.max_response_tokens
-    assert workload(config, MEASURED) == Workload(2, 2, 1, 2, 8.0, 5.5, longest, 0.5, 0.5, (1.0,))
-
-
-def test_the_planner_s_own_is_what_no_step_shows(benchmark_config):
-    """DPO has no π_old and scores its pairs twice; rounds are those that were drawn, of which the
-    second step had but one."""
-    found = workload(benchmark_config("algorithm=dpo", *PAIRS), MEASURED)
-    assert (found.old_logps_share, found.reweighing_passes, found.rounds) == (0, 2, (1.0,))
-    resampled = benchmark_config("algorithm=two_grpo_rs", *PAIRS)
-    steps = [replace(STEP, calls=(BOTH, *APART.calls[:1])), STEP]
-    assert workload(resampled, replace(MEASURED, steps=steps)).rounds == (1.0, 0.25)

@@ -42,12 +42,6 @@ def test_ratios_are_medians_over_pairs_of_ours_over_trl_s():
     assert ratios(pairs) == {"ratio": {"2": 4.0, "16": 2.5}, "memory_ratio": {"2": 0.5, "16": 1.0}}
 
 
-def test_a_pair_says_what_was_skipped():
-    assert str(pair(2, (6, 2), (2**30, 2**31))).endswith(
-        "speed × 3.00  memory × 0.50  skipped 75% of ours"
-    )
-
-
 @pytest.fixture
 def given() -> Namespace:
     return compare_trl.arguments([])
@@ -63,40 +57,41 @@ def peer_arguments(group_size: int, given: Namespace, *, seed: int = 1) -> Names
 
 
 @pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
-def test_our_side_is_one_update_of_all_rollouts(group_size, given):
-    config = our_config(group_size, given)
-    check(config)
-    assert config.rollouts_per_minibatch == compare_trl.ROLLOUTS
-    assert config.updates_per_step == 1
-
-
-@pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
 def test_trl_is_asked_for_the_same_step(group_size, given):
     config, peer = our_config(group_size, given), peer_arguments(group_size, given)
     asked = trl_step.settings(peer, "a folder")
-    algorithm, hardware = config.algorithm, config.hardware
-    assert asked["num_steps"] == algorithm.group_size == group_size
-    rollouts = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
-    assert rollouts == config.rollouts_per_minibatch
-    assert asked["max_steps"] == config.warmup_steps + config.steps
-    assert asked["max_completion_length"] == config.dataset.max_response_tokens
-    assert [asked[key] for key in ("temperature", "top_p", "top_k")] == [
-        config.rollout.temperature, config.rollout.top_p, config.rollout.top_k,
-    ]  # fmt: skip
-    assert (asked["epsilon"], asked["epsilon_high"]) == (algorithm.clip_low, algorithm.clip_high)
-    assert (asked["max_grad_norm"], asked["learning_rate"]) == (
-        config.training.gradient_clip_norm, config.learning_rate,
-    )  # fmt: skip
-    assert asked["gradient_checkpointing"] == hardware.activation_checkpointing
-    assert asked["bf16"] == (hardware.dtype == "bfloat16")
-    assert asked["use_cpu"] == (hardware.device == "cpu")
-    assert asked["seed"] == config.seed == 1
-    assert asked["use_vllm"] == (config.rollout.engine == "vllm")
-    assert peer.threads == hardware.num_threads
+    check(config)
+    algorithm, hardware, rollout = config.algorithm, config.hardware, config.rollout
+    assert config.rollouts_per_minibatch == compare_trl.ROLLOUTS
+    assert config.updates_per_step == 1
+    batch = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
+    pairs = [
+        (batch, config.rollouts_per_minibatch),
+        (asked["num_steps"], group_size),
+        (asked["max_steps"], config.warmup_steps + config.steps),
+        (asked["max_completion_length"], config.dataset.max_response_tokens),
+        (asked["epsilon"], algorithm.clip_low),
+        (asked["epsilon_high"], algorithm.clip_high),
+        (asked["max_grad_norm"], config.training.gradient_clip_norm),
+        (asked["learning_rate"], config.learning_rate),
+        (asked["temperature"], rollout.temperature),
+        (asked["top_p"], rollout.top_p),
+        (asked["top_k"], rollout.top_k),
+        (asked["gradient_checkpointing"], hardware.activation_checkpointing),
+        (asked["bf16"], hardware.dtype == "bfloat16"),
+        (asked["use_cpu"], hardware.device == "cpu"),
+        (asked["use_vllm"], rollout.engine == "vllm"),
+        (asked["seed"], config.seed),
+        (peer.threads, hardware.num_threads),
+        (algorithm.group_size, group_size),
+    ]
+    assert [theirs for theirs, _ in pairs] == [ours for _, ours in pairs]
 
 
 def test_with_vllm_too_trl_is_asked_for_the_same_step():
-    given = compare_trl.arguments(["--device=cuda", "--sampler=vllm", "--peer-vllm", "--work=full"])
+    given = compare_trl.arguments(
+        ["--device=cuda", "--sampler=vllm", "--peer-vllm", "--workload=max_length"]
+    )
     config, asked = our_config(16, given), trl_step.settings(peer_arguments(16, given), "a folder")
     assert asked["use_vllm"] and config.rollout.engine == "vllm"
     assert asked["vllm_gpu_memory_utilization"] == config.hardware.gpu_memory_share
@@ -106,24 +101,24 @@ def test_with_vllm_too_trl_is_asked_for_the_same_step():
     assert asked["generation_kwargs"] == {"min_tokens": compare_trl.TOKENS}
 
 
-@pytest.mark.parametrize("work", ["fresh", "full"])
+@pytest.mark.parametrize("workload", ["resampled", "max_length"])
 @pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
-def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, work):
-    """Others in each step, unless the work is full: ours asks those of the first step again."""
-    given = compare_trl.arguments([f"--work={work}", "--steps=4"])
+def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, workload):
+    """Others in each step; with workload=max_length ours asks those of the first step again."""
+    given = compare_trl.arguments([f"--workload={workload}", "--steps=4"])
     config, peer = our_config(group_size, given), peer_arguments(group_size, given)
     found = trl_step.questions(peer.questions, peer.seed)
     asked = [(question["prompt"][0]["content"], question["answer"]) for question in found]
-    steps = 1 if work == "full" else 1 + 4
+    steps = 1 if workload == "max_length" else 1 + 4
     assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_step
     problems = training_problems(config.dataset)
     prompts = [Prompt(p.problem_id, p.text, p.answer, ()) for p in problems]
     drawn = PromptStream(prompts, seed=config.seed).next(len(asked))
-    assert asked == [(prompt.text, prompt.reference) for _, prompt in drawn]
+    assert asked == [(draw.prompt.text, draw.prompt.reference) for draw in drawn]
 
 
-def test_what_trl_did_is_told_of_the_counted_steps():
-    """Of 2 rollouts a step: seconds 4 and 2 after the warm-up's 9, tokens 5, 7, 9 and 11."""
+def test_the_result_of_trl_is_that_of_the_counted_steps():
+    """2 rollouts a step: seconds 4 and 2 after the warm-up's 9, tokens 5, 7, 9 and 11."""
     given = trl_step.arguments(["--group-size=2", "--questions=3", "--rollouts=2", "--steps=2"])
     reward, timer = trl_step.Graded(end_id=0), trl_step.Timer()
     reward.lengths, reward.rewards = [24, 24, 5, 7, 9, 11], [0.0, 0.0, 1.0, 0.0, 1.0, 1.0]
@@ -144,68 +139,45 @@ def does(command: list[str], **_: object) -> dict[str, float]:
     }
 
 
-def test_the_last_line_is_the_ratios(monkeypatch, capsys):
-    typed = []
-    monkeypatch.setattr(sys, "argv", ["bench_peer.py", "--pairs=2"])
-    monkeypatch.setattr(compare_trl, "run", lambda c, **_: typed.append("seed=1" in c) or does(c))
-    compare_trl.main()
+def test_pairs_alternate_and_an_interruption_leaves_the_finished_ones(monkeypatch, capsys):
+    """The second pair of G = 16 fails: the ratios are those of the three before it."""
+    peers = []
+
+    def run(command, **_):
+        peers.append("benchmarks.trl.trl_step" in command)
+        if len(peers) == 7:
+            raise SystemExit("failed")
+        return does(command)
+
+    monkeypatch.setattr(sys, "argv", ["compare_trl.py"])
+    monkeypatch.setattr(compare_trl, "run", run)
+    with pytest.raises(SystemExit, match="failed"):
+        compare_trl.main()
     *lines, last = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "speed" in line]) == 3
     assert json.loads(last) == {
         "ratio": {"2": 3.0, "16": 3.0},
         "memory_ratio": {"2": 1.0, "16": 1.0},
     }
-    assert len([line for line in lines if "speed" in line]) == 2 * 2
-    assert typed == [False] * 4 + [False, True] * 2, "the second pair's order is the other one"
+    assert peers == [False, True] * 2 + [True, False] * 1 + [True]
 
 
-@pytest.mark.parametrize("wrong", [SystemExit("failed"), {"rollouts_a_step": 16.0}])
-def test_what_stops_leaves_the_ratios_of_the_finished_pairs(wrong, monkeypatch, capsys):
-    """The second pair of G = 16 is not finished."""
-    calls = []
-
-    def run(command, **_):
-        calls.append(command)
-        if len(calls) != 7:
-            return does(command)
-        if isinstance(wrong, SystemExit):
-            raise wrong
-        return does(command) | wrong
-
-    monkeypatch.setattr(sys, "argv", ["bench_peer.py"])
-    monkeypatch.setattr(compare_trl, "run", run)
-    with pytest.raises(SystemExit, match=r"failed|not the same work"):
-        compare_trl.main()
-    *lines, last = capsys.readouterr().out.splitlines()
-    assert len([line for line in lines if "speed" in line]) == 3
-    assert json.loads(last)["ratio"] == {"2": 3.0, "16": 3.0}
-
-
-@pytest.mark.parametrize("caller", [None, "/a/folder"])
-def test_trl_is_found_before_the_caller_s_own_packages(caller, given, monkeypatch):
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    if caller:
-        monkeypatch.setenv("PYTHONPATH", caller)
+def test_trl_is_found_before_the_caller_s_own_packages(given, monkeypatch):
     paths = []
+    monkeypatch.setenv("PYTHONPATH", "/a/folder")
     monkeypatch.setattr(
         compare_trl, "run", lambda c, **options: paths.append(options.get("PYTHONPATH")) or does(c)
     )
     compare_trl.pair(0, 2, given)
-    peer = str(compare_trl.PEER)
-    assert paths == [None, f"{peer}:{caller}" if caller else peer]
+    assert paths == [None, f"{compare_trl.PEER}:/a/folder"]
 
 
-def test_a_process_gets_its_variables(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", "here")
-    program = "import os; print(*(os.environ[n] for n in ('PYTHONPATH', 'OMP_NUM_THREADS')))"
-    command = [sys.executable, "-c", program]
-    assert compare_trl.output(command, threads=3) == ["here 3"]
-    assert compare_trl.output(command, threads=3, PYTHONPATH="there") == ["there 3"]
-
-
-def test_a_process_that_fails_shows_its_message(capsys):
-    command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+def test_a_process_gets_its_variables_and_shows_its_message_if_it_fails(capsys):
+    program = "import os, sys; print(os.environ['X'], os.environ['OMP_NUM_THREADS']); sys.exit({})"
+    command = [sys.executable, "-c", program.format(0)]
+    assert compare_trl.output(command, threads=3, X="there") == ["there 3"]
     with pytest.raises(SystemExit, match="failed"):
-        compare_trl.run(command, threads=1)
+        compare_trl.run([*command[:2], program.format("'no such model'")], threads=1, X="")
     assert "no such model" in capsys.readouterr().err
 
 

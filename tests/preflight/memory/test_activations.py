@@ -1,4 +1,4 @@
-"""What the passes keep: by hand, and held against the tensors that autograd really saves."""
+"""What the passes keep: values by hand, and a comparison with the tensors that autograd saves."""
 
 from dataclasses import replace
 
@@ -10,8 +10,8 @@ from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
 from twogrpo.policy.logprob_model import Knobs, LogprobModel
 from twogrpo.policy.packing import microbatch
-from twogrpo.preflight.assumed_lengths import Lengths
 from twogrpo.preflight.memory.activations import (
+    Lengths,
     Tokens,
     activation_bytes,
     head_gradient_bytes,

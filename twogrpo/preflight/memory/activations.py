@@ -1,7 +1,7 @@
-"""Memory of one micro-batch: what its passes keep for the backward pass.
+"""Memory of one micro-batch: what its forward pass keeps for the backward pass.
 
 Counted from the tensors that autograd saves (tests/preflight/memory/test_activations.py counts them
-again) and not fitted to any peak. Flash attention: nothing grows with the square of the length.
+again), not fitted to any peak. Flash attention: nothing grows with the square of the length.
 """
 
 from __future__ import annotations
@@ -9,15 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twogrpo.config.schema import Config
-from twogrpo.preflight.assumed_lengths import Lengths
 from twogrpo.preflight.model_shapes import Architecture
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of a prompt and of a response over a run."""
+
+    prompt: float
+    response: float
+
+    @classmethod
+    def assumed(cls, config: Config) -> Lengths:
+        """150 tokens or half of the longest prompt, a fifth of the longest response (ours)."""
+        limits = config.dataset
+        return cls(min(150.0, limits.max_prompt_tokens / 2), limits.max_response_tokens / 5)
+
+
+@dataclass(frozen=True)
 class Tokens:
-    """Of a micro-batch. `distinct`: a prompt once for all its responses, as most of the model sees
-    it. `attended`: a prompt for each of its responses, as attention does. `padded`: the same with
-    every row as long as the longest, where no kernel takes rows of different lengths; else 0.
+    """The tokens of a micro-batch.
+
+    `distinct` counts a prompt once for all its responses, as most of the model sees it; `attended`
+    counts it for each response, as attention does; `padded` is the same with every row as long as
+    the longest, where no kernel takes rows of different lengths, else 0.
     """
 
     distinct: float
@@ -26,9 +41,8 @@ class Tokens:
 
 
 def largest_microbatch(config: Config, lengths: Lengths) -> Tokens:
-    """As many distinct tokens as a mini-batch has at most and a micro-batch may; the share of
-    prompts in them is that of the mean lengths, and the longest row is a mean prompt with the
-    longest response."""
+    """The largest micro-batch that the limits allow. Prompts have the share of its tokens that they
+    have at the mean lengths; its longest row is a mean prompt with the longest response."""
     hardware, limits, group_size = config.hardware, config.dataset, config.algorithm.group_size
     prompts, rollouts = config.prompts_per_minibatch, config.rollouts_per_minibatch
     most = prompts * limits.max_prompt_tokens + rollouts * limits.max_response_tokens
@@ -48,10 +62,10 @@ def activation_bytes(
     is_checkpointed: bool,
     is_autocast: bool,
 ) -> float:
-    """Of one micro-batch: every layer, and one more for what the backward pass holds beside it.
+    """Bytes of one micro-batch: every layer, and one more for what the backward pass adds.
 
-    With checkpointing only each layer's input stays, and one layer is whole at a time with its
-    gradients. Under autocast the stream between layers is float32.
+    With checkpointing only each layer's input stays, and one layer at a time is held complete, with
+    its gradients. Under autocast the stream between layers is float32.
     """
     layer = layer_bytes(model, tokens, bytes_per_value=bytes_per_value, is_autocast=is_autocast)
     if is_checkpointed:
@@ -63,14 +77,14 @@ def activation_bytes(
 def layer_bytes(
     model: Architecture, tokens: Tokens, *, bytes_per_value: int, is_autocast: bool
 ) -> float:
-    """What one layer keeps.
+    """Bytes that one layer keeps.
 
-    Of the hidden size a token: two norms keep their input and its scaled copy (in float32 where the
-    passes are not, unless the stream is), and the products behind them theirs: q, k and v share
-    one, gate and up another; autocast makes one for each of the five. Attention's output once more
-    for its projection; 4 of the intermediate size (gate, its activation, up, their product).
-    Attention: q, k, v and its output, of rows made of equal length (in float32) beside the rows
-    that they are made of.
+    Per token, of the hidden size: two norms keep their input and its scaled copy (in float32 even
+    where the passes are not, unless the stream is), and the products after them their inputs: q, k
+    and v share one, gate and up another; autocast copies one for each of the five. Attention's
+    output is kept once more for its projection; of the intermediate size there are 4 (gate, its
+    activation, up, their product). Attention keeps q, k, v and its output; where rows are padded
+    to equal length (in float32), the unpadded rows too.
     """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     hidden = _hidden_bytes(bytes_per_value, is_autocast=is_autocast) * model.hidden
@@ -82,7 +96,7 @@ def layer_bytes(
 
 
 def _hidden_bytes(bytes_per_value: int, *, is_autocast: bool) -> int:
-    """A token and value of the hidden size."""
+    """Bytes per token and value of the hidden size."""
     if is_autocast:
         return 4 * 4 + 5 * bytes_per_value
     if bytes_per_value == 4:
@@ -91,11 +105,11 @@ def _hidden_bytes(bytes_per_value: int, *, is_autocast: bool) -> int:
 
 
 def logits_bytes(model: Architecture, num_tokens: int, *, bytes_per_value: int) -> float:
-    """Of one chunk: logits in the policy's dtype and in float32, and the gradient of either."""
+    """Bytes of one chunk: logits in the policy's dtype and in float32, and the gradient of each."""
     return 2.0 * num_tokens * model.vocabulary * (bytes_per_value + 4)
 
 
 def head_gradient_bytes(model: Architecture, *, bytes_per_value: int) -> float:
-    """Of the output head: one chunk's in the policy's dtype beside the float32 that it goes into,
-    while all activations are still there."""
+    """Bytes of the output head's gradient: one chunk's in the policy's dtype and the float32 sum,
+    while all activations are still held."""
     return float(model.vocabulary * model.hidden * (bytes_per_value + 4))

@@ -1,10 +1,10 @@
-"""Memory of one device: what lies in it between phases, during updates, sampling and weight sync.
+"""Memory of one device: between phases, during updates, during sampling and during weight sync.
 
-Held against SmolLM2-135M's sizes on a CPU: peaks of the policy alone in float32 (2026-11-22; 4.31,
-5.59 and, with checkpointing, 2.64 GiB) within 4 %; whole steps in bfloat16 whose every row was full
-and trained on (2026-11-23; 4.73 and 4.32 GiB) 2 and 9 % above; of real draws, where rows without an
-advantage are skipped, 16 and 35 % above (3.98 and 3.50 GiB). No sharded peak has been held against
-it.
+Compared with SmolLM2-135M on a CPU: peaks of the policy alone in float32 (2026-11-22; 4.31, 5.59
+and, with checkpointing, 2.64 GiB) within 4 %; complete steps in bfloat16 whose every row was full
+and trained on (2026-11-23; 4.73 and 4.32 GiB) 2 and 9 % above; of real samples, where rows without
+an advantage are skipped, 16 and 35 % above (3.98 and 3.50 GiB). There freed memory is kept, so a
+long run's process grows (16-GRPO's by half). Never compared with the peak of a sharded run.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 
 from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config
-from twogrpo.preflight.assumed_lengths import Lengths, lengths_of
+from twogrpo.preflight.devices import Device
 from twogrpo.preflight.memory.activations import (
+    Lengths,
     activation_bytes,
     head_gradient_bytes,
     largest_microbatch,
     logits_bytes,
 )
 from twogrpo.preflight.model_shapes import Architecture
-from twogrpo.preflight.time.devices import Device
 
 BYTES = {"float32": 4, "bfloat16": 2}
 GIB = 2**30
-# CUDA context, libraries' workspaces, what the allocator cannot use (ours).
+# The CUDA context, the libraries' workspaces, what the allocator cannot use (ours).
 OVERHEAD = 2.0 * GIB
 # A process on a CPU before it has loaded a model: Python and the libraries (measured).
 CPU_OVERHEAD = 0.64 * GIB
@@ -38,8 +38,8 @@ TIGHT = 0.92
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device. The sampler's weights and cache are held while it is awake; in updates
-    it holds `sampler_in_updates`."""
+    """Bytes on one device. The sampler holds weights and cache while it is awake, and
+    `sampler_in_updates` during updates."""
 
     weights: float
     gradients: float
@@ -59,28 +59,24 @@ class Memory:
 
     @property
     def state(self) -> float:
-        """Of the policy, and of the start policy where there is one, between phases."""
+        """The state of the policy, and of the start policy where there is one, between phases."""
         return self.weights + self.gradients + self.optimiser + self.reference_policy
 
     @property
-    def sampler(self) -> float:
-        """Of the sampler, awake."""
-        return self.sampler_weights + self.cache + self.sampler_overhead
-
-    @property
     def update_peak(self) -> float:
-        """While the policy is updated: at the start of a backward pass."""
+        """The peak of an update: at the start of a backward pass."""
         passes = self.gathered + self.casts + self.activations + self.logits + self.head_gradient
         return self.state + passes + self.overhead + self.sampler_in_updates
 
     @property
     def sampling_peak(self) -> float:
-        """While the sampler decodes, the policy resting beside it."""
-        return self.state + self.sampler + self.overhead
+        """The peak of sampling, with the policy's state in memory."""
+        sampler = self.sampler_weights + self.cache + self.sampler_overhead
+        return self.state + sampler + self.overhead
 
     @property
     def sync_peak(self) -> float:
-        """While the sampler, its cache empty or still asleep, takes the new weights."""
+        """The peak while the sampler, its cache empty or still asleep, takes the new weights."""
         held = max(self.sampler_in_updates, self.sampler_weights + self.sampler_overhead)
         return self.state + held + self.sync + self.overhead
 
@@ -93,18 +89,20 @@ class Memory:
 def memory(
     config: Config, model: Architecture, device: Device, lengths: Lengths | None = None
 ) -> Memory:
-    """Of each of `hardware.num_gpus` devices (one where that is 0); mean lengths given or assumed.
+    """The memory of each of `hardware.num_gpus` devices (one where that is 0).
 
-    Weights, gradients, Adam's two moments and the start policy are float32 and divided among the
-    ranks (FSDP2); with `cpu_offload` they rest elsewhere. One process on a CPU is not sharded: its
-    passes run under autocast, which keeps a copy of the weights in their dtype.
+    Weights, gradients, Adam's two moments and the start policy are float32 and sharded over the
+    ranks (FSDP2); with `cpu_offload` they are in the CPU's memory. One process on a CPU is not
+    sharded: its passes run under autocast, which keeps a copy of the weights in their dtype.
     """
     hardware = config.hardware
     ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]
     share = 0.0 if hardware.cpu_offload else 4.0 * model.parameters / ranks
-    is_gpu, is_sharded = hardware.device != "cpu", _is_sharded(config)
+    is_gpu = hardware.device != "cpu"
+    is_sharded = is_gpu or hardware.num_gpus > 1  # one GPU is a shard of its own
     is_autocast = not is_sharded and width < 4
-    tokens = largest_microbatch(config, lengths or lengths_of(config))
+    tokens = largest_microbatch(config, lengths or Lengths.assumed(config))
+    chunk = int(min(hardware.logits_chunk_tokens, tokens.distinct))
     sampler_weights, cache = _sampler(config, model, device)
     return Memory(
         weights=share,
@@ -120,45 +118,34 @@ def memory(
             is_checkpointed=hardware.activation_checkpointing,
             is_autocast=is_autocast,
         ),
-        logits=logits_bytes(
-            model,
-            int(min(hardware.logits_chunk_tokens, tokens.distinct)),
-            bytes_per_value=width,
-        ),
+        logits=logits_bytes(model, chunk, bytes_per_value=width),
         head_gradient=head_gradient_bytes(model, bytes_per_value=width),
         sync=_sync(config, model) if is_sharded else 0.0,
         sampler_weights=sampler_weights,
         cache=cache,
-        sampler_overhead=SAMPLER_OVERHEAD if is_gpu and _has_vllm(config) else 0.0,
+        sampler_overhead=SAMPLER_OVERHEAD if is_gpu and config.rollout.engine == "vllm" else 0.0,
         sampler_in_updates=_in_updates(config, sampler_weights, cache),
         overhead=OVERHEAD if is_gpu else CPU_OVERHEAD,
     )
 
 
-def _has_vllm(config: Config) -> bool:
-    return config.rollout.engine == "vllm"
-
-
-def _is_sharded(config: Config) -> bool:
-    """A plan for GPUs is one for ranks, be it one."""
-    return config.hardware.device != "cpu" or config.hardware.num_gpus > 1
-
-
 def _gathered(model: Architecture, width: int) -> float:
-    """Whole layers in the policy's dtype: one in use, one underway, and embedding and head."""
+    """Gathered layers in the policy's dtype: one in use, the next, and embedding and head."""
     return float((2 * model.layer_parameters + model.embedding_parameters) * width)
 
 
 def _sync(config: Config, model: Architecture) -> float:
-    """Whole float32 weights on their way to the sampler: vLLM takes them one by one, of which the
-    embedding is the largest; the plain sampler wants all of them together."""
-    values = model.vocabulary * model.hidden if _has_vllm(config) else model.parameters
+    """Gathered float32 weights on their way to the sampler: vLLM takes them one by one, at most the
+    embedding; the transformers sampler takes all of them together."""
+    values = (
+        model.vocabulary * model.hidden if config.rollout.engine == "vllm" else model.parameters
+    )
     return 4.0 * values
 
 
 def _in_updates(config: Config, weights: float, cache: float) -> float:
-    """What the sampler holds while the policy is updated: the plain one its weights."""
-    if not _has_vllm(config):
+    """What the sampler holds during updates: the transformers sampler its weights."""
+    if config.rollout.engine != "vllm":
         return weights
     if config.hardware.device == "cpu":
         return weights + cache
@@ -166,7 +153,7 @@ def _in_updates(config: Config, weights: float, cache: float) -> float:
 
 
 def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float, float]:
-    """Its weights and its cache on one device; vLLM's is negative where nothing is left."""
+    """The sampler's weights and cache on a device; vLLM's cache is negative if nothing is left."""
     hardware, engine = config.hardware, config.rollout.engine
     width = BYTES[hardware.sampler_dtype]
     weights = model.parameters * width / hardware.tensor_parallel_size
@@ -175,7 +162,7 @@ def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float
         return weights, share - weights - SAMPLER_OVERHEAD
     if engine == "vllm":
         return weights, hardware.kv_cache_gib * GIB
-    # The plain sampler keeps every sequence of a call at its full length; a group is one rank's.
+    # The transformers sampler keeps every sequence of a call at full length; one rank has a group.
     prompts = math.ceil(config.training.prompts_per_step / max(hardware.num_gpus, 1))
     rollouts = prompts * config.algorithm.group_size
     length = config.dataset.max_prompt_tokens + config.dataset.max_response_tokens
@@ -184,8 +171,8 @@ def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float
 
 
 def verdict(needed: Memory, device: Device) -> str:
-    """`fits`, `tight` (over 92 % of it) or `does not fit`: so where vLLM's share leaves no cache,
-    which the plain sampler always has."""
+    """`fits`, `tight` (over 92 % of the device) or `does not fit`, which is also the verdict where
+    vLLM's share leaves no room for its cache."""
     if needed.cache <= 0 or needed.peak > device.memory_bytes:
         return "does not fit"
     return "tight" if needed.peak > TIGHT * device.memory_bytes else "fits"
