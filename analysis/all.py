@@ -1,9 +1,8 @@
-"""Every table and figure from the records: `python -m analysis.all runs=runs/cpu`.
+"""Builds every table and figure from run records: `python -m analysis.all runs=runs/cpu`.
 
-out=             where to; results/<last part of runs> unless it is given
-allow_mixed=     true: also runs of other code, data or settings side by side
-theory=          the folder of `python -m analysis.theory`: Table 2 and two claims come from it
-price_per_hour=  of a device: the ledger then has a cost
+out=          the folder to write to; by default results/<last part of runs>
+allow_mixed=  true: compare runs even of different code, data or settings
+theory=       the folder of `python -m analysis.theory`, for Table 2 and two claims
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from analysis.diagnostics import (
     time_by_phase,
     training_dynamics,
 )
-from analysis.exhibits.exhibit import Build, command, number, write, write_csv
+from analysis.exhibits.exhibit import Build, command, write, write_csv
 from analysis.paper import (
     claims,
     figure_1,
@@ -49,12 +48,11 @@ EXHIBITS: tuple[Build, ...] = (
 )
 
 
-def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, price_per_hour: str = "") -> None:
-    """Writes all exhibits, summary.md and the report; a run folder is read once."""
-    price = number("price_per_hour", price_per_hour) if price_per_hour else None
+def main(runs: Runs, out: Path, *, theory: str = claims.THEORY) -> None:
+    """Writes all exhibits, summary.md and the report."""
     exhibits = [build(runs) for build in EXHIBITS]
     exhibits.insert(2, claims.build(runs, theory=theory))  # after the headline's figure and table
-    exhibits.append(budget_ledger.build(runs, price_per_hour=price))
+    exhibits.append(budget_ledger.build(runs))
     covariance = table_2.read(Path(theory))
     if covariance is not None:
         exhibits.append(table_2.build(covariance))
@@ -62,8 +60,8 @@ def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, price_per_hour: 
         write(exhibit, out)
     summary.write(runs, out, theory=theory)
     report.write(runs, exhibits, out, theory=theory)
-    write_csv(runs.left_out, out / "left_out.csv")
+    write_csv(runs.excluded, out / "left_out.csv")
 
 
 if __name__ == "__main__":
-    command(main, theory=claims.THEORY, price_per_hour="")
+    command(main, theory=claims.THEORY)

@@ -1,6 +1,8 @@
 """The rules of the house that files must keep: imports point down, and there is no lumber room."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -28,6 +30,8 @@ READ_BY_ANALYSIS = ("twogrpo.core.", "twogrpo.run_record.", "twogrpo.errors")
 # The mathematics knows tensors and numbers only.
 FOREIGN_TO_CORE = {"torch.distributed", "vllm", "hydra", "omegaconf", "wandb", "os", "pathlib"}
 FOREIGN_TO_CORE |= {"transformers", "logging", "io", "json", "shutil", "subprocess", "tempfile"}
+# The run record is read where nothing is trained; its mirror alone opens W&B.
+FOREIGN_TO_RUN_RECORD = {"torch", "hydra", "omegaconf", "transformers", "vllm", "wandb"}
 
 SOURCES = sorted(
     path for room in ("twogrpo", "analysis", "scripts") for path in (ROOT / room).rglob("*.py")
@@ -110,6 +114,23 @@ def test_core_opens_no_file_and_prints_nothing():
         ]
         names = {call.id for call in calls if isinstance(call, ast.Name)}
         assert not names & {"open", "print", "exec", "eval", "input"}, path
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "twogrpo/run_record").glob("*.py")), ids=lambda p: p.stem
+)
+def test_run_record_imports_no_library_that_trains(path):
+    found = {name.split(".")[0] for name in imports(path.read_text())} & FOREIGN_TO_RUN_RECORD
+    assert found <= ({"wandb"} if path.stem == "wandb_mirror" else set())
+
+
+def test_importing_the_run_record_loads_no_library_that_trains():
+    rooms = [name for name in MODULES if name.startswith("twogrpo.run_record.")]
+    program = f"import sys, {', '.join(rooms)}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not set(result.stdout.split()) & FOREIGN_TO_RUN_RECORD
 
 
 def test_imports_have_no_cycle():

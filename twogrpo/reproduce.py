@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra import compose
 from omegaconf import DictConfig
@@ -18,8 +19,11 @@ from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_run_file
-from twogrpo.run_record.provenance import ROOT, Recorded
+from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.record import earlier_run
+
+if TYPE_CHECKING:
+    from twogrpo.run_record.provenance import Recorded
 
 
 @dataclass

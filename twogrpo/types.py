@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,11 @@ class Completion:
     finish_reason: str
 
 
+def has_signal(rewards: Sequence[float]) -> bool:
+    """Whether the rewards of a group differ: only then does it carry a gradient."""
+    return len(set(rewards)) > 1
+
+
 @dataclass(frozen=True)
 class Draw:
     """A prompt to be sampled: its number within the run, and how often it was sampled before."""
@@ -91,7 +97,7 @@ class Group:
     @property
     def has_signal(self) -> bool:
         """Whether the rewards differ: only then does the group carry a gradient."""
-        return len(set(self.rewards)) > 1
+        return has_signal(self.rewards)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, exact to the last bit of every float; images in base64, if any."""

@@ -1,4 +1,4 @@
-"""Beyond the paper: the budget ledger. What was generated, what became of it, what it took.
+"""Beyond the paper: the budget ledger, with all rollouts, tokens and hours and their use.
 
 Columns add up, in every row and down to the total:
     generated = kept + discarded + surplus          rollouts
@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit, main, records
-from analysis.records.arms import arm, in_order
-from analysis.records.frames import Runs, at
+from analysis.records.frames import Runs, rows_of
+from twogrpo.run_record.arms import arm_label, in_order
 
 SUMS = {
     "rollouts_generated": "generated",
@@ -37,23 +37,21 @@ HOURS = {
 }
 
 
-def build(runs: Runs, *, price_per_hour: float | None = None) -> Exhibit:
-    """A row an arm, all its runs together, and a total; a price makes device hours a cost."""
-    columns = [*SUMS, *HOURS, *(["cost"] if price_per_hour is not None else [])]
+def build(runs: Runs) -> Exhibit:
+    """A row for each arm with all its runs together, and a total."""
     rows: list[dict[str, Any]] = []
     for setting in runs.settings:
-        frame = entries(at(runs.runs, setting), price_per_hour)
+        frame = entries(rows_of(runs.runs, setting))
         of_setting = [
-            _row(setting, key, frame[frame["arm"] == key], columns)
-            for key in in_order(frame["arm"])
+            _row(setting, key, frame[frame["arm"] == key]) for key in in_order(frame["arm"])
         ]
-        rows += [*of_setting, _row(setting, "total", frame, columns)]
+        rows += [*of_setting, _row(setting, "total", frame)]
     frame = pd.DataFrame(rows)
     return Exhibit(
         name="ledger",
         title="Budget ledger, all seeds together",
         frame=frame,
-        table=_table(frame, columns),
+        table=_table(frame),
         note=(
             "Rollouts: generated = kept + discarded + surplus; kept = trained on + without "
             "gradient. Time: total = training + validation + evaluation; device is total times the "
@@ -62,8 +60,8 @@ def build(runs: Runs, *, price_per_hour: float | None = None) -> Exhibit:
     )
 
 
-def entries(runs: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
-    """The runs with the ledger's columns."""
+def entries(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs frame with the columns of the ledger."""
     hours = {
         "training_hours": runs["seconds_training"] / 3600,
         "validation_hours": runs["seconds_validation"] / 3600,
@@ -75,37 +73,27 @@ def entries(runs: pd.DataFrame, price_per_hour: float | None) -> pd.DataFrame:
         cpu_training_hours=runs["cpu_seconds_training"] / 3600,
         total_hours=sum(hours.values()),
     )
-    frame["device_hours"] = frame["total_hours"] * frame["hardware"].map(_num_devices)
-    return (
-        frame
-        if price_per_hour is None
-        else frame.assign(cost=frame["device_hours"] * price_per_hour)
-    )
+    return frame.assign(device_hours=frame["total_hours"] * frame["hardware"].map(_num_devices))
 
 
 def _num_devices(hardware: str) -> int:
     return int((json.loads(hardware) or {}).get("num_gpus") or 1)
 
 
-def _row(
-    setting: tuple[str, str], key: str, frame: pd.DataFrame, columns: list[str]
-) -> dict[str, Any]:
+def _row(setting: tuple[str, str], key: str, frame: pd.DataFrame) -> dict[str, Any]:
     who = {"dataset": setting[0], "model": setting[1], "arm": key, "num_runs": len(frame)}
-    return who | {name: float(frame[name].sum()) for name in columns}
+    return who | {name: float(frame[name].sum()) for name in (*SUMS, *HOURS)}
 
 
-def _table(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def _table(frame: pd.DataFrame) -> pd.DataFrame:
     factor, unit = (60, "min") if frame["total_hours"].max() < 3 else (1, "h")
     rows = []
     for row in records(frame):
-        label = "total" if row["arm"] == "total" else arm(row["arm"]).label
+        label = "total" if row["arm"] == "total" else arm_label(row["arm"])
         cells = {"model, data": f"{row['model']}, {row['dataset']}", "arm": label}
         cells["runs"] = str(row["num_runs"])
-        for name in columns:
-            if name in HOURS:
-                cells[f"{HOURS[name]} {unit}"] = f"{factor * row[name]:,.1f}"
-            else:
-                cells[SUMS.get(name, name)] = f"{row[name]:,.{0 if name in SUMS else 2}f}"
+        cells |= {head: f"{row[name]:,.0f}" for name, head in SUMS.items()}
+        cells |= {f"{head} {unit}": f"{factor * row[name]:,.1f}" for name, head in HOURS.items()}
         rows.append(cells)
     return pd.DataFrame(rows)
 

@@ -1,19 +1,19 @@
 """Beyond the paper: the same curves against seconds, rollouts, tokens and optimiser steps.
 
-What an arm gains for a unit of each resource: time depends on the machine, the others do not.
+They show the gain of an arm by unit of each resource. Only time depends on the machine.
 """
 
 from __future__ import annotations
 
 from analysis.exhibits.curve_figures import Panel, curves_exhibit
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.records.arms import MAIN
 from analysis.records.frames import Runs
+from twogrpo.run_record.arms import MAIN
 
 SHOWN = tuple(
-    Panel(metric, spoken, "share right", f"spent/{resource}")
+    Panel(metric, label, "share right", f"spent/{resource}")
     for resource in ("seconds", "rollouts", "tokens", "updates")
-    for metric, spoken in (
+    for metric, label in (
         ("reward/mean", "Training reward"),
         ("validation/mean", "Validation accuracy"),
     )
@@ -21,7 +21,7 @@ SHOWN = tuple(
 
 
 def build(runs: Runs) -> Exhibit:
-    """A row of two panels a resource."""
+    """A row of two panels for each resource."""
     return curves_exhibit(runs, "iso", "Equal resources", arms=MAIN, shown=SHOWN)
 
 

@@ -1,4 +1,4 @@
-"""Beyond the paper: what 2-GRPO+RS pays, by generation, for batches without dead pairs."""
+"""Beyond the paper: the cost of 2-GRPO+RS, step by step, for batches of pairs with signal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ARM = "two_grpo_rs"
 
 
 def build(runs: Runs) -> Exhibit:
-    """Left: rollouts drawn for one that is kept; right: share of 16-GRPO's budget spent so far."""
+    """Left: rollouts drawn for one that is kept. Right: the share of 16-GRPO's budget spent."""
     settings = [c for c in comparisons(runs) if ARM in c.arms]
     figure, axes = panels(max(len(settings), 1), 2)
     frames = []
@@ -44,7 +44,7 @@ def build(runs: Runs) -> Exhibit:
 
 
 def cost(comparison: Comparison) -> pd.DataFrame:
-    """Per generation: rollouts drawn for one that enters a batch, and budget spent so far."""
+    """By step: rollouts drawn for one that enters a batch, and the share of the budget spent."""
     steps = comparison.steps[comparison.steps["arm"] == ARM].sort_values(["run_id", "step"])
     drawn, kept = (
         steps.groupby("run_id")[name].diff().fillna(steps[name])

@@ -1,4 +1,4 @@
-"""Beyond the paper: where an arm's seconds go, phase by phase, as stacked bars."""
+"""Beyond the paper: an arm's seconds by phase, as stacked bars."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import heading, legend, panels, time_unit
-from analysis.records.arms import arm
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons
+from twogrpo.run_record.arms import arm_label
 
-# In the loop's order; a phase that is not here is drawn after them.
+# In the order of the loop; other phases are drawn after these.
 PHASES = {
     "generate": "#0072B2",
     "score": "#CC79A7",
@@ -22,6 +22,7 @@ PHASES = {
     "sync": "#F0E442",
     "measure": "#999999",
     "save": "#8C564B",
+    "export": "#F2A7C3",
     "validate": "#E69F00",
     "evaluate": "#009E73",
 }
@@ -29,13 +30,15 @@ SPARE = "#000000"
 NOTE = (
     "Wall-clock time of a run, mean over seeds. generate: sampling; score: rewards; old logps: "
     "log-probabilities under π_old; update: gradients and optimiser; sync: new weights to the "
-    "sampler; measure: KL and mismatch; save: checkpoints, but the last; validate and evaluate are "
+    "sampler; measure: KL and mismatch; {after_last_step}; validate and evaluate are "
     "not counted as training."
 )
+# The rows of older records end before the last checkpoint is saved.
+OLDER, SINCE = "save: checkpoints, but the last", "save: checkpoints; export: the trained policy"
 
 
 def build(runs: Runs) -> Exhibit:
-    """A panel a setting, a bar an arm."""
+    """A panel for each setting, a bar for each arm."""
     settings = list(comparisons(runs))
     figure, axes = panels(len(settings), 1, width=6.8, height=2.6)
     rows: list[dict[str, Any]] = []
@@ -49,23 +52,23 @@ def build(runs: Runs) -> Exhibit:
         title="Where the time goes",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note=NOTE,
+        note=NOTE.format(after_last_step=SINCE if "seconds/export" in runs.runs else OLDER),
     )
 
 
 def split(comparison: Comparison) -> list[dict[str, Any]]:
-    """Seconds of every phase: a row an arm and phase, mean over its runs."""
+    """The seconds of every phase: a row an arm and phase, mean over the arm's runs."""
     rows = []
     for key in (key for key in comparison.arms if key != "base"):
-        steps = comparison.steps[comparison.steps["arm"] == key]
-        num_runs = steps["run_id"].nunique()
+        of_arm = comparison.runs[comparison.runs["arm"] == key]
+        num_runs = len(of_arm)
         spent = {
-            name.removeprefix("seconds/"): steps[name].sum() / num_runs
-            for name in map(str, steps)
+            name.removeprefix("seconds/"): of_arm[name].sum() / num_runs
+            for name in map(str, of_arm)
             if name.startswith("seconds/")
         }
-        of_arm = comparison.timings[comparison.timings["arm"] == key]
-        spent["evaluate"] = of_arm["seconds"].sum() / num_runs if len(of_arm) else 0.0
+        evaluations = comparison.timings[comparison.timings["arm"] == key]
+        spent["evaluate"] = evaluations["seconds"].sum() / num_runs if len(evaluations) else 0.0
         for phase in [*PHASES, *sorted(set(spent) - set(PHASES))]:
             if phase in spent:
                 who = {"dataset": comparison.setting[0], "model": comparison.setting[1]}
@@ -79,7 +82,7 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame) -> None:
     phases = list(dict.fromkeys(frame["phase"]))
     factor, unit = time_unit(table.sum(axis=1).max())
     left = pd.Series(0.0, index=table.index)
-    names = [arm(key).label for key in table.index]
+    names = [arm_label(key) for key in table.index]
     for phase in phases:
         seconds = table[phase] / factor
         colour = PHASES.get(phase, SPARE)

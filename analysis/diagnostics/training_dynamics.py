@@ -1,15 +1,15 @@
-"""Beyond the paper: what moves in training: length, truncation, entropy, KL, clips, gradients."""
+"""Beyond the paper: length, truncation, entropy, KL, clipping and gradients during training."""
 
 from __future__ import annotations
 
 from analysis.exhibits.curve_figures import Panel, curves_exhibit
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.records.arms import MAIN
 from analysis.records.frames import Runs
+from twogrpo.run_record.arms import MAIN
 
 SHOWN = tuple(
-    Panel(metric, spoken, unit, "spent/generations")
-    for metric, spoken, unit in (
+    Panel(metric, label, unit, "spent/generations")
+    for metric, label, unit in (
         ("response/tokens_mean", "Response length", "tokens"),
         ("response/truncated_fraction", "Truncated responses", "share of responses"),
         ("policy/entropy", "Entropy", "nats a token"),
@@ -23,7 +23,7 @@ SHOWN = tuple(
 
 
 def build(runs: Runs) -> Exhibit:
-    """Eight panels a setting, over generations."""
+    """Eight panels for each setting, over the steps."""
     title = "What moves during training"
     return curves_exhibit(runs, "dynamics", title, arms=MAIN, shown=SHOWN, num_columns=4)
 

@@ -26,12 +26,12 @@ SPENT = {
 
 @dataclass(frozen=True)
 class Panel:
-    """A metric of the steps frame, its name for people, its unit, and what it is drawn against."""
+    """A metric of the steps, its label and unit in the figure, and the column on the x axis."""
 
     metric: str
-    spoken: str
+    label: str
     unit: str
-    against: str = "spent/seconds"
+    x: str = "spent/seconds"
 
 
 def curves_exhibit(
@@ -44,7 +44,7 @@ def curves_exhibit(
     window: int = WINDOW,
     num_columns: int = 2,
 ) -> Exhibit:
-    """A block of panels a setting; a panel that nobody logged stays out."""
+    """A block of panels for each setting; a panel whose metric no run logged is left out."""
     blocks = [(c, _curves(c, arms, shown, window)) for c in comparisons(runs)]
     blocks = [(c, lines) for c, lines in blocks if lines]
     num_rows = sum(-(-len(lines) // num_columns) for _, lines in blocks)
@@ -76,9 +76,9 @@ def _curves(
     for panel in shown:
         lines = []
         for key in (key for key in arms if key in comparison.arms):
-            line = curve(comparison, key, panel.metric, panel.against, window)
+            line = curve(comparison, key, panel.metric, panel.x, window)
             who = {"dataset": comparison.setting[0], "model": comparison.setting[1], "arm": key}
-            lines.append(line.assign(**who, metric=panel.metric, against=panel.against))
+            lines.append(line.assign(**who, metric=panel.metric, against=panel.x))
         if sum(map(len, lines)):
             found[panel] = pd.concat([line for line in lines if len(line)])
     return found
@@ -86,12 +86,12 @@ def _curves(
 
 def _draw(axis: Axes, panel: Panel, lines: pd.DataFrame, where: Sequence[str]) -> None:
     factor, unit = 1.0, ""
-    if panel.against == "spent/seconds":
+    if panel.x == "spent/seconds":
         factor, unit = time_unit(lines["x"].max())
     else:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     for key, line in lines.groupby("arm", sort=False):
         band(axis, str(key), line["x"] / factor, line["value"], line["low"], line["high"])
-    axis.set_xlabel(SPENT[panel.against] + (f" ({unit})" if unit else ""))
+    axis.set_xlabel(SPENT[panel.x] + (f" ({unit})" if unit else ""))
     axis.set_ylabel(panel.unit)
-    heading(axis, panel.spoken, *where)
+    heading(axis, panel.label, *where)

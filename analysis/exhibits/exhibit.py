@@ -1,4 +1,4 @@
-"""What every exhibit is: a frame, perhaps a figure and a table; and how it is written to files."""
+"""An exhibit: a data frame, perhaps with a figure and a table, and its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from analysis.records.frames import Runs, load
 
-# A spreadsheet runs a cell that begins so as a formula; names in a record may be hostile.
+# A spreadsheet runs a cell that begins like this as a formula; names in a record may be hostile.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
@@ -26,9 +26,9 @@ LATEX |= {"≤": r"$\le$", "r̄": r"$\bar r$", "\n": " "}
 
 @dataclass
 class Exhibit:
-    """One table or figure: the frame behind it, and what is shown of it.
+    """One table or figure, and the frame with its numbers.
 
-    `table` is for people: text cells, column heads with units. `note` says what one must know.
+    `table` is for readers: cells of text, column heads with units. `note` says how to read it.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Exhibit:
     note: str = ""
 
     def _repr_html_(self) -> str:
-        """How a notebook shows it: figure, table, note."""
+        """The exhibit in a notebook: figure, table, note."""
         parts = [f"<h4>{html.escape(self.title)}</h4>"]
         if self.figure is not None:
             image = BytesIO()
@@ -61,7 +61,7 @@ Build = Callable[[Runs], Exhibit]
 
 
 def write(exhibit: Exhibit, out: Path) -> None:
-    """`out/<name>.csv`, and .md and .tex of a table, .png and .pdf of a figure."""
+    """Writes `out/<name>.csv`, .md and .tex of a table, and .png and .pdf of a figure."""
     out.mkdir(parents=True, exist_ok=True)
     write_csv(exhibit.frame, out / f"{exhibit.name}.csv")
     if exhibit.table is not None:
@@ -76,18 +76,19 @@ def write(exhibit: Exhibit, out: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Six significant digits, no index, text that no spreadsheet takes for a formula."""
+    """Writes six significant digits, no index, and text that no spreadsheet takes for a formula."""
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
-            safe[name] = pd.Series([defused(v) for v in safe[name]], index=safe.index, dtype=object)
+            cells = [escape_formula(value) for value in safe[name]]
+            safe[name] = pd.Series(cells, index=safe.index, dtype=object)
     safe.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def defused(value: object) -> object:
-    """Text with a leading ' where a spreadsheet would run it; numbers as they are.
+def escape_formula(value: object) -> object:
+    """The text with a leading ' where a spreadsheet would run it; a number as it is.
 
-    >>> defused("=1+1"), defused("2-GRPO"), defused(-1)
+    >>> escape_formula("=1+1"), escape_formula("2-GRPO"), escape_formula(-1)
     ("'=1+1", '2-GRPO', -1)
     """
     is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
@@ -95,7 +96,7 @@ def defused(value: object) -> object:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A pipe table; cells as text, HTML in them made harmless."""
+    """The table as a Markdown pipe table, HTML in its cells escaped."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
     return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows)
 
@@ -106,7 +107,7 @@ def _markdown_cell(value: object) -> str:
 
 
 def latex(table: pd.DataFrame, caption: str) -> str:
-    """A booktabs table, every cell escaped."""
+    """The table as a LaTeX booktabs table, every cell escaped."""
     columns = "l" + "r" * (len(table.columns) - 1)
     rows = [list(table.columns), *table.to_numpy().tolist()]
     lines = [[_latex_cell(value) for value in row] for row in rows]
@@ -129,7 +130,7 @@ def _latex_cell(value: object) -> str:
 
 
 def arguments(argv: list[str], **defaults: str) -> dict[str, str]:
-    """`key=value` words, as on Hydra's command lines.
+    """Returns the values of `key=value` words, as on Hydra's command lines.
 
     Raises:
         ValueError: a word is no key=value, or a key is unknown.
@@ -151,16 +152,8 @@ def truth(key: str, value: str) -> bool:
     return value.lower() == "true"
 
 
-def number(key: str, value: str) -> float:
-    """Raises ValueError unless the value is a number."""
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"{key}={value} is no number: give one, as {key}=2.5") from None
-
-
 def results_folder(source: str) -> Path:
-    """Where the exhibits of a source go unless out= says so: `results/` and the source's last part.
+    """The folder for the exhibits of a source if out= is not given: `results/` and its last part.
 
     >>> print(results_folder("runs/cpu/"), results_folder("wandb://me/sweep"))
     results/cpu results/sweep
@@ -176,9 +169,9 @@ def results_folder(source: str) -> Path:
 
 
 def command(run: Callable[..., None], **further: str) -> None:
-    """`python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake: one line, exit 2.
+    """Runs `python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake is one line, exit 2.
 
-    `further` are the defaults of further keys, which are handed to `run`.
+    `further` are the defaults of further keys, which are passed to `run`.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         usual_keys = "runs=runs out=results/<last part of runs> allow_mixed=false"

@@ -1,4 +1,4 @@
-"""How figures look: one column wide, an arm always the same, units on every axis."""
+"""The style of the figures: one column wide, one look for each arm, units on every axis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records.arms import arm
+from twogrpo.run_record.arms import arm_label
 
 COLUMN_INCHES = 3.4  # of a two-column page; fonts below are readable at that width
 RC: dict[str, Any] = {
@@ -39,6 +39,21 @@ RC: dict[str, Any] = {
 matplotlib.rcParams.update(RC)  # figures are built without pyplot: no screen, no global state
 
 
+# An arm's colour, marker and dashes: the palette of Okabe and Ito, told apart with every common
+# colour blindness, and by marker in grey.
+LOOKS = {
+    "base": ("#666666", "X", "-"),
+    "grpo_g16": ("#0072B2", "o", "-"),
+    "two_grpo": ("#D55E00", "s", "-"),
+    "two_grpo_rs": ("#009E73", "^", "-"),
+    "grpo_g8": ("#56B4E9", "v", "--"),
+    "grpo_g4": ("#E69F00", "D", "--"),
+    "grpo_g2": ("#CC79A7", "P", "--"),
+    "dpo": ("#000000", "*", ":"),
+}
+SPARE = (("#7F3C8D", "<"), ("#8B6914", ">"), ("#4B4B4B", "h"), ("#A0522D", "d"))
+
+
 def panels(num_rows: int, num_columns: int, **size: Any) -> tuple[Figure, np.ndarray]:
     """A grid of axes in the house style; `width` and `height` of a panel in inches."""
     width, height = size.pop("width", COLUMN_INCHES), size.pop("height", 2.4)
@@ -47,7 +62,7 @@ def panels(num_rows: int, num_columns: int, **size: Any) -> tuple[Figure, np.nda
 
 
 def heading(axis: Axes, what: str, *where: str) -> None:
-    """What is seen, in bold; below it, smaller, of which model and data and how many."""
+    """Sets the title in bold, and smaller below it the model, the data and the counts."""
     axis.set_title(what, pad=4 + 10 * len(where))
     axis.annotate(
         "\n".join(where),
@@ -62,20 +77,24 @@ def heading(axis: Axes, what: str, *where: str) -> None:
 
 
 def look(key: str) -> dict[str, Any]:
-    """An arm's colour, marker, line and name, as keywords of `plot` and `errorbar`."""
-    it = arm(key)
-    return {"color": it.colour, "marker": it.marker, "linestyle": it.dashes, "label": it.label}
+    """An arm's colour, marker, line and name, as keywords of `plot` and `errorbar`.
+
+    An arm outside the paper gets a spare colour that depends on its name alone.
+    """
+    spare = (*SPARE[sum(map(ord, key)) % len(SPARE)], "-.")
+    colour, marker, dashes = LOOKS.get(key, spare)
+    return {"color": colour, "marker": marker, "linestyle": dashes, "label": arm_label(key)}
 
 
 def band(axis: Axes, key: str, x: Any, middle: Any, low: Any, high: Any) -> None:
-    """A curve of an arm with its interval; few markers, so that a long curve stays a line."""
+    """Draws a curve of an arm with its interval; few markers, so that a long curve stays a line."""
     every = max(1, len(middle) // 8)
     axis.plot(x, middle, markevery=every, **look(key))
-    axis.fill_between(x, low, high, color=arm(key).colour, alpha=0.15, linewidth=0)
+    axis.fill_between(x, low, high, color=look(key)["color"], alpha=0.15, linewidth=0)
 
 
 def legend(figure: Figure, axes: np.ndarray) -> None:
-    """One legend below all panels, each name once."""
+    """Draws one legend below all panels, with each name once."""
     found: dict[str, Any] = {}
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
@@ -85,7 +104,7 @@ def legend(figure: Figure, axes: np.ndarray) -> None:
 
 
 def time_unit(longest_seconds: float) -> tuple[float, str]:
-    """Seconds in the unit that reads well, and its name."""
+    """The readable unit for times up to the longest: its seconds and its name."""
     if longest_seconds < 180:
         return 1.0, "s"
     return (60.0, "min") if longest_seconds < 3 * 3600 else (3600.0, "h")

@@ -1,4 +1,4 @@
-"""What the claims measure, pooled over the settings that have the arms in question.
+"""The measures of the claims, pooled over the settings that have the arms in question.
 
 As in the paper's headline, a ratio is one of means over settings. Settings share their draws of
 problems and seeds, so that a pooled interval respects that the problems are the same.
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.records.arms import ABLATION
 from analysis.stats.bootstrap import Array, Estimate, combine
 from analysis.stats.comparison import BASELINE, Comparison, Draws
 from analysis.stats.curves import smoothed
+from twogrpo.run_record.arms import ABLATION
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A claim's number, and what it rests on."""
+    """The number measured for a claim, with the counts behind it."""
 
     estimate: Estimate
     num_seeds: int
@@ -32,7 +32,7 @@ Measure = Callable[[Sequence[Comparison]], Measured | None]
 
 
 def retention(arm: str, *, passes: bool = False) -> Measure:
-    """Ratio of the arm's average to 16-GRPO's: Mean@n, or Pass@n."""
+    """The ratio of the arm's average to 16-GRPO's: Mean@n, or Pass@n."""
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         return _pooled(
@@ -43,7 +43,7 @@ def retention(arm: str, *, passes: bool = False) -> Measure:
 
 
 def difference(arm: str, baseline: str = BASELINE, *, level: float = 0.95) -> Measure:
-    """Points of average Mean@n above the baseline.
+    """The difference to the baseline in points of average Mean@n.
 
     A 90 % interval inside ±m is two one-sided tests of equivalence at 5 % (Schuirmann 1987, TOST).
     """
@@ -55,7 +55,7 @@ def difference(arm: str, baseline: str = BASELINE, *, level: float = 0.95) -> Me
 
 
 def mean_of_ratios(arm: str) -> Measure:
-    """Mean over benchmarks (and settings) of the ratio to 16-GRPO: "retained", read otherwise."""
+    """The mean over benchmarks (and settings) of the ratio to 16-GRPO: another retention."""
 
     def ratio(c: Comparison, key: str) -> Draws:
         ours, baseline = c.by_benchmark(key), c.by_benchmark(BASELINE)
@@ -73,7 +73,7 @@ def mean_of_ratios(arm: str) -> Measure:
 
 
 def share(arm: str, column: str, baseline: str = BASELINE) -> Measure:
-    """Ratio of sums over runs: seconds, rollouts."""
+    """The ratio of sums over runs, of seconds or rollouts."""
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         found = _pooled(
@@ -89,7 +89,7 @@ def share(arm: str, column: str, baseline: str = BASELINE) -> Measure:
 
 
 def ablation_spread(settings: Sequence[Comparison]) -> Measured | None:
-    """Largest minus smallest average over G = 2, 4, 8, 16, in points; noise makes it larger."""
+    """The largest minus the smallest average over G = 2, 4, 8, 16, in points; noise adds to it."""
     return _pooled(
         settings,
         ABLATION,
@@ -99,7 +99,7 @@ def ablation_spread(settings: Sequence[Comparison]) -> Measured | None:
 
 
 def discard_rise(settings: Sequence[Comparison]) -> Measured | None:
-    """2-GRPO's dead share at 130/146 of the training minus that at 10/146, as in Table 3."""
+    """2-GRPO's discard rate at 130/146 of the training minus that at 10/146, as in Table 3."""
 
     def rise(c: Comparison, key: str) -> Draws:
         steps = c.steps[c.steps["arm"] == key].sort_values(["run_id", "step"])
@@ -125,7 +125,7 @@ def _pooled(
     needed: Sequence[str] = (),
     evaluated: bool = True,
 ) -> Measured | None:
-    """`function` of each arm's mean over the settings that have all arms; None if none has."""
+    """`function` applied to each arm's mean over the settings with all arms; None without any."""
     needed = needed or arms
     having = [c for c in settings if set(needed) <= set(c.evaluated if evaluated else c.arms)]
     if not having:

@@ -1,9 +1,9 @@
 """The paper's claims, one row each: published, measured, interval, verdict.
 
-A claim says which values would bear it out. The verdict follows from the interval alone:
-inside → reproduced, outside → not reproduced, astride → inconclusive, no runs → not run. One seed
-alone stays inconclusive, unless it is about a count that no seed can change. The bounds were set
-before the runs; where the paper gives no margin they are ours, and say so.
+A claim states the bounds that support it. The verdict follows from the measured interval alone:
+inside → reproduced, outside → not reproduced, across a bound → inconclusive, no runs → not run. One
+seed alone stays inconclusive, unless the claim is about a count that no seed can change. The bounds
+were set before the runs; bounds marked "ours" are not in the paper.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ THEORY = "results/theory"  # where `python -m analysis.theory` writes
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: its sentence, the version and place it was read from, and what would bear it out."""
+    """A claim: its sentence, its source, and the bounds that support it."""
 
     name: str
     says: str
@@ -54,7 +54,7 @@ class Claim:
     bounds: str
     measure: Measure | None
     test: str = "95 % interval"
-    is_count: bool = False  # fixed or capped by the algorithm, not left to a seed's luck
+    is_count: bool = False  # fixed or capped by the algorithm: no seed changes it
 
 
 def claims(theory: Path) -> list[Claim]:
@@ -111,7 +111,7 @@ def claims(theory: Path) -> list[Claim]:
 
 
 def more_claims() -> list[Claim]:
-    """Beyond the headline: other readings of it, and the paper's further statements."""
+    """The claims beyond the headline: other readings of it, and further statements of the paper."""
     gaps = published.gaps()
     return [
         Claim(
@@ -165,7 +165,7 @@ def more_claims() -> list[Claim]:
 
 
 def theory_claims(theory: Path) -> list[Claim]:
-    """What the paper says of gradients; of the model compared, at toy scale whatever it is."""
+    """The claims about gradients, of the model that the runs compare; always at toy scale."""
     return [
         Claim(
             "gradient_covariance", "positive and negative gradients of a prompt vary together",
@@ -184,7 +184,7 @@ def theory_claims(theory: Path) -> list[Claim]:
 
 
 def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, Any]:
-    """The claim's row of claims.csv; and `of`, what it was measured on, for people."""
+    """The claim's row of claims.csv, and under `of` what it was measured on, for the page."""
     measured = claim.measure(settings) if claim.measure else None
     row: dict[str, Any] = dict.fromkeys(COLUMNS, NAN)
     row |= {"claim": claim.name, "paper_version": claim.version, "published": claim.published}
@@ -193,7 +193,7 @@ def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, Any]:
     estimate = measured.estimate
     found = verdict(estimate.low, estimate.high, claim.low, claim.high)
     if measured.num_seeds < 2 and not claim.is_count:
-        found = "inconclusive"  # nothing says how much another seed would move it
+        found = "inconclusive"  # the spread over seeds is unknown
     return row | {
         "measured": estimate.value,
         "ci_low": estimate.low,
@@ -207,7 +207,7 @@ def judge(claim: Claim, settings: Sequence[Comparison]) -> dict[str, Any]:
 
 
 def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
-    """Where the interval [ci_low, ci_high] lies to the claim's [low, high].
+    """The verdict on a claim with bounds [low, high] from the interval [ci_low, ci_high].
 
     >>> verdict(0.93, 0.97, 0.92, math.inf), verdict(0.8, 0.9, 0.92, math.inf)
     ('reproduced', 'not reproduced')
@@ -222,7 +222,7 @@ def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
 
 
 def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
-    """All claims as claims.csv, and for people as claims.md."""
+    """All claims: claims.csv, and claims.md for readers."""
     every = claims(Path(theory))
     rows = [judge(claim, comparisons(runs)) for claim in every]
     frame = pd.DataFrame(rows, columns=COLUMNS)

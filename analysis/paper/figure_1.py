@@ -1,4 +1,4 @@
-"""Figure 1: average accuracy against training time, an arm a point, beside the paper's."""
+"""Figure 1: average accuracy against training time, a point for each arm, and the paper's."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import heading, legend, look, panels, time_unit
 from analysis.records import published
-from analysis.records.arms import MAIN
 from analysis.records.frames import Runs
 from analysis.stats.bootstrap import Estimate, interval
 from analysis.stats.comparison import Comparison, comparisons
+from twogrpo.run_record.arms import MAIN
 
 PAPERS_OWN = ("math", "qwen25_math_1_5b")  # what the paper's figure shows
 
 
 def build(runs: Runs) -> Exhibit:
-    """Left what was measured, right the same cell of the paper, or the figure it printed."""
+    """Left: our measurement. Right: the same cell of the paper, or else the one in its figure."""
     settings = list(comparisons(runs))
     figure, axes = panels(len(settings), 2)
     rows: list[dict[str, Any]] = []

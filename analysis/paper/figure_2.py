@@ -17,7 +17,7 @@ from twogrpo.core.estimators import powers_of_two
 
 
 def build(runs: Runs) -> Exhibit:
-    """A row of panels a setting, a panel a benchmark."""
+    """A row of panels for each setting, a panel for each benchmark."""
     settings = list(comparisons(runs))
     figure, axes = panels(
         len(settings), max(len(c.benchmarks) for c in settings), width=1.9, height=2.1, sharey="row"

@@ -1,7 +1,6 @@
 """Figure 3: training reward and accuracy against time, 2-GRPO and 16-GRPO.
 
-The paper shows vision (Geometry3K) and code (Code-R1); a setting of any other kind gets the same
-panels, so that the embedded experiment has them too.
+The paper shows vision (Geometry3K) and code (Code-R1). Any other setting gets the same panels.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from analysis.records.frames import Runs
 
 
 def build(runs: Runs) -> Exhibit:
-    """A row of two panels a setting."""
+    """A row of two panels for each setting."""
     title = "Figure 3: learning curves of 2-GRPO and 16-GRPO"
     return curves_exhibit(runs, "figure_3", title, arms=("grpo_g16", "two_grpo"), shown=SHOWN)
 

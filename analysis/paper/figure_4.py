@@ -9,19 +9,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, main
-from analysis.exhibits.style import heading, panels
+from analysis.exhibits.style import heading, look, panels
 from analysis.records import published
-from analysis.records.arms import ABLATION, arm
 from analysis.records.frames import Runs
 from analysis.stats.bootstrap import interval
 from analysis.stats.comparison import Comparison, comparisons
+from twogrpo.run_record.arms import ABLATION
 
 LINE = "#0072B2"
 GREY = "#9a9a9a"
 
 
 def build(runs: Runs) -> Exhibit:
-    """Two panels a setting: Mean@n and Pass@n; the bold line is the average of the benchmarks."""
+    """Two panels for each setting, Mean@n and Pass@n; the bold line is the benchmarks' average."""
     settings = [c for c in comparisons(runs) if set(ABLATION) & set(c.evaluated)]
     figure, axes = panels(max(len(settings), 1), 2, width=3.0)
     rows: list[dict[str, Any]] = []
@@ -76,7 +76,7 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
     )
     for key in (key for key in ABLATION if key in comparison.evaluated):
         size = int(key.removeprefix("grpo_g"))
-        axis.plot(size, y[x == size], arm(key).marker, color=arm(key).colour, zorder=3)
+        axis.plot(size, y[x == size], look(key)["marker"], color=look(key)["color"], zorder=3)
     axis.set_xscale("log", base=2)
     axis.set_xticks(list(x), [str(size) for size in x])
     axis.minorticks_off()
@@ -88,7 +88,7 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
 
 
 def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
-    """Names at the right ends of the lines, moved apart where they would overlap."""
+    """Writes the names at the right ends of the lines, moved apart where they would overlap."""
     last = frame[frame["group_size"] == frame["group_size"].max()].sort_values("value")
     gap = 0.07 * (frame["value"].max() - frame["value"].min())
     for benchmark, place in zip(last["benchmark"], apart(last["value"].tolist(), gap), strict=True):
@@ -98,7 +98,7 @@ def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
             (5, 0),
             textcoords="offset points",
             va="center",
-            annotation_clip=False,  # also where it lies beyond the axis
+            annotation_clip=False,  # even beyond the axis
             fontsize=6.5,
             color=LINE if benchmark == "average" else "#555555",
         )

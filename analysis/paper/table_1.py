@@ -10,17 +10,17 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.exhibits.style import time_unit
 from analysis.records import published
-from analysis.records.arms import arm, in_order
 from analysis.records.frames import Runs
 from analysis.stats.bootstrap import Estimate, combine, interval
 from analysis.stats.comparison import BASELINE, Comparison, comparisons
+from twogrpo.run_record.arms import arm_label, in_order
 
 NAN = float("nan")
 NO_ESTIMATE = Estimate(NAN, NAN, NAN)
 
 
 def build(runs: Runs) -> Exhibit:
-    """One row an arm and setting."""
+    """One row for each setting and arm."""
     rows = [row for comparison in comparisons(runs) for row in _rows(comparison)]
     frame = pd.DataFrame(rows)
     return Exhibit(
@@ -47,7 +47,7 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
         "dataset": comparison.setting[0],
         "model": comparison.setting[1],
         "arm": key,
-        "label": arm(key).label,
+        "label": arm_label(key),
         "n_seeds": len(comparison.seeds(key)),
         "n_problems": comparison.num_problems(key),
         "n_samples": comparison.num_samples,
@@ -63,7 +63,7 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
 
 
 def _costs(comparison: Comparison, key: str) -> dict[str, Any]:
-    """Against 16-GRPO; empty for an arm that was not trained, or without the baseline."""
+    """The costs relative to 16-GRPO; NaN for an arm without training, or without the baseline."""
     has_cost = BASELINE in comparison.evaluated and key != "base"
     row: dict[str, Any] = {}
     for name in ("seconds_training", "cpu_seconds_training", "rollouts_generated"):

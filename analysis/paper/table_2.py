@@ -1,6 +1,6 @@
 """Table 2: covariance of the mean positive and the mean negative gradient across prompts.
 
-Measured by `python -m analysis.theory`, whose covariance.csv is set beside the paper's.
+Measured by `python -m analysis.theory`, whose covariance.csv is compared with the paper's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COLUMNS += ["permuted", "permuted_low", "permuted_high", "p_value"]
 
 
 def build(covariance: pd.DataFrame) -> Exhibit:
-    """A row a source; the published row last. The unit is the squared gradient: not comparable."""
+    """A row for each source, the published one last. The unit is that of squared gradients."""
     rows = [_row(str(source), part) for source, part in covariance.groupby("source", sort=False)]
     for printed in records(published.table(2)):
         rows.append(
@@ -44,7 +44,7 @@ def build(covariance: pd.DataFrame) -> Exhibit:
 
 
 def read(folder: Path) -> pd.DataFrame | None:
-    """The theory's covariance.csv, if it was made."""
+    """Returns the covariance.csv of the theory, if there is one."""
     file = folder / "covariance.csv"
     return pd.read_csv(file) if file.exists() else None
 
@@ -59,7 +59,7 @@ def _row(source: str, part: pd.DataFrame) -> dict[str, object]:
 
 
 def _cells(row: dict[str, float]) -> dict[str, str]:
-    def spoken(name: str, short: str) -> str:
+    def cell(name: str, short: str) -> str:
         text = f"{row[name]:.4g}"
         low, high = row[f"{short}_low"], row[f"{short}_high"]
         return text if pd.isna(low) else f"{text} [{low:.3g}, {high:.3g}]"
@@ -67,14 +67,14 @@ def _cells(row: dict[str, float]) -> dict[str, str]:
     return {
         "source": str(row["source"]),
         "prompts": f"{row['num_prompts']:.0f}",
-        "same prompt": spoken("same_prompt", "same"),
-        "permuted": spoken("permuted", "permuted"),
+        "same prompt": cell("same_prompt", "same"),
+        "permuted": cell("permuted", "permuted"),
         "p (permutation)": "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
     }
 
 
 def main() -> None:
-    """`python -m analysis.paper.table_2 theory=results/theory [out=…]`: writes to `out`."""
+    """Runs `python -m analysis.paper.table_2 theory=results/theory [out=…]`."""
     try:
         given = arguments(sys.argv[1:], theory="results/theory", out="")
         covariance = read(Path(given["theory"]))

@@ -1,7 +1,7 @@
-"""Table 3: how many pairs carry no gradient, step by step: measured, and as the formula says.
+"""Table 3: the share of pairs without a gradient, step by step: measured, and by the formula.
 
-The paper estimates the rate at the mean reward, r̄² + (1−r̄)². The share of dead groups that is
-counted at G = 2 is, in expectation, the mean of p² + (1−p)² over the prompts; it is at least as
+The paper estimates the rate at the mean reward, r̄² + (1−r̄)². The measured share of zero-variance
+groups at G = 2 is, in expectation, the mean of p² + (1−p)² over the prompts; it is at least as
 large (Jensen), and larger the more the prompts differ in difficulty. The paper's Appendix D.3
 prints 1 − r̄² − (1−r̄)², which is the share of pairs that are kept.
 """
@@ -27,7 +27,7 @@ RATES = {
 
 
 def build(runs: Runs) -> Exhibit:
-    """Rows at the same shares of the training as the paper's steps; the figure has every step."""
+    """Rows at the same shares of the training as the paper's steps; the figure shows every step."""
     settings = [c for c in comparisons(runs) if ARM in c.arms]
     table = pd.DataFrame([row for c in settings for row in _rows(c)])
     return Exhibit(
@@ -46,7 +46,7 @@ def build(runs: Runs) -> Exhibit:
 
 
 def rates(comparison: Comparison) -> pd.DataFrame:
-    """Per step and rate: mean over seeds with its interval, smoothed."""
+    """The mean over seeds with its interval, smoothed, by step and rate."""
     steps = comparison.steps[comparison.steps["arm"] == ARM].sort_values(["run_id", "step"])
     rows = []
     for name in RATES:
@@ -85,9 +85,9 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
     for row in records(frame):
         cells = {"setting": f"{row['model']}, {row['dataset']}"} if several else {}
         cells["step"] = f"{row['step']} of {row['of_steps']}"
-        for key, (spoken, _) in RATES.items():
+        for key, (label, _) in RATES.items():
             name = key.removeprefix("groups/")
-            cells[spoken] = f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+            cells[label] = f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
         cells["published step"] = str(row["published_step"])
         cells["published"] = f"{row['published']:.4f}"
         rows.append(cells)
@@ -98,9 +98,9 @@ def _figure(settings: list[Comparison]) -> Figure:
     figure, axes = panels(1, max(len(settings), 1))
     for axis, comparison in zip(axes.flat, settings, strict=False):
         found = rates(comparison)
-        for name, (spoken, colour) in RATES.items():
+        for name, (label, colour) in RATES.items():
             line = found[found["rate"] == name]
-            axis.plot(line["step"], line["value"], color=colour, label=spoken)
+            axis.plot(line["step"], line["value"], color=colour, label=label)
             axis.fill_between(line["step"], line["low"], line["high"], color=colour, alpha=0.15)
         last = found["step"].max()
         printed = published.table(3)

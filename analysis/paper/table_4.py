@@ -9,17 +9,17 @@ import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.records import published
-from analysis.records.arms import ABLATION, arm
 from analysis.records.frames import Runs
 from analysis.stats.bootstrap import Estimate, interval
 from analysis.stats.comparison import Comparison, comparisons
+from twogrpo.run_record.arms import ABLATION, arm_label
 
 ARMS = ("base", "two_grpo", *ABLATION)
-PAPERS_OWN = ("math", "qwen25_math_1_5b")  # beside a setting that the paper has not
+PAPERS_OWN = ("math", "qwen25_math_1_5b")  # for a setting that is not in the paper
 
 
 def build(runs: Runs) -> Exhibit:
-    """One row an arm: 2-GRPO's large mini-batch first, then equal prompts at every group size."""
+    """One row for each arm: 2-GRPO with its large mini-batch, then equal prompts at every G."""
     rows = [
         _row(comparison, key)
         for comparison in comparisons(runs)
@@ -87,7 +87,7 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in records(frame):
         cells = {"setting": f"{row['model']}, {row['dataset']}"} if several else {}
-        cells |= {"arm": arm(row["arm"]).label}
+        cells |= {"arm": arm_label(row["arm"])}
         is_base = row["arm"] == "base"
         cells["prompts × G"] = (
             "–" if is_base else f"{row['prompts_per_minibatch']:.0f} × {row['group_size']}"

@@ -1,6 +1,6 @@
-"""What the claims about the theory measure, from the CSV files of `python -m analysis.theory`.
+"""The measures of the claims about the theory, from the CSV files of `python -m analysis.theory`.
 
-A claim is measured on the model of the runs it stands beside; none of another model's gradients.
+A claim is measured on gradients of the model that the runs compare, and of no other.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from analysis.paper.claim_metrics import Measure, Measured
 from analysis.stats.bootstrap import Estimate
 from analysis.stats.comparison import Comparison
 
-# What the theory calls a source → conf/model/'s name; any other source is called as its model is.
+# The theory's name of a source → the name in conf/model/; other sources have their model's name.
 MODELS = {"tiny model": "tiny", "SmolLM2-135M": "smollm2_135m"}
 
 
 def covariance(folder: Path) -> Measure:
-    """Trace of Cov(g+, g−) across prompts, in covariance.csv."""
+    """The trace of Cov(g+, g−) across prompts, in covariance.csv."""
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         rows = _of_their_model(settings, folder / "covariance.csv", "low")
@@ -33,9 +33,9 @@ def covariance(folder: Path) -> Measure:
 
 
 def variance_ratio(folder: Path) -> Measure:
-    """Gradient variance at G = 2 over that at the largest G, equal rollouts in the mini-batch.
+    """The gradient variance at G = 2 over that at the largest G, at equal rollouts in a mini-batch.
 
-    gradient_variance.csv holds its interval beside the variance at G = 2, for measured sources.
+    gradient_variance.csv holds its interval next to the variance at G = 2, for measured sources.
     """
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
@@ -52,7 +52,7 @@ def variance_ratio(folder: Path) -> Measure:
 
 
 def _of_their_model(settings: Sequence[Comparison], file: Path, needed: str) -> pd.DataFrame | None:
-    """The rows with intervals of the first source of a model compared; None where there is none."""
+    """The rows with intervals of the first source whose model is compared; None without one."""
     if not file.exists():
         return None
     rows = pd.read_csv(file)

@@ -1,4 +1,4 @@
-"""From a source of runs to tidy frames; refuses to mix what cannot be compared."""
+"""Loads runs from a source into tidy data frames; refuses to mix runs that do not compare."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.arms import arm_key, in_order
 from analysis.records.readers import Record, read
 from analysis.records.selection import select, text
+from twogrpo.run_record.arms import arm_key, in_order
+from twogrpo.run_record.rows import (
+    CLOCKS,
+    benchmark_results,
+    column_sums,
+    training_rows,
+    training_seconds,
+)
 
 WHO = ["run_id", "dataset", "model", "arm", "group_size", "seed"]
 COUNTERS = ("generated", "kept", "discarded", "trained_on")
@@ -19,18 +26,18 @@ COUNTERS = ("generated", "kept", "discarded", "trained_on")
 class Runs:
     """Finished runs as frames; every frame names its run by `WHO`.
 
-    runs: a row a run: provenance, config, totals (rollouts, tokens, seconds).
-    steps: a row a generation, `step` from 0; columns are the logged metrics.
+    runs: a row a run: provenance, config, totals (rollouts, tokens, seconds, `seconds/<phase>`).
+    steps: a row a step of the loop, `step` from 0; columns are the logged metrics.
     evaluations: a row a problem: benchmark, problem_id, num_correct of num_samples.
     benchmarks: a row a benchmark: mean, tokens_mean, truncated_fraction, seconds of the evaluation.
-    left_out: runs that are not in the frames, and why.
+    excluded: runs that are not in the frames, and why.
     """
 
     runs: pd.DataFrame
     steps: pd.DataFrame
     evaluations: pd.DataFrame
     benchmarks: pd.DataFrame
-    left_out: pd.DataFrame
+    excluded: pd.DataFrame
 
     @property
     def settings(self) -> list[tuple[str, str]]:
@@ -40,11 +47,11 @@ class Runs:
 
     def arms(self, setting: tuple[str, str]) -> list[str]:
         """The arms of a setting in the paper's order."""
-        return in_order(at(self.runs, setting)["arm"])
+        return in_order(rows_of(self.runs, setting)["arm"])
 
 
-def at(frame: pd.DataFrame, setting: tuple[str, str], arm: str | None = None) -> pd.DataFrame:
-    """The rows of a setting, and of an arm of it."""
+def rows_of(frame: pd.DataFrame, setting: tuple[str, str], arm: str | None = None) -> pd.DataFrame:
+    """The rows of a setting, or of one arm of it."""
     chosen = (frame["dataset"] == setting[0]) & (frame["model"] == setting[1])
     return frame[chosen] if arm is None else frame[chosen & (frame["arm"] == arm)]
 
@@ -53,19 +60,19 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
     """The finished runs of a source (see `analysis.records.readers`).
 
     Raises:
-        ValueError: no run is finished; runs of other code, data or evaluation settings stand
-            side by side and `allow_mixed` is false; an arm and seed has two different configs.
+        ValueError: no run is finished; runs of other code, data or evaluation settings are
+            mixed and `allow_mixed` is false; an arm and seed has two different configs.
     """
-    finished, left_out = select(read(source), allow_mixed=allow_mixed)
+    finished, excluded = select(read(source), allow_mixed=allow_mixed)
     if not finished:
-        reasons = "; ".join(f"{run}: {reason}" for run, _, reason in left_out)
+        reasons = "; ".join(f"{run}: {reason}" for run, _, reason in excluded)
         raise ValueError(f"runs={source} has no finished run ({reasons}): let one finish")
     return Runs(
         runs=_frame([_run_row(record) for record in finished]),
         steps=_frame([row for record in finished for row in _step_rows(record)]),
         evaluations=_frame([row for record in finished for row in _problem_rows(record)]),
         benchmarks=_frame([row for record in finished for row in _benchmark_rows(record)]),
-        left_out=pd.DataFrame(left_out, columns=["run_id", "where", "reason"]),
+        excluded=pd.DataFrame(excluded, columns=["run_id", "where", "reason"]),
     )
 
 
@@ -106,55 +113,40 @@ def _run_row(record: Record) -> dict[str, Any]:
 
 
 def _totals(record: Record) -> dict[str, float]:
-    """Sums over the run. Training seconds are all phases but validation (as in its own summary)."""
-    steps = [record.rows[step] for step in sorted(record.rows) if _is_step(record.rows[step])]
+    """Sums over the run; a column for the seconds of each phase."""
+    rows = _rows(record)
+    steps = training_rows(rows)
     last = steps[-1] if steps else {}
+    tokens, phases = column_sums(rows, "tokens"), column_sums(rows, "seconds")
     counters = {f"rollouts_{name}": float(last.get(f"rollouts/{name}", 0)) for name in COUNTERS}
     spent = counters["rollouts_kept"] + counters["rollouts_discarded"]
     totals = counters | {
         "rollouts_surplus": counters["rollouts_generated"] - spent,
         "num_steps": float(len(steps)),
-        "tokens_generated": _total(steps, "tokens/generated"),
-        "tokens_trained_on": _total(steps, "tokens/trained_on"),
-        "seconds_validation": _total(steps, "seconds/validate"),
+        "tokens_generated": tokens.get("tokens/generated", 0.0),
+        "tokens_trained_on": tokens.get("tokens/trained_on", 0.0),
+        "seconds_validation": phases.get("seconds/validate", 0.0),
         "seconds_evaluation": sum(row["seconds"] for row in _benchmark_rows(record)),
     }
-    for clock in ("seconds", "cpu_seconds"):
-        names = {n for row in steps for n in row if n.startswith(f"{clock}/")}
-        names -= {f"{clock}/validate"}
-        totals[f"{clock}_training"] = sum(_total(steps, name) for name in sorted(names))
-    return totals
+    for clock in CLOCKS:
+        totals[f"{clock}_training"] = training_seconds(rows, clock)
+    return totals | phases
 
 
-def _total(rows: list[dict[str, Any]], name: str) -> float:
-    return float(sum(row.get(name, 0.0) for row in rows))
-
-
-def _is_step(row: dict[str, Any]) -> bool:
-    return "rollouts/generated" in row
+def _rows(record: Record) -> list[dict[str, Any]]:
+    return [record.rows[step] for step in sorted(record.rows)]
 
 
 def _step_rows(record: Record) -> list[dict[str, Any]]:
     return [
-        {**_who(record), "step": step}
+        {**_who(record), "step": row["step"]}
         | {
             name: float(value)
-            for name, value in record.rows[step].items()
+            for name, value in row.items()
             if isinstance(value, int | float) and name != "step"
         }
-        for step in sorted(record.rows)
-        if _is_step(record.rows[step])
+        for row in training_rows(_rows(record))
     ]
-
-
-def _benchmark_values(record: Record) -> dict[str, dict[str, Any]]:
-    values: dict[str, dict[str, Any]] = {}
-    for step in sorted(record.rows):
-        for name, value in record.rows[step].items():
-            if name.startswith("evaluation/") and name.count("/") == 2:
-                _, benchmark, key = name.split("/")
-                values.setdefault(benchmark, {})[key] = value
-    return values
 
 
 def _problem_rows(record: Record) -> list[dict[str, Any]]:
@@ -166,7 +158,7 @@ def _problem_rows(record: Record) -> list[dict[str, Any]]:
             "num_correct": int(num_correct),
             "num_samples": int(values["num_samples"]),
         }
-        for benchmark, values in sorted(_benchmark_values(record).items())
+        for benchmark, values in sorted(benchmark_results(_rows(record)).items())
         for problem_id, num_correct in zip(
             values["problem_ids"], values["num_correct"], strict=True
         )
@@ -177,7 +169,7 @@ def _benchmark_rows(record: Record) -> list[dict[str, Any]]:
     return [
         {**_who(record), "benchmark": benchmark}
         | {name: float(value) for name, value in values.items() if not isinstance(value, list)}
-        for benchmark, values in sorted(_benchmark_values(record).items())
+        for benchmark, values in sorted(benchmark_results(_rows(record)).items())
     ]
 
 

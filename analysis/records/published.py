@@ -21,7 +21,7 @@ BENCHMARKS = {
 }
 # 7.5k prompts × 10 epochs × G, in millions (v3's abstract and Table 1).
 ROLLOUTS_MILLION = {"grpo_g16": 1.2, "two_grpo": 0.15}
-# 7,500 × 10 / 512: generations of a run, of which Table 3 shows five.
+# 7,500 × 10 / 512: the steps of a run, of which Table 3 shows five.
 NUM_GENERATIONS = 146
 
 
@@ -31,7 +31,7 @@ def table(number: int) -> pd.DataFrame:
 
 
 def main_settings() -> pd.DataFrame:
-    """Table 1's four settings of v3: two models on two train sets, four arms each."""
+    """The four settings of Table 1 in v3: two models on two training sets, four arms each."""
     rows = table(1)
     return rows[rows["version"] == "v3"]
 
@@ -44,14 +44,14 @@ def is_paper_setting(setting: tuple[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class Headline:
-    """An arm beside 16-GRPO, over the four settings of Table 1 (v3); shares of 1."""
+    """An arm relative to 16-GRPO, over the four settings of Table 1 (v3); shares of 1."""
 
     retention: float  # ratio of the means of the settings' averages
     time_share: float  # ratio of the summed hours
 
 
 def headline(arm: str) -> Headline:
-    """Of `two_grpo` or `two_grpo_rs`.
+    """The headline of `two_grpo` or `two_grpo_rs`.
 
     >>> round(headline("two_grpo").retention, 4), round(headline("two_grpo").time_share, 4)
     (0.9763, 0.2096)
@@ -92,7 +92,7 @@ def hours(setting: tuple[str, str], arm: str) -> float | None:
 
 
 def gaps() -> dict[str, float]:
-    """What the paper's tables say of 2-GRPO and 16-GRPO beyond the headline, recomputed from v3.
+    """Further numbers on 2-GRPO and 16-GRPO, recomputed from the paper's tables (v3).
 
     mean_of_ratios: of the twenty cells (benchmark × setting) of Table 1, 2-GRPO / 16-GRPO.
     difference, rs_difference, lift: points of the mean average, to 16-GRPO and of it to base.

@@ -1,4 +1,4 @@
-"""Where runs are read from: run folders, offline W&B runs, the W&B API; all give `Record`s.
+"""Readers of runs: from run folders, offline W&B runs and the W&B API, all as `Record`s.
 
 records:PATH              folders with run.json and metrics.jsonl (the truth)
 offline:PATH              folders that W&B wrote offline (*.wandb)
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twogrpo.run_record.files import with_current_keys
+from twogrpo.errors import ConfigError, escape_control_chars
+from twogrpo.run_record.files import read_rows, read_run_file, run_folders, with_current_keys
 
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
@@ -24,28 +25,28 @@ FULL, FIRST, LAST = 1, 2, 4
 
 @dataclass
 class Record:
-    """One run as it was logged: who it was, and its rows by step."""
+    """One run as it was logged: its `run.json`, and its rows by step."""
 
     about: dict[str, Any]
     status: str
     rows: dict[int, dict[str, Any]]
     where: str
     fault: str = ""  # why it cannot be read, if it cannot
-    history: list[str] = field(default_factory=list)  # further places that were joined into it
+    history: list[str] = field(default_factory=list)  # other places whose rows were joined into it
 
     @property
     def run_id(self) -> str:
-        """The id under which a resumed run goes on."""
+        """The id that a resumed run keeps."""
         return str(self.about.get("run_id", self.where))
 
     @property
     def dataset(self) -> str:
-        """The prompts' name."""
+        """The name of the data set."""
         return str(self.about["config"]["dataset"]["name"])
 
     @property
     def model(self) -> str:
-        """The start model's name."""
+        """The name of the initial model."""
         return str(self.about["config"]["model"]["name"])
 
 
@@ -73,49 +74,50 @@ def read(source: str) -> list[Record]:
             records = join(list(read_offline(folder)))
     if not records:
         raise ValueError(f"runs={source} holds no run: train first, or name the runs' folder")
-    return [_plain_record(record) for record in records]
+    return [_escaped_record(record) for record in records]
 
 
-def _plain_record(record: Record) -> Record:
-    values = {name: _plain(value) for name, value in vars(record).items()}
+def _escaped_record(record: Record) -> Record:
+    values = {name: _escaped(value) for name, value in vars(record).items()}
     if isinstance(values["about"].get("config"), dict):
         values["about"] |= {"config": with_current_keys(values["about"]["config"])}
     return Record(**values)
 
 
-def _plain(value: Any) -> Any:
-    """The same with what a terminal or an editor would obey in its texts spelled out."""
+def _escaped(value: Any) -> Any:
+    """The same with all of its texts escaped."""
     if isinstance(value, str):
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+        return escape_control_chars(value)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_escaped(item) for item in value]
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
     return value
 
 
 def read_folders(folder: Path) -> Iterator[Record]:
     """The runs' own records below `folder`."""
-    for file in sorted(folder.rglob("run.json")):
-        where = str(file.parent.relative_to(folder))
+    for found in run_folders(folder):
+        where = str(found.relative_to(folder))
         try:
-            about = json.loads(file.read_text())
-            rows = _json_lines(file.with_name("metrics.jsonl"))
-        except (json.JSONDecodeError, KeyError) as error:
-            yield Record({}, "unreadable", {}, where, fault=str(error))
+            about = read_run_file(found)
+            rows = {int(row["step"]): row for row in read_rows(found)}
+        except (ConfigError, KeyError) as error:
+            # The message of the cause has no path in it: results do not depend on where runs lie.
+            yield Record({}, "unreadable", {}, where, fault=str(error.__cause__ or error))
             continue
         yield Record(about, str(about.get("status")), rows, where)
 
 
 def read_offline(folder: Path) -> Iterator[Record]:
-    """What W&B wrote below `folder`: a folder a process, so a resumed run has several."""
+    """The runs that W&B wrote below `folder`: a folder for each process, several if resumed."""
     for file in sorted(folder.rglob("*.wandb"), key=lambda path: path.name):
         if not file.is_symlink():
             yield _offline_run(file, str(file.parent.relative_to(folder)))
 
 
 def join(parts: list[Record]) -> list[Record]:
-    """Parts of the same run in the order of their start; the last row of a step counts."""
+    """Joins the parts of a run in the order of their start; the last row of a step counts."""
     runs: dict[str, Record] = {}
     for part in sorted(parts, key=lambda part: str(part.about.get("started", ""))):
         earlier = runs.get(part.run_id)
@@ -134,14 +136,6 @@ def read_api(path: str) -> Iterator[Record]:
         config = {key: value for key, value in run.config.items() if not key.startswith("_wandb")}
         status = run.summary.get("status", run.state)
         yield Record(_about(config), status, _by_step(run.scan_history()), f"{path}/{run.id}")
-
-
-def _json_lines(file: Path) -> dict[int, dict[str, Any]]:
-    if not file.exists():
-        return {}
-    # A killed process may leave half a line at the end; it belongs to a step that is done again.
-    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return {int(row["step"]): row for row in map(json.loads, lines)}
 
 
 def _offline_run(file: Path, where: str) -> Record:
@@ -197,7 +191,7 @@ def _values(items: Any) -> dict[str, Any]:
 
 
 def _about(config: dict[str, Any]) -> dict[str, Any]:
-    """`run.json`'s form from W&B's config, which holds ours and the rest under `_run`."""
+    """W&B's config in the form of `run.json`: ours, and under `_run` the rest."""
     ours = {key: value for key, value in config.items() if not key.startswith("_")}
     return {**config.get("_run", {}), "config": ours}
 

@@ -1,6 +1,4 @@
-"""Which runs are compared: the finished ones, once each, of one code, data set, training and
-evaluation.
-"""
+"""Selects the runs to compare: finished ones of the same code, data, training and evaluation."""
 
 from __future__ import annotations
 
@@ -9,28 +7,28 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from analysis.records.arms import arm_key
 from analysis.records.readers import Record
+from twogrpo.run_record.arms import arm_key
+from twogrpo.run_record.identity import training_identity
+from twogrpo.run_record.rows import benchmark_results, training_rows
 
-# What makes two evaluations comparable.
+# Evaluations are comparable if they agree in these.
 SAMPLING = ("problems_per_benchmark", "num_samples", "temperature", "top_p", "top_k", "seed")
-# Of `training`, what says how a run is saved (twogrpo/config/schema.py, NOT_IDENTIFYING).
-SAVING = ("checkpoint", "preemption")
-LeftOut = list[tuple[str, str, str]]  # run_id, where, reason
+Excluded = list[tuple[str, str, str]]  # run_id, where, reason
 
 
-def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], LeftOut]:
-    """The runs to compare, and the others with the reason.
+def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], Excluded]:
+    """The runs to compare, and the excluded ones with the reason.
 
     An evaluation of a trained checkpoint completes the run that trained it, if that has none; one
-    of a start model is the arm `base` of every data set that this model was trained on.
+    of an initial model is the arm `base` of every data set that this model was trained on.
 
     Raises:
         ValueError: runs of other code, data, training or evaluation settings, or seeds of an arm
-            with other algorithms, stand side by side and `allow_mixed` is false; or an arm and seed
+            with other algorithms, are mixed and `allow_mixed` is false; or an arm and seed
             has two different configs.
     """
-    records, left_out = _finished_once(records)
+    records, excluded = _finished_once(records)
     if not allow_mixed:
         _refuse_mixed(records)
     training = [record for record in records if not is_evaluation(record)]
@@ -39,9 +37,9 @@ def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], L
         if arm_key(record.about["config"]) == "base":
             training += _base_of_each_dataset(record, records)
         else:
-            left_out += _complete(record, training)
+            excluded += _complete(record, training)
     _refuse_two_configs(training)
-    return sorted(training, key=lambda r: (r.run_id, r.dataset)), sorted(left_out)
+    return sorted(training, key=lambda r: (r.run_id, r.dataset)), sorted(excluded)
 
 
 def is_evaluation(record: Record) -> bool:
@@ -50,35 +48,35 @@ def is_evaluation(record: Record) -> bool:
 
 
 def text(value: Any) -> str:
-    """As sorted JSON, 1.0 as 1: a server may send either for the same number."""
-    return json.dumps(_whole(value), sort_keys=True)
+    """The value as sorted JSON, with 1 for 1.0: a server may send either for the same number."""
+    return json.dumps(_with_integers(value), sort_keys=True)
 
 
-def _whole(value: Any) -> Any:
+def _with_integers(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
+        return {key: _with_integers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_with_integers(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _finished_once(records: list[Record]) -> tuple[list[Record], LeftOut]:
+def _finished_once(records: list[Record]) -> tuple[list[Record], Excluded]:
     latest: dict[str, Record] = {}
-    left_out: LeftOut = []
+    excluded: Excluded = []
     for record in sorted(records, key=lambda r: (str(r.about.get("started", "")), r.where)):
         if record.fault:
-            left_out.append((record.run_id, record.where, f"unreadable: {record.fault}"))
+            excluded.append((record.run_id, record.where, f"unreadable: {record.fault}"))
         elif record.status != "finished":
             reason = f"{record.status or 'unfinished'} after {len(record.rows)} rows"
-            left_out.append((record.run_id, record.where, reason))
+            excluded.append((record.run_id, record.where, reason))
         else:
             key = f"{record.about.get('identity')} {record.about.get('code')}"
             if key in latest:
                 older = latest[key]
                 reason = f"duplicate: {record.where} is the same run, started later"
-                left_out.append((older.run_id, older.where, reason))
+                excluded.append((older.run_id, older.where, reason))
             latest[key] = record
-    return list(latest.values()), left_out
+    return list(latest.values()), excluded
 
 
 def _base_of_each_dataset(record: Record, records: list[Record]) -> list[Record]:
@@ -97,26 +95,27 @@ def _base_of_each_dataset(record: Record, records: list[Record]) -> list[Record]
     ]
 
 
-def _complete(record: Record, training: list[Record]) -> LeftOut:
-    """Gives the evaluation to the run that trained the checkpoint; else says why not."""
+def _complete(record: Record, training: list[Record]) -> Excluded:
+    """Adds the evaluation to the run that trained the checkpoint, or returns why it cannot."""
     config = record.about["config"]
     for run in training:
         if identity(run) != identity(record):
             continue
-        steps = sum("rollouts/generated" in row for row in run.rows.values())
+        steps = len(training_rows(run.rows.values()))
         if config.get("step") != steps:
             reason = f"evaluates generation {config.get('step')} of {run.where}, not its last"
-        elif any(name.startswith("evaluation/") for row in run.rows.values() for name in row):
+        elif benchmark_results(run.rows.values()):
             reason = f"evaluates {run.where}, which has an evaluation of its own"
         else:
-            run.rows[steps] = max(record.rows.items())[1] | {"step": steps}
+            final = run.rows.get(steps, {})  # its seconds after the last step
+            run.rows[steps] = final | max(record.rows.items())[1] | {"step": steps}
             return []
         return [(record.run_id, record.where, reason)]
     return [(record.run_id, record.where, "evaluates a checkpoint whose training is not here")]
 
 
 def identity(record: Record) -> tuple[Any, ...]:
-    """Dataset, model, arm and seed: what may be there only once."""
+    """Data set, model, arm and seed, which only one run may have."""
     config = record.about["config"]
     return record.dataset, record.model, arm_key(config), int(config.get("seed", 0))
 
@@ -142,20 +141,15 @@ def _refuse_mixed(records: list[Record]) -> None:
 
 
 def _refuse_mixed_training(trained: list[Record]) -> None:
-    """Arms of a data set and model share `training`; the seeds of an arm, its algorithm too."""
+    """Arms of a setting must share `training`, and the seeds of an arm its algorithm too."""
     for setting in sorted({(r.dataset, r.model) for r in trained}):
         of_it = [r for r in trained if (r.dataset, r.model) == setting]
         name = f"{setting[0]} with {setting[1]}"
-        _same(f"training on {name}", ((text(_trained_how(r)), r) for r in of_it))
-        for arm in sorted({arm_key(r.about["config"]) for r in of_it}):
-            seeds = ((r.about["config"], r) for r in of_it)
-            algorithms = ((text(c["algorithm"]), r) for c, r in seeds if arm_key(c) == arm)
+        configs = [(r.about["config"], r) for r in of_it]
+        _same(f"training on {name}", ((text(training_identity(c)), r) for c, r in configs))
+        for arm in sorted({arm_key(config) for config, _ in configs}):
+            algorithms = ((text(c["algorithm"]), r) for c, r in configs if arm_key(c) == arm)
             _same(f"algorithm {arm} on {name}", algorithms)
-
-
-def _trained_how(record: Record) -> dict[str, Any]:
-    training = record.about["config"]["training"]
-    return {key: value for key, value in training.items() if not key.startswith(SAVING)}
 
 
 def _same(what: str, values: Iterable[tuple[Any, Record]]) -> None:

@@ -16,10 +16,10 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit, markdown
 from analysis.exhibits.exhibit import write as write_exhibit
 from analysis.paper import claims
-from analysis.records.arms import arm
 from analysis.records.frames import Runs
 from analysis.report import summary
 from analysis.stats.comparison import comparisons
+from twogrpo.run_record.arms import arm_label
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -27,7 +27,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 def write(
     runs: Runs, exhibits: Sequence[Exhibit], out: Path, *, theory: str = claims.THEORY
 ) -> None:
-    """`out/report.html` and `out/report.md`, of exhibits that are written there already."""
+    """Writes `out/report.html` and `out/report.md`; the exhibits are in `out` already."""
     listing = runs_exhibit(runs)
     write_exhibit(listing, out)
     shown = [*exhibits, listing]
@@ -36,7 +36,7 @@ def write(
 
 
 def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
-    """The page; needs no other file and no network, for the figures written to `out` are in it."""
+    """The page with the figures of `out` inside: it needs no other file and no network."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text())
     settings = comparisons(runs)
@@ -53,7 +53,7 @@ def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
 
 
 def as_markdown(runs: Runs, exhibits: Sequence[Exhibit], theory: str) -> str:
-    """The summary, then a section an exhibit."""
+    """The summary, then a section for each exhibit."""
     parts = [summary.build(runs, theory=theory)]
     for exhibit in exhibits:
         figure = f"![{exhibit.title}]({exhibit.name}.png)" if exhibit.figure is not None else ""
@@ -63,11 +63,11 @@ def as_markdown(runs: Runs, exhibits: Sequence[Exhibit], theory: str) -> str:
 
 
 def runs_exhibit(runs: Runs) -> Exhibit:
-    """The runs themselves, one a row."""
+    """The list of the runs, one a row."""
     names = ["run_id", "dataset", "model", "arm", "seed", "commit", "code", "started", "identity"]
     frame = runs.runs[names]
-    spoken = frame.assign(arm=[arm(key).label for key in frame["arm"]])
-    return Exhibit("runs", "The runs", frame, table=spoken.astype(str))
+    table = frame.assign(arm=[arm_label(key) for key in frame["arm"]])
+    return Exhibit("runs", "The runs", frame, table=table.astype(str))
 
 
 def _section(exhibit: Exhibit, out: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""summary.md: what the runs showed, for a person with two minutes."""
+"""summary.md: the results on one page, for a reader with two minutes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def build(runs: Runs, *, theory: str = claims.THEORY) -> str:
     """The page, as Markdown."""
     settings = comparisons(runs)
     parts = [
-        f"# {plain(title(settings))}",
+        f"# {escape_html(title(settings))}",
         f"> **{TOY_SCALE[0]}** {TOY_SCALE[1]}" if is_toy(settings) else "",
-        *[f"**{plain(headline(comparison))}**" for comparison in settings],
+        *[f"**{escape_html(headline(comparison))}**" for comparison in settings],
         markdown(arms_table(runs)),
         *[_expectations(comparison) for comparison in settings],
         "## The paper's claims here (`claims.md`)",
@@ -48,17 +48,17 @@ def build(runs: Runs, *, theory: str = claims.THEORY) -> str:
 
 
 def title(settings: Sequence[Comparison]) -> str:
-    """The page's name."""
+    """The title of the page."""
     return f"Results: {'; '.join(comparison.name for comparison in settings)}"
 
 
 def is_toy(settings: Sequence[Comparison]) -> bool:
-    """Whether any setting is none of the paper's."""
+    """Whether any setting is not one of the paper's."""
     return any(comparison.scale == "toy" for comparison in settings)
 
 
 def headline(comparison: Comparison) -> str:
-    """2-GRPO beside 16-GRPO in one sentence, and what the paper published."""
+    """One sentence that compares 2-GRPO with 16-GRPO, and the published numbers."""
     if not {"two_grpo", BASELINE} <= set(comparison.evaluated):
         return f"{comparison.name}: without both 2-GRPO and 16-GRPO there is no headline."
     retained = comparison.retention("two_grpo")
@@ -83,7 +83,7 @@ def arms_table(runs: Runs) -> pd.DataFrame:
 
 
 def expectations(comparison: Comparison) -> list[tuple[bool, str]]:
-    """What an embedded experiment should show, with what it did; empty for other experiments."""
+    """The expectations of an embedded experiment and whether they hold; none for others."""
     needed = {"base", BASELINE, "two_grpo", "two_grpo_rs"}
     if comparison.setting[0] not in EMBEDDED or not needed <= set(comparison.evaluated):
         return []
@@ -118,7 +118,7 @@ def verdicts(runs: Runs, theory: str) -> dict[str, str]:
 
 
 def provenance(runs: Runs) -> list[str]:
-    """Commits, code, machines, versions, dates and what was left out."""
+    """Commits, code, machines, versions, dates and excluded runs."""
     frame = runs.runs.drop_duplicates("run_id")
     pairs = set(zip(frame["commit"].fillna(""), frame["commit_is_dirty"], strict=True))
     commits = [
@@ -128,12 +128,12 @@ def provenance(runs: Runs) -> list[str]:
     machines = [json.loads(text) or {} for text in sorted(frame["hardware"].unique())]
     versions = [json.loads(text) or {} for text in sorted(frame["versions"].unique())]
     dates = sorted(str(started)[:10] for started in frame["started"])
-    gone = zip(runs.left_out["where"], runs.left_out["reason"], strict=True)
+    gone = zip(runs.excluded["where"], runs.excluded["reason"], strict=True)
     return [
         f"{len(frame)} runs, started {dates[0]} to {dates[-1]}",
         f"commit {', '.join(commits)}; code {', '.join(sorted(map(str, frame['code'].unique())))}",
-        *[f"machine: {_spoken(machine)}" for machine in machines],
-        *[f"versions: {_spoken(version)}" for version in versions],
+        *[f"machine: {_listed_values(machine)}" for machine in machines],
+        *[f"versions: {_listed_values(version)}" for version in versions],
         *[f"left out: {where} ({reason})" for where, reason in gone],
         "made by: python -m analysis.all runs=FOLDER out=THIS_FOLDER "
         "(make figures RUNS=runs/NAME writes to results/NAME)",
@@ -141,12 +141,12 @@ def provenance(runs: Runs) -> list[str]:
 
 
 def listed(items: Iterable[str]) -> str:
-    """A Markdown list, a line an item."""
-    return "\n".join(f"- {plain(item)}" for item in items)
+    """A Markdown list, one line for each item."""
+    return "\n".join(f"- {escape_html(item)}" for item in items)
 
 
-def plain(text: str) -> str:
-    """One line, with no HTML that a viewer could take for such."""
+def escape_html(text: str) -> str:
+    """The text in one line, its HTML shown instead of obeyed."""
     return " ".join(html.escape(text, quote=False).split())
 
 
@@ -156,12 +156,12 @@ def _expectations(comparison: Comparison) -> str:
     return f"## {EXPECTED}\n\n{listed(lines)}" if found else ""
 
 
-def _spoken(values: dict[str, object]) -> str:
+def _listed_values(values: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
 
 
 def write(runs: Runs, out: Path, *, theory: str = claims.THEORY) -> None:
-    """`out/summary.md`."""
+    """Writes `out/summary.md`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.md").write_text(build(runs, theory=theory))
 

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twogrpo.core.bootstrap import resample_counts
 from twogrpo.core.estimators import pass_at_k
 
 Array = NDArray[np.float64]
@@ -45,7 +46,7 @@ class Scores:
 
     @property
     def num_problems(self) -> int:
-        """Over all benchmarks."""
+        """The number of problems of all benchmarks together."""
         return sum(len(ids) for ids in self.problems.values())
 
 
@@ -88,20 +89,20 @@ class Bootstrap:
         self._problem_weights: dict[tuple[str, tuple[str, ...]], Array] = {}
 
     def seed_weights_RS(self, seeds: tuple[int, ...]) -> Array:
-        """How much each seed counts in each replicate; rows sum to 1."""
+        """The weight of each seed in each replicate, [R, S]; rows sum to 1."""
         if seeds not in self._seed_weights:
             self._seed_weights[seeds] = self._weights(len(seeds))
         return self._seed_weights[seeds]
 
     def problem_weights_RN(self, benchmark: str, problems: tuple[str, ...]) -> Array:
-        """How much each problem counts in each replicate; rows sum to 1."""
+        """The weight of each problem in each replicate, [R, N]; rows sum to 1."""
         key = (benchmark, problems)
         if key not in self._problem_weights:
             self._problem_weights[key] = self._weights(len(problems))
         return self._problem_weights[key]
 
     def benchmark_means(self, arm: Scores) -> dict[str, tuple[float, Array]]:
-        """Per benchmark the mean over seeds and problems, and its replicates [R]."""
+        """By benchmark, the mean over seeds and problems and its replicates [R]."""
         seed_weights_RS = self.seed_weights_RS(arm.seeds)
         means = {}
         for benchmark, scores_SN in arm.scores_SN.items():
@@ -119,13 +120,13 @@ class Bootstrap:
         )
 
     def over_seeds(self, per_seed: Mapping[int, float]) -> tuple[float, Array]:
-        """The mean of what each seed has one of (seconds, rollouts), and its replicates."""
+        """The mean of one value a seed (seconds, rollouts), and its replicates."""
         seeds = tuple(sorted(per_seed))
         values_S = np.array([per_seed[seed] for seed in seeds], dtype=float)
         return float(values_S.mean()), self.seed_weights_RS(seeds) @ values_S
 
     def _weights(self, count: int) -> Array:
-        return self._rng.multinomial(count, np.full(count, 1 / count), size=self._num) / count
+        return resample_counts(count, self._rng, self._num) / count
 
 
 def interval(value: float, replicates_R: Array, level: float = 0.95) -> Estimate:
@@ -147,7 +148,7 @@ def combine(
     """The interval of a function of estimates whose replicates share their draws.
 
     A ratio of means is `combine(np.divide, [arm, baseline])`, a difference `np.subtract`. A ratio
-    to a baseline that is 0, in the means or in any replicate, is NaN there: it bears nothing out.
+    to a baseline that is 0, in the means or in any replicate, is NaN there.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         value, replicates_R = (

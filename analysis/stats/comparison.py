@@ -1,4 +1,4 @@
-"""A setting's arms side by side: every number that the exhibits share, with one set of draws."""
+"""The comparison of a setting's arms: the numbers that exhibits share, with one set of draws."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.records import published
-from analysis.records.arms import MAIN, in_order
-from analysis.records.arms import arm as by_key
-from analysis.records.frames import Runs, at
+from analysis.records.frames import Runs, rows_of
 from analysis.stats.bootstrap import Array, Bootstrap, Estimate, Scores, combine, interval, scores
+from twogrpo.run_record.arms import MAIN, arm_label, in_order
 
 BASELINE = "grpo_g16"
 Draws = tuple[float, Array]
@@ -27,10 +26,10 @@ class Comparison:
 
     def __init__(self, runs: Runs, setting: tuple[str, str], bootstrap: Bootstrap) -> None:
         self.setting = setting
-        self.runs = at(runs.runs, setting)
-        self.steps = at(runs.steps, setting)
-        self.evaluations = at(runs.evaluations, setting)
-        self.timings = at(runs.benchmarks, setting)
+        self.runs = rows_of(runs.runs, setting)
+        self.steps = rows_of(runs.steps, setting)
+        self.evaluations = rows_of(runs.evaluations, setting)
+        self.timings = rows_of(runs.benchmarks, setting)
         self.arms = in_order(self.runs["arm"])
         self.evaluated = in_order(self.evaluations["arm"])
         self._bootstrap = bootstrap
@@ -42,12 +41,12 @@ class Comparison:
 
     @property
     def main_arms(self) -> list[str]:
-        """The evaluated arms of the paper's comparison; all arms of runs that have none of them."""
+        """The evaluated arms of the paper's comparison, or all evaluated arms if there are none."""
         return [arm for arm in self.evaluated if arm in MAIN] or self.evaluated
 
     @property
     def name(self) -> str:
-        """For a title."""
+        """The setting in a title: model on data set."""
         return f"{self.setting[1]} on {self.setting[0]}"
 
     @property
@@ -57,7 +56,7 @@ class Comparison:
 
     @property
     def benchmarks(self) -> list[str]:
-        """In the order of the evaluation's config."""
+        """The evaluated benchmarks in the order of the configuration."""
         order = [
             b for text in self.runs["config"] for b in json.loads(text)["evaluation"]["benchmarks"]
         ]
@@ -66,15 +65,15 @@ class Comparison:
 
     @property
     def num_samples(self) -> int:
-        """n of Mean@n and Pass@n."""
+        """The n of Mean@n and Pass@n."""
         return int(self.evaluations["num_samples"].min())
 
     def seeds(self, arm: str) -> list[int]:
-        """Of the arm's runs."""
+        """The seeds of the arm's runs."""
         return sorted(self.runs[self.runs["arm"] == arm]["seed"].tolist())
 
     def num_problems(self, arm: str) -> int:
-        """Over all benchmarks."""
+        """The number of problems of all benchmarks together."""
         return self.scores(arm).num_problems
 
     def scores(self, arm: str, k: int | None = None) -> Scores:
@@ -98,15 +97,15 @@ class Comparison:
         return self._bootstrap.over_seeds(dict(zip(rows["seed"], rows[column], strict=True)))
 
     def share(self, arm: str, column: str, baseline: str = BASELINE) -> Estimate:
-        """Ratio of the arm's total to the baseline's; of sums, if the numbers of seeds agree."""
+        """The ratio of the arm's mean to the baseline's; of their sums, if equally many seeds."""
         return combine(np.divide, [self.total(arm, column), self.total(baseline, column)])
 
     def retention(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
-        """Ratio of the means of the benchmarks' averages, 1 = 100 %."""
+        """The ratio of the means of the benchmarks' averages; 1 is 100 %."""
         return combine(np.divide, [self.average(arm, k), self.average(baseline, k)])
 
     def difference(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
-        """Points of the average above the baseline."""
+        """The difference of the average to the baseline's, in points."""
         return combine(np.subtract, [self.average(arm, k), self.average(baseline, k)])
 
     def over_seeds(self, values_by_seed: dict[int, float]) -> Draws:
@@ -120,8 +119,8 @@ class Comparison:
     def counts(self, arms: list[str]) -> str:
         """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""
         problems = sorted({self.num_problems(arm) for arm in arms if arm in self.evaluated})
-        spoken = f", {'–'.join(map(str, problems))} problems" if problems else ""
-        return self.count_seeds(arms) + spoken
+        counted = f", {'–'.join(map(str, problems))} problems" if problems else ""
+        return self.count_seeds(arms) + counted
 
     def count_seeds(self, arms: Iterable[str]) -> str:
         """`n = 3 seeds` of the arms; a range where they differ. An untrained model has none."""
@@ -131,12 +130,12 @@ class Comparison:
 
     def not_run(self, arms: Iterable[str]) -> list[str]:
         """`["not run: 4-GRPO; 8-GRPO"]`, for a heading; empty where all of these were trained."""
-        absent = [by_key(key).label for key in arms if key not in (*self.arms, "base")]
+        absent = [arm_label(key) for key in arms if key not in (*self.arms, "base")]
         return [f"not run: {'; '.join(absent)}"] if absent else []
 
 
-@lru_cache(maxsize=8)  # shared by the exhibits, which ask for the same draws
+@lru_cache(maxsize=8)  # the exhibits share the draws
 def comparisons(runs: Runs) -> tuple[Comparison, ...]:
-    """One for each setting; those on the same problems, or of the same seeds, draw the same."""
+    """A comparison for each setting; equal problems and equal seeds share their draws."""
     bootstrap = Bootstrap(np.random.default_rng(0))
     return tuple(Comparison(runs, setting, bootstrap) for setting in runs.settings)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.stats.comparison import Comparison
+from twogrpo.run_record.rows import is_training_time
 
 WINDOW = 4  # of the moving average, as in the paper's Figure 5
 
 
 def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The steps with what was spent so far: `spent/` seconds, tokens, rollouts, updates, ….
+    """The steps with columns `spent/…`: seconds, tokens, rollouts, updates and steps so far.
 
-    Seconds are those of training: all phases but validation.
+    Seconds are those of training. The last point is before the last checkpoint is saved.
     """
-    phases = [n for n in map(str, steps) if n.startswith("seconds/") and n != "seconds/validate"]
+    phases = [name for name in map(str, steps) if is_training_time(name)]
     steps = steps.sort_values(["run_id", "step"])
     updates = runs.set_index("run_id")["updates_per_step"]
     seconds = steps[phases].sum(axis=1)
@@ -30,17 +31,17 @@ def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def smoothed(steps: pd.DataFrame, metric: str, window: int = WINDOW) -> pd.Series:
-    """The mean of the last `window` logged values of a run, of fewer at its start."""
+    """The moving mean of the last `window` logged values of a run, of fewer at its start."""
     logged = steps[metric].dropna()
     return logged.groupby(steps["run_id"]).transform(
         lambda values: values.rolling(window, min_periods=1).mean()
     )
 
 
-def curve(comparison: Comparison, arm: str, metric: str, against: str, window: int) -> pd.DataFrame:
-    """By step: mean of `against` and of the smoothed metric over seeds, with its interval.
+def curve(comparison: Comparison, arm: str, metric: str, x: str, window: int) -> pd.DataFrame:
+    """The means over seeds, by step, of the column `x` and of the smoothed metric.
 
-    Columns x, value, low, high, n_seeds; only steps that every seed logged.
+    Columns step, x, value, low, high (its interval), n_seeds; only steps that every seed logged.
     """
     steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm], comparison.runs)
     if metric not in steps:
@@ -54,6 +55,7 @@ def curve(comparison: Comparison, arm: str, metric: str, against: str, window: i
         estimate = comparison.mean_of_seeds(
             dict(zip(at_step["seed"], at_step["value"], strict=True))
         )
-        x = float(at_step[against].mean())
-        rows.append((step, x, estimate.value, estimate.low, estimate.high, num_seeds))
+        rows.append(
+            (step, float(at_step[x].mean()), estimate.value, estimate.low, estimate.high, num_seeds)
+        )
     return pd.DataFrame(rows, columns=["step", "x", "value", "low", "high", "n_seeds"])

@@ -1,12 +1,12 @@
-"""Rebuilds every figure of the theory: python -m analysis.theory out=results/theory …
+"""Builds every figure of the theory: python -m analysis.theory out=results/theory …
 
-rollouts=  a run folder with cached groups of 16 or more, sampled by the start policy (step 0)
-runs=      a folder of training runs; those with cached rollouts show discard and exploration
-real=      the folder of what was measured on real models
-           (analysis/theory/smollm2_measurements.py), if any
-dimensions= of the sketch of a gradient; 0: exact
+rollouts=    a run folder with cached groups of 16 or more from the initial policy (step 0)
+runs=        a folder of training runs; the discard rate and exploration need cached rollouts
+real=        the folder of the measurements on real models
+             (analysis/theory/smollm2_measurements.py), if any
+dimensions=  the size of a gradient's sketch; 0: exact
 
-What is not given is left out; the exact statements need nothing.
+Figures whose input is missing are not built; the exact statements need none.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ import numpy as np
 
 from analysis.exhibits.exhibit import Exhibit, arguments, write
 from analysis.theory import (
-    cached_rollouts,
     expected_advantage,
     exploration,
     gradient_cosine,
     gradient_covariance,
     gradient_variance,
+    rollout_gradients,
     smollm2_measurements,
     what_if,
     zero_variance_rate,
 )
-from analysis.theory.cached_rollouts import CachedGroup, Scored, scored
+from analysis.theory.rollout_gradients import Scored, scored
 from analysis.theory.run_folders import read_runs
+from twogrpo.run_record import rollouts
+from twogrpo.run_record.rollouts import CachedGroup
 
 SEED = 0
 DEFAULTS = {
@@ -46,21 +48,21 @@ DEFAULTS = {
 
 
 def first_groups(path: str, *, num_prompts: int, group_size: int) -> list[CachedGroup]:
-    """Of step 0, sampled by the start policy; groups cut to `group_size` rollouts."""
-    groups = cached_rollouts.read(path, step=0)[:num_prompts]
+    """The groups of step 0, sampled by the initial policy, cut to `group_size` rollouts."""
+    groups = rollouts.read(path, step=0)[:num_prompts]
     return [group.first(group_size) for group in groups]
 
 
 def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
-    """`scripts/what_if.py`: rollouts=… out=… gradients=true|false model=…"""
+    """Runs `scripts/what_if.py rollouts=… out=… gradients=true|false model=…`."""
     defaults = {"out": "results/what_if", "rollouts": "", "model": "", "gradients": "false"}
     given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
     groups = first_groups(
         given["rollouts"], num_prompts=int(given["num_prompts"]), group_size=2**30
     )
-    rewards_PG, vectors_PGD = cached_rollouts.rewards_array(groups), None
+    rewards_PG, vectors_PGD = rollout_gradients.rewards_array(groups), None
     if given["gradients"] == "true":
-        model = given["model"] or cached_rollouts.start_model(given["rollouts"])
+        model = given["model"] or rollout_gradients.initial_model(given["rollouts"])
         dimensions = int(given["dimensions"])
         vectors_PGD = scored("", groups, model, dimensions=dimensions).vectors_PGD
     exhibit = what_if.build(rewards_PG, vectors_PGD, np.random.default_rng(SEED))
@@ -69,7 +71,7 @@ def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
 
 
 def exhibits(given: dict[str, str]) -> list[Exhibit]:
-    """All that can be built from what is given."""
+    """The exhibits that can be built from the given inputs."""
     rng = np.random.default_rng(SEED)
     runs, sources = read_runs(given["runs"]), _sources(given)
     variance = [
@@ -89,7 +91,7 @@ def exhibits(given: dict[str, str]) -> list[Exhibit]:
     pairs += smollm2_measurements.measured_earlier(given["real"], "covariance")
     built += [gradient_covariance.build(pairs)] if pairs else []
     built += [what_if.build(s.rewards_PG, s.vectors_PGD, rng) for s in sources]
-    base = cached_rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
+    base = rollouts.read(given["rollouts"], step=0) if given["rollouts"] else []
     built.append(exploration.build(runs, base))
     if any(run.groups() for run in runs):
         built.append(zero_variance_rate.build(runs))
@@ -107,12 +109,12 @@ def _sources(given: dict[str, str]) -> list[Scored]:
         num_prompts=int(given["num_prompts"]),
         group_size=int(given["group_size"]),
     )
-    model = given["model"] or cached_rollouts.start_model(given["rollouts"])
+    model = given["model"] or rollout_gradients.initial_model(given["rollouts"])
     return [scored("tiny model", groups, model, dimensions=int(given["dimensions"]))]
 
 
 def main(argv: list[str]) -> None:
-    """The command."""
+    """Runs the command."""
     given: dict[str, Any] = arguments(argv, **DEFAULTS)
     for exhibit in exhibits(given):
         write(exhibit, Path(given["out"]))

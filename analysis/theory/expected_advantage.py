@@ -1,6 +1,6 @@
 """Prop. C.1 by exact enumeration: the advantage a reward earns on average, for every G and p.
 
-And what follows: the expected gradient of a prompt of success rate p is w(p) ∇p with
+It follows that the expected gradient of a prompt of success rate p is w(p) ∇p with
 w = E[A | r=1] − E[A | r=0], since p E[∇log π | r=1] = ∇p and (1−p) E[∇log π | r=0] = −∇p. At G = 2
 the weight is 1 for every p: 2-GRPO climbs the mean reward itself. At G → ∞ it is 1/sqrt(p(1−p)):
 large groups climb the mean of 2 arcsin(sqrt(p)), so very easy and very hard prompts weigh more.
@@ -23,7 +23,7 @@ ARM = {2: "two_grpo", 4: "grpo_g4", 8: "grpo_g8", 16: "grpo_g16", 64: "grpo_g64"
 
 
 def expected_advantage(group_size: int, success_rate: float) -> tuple[float, float]:
-    """E[A | r=1] and E[A | r=0] at ε = 0, with the rewards of the other G − 1 enumerated.
+    """Returns E[A | r=1] and E[A | r=0] at ε = 0, enumerating the rewards of the other G − 1.
 
     The advantages are those of `standardised_population`, the trainer's own function.
 
@@ -43,7 +43,7 @@ def expected_advantage(group_size: int, success_rate: float) -> tuple[float, flo
 
 
 def prompt_weight(group_size: int, success_rate: float) -> float:
-    """w(p) = E[A | r=1] − E[A | r=0].
+    """The weight w(p) = E[A | r=1] − E[A | r=0].
 
     >>> prompt_weight(2, 0.01), prompt_weight(2, 0.5)
     (1.0, 1.0)
@@ -53,14 +53,14 @@ def prompt_weight(group_size: int, success_rate: float) -> float:
 
 
 def limits(success_rate: float) -> dict[str, tuple[float, float]]:
-    """Prop. C.1: (E[A | r=1], E[A | r=0]) at G = 2 and for G → ∞."""
+    """The limits of Prop. C.1: (E[A | r=1], E[A | r=0]) at G = 2 and for G → ∞."""
     deviation = math.sqrt(success_rate * (1 - success_rate))
     centred = (1 - success_rate, -success_rate)
     return {"G = 2": centred, "G → ∞": (centred[0] / deviation, centred[1] / deviation)}
 
 
 def build() -> Exhibit:
-    """Five G from 2 to 64 on a grid of p, and the limits."""
+    """Five group sizes from 2 to 64 on a grid of p, and the limits."""
     grid = np.round(np.arange(0.01, 1.0, 0.01), 2)
     rows = []
     for group_size in GROUP_SIZES:
@@ -106,7 +106,7 @@ def _figure(frame: pd.DataFrame, grid: np.ndarray):  # type: ignore[no-untyped-d
 
 
 def _first_advantages(group_size: int, *, first: float) -> list[float]:
-    """A of the first rollout, of reward `first`, when k = 0 … G−1 of the others are correct."""
+    """The advantages of a rollout of reward `first` when k = 0 … G−1 of the others are correct."""
     others = torch.tril(torch.ones(group_size, group_size, dtype=torch.float64), diagonal=-1)
     rewards = others[:, :-1] if group_size > 1 else others
     rewards = torch.cat([torch.full((group_size, 1), first, dtype=torch.float64), rewards], dim=1)

@@ -13,17 +13,17 @@ import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import look, panels
-from analysis.theory.cached_rollouts import CachedGroup
-from analysis.theory.run_folders import Logged
+from analysis.theory.run_folders import TrainingRun
+from twogrpo.run_record.rollouts import CachedGroup
 
-HARD = 0.05  # base success below this
+HARD = 0.05  # success rate of the initial policy below this
 START, GROWTHS = 0.02, (0.0, 0.1, 0.25)  # p_i = START (1 + growth · i)
 MAX_PAIRS = 32
 COLOURS = ("#000000", "#56B4E9", "#D55E00")
 
 
 def found_by_pairs(success_rates: Sequence[float]) -> float:
-    """1 − Π(1−p_i)²: one group of 2 at each of the rates.
+    """The chance of an answer by one group of 2 at each rate: 1 − Π(1−p_i)².
 
     >>> found_by_pairs([0.5, 0.5])  # 1 − (1/4)²
     0.9375
@@ -32,7 +32,7 @@ def found_by_pairs(success_rates: Sequence[float]) -> float:
 
 
 def found_by_one_group(success_rate: float, group_size: int) -> float:
-    """1 − (1−p)^G: one group at the first rate.
+    """The chance of an answer by one group at the first rate: 1 − (1−p)^G.
 
     >>> found_by_one_group(0.5, 4)
     0.9375
@@ -41,7 +41,7 @@ def found_by_one_group(success_rate: float, group_size: int) -> float:
 
 
 def hard_prompts(base: Sequence[CachedGroup]) -> set[str]:
-    """Those that the base policy solves in less than 5 % of all its cached rollouts."""
+    """The prompts that the initial policy solves in less than 5 % of its cached rollouts."""
     rewards: dict[str, list[float]] = {}
     for group in base:
         rewards.setdefault(group.prompt_id, []).extend(group.rewards)
@@ -49,7 +49,7 @@ def hard_prompts(base: Sequence[CachedGroup]) -> set[str]:
 
 
 def solved_curve(groups: Sequence[CachedGroup], hard: set[str]) -> list[dict[str, float]]:
-    """After every generation: rollouts spent, and the share of `hard` solved at least once."""
+    """The rollouts spent after each step, and the share of `hard` prompts solved at least once."""
     solved: set[str] = set()
     spent, curve = 0, []
     for place, group in enumerate(groups):
@@ -61,8 +61,8 @@ def solved_curve(groups: Sequence[CachedGroup], hard: set[str]) -> list[dict[str
     return curve
 
 
-def build(runs: Sequence[Logged], base: Sequence[CachedGroup]) -> Exhibit:
-    """Left the proposition; right the measurement, if there are runs and a base to measure with."""
+def build(runs: Sequence[TrainingRun], base: Sequence[CachedGroup]) -> Exhibit:
+    """Left: the proposition. Right: the measurement, if there are runs and initial rollouts."""
     frame = pd.concat([_formula(), _measured(runs, hard_prompts(base))], ignore_index=True)
     figure, axes = panels(1, 2)
     for growth, colour in zip(GROWTHS, COLOURS, strict=True):
@@ -101,7 +101,7 @@ def _formula() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _measured(runs: Sequence[Logged], hard: set[str]) -> pd.DataFrame:
+def _measured(runs: Sequence[TrainingRun], hard: set[str]) -> pd.DataFrame:
     rows = [
         {"arm": run.arm, "num_hard": len(hard), **point}
         for run in runs

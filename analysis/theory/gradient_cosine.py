@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import look, panels
-from analysis.theory.run_folders import Logged
+from analysis.theory.run_folders import TrainingRun
 
 KEYS = {
     "gradient/cosine_of_grpo_and_dpo": "DPO as it is (sum over tokens)",
@@ -16,8 +16,8 @@ KEYS = {
 }
 
 
-def build(runs: Sequence[Logged]) -> Exhibit:
-    """Left against DPO itself; right against DPO with token means: the sigmoid alone is left."""
+def build(runs: Sequence[TrainingRun]) -> Exhibit:
+    """Left: against DPO itself. Right: against DPO with token means, a sigmoid apart."""
     rows = [
         {
             "arm": run.arm,

@@ -32,7 +32,7 @@ class Grams:
 
 
 def grams(rewards_PG: np.ndarray, vectors_PGD: Tensor) -> Grams:
-    """Of the prompts that have both a correct and a wrong response among the given ones.
+    """The inner products over the prompts that have both a correct and a wrong response.
 
     Raises:
         ValueError: there are fewer than three such prompts.
@@ -90,7 +90,7 @@ def rows(
 
 
 def build(measured: list[dict[str, Any]]) -> Exhibit:
-    """Covariance in units of sqrt(Var(g+) Var(g−)), so that models of any size compare."""
+    """The covariance in units of sqrt(Var(g+) Var(g−)), which compare across model sizes."""
     frame = pd.DataFrame(measured)
     table = frame.pivot(index="source", columns="statistic", values=["value", "low", "high"])
     table = table.loc[frame["source"].unique()]  # in the order given

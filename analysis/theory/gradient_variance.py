@@ -18,6 +18,7 @@ from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import panels
 from analysis.theory.softmax_bandit import group_gradient, minibatch_variance
 from analysis.theory.subgroups import disjoint_gradients
+from twogrpo.core.bootstrap import resample_counts
 
 GROUP_SIZES = (2, 4, 8, 16)
 NUM_ROLLOUTS = 512  # B, a mini-batch of the paper
@@ -27,7 +28,7 @@ STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."))
 
 
 def bandit_rows(rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Prompts are bandits with logits N(0, 2²), one arm of four correct; exact for each."""
+    """Exact rows for prompts that are bandits with logits N(0, 2²) and one correct arm of four."""
     logits = rng.normal(0, 2, size=(NUM_PROMPTS, NUM_ARMS))
     is_correct = np.arange(NUM_ARMS) == 0
     rows = []
@@ -47,19 +48,15 @@ def measured_rows(
     *,
     num_partitions: int = 1,
 ) -> list[dict[str, Any]]:
-    """From cached rollouts: Var(mini-batch) = Var(one sub-group of a random prompt) / Q.
+    """Measured on cached rollouts: Var(mini-batch) = Var(one sub-group of a random prompt) / Q.
 
-    The moments are means over random partitions of each prompt's rollouts into sub-groups; with few
-    prompts a single one adds noise of its own.
-
-    The intervals are of the quotients with the largest G, from a bootstrap over prompts that draws
-    the same prompts for every G.
+    The moments are means over random partitions of each prompt's rollouts into sub-groups: with few
+    prompts, a single partition adds noise. The intervals are those of the ratio to the largest G,
+    from a bootstrap over prompts that draws the same prompts for every G.
     """
     sizes = [size for size in GROUP_SIZES if size <= rewards_PG.shape[1]]
     count = len(rewards_PG)
-    counts_RP = np.vstack(
-        [np.ones(count), rng.multinomial(count, np.full(count, 1 / count), NUM_REPLICATES)]
-    )
+    counts_RP = np.vstack([np.ones(count), resample_counts(count, rng, NUM_REPLICATES)])
     moments = {}
     for size in sizes:
         means_PD = torch.zeros(count, vectors_PGD.shape[2], dtype=torch.double)
@@ -74,7 +71,7 @@ def measured_rows(
 
 
 def build(measured: list[dict[str, Any]], rng: np.random.Generator) -> Exhibit:
-    """One line a source, relative to its largest G; the dotted one is what the lemma says."""
+    """One line for each source, relative to its largest G; the dotted line is the lemma."""
     frame = pd.DataFrame(bandit_rows(rng) + measured)
     figure, axes = panels(1, 2)
     for axis, column in zip(axes[0], ("variance", "relative_variance"), strict=True):
@@ -99,7 +96,7 @@ def build(measured: list[dict[str, Any]], rng: np.random.Generator) -> Exhibit:
 
 
 def _measured_row(name: str, size: int, moments: dict[int, np.ndarray]) -> dict[str, Any]:
-    """Row 0 of the moments is the sample itself, the others are bootstrap replicates."""
+    """A row of the frame; row 0 of the moments is the sample, the rest bootstrap replicates."""
     here, largest = moments[size], moments[max(moments)]
     row = _row(name, size, here[0, 0] * size / NUM_ROLLOUTS, here[0, 1])
     variance_R = here[1:, 0] * size / (largest[1:, 0] * max(moments))
@@ -112,9 +109,9 @@ def _measured_row(name: str, size: int, moments: dict[int, np.ndarray]) -> dict[
 def _moments(
     gram_PP: np.ndarray, squares_P: np.ndarray, counts_P: np.ndarray
 ) -> tuple[float, float]:
-    """Variance of a group's gradient and its mean's squared norm; a prompt counts `counts_P` times.
+    """The variance of a group's gradient and the squared norm of its mean, weighted by `counts_P`.
 
-    The squared norm is taken from inner products of different prompts: noise does not add to it.
+    The squared norm uses inner products of different prompts, so that noise does not add to it.
     """
     total = counts_P.sum()
     second = float(counts_P @ squares_P) / total

@@ -1,55 +1,59 @@
-"""Run folders as the theory reads them: the arm, its rows, its cached rollouts if it kept any."""
+"""The training runs that the theory reads: arm, rows, and cached rollouts if there are any."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.records.arms import arm_key
-from analysis.theory import cached_rollouts
-from analysis.theory.cached_rollouts import CachedGroup
+from analysis.records.readers import Record, read_folders
+from twogrpo.run_record import rollouts
+from twogrpo.run_record.arms import arm_key
+from twogrpo.run_record.rollouts import CachedGroup
+from twogrpo.run_record.rows import Row, training_rows
 
 
 @dataclass(frozen=True)
-class Logged:
-    """One run."""
+class TrainingRun:
+    """One training run; `rows` are its steps."""
 
     arm: str
     group_size: int
     folder: Path
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     def groups(self) -> list[CachedGroup]:
         """Its cached rollouts in order; none if it kept none."""
-        return (
-            cached_rollouts.read(self.folder)
-            if (self.folder / cached_rollouts.FILE).is_file()
-            else []
-        )
+        return rollouts.read(self.folder) if rollouts.has_rollouts(self.folder) else []
 
 
-def read_runs(path: str) -> list[Logged]:
+def read_runs(path: str) -> list[TrainingRun]:
     """The training runs below a folder; "" gives none.
 
     Raises:
-        ValueError: there is no run there.
+        ValueError: there is no training run, or the record of a run is damaged.
     """
     if not path:
         return []
-    found = [_read(file.parent) for file in sorted(Path(path).rglob("run.json"))]
-    runs = [run for run in found if run is not None]
+    records = list(read_folders(Path(path)))
+    for record in records:
+        if record.fault:
+            raise ValueError(f"runs={path}: {record.where} cannot be read ({record.fault})")
+    runs = [_run(Path(path), record) for record in records if _is_training(record)]
     if not runs:
         raise ValueError(f"runs={path}: no training run there; make some with scripts/train.py")
     return runs
 
 
-def _read(folder: Path) -> Logged | None:
-    about = json.loads((folder / "run.json").read_text())
-    config, metrics = about["config"], folder / "metrics.jsonl"
-    if "training" not in config or not metrics.is_file():  # an evaluation
-        return None
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    steps = [row for row in rows if "reward/mean" in row]
-    return Logged(arm_key(config), int(config["algorithm"]["group_size"]), folder, steps)
+def _is_training(record: Record) -> bool:
+    return "training" in record.about["config"] and bool(record.rows)
+
+
+def _run(root: Path, record: Record) -> TrainingRun:
+    config: dict[str, Any] = record.about["config"]
+    return TrainingRun(
+        arm=arm_key(config),
+        group_size=int(config["algorithm"]["group_size"]),
+        folder=root / record.where,
+        rows=training_rows(record.rows.values()),
+    )

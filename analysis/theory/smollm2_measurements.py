@@ -1,11 +1,13 @@
-"""Table 2 and Lemma C.3 on a real model, measured once, offline: two CSV files for the figures.
+r"""Table 2 and Lemma C.3 on a real model, measured once, offline: two CSV files for the figures.
 
-    python -m analysis.theory.digit_sums model=<folder> out=runs/sums
-    python -m analysis.theory.smollm2_measurements rollouts=runs/sums model=<folder> \
-        name=SmolLM2-135M
+    python scripts/train.py experiment=smollm2/grpo tracking=local tracking.save_rollouts=true \
+        dataset.num_prompts=64 training.prompts_per_step=64 training.epochs=1 \
+        evaluation.at_end=false output_dir=runs/sums
+    python -m analysis.theory.smollm2_measurements rollouts=runs/sums name=SmolLM2-135M
 
-One backward pass a rollout of every mixed group, in float32, sketched to `dimensions` numbers
-(analysis/theory/cached_rollouts.py). Any group size up to the cached one is made of those vectors.
+The groups of step 0 are the initial policy's. Every rollout of a group with signal takes one
+backward pass in float32, sketched to `dimensions` numbers (analysis/theory/rollout_gradients.py).
+Groups of any size up to the cached one are made of those vectors.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ import torch
 
 from analysis.exhibits.exhibit import arguments, records, write_csv
 from analysis.theory import gradient_covariance, gradient_variance
-from analysis.theory.cached_rollouts import Scored, read, scored
+from analysis.theory.rollout_gradients import Scored, initial_model, scored
+from twogrpo.run_record import rollouts
 
 NUM_PARTITIONS = 16
 
@@ -30,7 +33,7 @@ Rows = list[dict[str, Any]]
 
 
 def tables(source: Scored) -> dict[str, Rows]:
-    """The rows that each of the two figures shows of a source, by the figure's name."""
+    """The rows of a source in each of the two figures, by the figure's name."""
     found = source.name, source.rewards_PG, source.vectors_PGD
     return {
         "covariance": gradient_covariance.rows(*found, np.random.default_rng(0)),
@@ -41,7 +44,7 @@ def tables(source: Scored) -> dict[str, Rows]:
 
 
 def save(tables: dict[str, Rows], folder: Path) -> None:
-    """`<figure>_of_real_models.csv`, with when and where it was measured."""
+    """Writes `<figure>_of_real_models.csv`, with the date and the machine."""
     folder.mkdir(parents=True, exist_ok=True)
     where = f"{platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}"
     for name, rows in tables.items():
@@ -50,7 +53,7 @@ def save(tables: dict[str, Rows], folder: Path) -> None:
 
 
 def measured_earlier(folder: Path | str, name: str) -> Rows:
-    """The rows saved for a figure; none where there is no file."""
+    """Returns the rows saved for a figure; none where there is no file."""
     file = _file(Path(folder), name)
     if not file.is_file():
         return []
@@ -62,12 +65,13 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     defaults = {"rollouts": "runs/sums", "model": "", "name": "", "dimensions": "65537"}
     given = arguments(sys.argv[1:], out="results/theory", **defaults)
-    name = given["name"] or Path(given["model"]).name
-    groups = read(given["rollouts"])
-    source = scored(name, groups, given["model"], dimensions=int(given["dimensions"]))
+    model = given["model"] or initial_model(given["rollouts"])
+    name = given["name"] or Path(model).name
+    groups = rollouts.read(given["rollouts"], step=0)
+    source = scored(name, groups, model, dimensions=int(given["dimensions"]))
     save(tables(source), Path(given["out"]))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class GradientMoments:
-    """Of one prompt's group gradient: its mean [K] and the trace of its covariance."""
+    """The mean [K] of a prompt's group gradient, and the trace of its covariance."""
 
     mean_K: np.ndarray
     variance: float
@@ -24,7 +24,7 @@ class GradientMoments:
 def group_gradient(
     logits_K: np.ndarray, is_correct_K: np.ndarray, *, group_size: int
 ) -> GradientMoments:
-    """Exact moments of (1/G) Σ_i A_i ∇log π(o_i), A with population std and ε = 0."""
+    """The exact moments of (1/G) Σ_i A_i ∇log π(o_i), A with population std and ε = 0."""
     policy_K = np.exp(logits_K - logits_K.max())
     policy_K /= policy_K.sum()
     success_rate = float(policy_K[is_correct_K].sum())
@@ -47,9 +47,9 @@ def group_gradient(
 def minibatch_variance(
     moments: list[GradientMoments], *, num_prompts: int
 ) -> tuple[float, float, float]:
-    """Of the mean over Q prompts drawn from the list: two parts, and the squared norm of its mean.
+    """The variance of the mean over Q drawn prompts in two parts, and the squared norm of its mean.
 
-    (within prompts)/Q + (between prompts)/Q: a larger group lowers the first part only.
+    The parts are (within prompts)/Q and (between prompts)/Q: a larger group lowers the first only.
     """
     within = float(np.mean([m.variance for m in moments])) / num_prompts
     means = np.stack([m.mean_K for m in moments])
@@ -59,7 +59,7 @@ def minibatch_variance(
 
 
 def _score_moments(policy_K: np.ndarray, chosen_K: np.ndarray) -> GradientMoments:
-    """Of ∇log π(o) = e_o − π for an arm o drawn from the policy restricted to `chosen_K`."""
+    """The moments of ∇log π(o) = e_o − π for an arm o drawn from the policy within `chosen_K`."""
     conditional_K = np.where(chosen_K, policy_K, 0.0) / policy_K[chosen_K].sum()
     mean_K = conditional_K - policy_K
     # Var of e_o: Σ q (1 − q); subtracting the constant π changes nothing.

@@ -1,4 +1,4 @@
-"""Groups of g out of cached groups of G: what fewer rollouts would have given.
+"""Sub-groups of g rollouts from cached groups of G, in expectation or drawn.
 
 P prompts, G cached rollouts each, D dimensions of a gradient. Rewards are 0 or 1. All g-subsets are
 equally likely; their expectations are sums over the hypergeometric number k of correct rollouts.
@@ -17,10 +17,10 @@ from twogrpo.core.advantages import standardised_population
 Array = np.ndarray
 
 
-def dead_share(num_correct: int, group_size: int, *, sub_size: int) -> float:
-    """Probability that a random sub-group is all correct or all wrong.
+def zero_variance_share(num_correct: int, group_size: int, *, sub_size: int) -> float:
+    """The probability that a random sub-group has zero variance: all correct or all wrong.
 
-    >>> dead_share(1, 4, sub_size=2)  # 3 of 6 pairs hold the correct one
+    >>> zero_variance_share(1, 4, sub_size=2)  # 3 of 6 pairs hold the correct one
     0.5
     """
     alive = sum(_hypergeometric(k, num_correct, group_size, sub_size) for k in range(1, sub_size))
@@ -28,7 +28,7 @@ def dead_share(num_correct: int, group_size: int, *, sub_size: int) -> float:
 
 
 def contrast_weight(num_correct: int, group_size: int, *, sub_size: int) -> float:
-    """w such that the expected gradient of a random sub-group is w (s̄+ − s̄−).
+    """The w for which the expected gradient of a random sub-group is w (s̄+ − s̄−).
 
     s̄± are the means over the correct and the wrong of the cached rollouts; given k correct the
     weight is sqrt(k/g (1 − k/g)), the group weight of Prop. 3.2.
@@ -44,14 +44,14 @@ def contrast_weight(num_correct: int, group_size: int, *, sub_size: int) -> floa
 
 
 def contrasts(rewards_PG: Array, vectors_PGD: Tensor) -> Tensor:
-    """s̄+ − s̄− of every prompt, [P, D]; 0 where one class is empty."""
+    """The contrast s̄+ − s̄− of every prompt, [P, D]; 0 where one class is empty."""
     positive_PD, negative_PD = class_means(rewards_PG, vectors_PGD)
     is_mixed_P = torch.tensor(rewards_PG.max(axis=1) > rewards_PG.min(axis=1))
     return (positive_PD - negative_PD) * is_mixed_P[:, None]
 
 
 def class_means(rewards_PG: Array, vectors_PGD: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean vectors of the correct and of the wrong rollouts, [P, D] each; 0 for an empty class."""
+    """The mean vectors of the correct and of the wrong rollouts, [P, D]; 0 for an empty class."""
     correct_PG = torch.tensor(rewards_PG, dtype=vectors_PGD.dtype)
     positive, negative = (
         torch.einsum("pg,pgd->pd", mask, vectors_PGD) / mask.sum(dim=1, keepdim=True).clamp_min(1)
@@ -63,9 +63,9 @@ def class_means(rewards_PG: Array, vectors_PGD: Tensor) -> tuple[Tensor, Tensor]
 def disjoint_gradients(
     rewards_PG: Array, vectors_PGD: Tensor, *, sub_size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Gradients of ⌊G/g⌋ disjoint random sub-groups of every prompt, [P, G/g, D].
+    """The gradients of ⌊G/g⌋ disjoint random sub-groups of every prompt, [P, G/g, D].
 
-    (1/g) Σ A_i s_i with the trainer's own advantage at ε = 0.
+    Each is (1/g) Σ A_i s_i, with the trainer's own advantage at ε = 0.
     """
     num_prompts, group_size = rewards_PG.shape
     num_subs = group_size // sub_size

@@ -1,9 +1,9 @@
-"""What smaller groups would have done, from the cached rollouts of a run with larger ones.
+"""The effect of smaller groups, from the cached rollouts of a run with larger ones.
 
-For every g below the cached G, on the same prompts: the share of dead groups; how near the expected
-gradient of g-groups is to that of all G rollouts (a difference that no number of prompts removes),
-and how near one draw of it is (noise included); what resampling would cost, and how far dropping
-dead groups bends the direction ("bias given informative").
+For every g up to the cached G, on the same prompts: the share of zero-variance groups; the cosine
+of the expected gradient of g-groups with that of all G rollouts (more prompts do not close this
+gap), and the cosine of one draw (noise included); the cost of resampling, and the change of
+direction when zero-variance groups are dropped ("bias given informative").
 """
 
 from __future__ import annotations
@@ -17,23 +17,28 @@ from torch import Tensor
 
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import panels
-from analysis.theory.subgroups import contrast_weight, contrasts, dead_share, disjoint_gradients
+from analysis.theory.subgroups import (
+    contrast_weight,
+    contrasts,
+    disjoint_gradients,
+    zero_variance_share,
+)
 
 NUM_DRAWS = 200
 
 
 def counts(rewards_PG: np.ndarray, *, sub_size: int) -> dict[str, float]:
-    """What rewards alone tell, exactly, in expectation over sub-groups.
+    """The row that follows from the rewards alone, exact in expectation over sub-groups.
 
-    `rollouts_a_mixed_group_new_prompt` is g / P(mixed) over the prompts' mixture;
-    `…_same_prompt` draws one prompt again until mixed, at most G // g groups.
+    `rollouts_a_mixed_group_new_prompt` is g / P(signal) over the prompts; `…_same_prompt` draws
+    groups of one prompt until one has signal, at most G // g.
     """
     num_prompts, group_size = rewards_PG.shape
     num_correct = rewards_PG.sum(axis=1).astype(int).tolist()
-    dead = np.array([dead_share(k, group_size, sub_size=sub_size) for k in num_correct])
+    dead = np.array([zero_variance_share(k, group_size, sub_size=sub_size) for k in num_correct])
     alive = 1 - float(dead.mean())
     tries = group_size // sub_size
-    # Draws until mixed, capped: Σ_{j<tries} P(the first j are dead), as if draws were independent.
+    # Draws until signal, capped: Σ_{j<tries} P(the first j have none), taken as independent.
     drawn = float(np.mean([sum(d**j for j in range(tries)) for d in dead.tolist()]))
     mixed_at_end = float(np.mean(1 - dead**tries))
     return {
@@ -51,11 +56,11 @@ def counts(rewards_PG: np.ndarray, *, sub_size: int) -> dict[str, float]:
 def directions(
     rewards_PG: np.ndarray, vectors_PGD: Tensor, *, sub_size: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Cosines with the gradient of all G rollouts of the same prompts.
+    """The cosines with the gradient of all G rollouts of the same prompts.
 
     `cosine_expected`: the expected gradient of g-groups. `cosine_one_draw`: one g-group a prompt,
-    mean and 95 % range over draws. `cosine_given_mixed`: the expected gradient of g-groups that are
-    mixed (what resampling trains on) with the expected gradient of all g-groups.
+    mean and 95 % range over draws. `cosine_given_mixed`: the expected gradient of g-groups with
+    signal (resampling trains on these) with the expected gradient of all g-groups.
     """
     group_size = rewards_PG.shape[1]
     num_correct = rewards_PG.sum(axis=1).astype(int).tolist()
@@ -65,7 +70,7 @@ def directions(
     )
     weights = [contrast_weight(k, group_size, sub_size=sub_size) for k in num_correct]
     expected_D = _weighted(contrasts_PD, weights)
-    alive = [1 - dead_share(k, group_size, sub_size=sub_size) for k in num_correct]
+    alive = [1 - zero_variance_share(k, group_size, sub_size=sub_size) for k in num_correct]
     given_mixed = [w / a if a > 0 else 0.0 for w, a in zip(weights, alive, strict=True)]
     draws = _draw_cosines(rewards_PG, vectors_PGD, full_D, sub_size=sub_size, rng=rng)
     return {
@@ -80,7 +85,7 @@ def directions(
 def table(
     rewards_PG: np.ndarray, vectors_PGD: Tensor | None, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """A row a group size 2, 4, 8, … up to G; cosines only where there are gradients.
+    """A row for each group size 2, 4, 8, … up to G; cosines only with gradients.
 
     Raises:
         ValueError: the rewards are not 0 or 1, or the groups are smaller than 4.
@@ -100,7 +105,7 @@ def table(
 
 
 def build(rewards_PG: np.ndarray, vectors_PGD: Tensor | None, rng: np.random.Generator) -> Exhibit:
-    """Left dead groups, right directions."""
+    """Left: zero-variance groups. Right: directions."""
     frame = table(rewards_PG, vectors_PGD, rng)
     figure, axes = panels(1, 2)
     for axis in axes[0]:

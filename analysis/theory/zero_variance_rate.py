@@ -1,7 +1,7 @@
-"""How many groups carry no gradient: measured, and by the two formulas of the paper.
+"""The share of groups without a gradient: measured, and by the two formulas of the paper.
 
 Appendix D.3 prints 1 − r̄² − (1−r̄)², which is the share *kept*; Table 3 holds r̄² + (1−r̄)². The
-latter is a lower bound of the truth E[p² + (1−p)²] (Jensen): prompts differ in difficulty.
+latter is a lower bound of the true E[p² + (1−p)²] (Jensen): prompts differ in difficulty.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import panels
-from analysis.theory.cached_rollouts import CachedGroup
-from analysis.theory.run_folders import Logged
-from analysis.theory.subgroups import dead_share
+from analysis.theory.run_folders import TrainingRun
+from analysis.theory.subgroups import zero_variance_share
 from twogrpo.core.estimators import discard_rate, discard_rate_of_mean, kept_rate_of_mean
+from twogrpo.run_record.rollouts import CachedGroup
 
 LINES = {
     "measured": ("groups of 2, measured", "#D55E00", "-"),
@@ -27,14 +27,14 @@ LINES = {
 
 
 def generation_row(groups: Sequence[CachedGroup]) -> dict[str, float]:
-    """The figures of one generation's groups.
+    """The rates of one step's groups.
 
-    `per_prompt` is unbiased for the mean over prompts of p² + (1−p)²: the share of a group's pairs
-    whose rewards are equal. At G = 2 it is the measured discard rate itself.
+    `per_prompt`, the share of a group's pairs with equal rewards, is unbiased for the mean over
+    prompts of p² + (1−p)². At G = 2 it is the measured discard rate.
     """
     mean = float(np.mean([reward for group in groups for reward in group.rewards]))
     pairs = [
-        dead_share(sum(r == 1 for r in group.rewards), len(group.rewards), sub_size=2)
+        zero_variance_share(sum(r == 1 for r in group.rewards), len(group.rewards), sub_size=2)
         for group in groups
     ]
     return {
@@ -46,8 +46,8 @@ def generation_row(groups: Sequence[CachedGroup]) -> dict[str, float]:
     }
 
 
-def build(runs: Sequence[Logged]) -> Exhibit:
-    """A panel for a run of pairs and one for a run of large groups, where they kept rollouts."""
+def build(runs: Sequence[TrainingRun]) -> Exhibit:
+    """A panel for a run of pairs and one for a run of large groups, if they kept rollouts."""
     frames = []
     for run in runs:
         steps: dict[int, list[CachedGroup]] = {}

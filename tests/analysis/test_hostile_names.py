@@ -1,4 +1,4 @@
-"""Hostile names in a record: no output of the analysis does anything but show them."""
+"""Hostile names in a record: every output of the analysis only shows them."""
 
 import csv
 from html.parser import HTMLParser
@@ -32,7 +32,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is made of runs all of whose names are hostile."""
+    """The results of runs all of whose names are hostile."""
     folder = tmp_path_factory.mktemp("hostile")
     for place, arm in enumerate(ARMS):
         text = "".join(ALL[place:] + ALL[:place])

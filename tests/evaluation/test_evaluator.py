@@ -181,7 +181,7 @@ def test_a_run_that_was_not_evaluated_at_its_end_is_completed_by_a_later_evaluat
     row = evaluate_checkpoint(config(tmp_path / "run", tmp_path / "later"))
     assert json.loads((tmp_path / "later/run.json").read_text())["config"]["step"] == 6
     found = load(str(tmp_path), allow_mixed=True)  # asked otherwise than the run would have been
-    assert found.left_out.empty
+    assert found.excluded.empty
     (recorded,) = found.benchmarks.query("benchmark == 'longer'")["mean"]
     assert recorded == row["evaluation/longer/mean"]
 

@@ -1,4 +1,4 @@
-"""Time and memory by phase: sums of the one, peaks of the other, and then anew."""
+"""The phase timer adds up seconds by phase, keeps peaks of memory, and starts again when read."""
 
 import pytest
 import torch
@@ -6,7 +6,31 @@ import torch
 from twogrpo.run_record.phase_timer import PhaseTimer
 
 
-def test_a_phase_shows_the_memory_that_it_took():
+class FakeGpu:
+    """A GPU whose peak the test sets; waiting for it moves the clock to `done_at`."""
+
+    def __init__(self, *, peak: int = 0, now: list[float] | None = None, done_at: float = 0.0):
+        self.peak, self.now, self.done_at = peak, now, done_at
+
+    def synchronize(self) -> None:
+        if self.now:
+            self.now[0] = self.done_at
+
+    def reset_peak_memory_stats(self) -> None:
+        self.peak = 0
+
+    def max_memory_allocated(self) -> int:
+        return self.peak
+
+
+def test_torch_cuda_is_a_gpu():
+    assert all(
+        hasattr(torch.cuda, name)
+        for name in ("synchronize", "reset_peak_memory_stats", "max_memory_allocated")
+    )
+
+
+def test_a_phase_on_the_cpu_shows_the_memory_held_at_its_end():
     timer = PhaseTimer()
     with timer.phase("before"):
         pass
@@ -24,29 +48,23 @@ def test_a_phase_shows_the_memory_that_it_took():
     assert timer.read() == {}
 
 
-def test_on_a_gpu_each_phase_has_its_own_peak_and_none_is_forgotten(monkeypatch):
-    """By a stand-in: allocations of 1, 3 and 2 GiB, each freed before the next phase."""
-    peak = [5 * 2**30]  # before the first phase: the models' loading
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: peak[0])
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: peak.__setitem__(0, 0))
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    timer = PhaseTimer("cuda")
+def test_on_a_gpu_each_phase_has_its_own_peak_and_the_highest_is_kept():
+    """Allocations of 1, 3 and 2 GiB, each freed before the next phase; 5 GiB while loading."""
+    gpu = FakeGpu(peak=5 * 2**30)
+    timer = PhaseTimer(gpu)
     for name, gib in (("generate", 1), ("update", 3), ("generate", 2)):
         with timer.phase(name):
-            peak[0] = gib * 2**30
+            gpu.peak = gib * 2**30
     row = timer.read()
     assert (row["memory/generate_gib"], row["memory/update_gib"]) == (2, 3)
     assert timer.peak_bytes == 5 * 2**30
 
 
-def test_on_a_gpu_a_phase_ends_when_its_work_is_done(monkeypatch):
-    """By a stand-in: what was asked for takes 3 s, for which only `synchronize` waits."""
+def test_on_a_gpu_a_phase_ends_when_its_kernels_are_done(monkeypatch):
+    """The first phase launches 3 s of work, for which only `synchronize` waits."""
     now = [10.0]
     monkeypatch.setattr("twogrpo.run_record.phase_timer.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: now.__setitem__(0, 13.0))
-    timer = PhaseTimer("cuda")
+    timer = PhaseTimer(FakeGpu(now=now, done_at=13.0))
     with timer.phase("update"):
         pass
     with timer.phase("sync"):

@@ -1,4 +1,4 @@
-"""A run's record: rows survive, folders belong to one run, what is finished is known."""
+"""A run's record: rows survive, a folder belongs to one run, a finished run is recognised."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_rows_are_read_as_they_were_logged(config, tmp_path):
     assert RunRecord(config).rows() == rows  # opened again, nothing is lost
 
 
-def test_rewind_drops_later_rows_and_a_half_written_line(config, tmp_path):
+def test_truncate_removes_later_rows_and_a_half_written_line(config, tmp_path):
     record = RunRecord(config)
     for step in range(4):
         record.log({"step": step})
@@ -43,13 +43,13 @@ def test_rewind_drops_later_rows_and_a_half_written_line(config, tmp_path):
     assert [row["step"] for row in record.rows()] == [0, 1, 2]
 
 
-def test_rewinding_nothing_is_nothing(config):
+def test_truncating_an_empty_record_leaves_it_empty(config):
     record = RunRecord(config)
     record.truncate(0)
     assert record.rows() == []
 
 
-def test_a_run_says_who_it_was(config, tmp_path):
+def test_run_file_holds_identity_config_and_versions(config, tmp_path):
     RunRecord(config)
     said = about(tmp_path / "run")
     assert said["status"] == "running"
@@ -60,7 +60,7 @@ def test_a_run_says_who_it_was(config, tmp_path):
     assert {"commit", "code", "hardware", "started", "run_id"} <= said.keys()
 
 
-def test_finished_is_finished_for_the_same_run_only(config, make_config, tmp_path):
+def test_only_the_same_run_counts_as_finished(config, make_config, tmp_path):
     assert not is_finished(config)
     record = RunRecord(config)
     assert not is_finished(config)
@@ -71,15 +71,15 @@ def test_finished_is_finished_for_the_same_run_only(config, make_config, tmp_pat
         is_finished(make_config("seed=1"))
 
 
-def test_the_difference_named_is_one_that_matters(config, make_config):
-    """A hardware knob that changed too is not what makes it another run."""
+def test_the_difference_named_is_an_identifying_value(config, make_config):
+    """A changed hardware knob does not make another run."""
     RunRecord(config)
     other = make_config("hardware.tokens_per_microbatch=999", "tracking.kl_rollouts=1", "seed=3")
     with pytest.raises(ConfigError, match="seed=0 there, 3 here"):
         RunRecord(other)
 
 
-def test_a_refused_folder_is_left_as_it_was(config, make_config, tmp_path):
+def test_a_refused_folder_is_unchanged(config, make_config, tmp_path):
     RunRecord(config).log({"step": 0})
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     for other in (make_config("seed=1"), make_config("resume=never")):
@@ -95,7 +95,7 @@ def test_other_code_does_not_continue_a_run(config, monkeypatch):
         RunRecord(config)
 
 
-def test_the_code_hash_is_of_the_package_s_sources(tmp_path, monkeypatch):
+def test_the_code_hash_depends_on_the_package_s_sources_alone(tmp_path, monkeypatch):
     package = tmp_path / "twogrpo/core"
     package.mkdir(parents=True)
     (package / "a.py").write_text("x = 1\n")
@@ -107,7 +107,7 @@ def test_the_code_hash_is_of_the_package_s_sources(tmp_path, monkeypatch):
     assert code_hash() != first
 
 
-def test_identity_is_of_what_can_change_a_number(make_config):
+def test_identity_depends_on_values_that_change_numbers(make_config):
     identity = make_config().identity()
     for same in (
         "run_name=x",
@@ -132,7 +132,7 @@ def test_identity_is_of_what_can_change_a_number(make_config):
 def test_the_mirror_in_wandb_has_the_same_rows_and_needs_no_network(
     make_config, monkeypatch, tmp_path
 ):
-    """What is handed to W&B: config, tags, group, id; then every row under its step."""
+    """W&B receives config, tags, group and id, then every row under its step."""
     import wandb
 
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")

@@ -1,7 +1,9 @@
-"""The cached rollouts of a run: whole, in order, and without what a cut-off run left."""
+"""The cached rollouts of a run: complete, in order, and without the lines of a lost step."""
 
 import json
 from pathlib import Path
+
+import pytest
 
 from twogrpo.run_record import rollouts
 from twogrpo.training import loop
@@ -46,7 +48,25 @@ def test_steps_done_again_replace_their_lines_and_a_half_line_goes(tmp_path: Pat
     assert [line["step"] for line in lines(tmp_path)] == [0, 0, 1, 2]
 
 
-def test_a_run_saves_every_group_drawn_only_when_asked(make_run) -> None:
+def test_groups_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rollouts.append(tmp_path, 0, [GROUP])
+    rollouts.append(tmp_path, 1, [GROUP])
+    [group] = rollouts.read(tmp_path, step=1)
+    assert group == rollouts.CachedGroup(1, "p1", (3, 4), (1.0, 0.0), ((5, 1), (6,)))
+    assert group.has_signal and not group.first(1).has_signal
+    assert len(rollouts.read(tmp_path / rollouts.FILE)) == 2
+
+
+def test_reading_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert not rollouts.has_rollouts(tmp_path)
+    with pytest.raises(ValueError, match=r"tracking\.save_rollouts=true"):
+        rollouts.read(tmp_path)
+    rollouts.append(tmp_path, 0, [GROUP])
+    with pytest.raises(ValueError, match="no group of step 7"):
+        rollouts.read(tmp_path, step=7)
+
+
+def test_a_run_with_save_rollouts_saves_every_group_drawn(make_run) -> None:
     run = make_run("algorithm=two_grpo_rs", "tracking.save_rollouts=true")
     row = loop.train_step(run, 0)
     saved = lines(run.record.folder)
@@ -54,7 +74,7 @@ def test_a_run_saves_every_group_drawn_only_when_asked(make_run) -> None:
     assert sum(sum(line["num_tokens"]) for line in saved) == row["tokens/generated"]
 
 
-def test_a_run_saves_nothing_unasked(make_run) -> None:
+def test_a_run_saves_no_rollouts_by_default(make_run) -> None:
     run = make_run("algorithm=two_grpo")
     loop.train_step(run, 0)
     assert not (run.record.folder / rollouts.FILE).exists()

@@ -1,4 +1,4 @@
-"""The mirror in W&B: lost in any way, a run goes on, its record is whole, and it is said once."""
+"""The mirror in W&B: however it is lost, the run goes on with a complete record and one warning."""
 
 import json
 import sys

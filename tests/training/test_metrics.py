@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from twogrpo.policy.protocol import UpdateMetrics
-from twogrpo.run_record.summary import summary
 from twogrpo.training import metrics
 from twogrpo.training.resampling import Counters
 from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
@@ -108,24 +107,6 @@ def test_counters_have_their_names():
         "rollouts/discarded": 2,
         "rollouts/trained_on": 3,
     }
-
-
-def test_summary_sums_phases_and_leaves_validation_out_of_training():
-    rows = [
-        {"step": 0, "reward/mean": 0.1, "seconds/update": 1.0, "seconds/validate": 10.0},
-        {"step": 1, "reward/mean": 0.2, "seconds/update": 2.0, "seconds/generate": 0.5},
-        {"step": 2, "evaluation/a/mean": 0.25, "evaluation/b/mean": 0.75},
-    ]
-    rows[0] |= {"cpu_seconds/update": 0.5, "tokens/generated": 3, "rollouts/generated": 4}
-    rows[1] |= {"cpu_seconds/update": 0.5, "tokens/generated": 4, "rollouts/generated": 8}
-    found = summary(rows)
-    assert found["seconds/update"] == 3
-    assert found["seconds/validate"] == 10
-    assert found["seconds/training"] == 3.5
-    assert found["cpu_seconds/training"] == 1
-    assert found["tokens/generated"] == 7
-    assert found["rollouts/generated"] == 8  # cumulative already: the last one, not the sum
-    assert found["evaluation/average"] == 0.5
 
 
 def test_progress_says_reward_share_rollouts_and_speed():

@@ -6,32 +6,16 @@ values live; here stand the types.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twogrpo.config.identity import identifying, identity_of
 from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
-
-# Beginnings of the keys that say where a run's record lies, how it is tracked and saved, and what
-# changes no number beyond rounding.
-NOT_IDENTIFYING = (
-    "run_name",
-    "output_dir",
-    "resume",
-    "reward.num_workers",
-    "tracking.",
-    "hardware.",
-    "rollout.canary",
-    "training.checkpoint",
-    "training.preemption",
-    "evaluation.keep_text",
-)
 
 
 # Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.
@@ -246,28 +230,6 @@ class Config:
     def identifying(self) -> dict[str, Any]:
         """Those values, by dotted key."""
         return identifying(asdict(self))
-
-
-def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values that make a run what it is, by dotted key.
-
-    >>> identifying({"seed": 1, "hardware": {"dtype": "float32", "num_threads": 2}})
-    {'seed': 1, 'hardware.dtype': 'float32'}
-    """
-    flat = dict[str, Any]()
-    for name, value in values.items():
-        key = prefix + name
-        if isinstance(value, dict):
-            flat |= identifying(value, f"{key}.")
-        elif key.endswith("dtype") or not key.startswith(NOT_IDENTIFYING):
-            flat[key] = value
-    return flat
-
-
-def identity_of(values: dict[str, Any]) -> str:
-    """Hash of identifying values."""
-    content = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from twogrpo.config.identity import identifying, identity_of
 from twogrpo.config.schema import (
     DatasetConfig,
     EvaluationConfig,
@@ -16,8 +17,6 @@ from twogrpo.config.schema import (
     RewardConfig,
     RolloutConfig,
     TrackingConfig,
-    identifying,
-    identity_of,
 )
 
 

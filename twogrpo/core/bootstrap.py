@@ -29,11 +29,17 @@ def bootstrap_interval(
     num_problems = len(values)
     if not num_problems:
         raise ValueError("no problem to draw from: an interval needs one or more")
-    # Draw counts instead of indices: one matrix product gives all means.
-    counts_RP = rng.multinomial(
-        num_problems, np.full(num_problems, 1 / num_problems), num_resamples
-    )
-    means_RK = counts_RP @ values / num_problems
+    means_RK = resample_counts(num_problems, rng, num_resamples) @ values / num_problems
     tail = (1 - level) / 2
     interval: NDArray[np.float64] = np.quantile(means_RK, [tail, 1 - tail], axis=0).T
     return interval
+
+
+def resample_counts(
+    num_items: int, rng: np.random.Generator, num_resamples: int
+) -> NDArray[np.int64]:
+    """How often each item is in each resample drawn with replacement, [R, N]; rows sum to N.
+
+    Counts rather than indices: one matrix product gives the means of all resamples.
+    """
+    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), num_resamples)

@@ -17,7 +17,8 @@ import numpy as np
 
 from twogrpo.core.bootstrap import bootstrap_interval
 from twogrpo.core.estimators import mean_at_k, pass_at_k, powers_of_two
-from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.files import read_rows, read_run_file, write_atomically
+from twogrpo.run_record.rows import benchmark_results
 
 SEED = 0  # of the bootstrap
 
@@ -40,9 +41,8 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
 
     `contaminated` names, by benchmark, the problems that the training set holds; None: not known.
     """
-    run = json.loads((folder / "run.json").read_text())
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    results = benchmark_results(rows)
+    run = read_run_file(folder)
+    results = benchmark_results(read_rows(folder))
     points = [
         point
         for benchmark, result in results.items()
@@ -62,16 +62,6 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
     write_atomically(target / "card.json", json.dumps(card, indent=1) + "\n")
     write_atomically(target / "card.md", markdown(card, points))
     write_curve(target / "curve.csv", points)
-
-
-def benchmark_results(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The last row's `evaluation/<benchmark>/<name>` values, by benchmark and name."""
-    results: dict[str, dict[str, Any]] = {}
-    for key, value in rows[-1].items():
-        if key.startswith("evaluation/"):
-            _, benchmark, name = key.split("/", 2)
-            results.setdefault(benchmark, {})[name] = value
-    return results
 
 
 def curve(benchmark: str, result: Mapping[str, Any], contaminated: list[str]) -> list[Point]:

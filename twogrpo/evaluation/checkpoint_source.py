@@ -7,7 +7,6 @@ run, a folder that `transformers` loads, or a hub id.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 from twogrpo.models.load import ROOT
 from twogrpo.policy import checkpoint as checkpoints
-from twogrpo.run_record.files import read_rows, with_current_keys
+from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file
+from twogrpo.run_record.rows import training_rows
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _here(checkpoint: str) -> Source | None:
     if folder is None:
         return None
     folder = folder.resolve()
-    if (folder / "run.json").is_file():
+    if is_run_folder(folder):
         return _of_run(folder)
     if (folder / "state.json").is_file():
         return _of_training_checkpoint(folder)
@@ -61,7 +61,7 @@ def _here(checkpoint: str) -> Source | None:
             f"checkpoint={checkpoint} holds no run.json, state.json or config.json: "
             "give a run's folder, one of its checkpoints or a model's folder"
         )
-    if folder.name == "final" and (folder.parent / "run.json").is_file():
+    if folder.name == "final" and is_run_folder(folder.parent):
         return _of_run(folder.parent)
     return Source(folder.name, str(folder))
 
@@ -80,7 +80,7 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
     keys = [word.partition("=")[0].lstrip("+") for word in typed]
     found = cfg.copy()
     OmegaConf.set_struct(found, False)  # another evaluation has other benchmarks in its `hub`
-    trained = with_current_keys(source.run["config"])  # of an older version, perhaps
+    trained = source.run["config"]
     for group in ("evaluation", "reward", "rollout"):
         if group not in keys:
             found[group] = OmegaConf.merge(found[group], trained[group])
@@ -117,9 +117,9 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
 
 
 def _of_run(folder: Path) -> Source:
-    run = _read_json(folder / "run.json")
+    run = read_run_file(folder)
     if (folder / "final" / "config.json").is_file():
-        steps = sum("rollouts/generated" in row for row in read_rows(folder))  # as analysis/
+        steps = len(training_rows(read_rows(folder)))
         return Source(folder.name, str(folder / "final"), run=run, step=steps)
     saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
     if not saved:
@@ -131,18 +131,18 @@ def _of_run(folder: Path) -> Source:
 
 def _of_training_checkpoint(folder: Path) -> Source:
     run_folder = folder.parent.parent
-    if not (run_folder / "run.json").is_file():
+    if not is_run_folder(run_folder):
         raise ConfigError(
             f"checkpoint={folder} lies outside its run's folder, whose run.json names the model: "
             "give it where training wrote it"
         )
-    run = _read_json(run_folder / "run.json")
+    run = read_run_file(run_folder)
     return Source(
         name=f"{run_folder.name}-{folder.name}",
         model_path=run["config"]["model"]["path"],
         training=folder,
         run=run,
-        step=_read_json(folder / "state.json")["step"],
+        step=read_json(folder / "state.json")["step"],
     )
 
 
@@ -153,11 +153,3 @@ def _sha256(source: Source) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}): restore it or train again") from error
-    return content

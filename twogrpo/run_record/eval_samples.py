@@ -1,7 +1,7 @@
-"""What every single sample of an evaluation came to, kept so that any number can be recomputed.
+"""Every sample of an evaluation, kept so that any number can be recomputed.
 
 While an evaluation runs, each problem is a line of `samples.jsonl`, flushed to disk chunk by
-chunk; at the end they become `samples.parquet`, one row a sample.
+chunk. At the end the lines become `samples.parquet`, one row a sample.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ProblemSamples:
 
     @classmethod
     def of(cls, benchmark: str, group: Group, *, seconds: float, keep_text: bool) -> ProblemSamples:
-        """A graded group as samples; `seconds` is its share of the chunk's."""
+        """The samples of a graded group; `seconds` is its share of the chunk's time."""
         return cls(
             benchmark=benchmark,
             problem_id=group.prompt.prompt_id,
@@ -52,9 +52,9 @@ class ProblemSamples:
 class SampleStore:
     """The samples of one evaluation on disk.
 
-    `key` names everything the samples depend on (weights, prompts, sampling, reward): lines that
-    another key left behind are not continued but begun again. Of several ranks one writes. Where
-    texts are kept (`keep_text`), a problem that was sampled without keeping them is not done.
+    `key` names everything the samples depend on (weights, prompts, sampling, reward): lines under
+    another key are deleted. Of several ranks one writes. With `keep_text`, a problem that was
+    sampled without its texts counts as not done.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SampleStore:
         self._found = self._read()
 
     def done(self, benchmark: str) -> dict[str, ProblemSamples]:
-        """By problem, what an earlier, interrupted evaluation finished."""
+        """The samples that an interrupted evaluation finished, by problem."""
         usable = (s for s in self._found if s.responses is not None or not self._keep_text)
         return {s.problem_id: s for s in usable if s.benchmark == benchmark}
 
@@ -85,7 +85,7 @@ class SampleStore:
             os.fsync(file.fileno())
 
     def finish(self, samples: Sequence[ProblemSamples]) -> None:
-        """Writes the table of all samples in place of the lines."""
+        """Replaces the lines by the table of all samples."""
         if not self.is_writer:
             return
         import pyarrow  # not needed by a run that is never evaluated
@@ -99,10 +99,12 @@ class SampleStore:
         self._lines.unlink(missing_ok=True)
 
     def _read(self) -> list[ProblemSamples]:
-        """The whole lines left behind under the same key; all others are dropped from disk."""
+        """Returns the complete lines under the same key; deletes all others."""
         if not self._lines.exists():
             return []
-        lines = self._lines.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be torn
+        lines = self._lines.read_text(encoding="utf-8").split("\n")[
+            :-1
+        ]  # the last may be half written
         if not lines or json.loads(lines[0]) != {"key": self._key}:
             if self.is_writer:
                 self._lines.unlink()
@@ -113,7 +115,7 @@ class SampleStore:
 
 
 def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:
-    """One row a sample, all with the same keys: `response` if any text was kept, else None."""
+    """One row for each sample, all with the same keys; `response` only if any text was kept."""
     samples, rows = list(samples), []
     is_text_kept = any(problem.responses is not None for problem in samples)
     for problem in samples:

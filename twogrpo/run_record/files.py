@@ -1,4 +1,4 @@
-"""Reads and writes the files of a run's folder."""
+"""The files of a run's folder: how they are found, read and written."""
 
 from __future__ import annotations
 
@@ -8,22 +8,71 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config.renamed import REMOVED, RENAMED
+from twogrpo.errors import ConfigError
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's record."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def run_folders(root: Path) -> list[Path]:
+    """The folders of runs at and below `root`, in the order of their names."""
+    return [file.parent for file in sorted(root.rglob(RUN_FILE))]
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run was recorded there."""
+    return (folder / RUN_FILE).is_file()
 
 
 def read_run_file(folder: Path) -> dict[str, Any]:
-    """`run.json` of a run's folder; empty where there is none."""
-    path = folder / "run.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Returns `run.json`, its configuration under today's keys; empty where there is none.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    if not (folder / RUN_FILE).exists():
+        return {}
+    about = read_json(folder / RUN_FILE)
+    if isinstance(about.get("config"), dict):
+        about["config"] = with_current_keys(about["config"])
+    return about
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Returns the rows of `metrics.jsonl` in the order of their writing; none without the file.
+
+    A killed process may leave half a line at the end: it is skipped, its step is done again.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns the object in a JSON file.
+
+    Raises:
+        ConfigError: there is no such file, or no JSON object in it.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return content
 
 
 def write_atomically(path: Path, content: str) -> None:
-    """All or nothing: written beside, flushed to disk, renamed."""
+    """Writes all of the content or nothing: into a file next to it, flushed, then renamed."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w") as file:
         file.write(content)
@@ -33,7 +82,7 @@ def write_atomically(path: Path, content: str) -> None:
 
 
 def with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of an old record under today's keys (twogrpo/config/renamed.py).
+    """Returns the configuration of an old record under today's keys (twogrpo/config/renamed.py).
 
     >>> with_current_keys({"training": {"prompts_per_generation": 128}, "seed": 0})
     {'training': {'prompts_per_step': 128}, 'seed': 0}
@@ -48,3 +97,7 @@ def with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
             new_section, _, new_key = RENAMED[old].partition(".")
             current.setdefault(new_section, {})[new_key] = value
     return current
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} cannot be read ({error}): restore it or train again")

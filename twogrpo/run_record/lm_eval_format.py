@@ -1,4 +1,4 @@
-"""The samples in the layout of lm-evaluation-harness' `--log_samples`, for tools that read it.
+"""Samples in the layout of lm-evaluation-harness' `--log_samples`, for tools that read it.
 
 One file a benchmark, one line a problem: `resps` holds the n responses, `exact_match` is Mean@n.
 """
@@ -18,7 +18,7 @@ from twogrpo.types import Prompt
 def write_lm_eval_log(
     path: Path, prompts: Sequence[Prompt], samples: Sequence[ProblemSamples]
 ) -> None:
-    """The benchmark's problems with the texts of their samples, which must have been kept."""
+    """Writes the benchmark's problems with their samples, whose texts must have been kept."""
     lines = [
         json.dumps(_line(number, prompt, problem))
         for number, (prompt, problem) in enumerate(zip(prompts, samples, strict=True))

@@ -1,4 +1,4 @@
-"""Seconds by phase, of the wall and of the processor, and the memory that each phase took."""
+"""Seconds by phase, of the wall clock and of the processor, and the memory that each phase took."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
+from typing import Protocol
 
 STATM = Path("/proc/self/statm")
 
 
-class PhaseTimer:
-    """Adds up the time spent in named phases, on a GPU until it has done what they asked for, and
-    keeps their memory; phases do not nest.
+class Gpu(Protocol):
+    """The functions of `torch.cuda` that the timer calls; so this file needs no torch."""
 
-    Memory is, on a GPU, the most that torch had allocated in the phase, and `peak_bytes` the most
-    in any so far (each phase starts torch's own peak anew); on a CPU, what the process held when
-    the phase ended, and nothing where there is no /proc.
+    def synchronize(self) -> None:
+        """Waits until the GPU has done its work."""
+
+    def reset_peak_memory_stats(self) -> None:
+        """Sets the peak to what is allocated now."""
+
+    def max_memory_allocated(self) -> int:
+        """The peak in bytes since the last reset."""
+
+
+class PhaseTimer:
+    """Adds up the time and keeps the memory of named phases; phases do not nest.
+
+    On a GPU a phase ends when the GPU has done its work, and its memory is the most that torch
+    had allocated in it. On a CPU its memory is what the process held when it ended; nothing where
+    there is no /proc. `peak_bytes` is the most in any phase so far.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, gpu: Gpu | None = None) -> None:
         self.peak_bytes = 0
-        self._is_gpu = device == "cuda"
+        self._gpu = gpu
         self._wall: dict[str, float] = defaultdict(float)
         self._cpu: dict[str, float] = defaultdict(float)
         self._bytes: dict[str, int] = defaultdict(int)
@@ -33,14 +44,14 @@ class PhaseTimer:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times the block; processor seconds count this process with all its threads."""
-        if self._is_gpu:
+        if self._gpu:
             self.peak_bytes = max(self.peak_bytes, self._held())
-            torch.cuda.reset_peak_memory_stats()
+            self._gpu.reset_peak_memory_stats()
         wall, cpu = time.perf_counter(), time.process_time()
         try:
             yield
-            if self._is_gpu:
-                torch.cuda.synchronize()  # what the phase asked for is the phase's
+            if self._gpu:
+                self._gpu.synchronize()  # kernels that the phase launched belong to it
         finally:
             self._wall[name] += time.perf_counter() - wall
             self._cpu[name] += time.process_time() - cpu
@@ -48,7 +59,11 @@ class PhaseTimer:
             self.peak_bytes = max(self.peak_bytes, self._bytes[name])
 
     def read(self) -> dict[str, float]:
-        """`seconds/…`, `cpu_seconds/…` and `memory/…_gib` since the last reading; starts anew."""
+        """Returns `seconds/…`, `cpu_seconds/…` and `memory/…_gib` since the last call and resets.
+
+        A step's row is read before its checkpoint is saved, whose seconds are therefore in the
+        next row; those of the last checkpoint and of the export are in the run's final row.
+        """
         row = {f"seconds/{name}": value for name, value in self._wall.items()}
         row |= {f"cpu_seconds/{name}": value for name, value in self._cpu.items()}
         row |= {f"memory/{name}_gib": held / 2**30 for name, held in self._bytes.items() if held}
@@ -57,8 +72,8 @@ class PhaseTimer:
         return row
 
     def _held(self) -> int:
-        if self._is_gpu:
-            return torch.cuda.max_memory_allocated()
+        if self._gpu:
+            return self._gpu.max_memory_allocated()
         if not STATM.exists():
             return 0
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

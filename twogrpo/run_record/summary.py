@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
+from twogrpo.run_record.rows import (
+    CLOCKS,
+    benchmark_results,
+    column_sums,
+    training_rows,
+    training_seconds,
+)
+
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """About the whole run, from its rows: seconds by phase and tokens summed, last counters.
+    """Seconds by phase and tokens, summed over the run; its last counters; the benchmarks' average.
 
-    `seconds/training` is all phases but validation; the final evaluation has its own seconds.
+    `seconds/training` counts all phases but validation and evaluation (see `training_seconds`).
     """
-    steps = [row for row in rows if "reward/mean" in row]
-    summed = {
-        name: math.fsum(row.get(name, 0.0) for row in steps)
-        for name in sorted({name for row in steps for name in row})
-        if name.startswith(("seconds/", "cpu_seconds/", "tokens/"))
-    }
-    for clock in ("seconds", "cpu_seconds"):
-        summed[f"{clock}/training"] = math.fsum(
-            value
-            for name, value in summed.items()
-            if name.startswith(f"{clock}/") and name != f"{clock}/validate"
-        )
-    counters = {n: v for n, v in steps[-1].items() if n.startswith("rollouts/")} if steps else {}
-    final = {
-        name: value for row in rows for name, value in row.items() if name.startswith("evaluation/")
-    }
-    means = [value for name, value in final.items() if name.endswith("/mean")]
+    summed = dict[str, float]()
+    for kind in (*CLOCKS, "tokens"):
+        summed |= column_sums(rows, kind)
+    for clock in CLOCKS:
+        summed[f"{clock}/training"] = training_seconds(rows, clock)
+    last = training_rows(rows)[-1:]
+    counters = {n: v for row in last for n, v in row.items() if n.startswith("rollouts/")}
+    means = [result["mean"] for result in benchmark_results(rows).values() if "mean" in result]
     average = {"evaluation/average": sum(means) / len(means)} if means else {}
     return summed | counters | average

@@ -1,6 +1,7 @@
-"""The mirror of a run's record in W&B. A run never ends because of it, whatever happens to it:
-no network, no account, its process killed, its folder not writable. One warning, and the record in
-`metrics.jsonl` goes on.
+"""The mirror of a run's record in W&B, whose failures never end a run.
+
+Without a network, an account, its process or a writable folder there is one warning, and the run
+goes on with its record in `metrics.jsonl`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twogrpo.config.schema import Config
-from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import escape_control_chars
+
+if TYPE_CHECKING:
+    from twogrpo.run_record.provenance import Recorded
 
 # How long W&B may keep a run waiting, at its start and at its end.
 WAIT_SECONDS = 30
@@ -22,8 +24,8 @@ WAIT_SECONDS = 30
 class Mirror:
     """A W&B run under the names of the record; silent once it is lost."""
 
-    def __init__(self, config: Config | EvaluateConfig, about: Mapping[str, Any]) -> None:
-        """Opens it; online falls back to offline, to be sent later with `wandb sync`."""
+    def __init__(self, config: Recorded, about: Mapping[str, Any]) -> None:
+        """Opens the W&B run; online falls back to offline, to be sent later with `wandb sync`."""
         import wandb  # not needed by a local run
 
         self._wandb = wandb
@@ -33,19 +35,19 @@ class Mirror:
             self._attempt(self._open, "offline")
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """A row under its step."""
+        """Sends a row under its step."""
         if self._run:
             values = {k: v for k, v in row.items() if k != "step"}
             self._attempt(lambda: self._run.log(values, step=row["step"]))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The numbers about the whole run; then the end."""
+        """Sends the summary and ends the W&B run."""
         if self._run:
             self._attempt(lambda: self._run.summary.update({**summary, "status": "finished"}))
         self._end(0)
 
     def interrupt(self) -> None:
-        """Ends it as a run that did not finish."""
+        """Ends the W&B run as one that did not finish."""
         self._end(1)
 
     def _end(self, exit_code: int) -> None:
@@ -57,7 +59,7 @@ class Mirror:
 
     def _open(self, mode: str) -> None:
         config, about = self._config, self._about
-        # W&B itself would fall back to a folder under /tmp, which nobody would look for.
+        # W&B itself would fall back to a temporary folder, where nobody would look.
         probe = Path(config.output_dir) / "wandb" / ".probe"
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -82,7 +84,7 @@ class Mirror:
         )
 
     def _attempt(self, action: Callable[..., None], *arguments: str) -> bool:
-        """Whether it worked; if not, the mirror is lost, and that is said once."""
+        """Whether the action worked; if not, the mirror is lost, with one warning."""
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 - W&B's errors have no common name
@@ -105,6 +107,6 @@ class Mirror:
             f"WARNING: W&B is lost ({reason}). The run goes on, {folder}/metrics.jsonl has every "
             f"row; {instead}\n"
         )
-        # Else it complains again, at length, when the process ends.
+        # Otherwise W&B complains again, at length, when the process ends.
         with suppress(Exception):
             self._wandb.teardown()

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config, RolloutConfig
 from twogrpo.config.validation import check
@@ -77,7 +79,7 @@ def assemble(config: Config) -> Run:
         if ranks.is_first
         else NullRecord(config)
     )
-    timer = PhaseTimer(config.hardware.device)
+    timer = PhaseTimer(torch.cuda if config.hardware.device == "cuda" else None)
     preemption = PreemptionHandler(
         ranks,
         grace_seconds=config.training.preemption_grace_seconds,

@@ -1,11 +1,13 @@
 """The ledger's columns add up; the time split and resampling cost agree with it."""
 
+from pathlib import Path
+
 import pytest
 
 from analysis.diagnostics import budget_ledger, resampling_cost, time_by_phase
-from analysis.exhibits.exhibit import number
-from analysis.records.frames import Runs
+from analysis.records.frames import Runs, load
 from analysis.stats.comparison import comparisons
+from tests.analysis import recorded
 
 ADDENDS = {
     "rollouts_generated": ["rollouts_kept", "rollouts_discarded", "rollouts_surplus"],
@@ -22,11 +24,10 @@ def test_every_row_adds_up(runs: Runs) -> None:
 
 
 def test_the_total_is_the_sum_of_the_arms(runs: Runs) -> None:
-    frame = budget_ledger.build(runs, price_per_hour=2.5).frame.set_index("arm")
-    columns = [*budget_ledger.SUMS, *budget_ledger.HOURS, "cost", "num_runs"]
+    frame = budget_ledger.build(runs).frame.set_index("arm")
+    columns = [*budget_ledger.SUMS, *budget_ledger.HOURS, "num_runs"]
     arms = frame.drop(index="total")
     assert frame.loc["total", columns].tolist() == pytest.approx(arms[columns].sum().tolist())
-    assert frame.loc["total", "cost"] == pytest.approx(2.5 * frame.loc["total", "device_hours"])
 
 
 def test_rows_by_hand(runs: Runs) -> None:
@@ -46,13 +47,22 @@ def test_phases_add_up_to_the_ledgers_hours(runs: Runs) -> None:
     assert set(frame["phase"]) == {"generate", "update", "validate", "evaluate"}
 
 
+def test_phases_after_the_last_step_are_in_the_split_and_in_the_ledger(tmp_path: Path) -> None:
+    """1.5 s of a checkpoint and 0.5 s of the export: 2 s more of training, none of evaluation."""
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    recorded.write(tmp_path / "before/run", about, rows)
+    rows[-1] |= {"seconds/save": 1.5, "seconds/export": 0.5}
+    recorded.write(tmp_path / "after/run", about, rows)
+    before, after = (load(str(tmp_path / name)) for name in ("before", "after"))
+    seconds = time_by_phase.build(after).frame.set_index("phase")["seconds"]
+    assert (seconds["save"], seconds["export"], seconds["evaluate"]) == (1.5, 0.5, 1.0)
+    one, other = (budget_ledger.build(runs).frame.iloc[0] for runs in (before, after))
+    assert other["training_hours"] - one["training_hours"] == pytest.approx(2 / 3600)
+    assert other["total_hours"] - one["total_hours"] == pytest.approx(2 / 3600)
+
+
 def test_resampling_draws_three_for_one(runs: Runs) -> None:
     cost = resampling_cost.cost(comparisons(runs)[0])
     of = {name: rows["value"].tolist() for name, rows in cost.groupby("measure")}
     assert of["drawn_per_kept"] == pytest.approx([3] * 8)
     assert of["budget_share"] == pytest.approx([3 * 2 / 16] * 8)
-
-
-def test_price_must_be_a_number() -> None:
-    with pytest.raises(ValueError, match="price_per_hour=cheap is no number"):
-        number("price_per_hour", "cheap")

@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 from analysis import all as everything
 from analysis.diagnostics import equal_budget_curves
 from analysis.exhibits import exhibit
+from analysis.exhibits.style import look
 from analysis.paper import claims, figure_2, figure_4, figure_5, table_1, table_2, table_3, table_4
-from analysis.records.arms import ARMS, arm, in_order
 from analysis.records.frames import Runs, load
 from analysis.report import summary
 from analysis.stats.comparison import comparisons
 from tests.analysis import recorded
+from twogrpo.run_record.arms import LABELS
 
 CLAIMS_COLUMNS = (
     "claim,paper_version,published,measured,ci_low,ci_high,n_seeds,n_problems,verdict,scale"
@@ -212,10 +213,9 @@ def test_table_2_reads_the_theorys_covariance(runs: Runs, tmp_path: Path) -> Non
 
 
 def test_an_arm_looks_and_is_called_the_same_everywhere() -> None:
-    looks = {(a.colour, a.marker) for a in ARMS.values()}
-    assert len(looks) == len(ARMS) == len({a.marker for a in ARMS.values()})
-    assert arm("rloo_g4") == arm("rloo_g4") and arm("rloo_g4").label == "rloo_g4"
-    assert in_order(["zeta", "two_grpo", "base"]) == ["base", "two_grpo", "zeta"]
+    looks = {(look(key)["color"], look(key)["marker"]) for key in LABELS}
+    assert len(looks) == len(LABELS) == len({marker for _, marker in looks})
+    assert look("rloo_g4") == look("rloo_g4") and look("rloo_g4")["label"] == "rloo_g4"
 
 
 def test_formulas_and_markup_are_made_harmless(tmp_path: Path) -> None:

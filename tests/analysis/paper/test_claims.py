@@ -1,4 +1,4 @@
-"""Where the claims about gradients come from, and what their page says."""
+"""The claims about gradients: their source, and their page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The sources give the same frames; what cannot be compared is refused, nothing dropped unsaid."""
+"""All sources give the same frames; runs that do not compare are refused, exclusions are listed."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_frames_hold_what_was_logged(runs: Runs) -> None:
     assert runs.arms(runs.settings[0])[:4] == ["base", "grpo_g16", "two_grpo", "two_grpo_rs"]
     assert len(runs.steps) == 12 * recorded.NUM_STEPS
     assert len(runs.evaluations) == 13 * 2 * recorded.NUM_PROBLEMS
-    assert runs.left_out.empty
+    assert runs.excluded.empty
     row = runs.runs.set_index("run_id").loc["grpo_g16-seed0-id"]
     # 8 steps of 8 prompts × 16; (0.1 + 0.2) × 16 s each and some milliseconds; not the 3 s
     # of validation.
@@ -116,7 +116,7 @@ def test_what_is_left_out_is_listed_with_its_reason(tmp_path: Path) -> None:
     recorded.write(tmp_path / "crashed", recorded.changed(about, status="running"), rows[:2])
     recorded.write(tmp_path / "broken", about, rows)
     (tmp_path / "broken" / "run.json").write_text("{")
-    reasons = load(str(tmp_path)).left_out.set_index("where")["reason"]
+    reasons = load(str(tmp_path)).excluded.set_index("where")["reason"]
     assert reasons["older"] == "duplicate: good is the same run, started later"
     assert reasons["crashed"] == "running after 2 rows"
     assert reasons["broken"].startswith("unreadable: ")
@@ -141,7 +141,7 @@ def test_half_written_last_line_is_dropped(tmp_path: Path) -> None:
         ({"config__training__learning_rate": 1e-4}, "training on chain_arithmetic with tiny"),
     ],
 )
-def test_refuses_to_mix_unless_told(tmp_path: Path, change: dict, named: str) -> None:
+def test_mixed_runs_are_refused_unless_allowed(tmp_path: Path, change: dict, named: str) -> None:
     recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
     other = recorded.changed(recorded.about("two_grpo", 0), **change)
     recorded.write(tmp_path / "other", other, recorded.rows("two_grpo", 0))
@@ -168,7 +168,7 @@ def test_another_commit_of_the_same_code_is_no_mixture(tmp_path: Path) -> None:
     assert len(load(str(tmp_path)).runs) == 2
 
 
-def test_two_configs_of_one_arm_and_seed_are_refused_even_if_told(tmp_path: Path) -> None:
+def test_two_configs_of_one_arm_and_seed_are_refused_even_if_allowed(tmp_path: Path) -> None:
     recorded.write_arms(tmp_path, arms=["two_grpo"], seeds=(0,))
     other = recorded.changed(recorded.about("two_grpo", 0), identity="another")
     recorded.write(tmp_path / "other", other, recorded.rows("two_grpo", 0))
@@ -195,6 +195,40 @@ def test_separate_evaluation_completes_the_run_that_has_none(tmp_path: Path) -> 
     del evaluation["config"]["training"]
     recorded.write(tmp_path / "parts" / "evaluation", evaluation, rows[-1:])
     assert_same(whole, load(str(tmp_path / "parts")))
+
+
+# The seconds after the last step, which the final row holds: 2 s of training, 1 s of them a save.
+AFTER = {"seconds/save": 1.5, "seconds/export": 0.5, "cpu_seconds/save": 1.0}
+
+
+@pytest.mark.parametrize("is_evaluated", [True, False])
+def test_seconds_after_the_last_step_are_training_s_and_no_step(
+    tmp_path: Path, is_evaluated: bool
+) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    recorded.write(tmp_path / "before" / "run", about, rows)
+    final = rows[-1] if is_evaluated else {"step": rows[-1]["step"]}
+    recorded.write(tmp_path / "after" / "run", about, [*rows[:-1], final | AFTER])
+    before, after = load(str(tmp_path / "before")), load(str(tmp_path / "after"))
+    one, other = (runs.runs.iloc[0] for runs in (before, after))
+    assert other["seconds_training"] == pytest.approx(one["seconds_training"] + 2)
+    assert other["cpu_seconds_training"] == pytest.approx(one["cpu_seconds_training"] + 1)
+    assert other["seconds_validation"] == one["seconds_validation"]
+    assert (other["seconds/save"], other["seconds/export"]) == (1.5, 0.5)
+    assert other["num_steps"] == recorded.NUM_STEPS
+    pd.testing.assert_frame_equal(before.steps, after.steps)
+    assert len(after.evaluations) == is_evaluated * len(before.evaluations)
+
+
+def test_a_later_evaluation_keeps_the_seconds_of_the_final_row(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    final = {"step": rows[-1]["step"], **AFTER}
+    whole = recorded.write(tmp_path / "whole" / "run", about, [*rows[:-1], rows[-1] | AFTER])
+    recorded.write(tmp_path / "parts" / "training", about, [*rows[:-1], final])
+    evaluation = recorded.changed(about, run_id="e", identity="e", config__step=recorded.NUM_STEPS)
+    del evaluation["config"]["training"]
+    recorded.write(tmp_path / "parts" / "evaluation", evaluation, rows[-1:])
+    assert_same(load(str(whole.parent)), load(str(tmp_path / "parts")))
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:

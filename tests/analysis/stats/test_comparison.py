@@ -10,7 +10,7 @@ from tests.analysis import recorded
 
 
 def test_settings_draw_the_same_problems_whatever_seeds_they_have(tmp_path: Path) -> None:
-    """Every seed of both scores alike, so that the draw of problems is all that can differ."""
+    """Seeds score alike, so that only the draw of problems can differ."""
     rows = recorded.rows("two_grpo", 0)
     for model, seeds in (("tiny", (0, 1, 2)), ("other", (0, 1))):
         for seed in seeds:

@@ -13,15 +13,15 @@ from analysis.theory import (
     what_if,
     zero_variance_rate,
 )
-from analysis.theory.cached_rollouts import CachedGroup
-from analysis.theory.run_folders import Logged
+from analysis.theory.run_folders import TrainingRun
+from twogrpo.run_record.rollouts import CachedGroup
 
 
 def group(step: int, prompt: str, *rewards: float) -> CachedGroup:
     return CachedGroup(step, prompt, (3,), tuple(rewards), ((5,),) * len(rewards))
 
 
-class Kept(Logged):
+class Kept(TrainingRun):
     """A run whose cached rollouts are given."""
 
     def groups(self) -> list[CachedGroup]:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.theory.subgroups import contrast_weight, contrasts, dead_share, disjoint_gradients
+from analysis.theory.subgroups import (
+    contrast_weight,
+    contrasts,
+    disjoint_gradients,
+    zero_variance_share,
+)
 from twogrpo.core.advantages import standardised_population
 
 REWARDS = np.array([[1.0, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]])
@@ -25,7 +30,7 @@ def test_expectations_are_means_over_all_subsets(prompt: int, sub_size: int) -> 
     subsets = list(itertools.combinations(range(6), sub_size))
     dead = np.mean([len(set(REWARDS[prompt, list(s)])) == 1 for s in subsets])
     num_correct = int(REWARDS[prompt].sum())
-    assert dead_share(num_correct, 6, sub_size=sub_size) == pytest.approx(dead, abs=1e-12)
+    assert zero_variance_share(num_correct, 6, sub_size=sub_size) == pytest.approx(dead, abs=1e-12)
     mean = torch.stack([gradient(prompt, s) for s in subsets]).mean(dim=0)
     weight = contrast_weight(num_correct, 6, sub_size=sub_size)
     torch.testing.assert_close(

@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from analysis.theory import __main__ as command
-from analysis.theory import cached_rollouts, smollm2_measurements
-from analysis.theory.digit_sums import is_right
+from analysis.theory import rollout_gradients, smollm2_measurements
 from tests.conftest import ROOT, tiny_model
+from twogrpo.run_record import rollouts
+from twogrpo.run_record.rollouts import CachedGroup
 from twogrpo.training import loop
 
-GROUP = cached_rollouts.CachedGroup(0, "p", (3, 4), (1.0, 0.0), ((5, 6, 1), (7,)))
+GROUP = CachedGroup(0, "p", (3, 4), (1.0, 0.0), ((5, 6, 1), (7,)))
 
 
 def test_a_vector_is_the_gradient_of_the_mean_log_likelihood(model_folder: Path) -> None:
-    vectors = cached_rollouts.ScoreVectors(str(model_folder), dimensions=0).of(GROUP)
+    vectors = rollout_gradients.ScoreVectors(str(model_folder), dimensions=0).of(GROUP)
     model = tiny_model()
     logps = model(torch.tensor([[3, 4, 5, 6, 1]])).logits[0].log_softmax(dim=-1)
     mean = (logps[1, 5] + logps[2, 6] + logps[3, 1]) / 3
@@ -30,11 +31,11 @@ def test_a_vector_is_the_gradient_of_the_mean_log_likelihood(model_folder: Path)
 
 
 def test_sketches_keep_inner_products_within_the_stated_error(model_folder: Path) -> None:
-    exact = cached_rollouts.ScoreVectors(str(model_folder), dimensions=0).of(GROUP)
+    exact = rollout_gradients.ScoreVectors(str(model_folder), dimensions=0).of(GROUP)
     sizes = exact.norm(dim=1)
     errors = []
     for seed in range(20):
-        sketch = cached_rollouts.ScoreVectors(str(model_folder), dimensions=4096, seed=seed).of(
+        sketch = rollout_gradients.ScoreVectors(str(model_folder), dimensions=4096, seed=seed).of(
             GROUP
         )
         errors.append(((sketch @ sketch.T - exact @ exact.T) / torch.outer(sizes, sizes)).numpy())
@@ -43,17 +44,15 @@ def test_sketches_keep_inner_products_within_the_stated_error(model_folder: Path
     assert np.abs(np.mean(errors, axis=0)).max() < 4 * bound / 20**0.5
 
 
-def test_reading_says_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tracking\.save_rollouts=true"):
-        cached_rollouts.read(tmp_path)
+def test_groups_of_different_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"sizes \[2, 3\]"):
-        three = cached_rollouts.CachedGroup(0, "q", (3,), (1.0, 0.0, 0.0), ((5,),) * 3)
-        cached_rollouts.rewards_array([GROUP, three])
+        three = CachedGroup(0, "q", (3,), (1.0, 0.0, 0.0), ((5,),) * 3)
+        rollout_gradients.rewards_array([GROUP, three])
 
 
 @pytest.fixture(scope="module")
 def base(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve mixed groups of 16 random responses, as a run would cache them."""
+    """Twelve groups with signal of 16 random responses, as a run would cache them."""
     folder = tmp_path_factory.mktemp("base")
     rng = np.random.default_rng(0)
     lines = []
@@ -63,7 +62,7 @@ def base(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         line = {"step": 0, "draw": draw, "prompt_id": str(draw), "prompt_tokens": [3, 4]}
         line |= {"rewards": rewards, "num_tokens": [len(t) for t in tokens], "tokens": tokens}
         lines.append(json.dumps(line) + "\n")
-    (folder / cached_rollouts.FILE).write_text("".join(lines))
+    (folder / rollouts.FILE).write_text("".join(lines))
     about = {"config": {"model": {"path": str(model_folder)}}}
     (folder / "run.json").write_text(json.dumps(about))
     return folder
@@ -114,23 +113,17 @@ def test_the_script_answers_from_rewards_alone_and_with_gradients(
     assert (tmp_path / "what_if.csv").read_text().count("\n") == 5  # heads and G = 2, 4, 8, 16
 
 
-def test_the_script_says_a_mistake_in_one_line(tmp_path: Path) -> None:
+def test_the_script_reports_a_mistake_in_one_line(tmp_path: Path) -> None:
     result = run_script(f"rollouts={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and "save_rollouts" in result.stderr
 
 
-def test_the_last_integer_is_the_answer() -> None:
-    assert is_right("2 + 9 = 11", 11)
-    assert not is_right("11 is 2 + 9", 11)
-    assert not is_right("eleven", 11)
-
-
-def test_a_real_model_is_measured_once_and_shown_ever_after(
+def test_saved_measurements_of_a_real_model_are_in_the_figures(
     model_folder: Path, base: Path, tmp_path: Path
 ) -> None:
-    groups = [group.first(10) for group in cached_rollouts.read(base)]
-    source = cached_rollouts.scored("random", groups, str(model_folder), dimensions=512)
+    groups = [group.first(10) for group in rollouts.read(base)]
+    source = rollout_gradients.scored("random", groups, str(model_folder), dimensions=512)
     tables = smollm2_measurements.tables(source)
     smollm2_measurements.save(tables, tmp_path)
     saved = pd.read_csv(tmp_path / "gradient_variance_of_real_models.csv")

@@ -1,75 +1,28 @@
-"""Cached rollouts of a run, `rollouts.jsonl`, and the gradient that each contributes.
-
-P prompts, G rollouts each.
-"""
+"""The gradient that each cached rollout of a run contributes. P prompts, G rollouts each."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-FILE = "rollouts.jsonl"
+from twogrpo.run_record.files import read_run_file
+from twogrpo.run_record.rollouts import CachedGroup
 
 
-@dataclass(frozen=True)
-class CachedGroup:
-    """One line of the file: a prompt's group in one generation."""
-
-    step: int
-    prompt_id: str
-    prompt_tokens: tuple[int, ...]
-    rewards: tuple[float, ...]
-    tokens: tuple[tuple[int, ...], ...]
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether the rewards differ."""
-        return len(set(self.rewards)) > 1
-
-    def first(self, count: int) -> CachedGroup:
-        """The group with its first rollouts only."""
-        return replace(self, rewards=self.rewards[:count], tokens=self.tokens[:count])
-
-
-def read(path: Path | str, *, step: int | None = None) -> list[CachedGroup]:
-    """The groups of a file or of a run folder that holds it; those of one generation if asked.
-
-    Raises:
-        ValueError: there is no such file, or nothing in it.
-    """
-    path = Path(path)
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
-        raise ValueError(
-            f"rollouts={path}: no {FILE} there; make one with "
-            "scripts/train.py tracking.save_rollouts=true"
-        )
-    lines = (json.loads(line) for line in file.read_text().splitlines())
-    groups = [_group(line) for line in lines if step is None or line["step"] == step]
-    if not groups:
-        raise ValueError(f"rollouts={path}: no group of step {step} in it")
-    return groups
-
-
-def start_model(path: Path | str) -> str:
-    """The start policy of the run whose folder is given; "" where `run.json` is not beside it."""
+def initial_model(path: Path | str) -> str:
+    """The initial model of the run whose folder or rollouts are given; "" without a `run.json`."""
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    about = folder / "run.json"
-    if not about.is_file():
-        return ""
-    config: dict[str, Any] = json.loads(about.read_text())["config"]
-    return str(config["model"]["path"])
+    run = read_run_file(folder)
+    return str(run["config"]["model"]["path"]) if run else ""
 
 
 def rewards_array(groups: Sequence[CachedGroup]) -> np.ndarray:
-    """Rewards [P, G].
+    """The rewards, [P, G].
 
     Raises:
         ValueError: the groups differ in size.
@@ -118,7 +71,7 @@ class ScoreVectors:
         return self._sketched(flat) if self._dimensions else torch.cat(flat)
 
     def _sketched(self, flat: list[Tensor]) -> Tensor:
-        """One parameter at a time: the whole vector of a large model is never built."""
+        """The sketch, one parameter at a time: a large model's full vector is never built."""
         sketch, start = torch.zeros(self._dimensions), 0
         signs = self._signs.split([len(part) for part in flat])
         for part, sign in zip(flat, signs, strict=True):
@@ -139,21 +92,11 @@ class Scored:
 
 
 def scored(name: str, groups: list[CachedGroup], model: str, *, dimensions: int) -> Scored:
-    """Groups with gradients; those of a dead group are left at 0, no sub-group of it is mixed."""
+    """The groups with their gradients; 0 for a group without signal, as no sub-group has any."""
     vectors = ScoreVectors(model, dimensions=dimensions)
     rewards_PG = rewards_array(groups)
     vectors_PGD = torch.zeros(*rewards_PG.shape, dimensions or vectors.num_parameters)
     for place, group in enumerate(groups):
-        if group.is_mixed:
+        if group.has_signal:
             vectors_PGD[place] = vectors.of(group)
     return Scored(name, rewards_PG, vectors_PGD)
-
-
-def _group(line: dict[str, Any]) -> CachedGroup:
-    return CachedGroup(
-        step=line["step"],
-        prompt_id=line["prompt_id"],
-        prompt_tokens=tuple(line["prompt_tokens"]),
-        rewards=tuple(line["rewards"]),
-        tokens=tuple(tuple(tokens) for tokens in line["tokens"]),
-    )

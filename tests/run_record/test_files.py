@@ -1,0 +1,55 @@
+"""The files of a run's folder: complete rows are read, damaged files are refused."""
+
+import pytest
+
+from tests.analysis import recorded
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file, run_folders
+
+
+def test_a_folder_without_a_record_is_empty(tmp_path):
+    assert not is_run_folder(tmp_path)
+    assert read_run_file(tmp_path) == {}
+    assert read_rows(tmp_path) == []
+    assert run_folders(tmp_path) == []
+
+
+def test_a_record_is_found_and_read(tmp_path):
+    rows = [{"step": 0, "reward/mean": 1 / 3}, {"step": 1}]
+    for name in ("b", "a/nested"):
+        folder = recorded.write(tmp_path / name, {"config": {"seed": 0}}, rows)
+        assert is_run_folder(folder)
+        assert read_run_file(folder) == {"config": {"seed": 0}}
+        assert read_rows(folder) == rows
+    assert run_folders(tmp_path) == [tmp_path / "a/nested", tmp_path / "b"]
+
+
+def test_a_half_written_last_row_is_skipped(tmp_path):
+    folder = recorded.write(tmp_path / "run", {}, [{"step": 0}])
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 1')
+    assert read_rows(folder) == [{"step": 0}]
+
+
+def test_an_old_configuration_is_read_under_today_s_keys(tmp_path):
+    config = {"training": {"prompts_per_generation": 128}}
+    folder = recorded.write(tmp_path / "run", {"config": config}, [])
+    assert read_run_file(folder)["config"] == {"training": {"prompts_per_step": 128}}
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+def test_a_damaged_file_is_named_in_one_line(name, tmp_path):
+    folder = recorded.write(tmp_path / "run", {}, [])
+    (folder / name).write_text('{"step": \n{}\n')
+    with pytest.raises(ConfigError, match=name) as refusal:
+        read_run_file(folder)
+        read_rows(folder)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("content", [None, "[1]", "{"])
+def test_a_json_file_must_hold_an_object(content, tmp_path):
+    if content is not None:
+        (tmp_path / "state.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"state\.json cannot be read"):
+        read_json(tmp_path / "state.json")
