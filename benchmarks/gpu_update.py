@@ -25,12 +25,10 @@ from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.flops import forward_flops
 from benchmarks.throughput.throughput import spread
 from twogrpo.config.schema import Config
-from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.models.load import DTYPES
-from twogrpo.policy.build import knobs
-from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
+from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.preflight.devices import load_device
 from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import Architecture
@@ -66,13 +64,14 @@ def flops(model: Architecture, sequences: Sequence[Rollout]) -> float:
 
 
 def build(config: Config, model: Architecture, group: Ranks) -> TransformersPolicy:
-    """A policy with random weights and conf/hardware/'s knobs; its steps are too small to move."""
+    """A policy with random weights and the hardware section; its steps are too small to move."""
     return TransformersPolicy(
         random_qwen2(model, config.hardware.device),
         None,  # a tokenizer goes with exports only
-        objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
-        adam=Adam(1e-30, 0, (0.9, 0.999), epsilon=1e-8, gradient_clip_norm=1.0),
-        knobs=knobs(config.hardware),
+        algorithm=config.algorithm,
+        training=replace(config.training, learning_rate=1e-30),
+        hardware=config.hardware,
+        temperature=config.rollout.temperature,
         ranks=group,
     )
 
@@ -84,7 +83,7 @@ def measure(
     """With logits in chunks and at once: an update, π_old, Adam alone, and the most memory held."""
     device, work = config.hardware.device, flops(model, sequences)
     for chunk in (config.hardware.logits_chunk_tokens, config.hardware.tokens_per_microbatch):
-        policy.scoring.knobs = replace(policy.scoring.knobs, logits_chunk_tokens=chunk)
+        policy.scoring.hardware = replace(config.hardware, logits_chunk_tokens=chunk)
         case: dict[str, Any] = {"logits_chunk_tokens": chunk, **predicted(config, model, chunk)}
         if device == "cuda":
             torch.cuda.empty_cache()

@@ -7,7 +7,7 @@ python scripts/train.py -m algorithm.group_size=2,4,8,16 seed=0,1,2
 import hydra
 from omegaconf import DictConfig
 
-from twogrpo.config import cli
+from twogrpo.config import cli, validation
 from twogrpo.config.schema import Config, parse
 from twogrpo.run_record.record import is_finished
 
@@ -19,7 +19,8 @@ def main(cfg: DictConfig) -> None:
     config = parse(cfg, Config)
     if is_finished(config):
         return
-    from twogrpo.training import assemble, loop  # after parsing: torch takes seconds to import
+    validation.check(config)
+    from twogrpo.training import assemble, loop  # torch and transformers take seconds to import
 
     loop.train(assemble.assemble(config))
 

@@ -51,6 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def parse_config(*overrides: str) -> Config:
+    """The training configuration with these overrides, unchecked; tests take sections of it."""
+    return parse(compose_config(*overrides), Config)
+
+
 def compose_config(*overrides: str, name: str = "train") -> DictConfig:
     """What `python scripts/{name}.py {overrides}` composes."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -106,7 +111,7 @@ def small(model_folder: Path, tmp_path: Path) -> list[str]:
         "training.prompts_per_step=16",
         "training.prompts_per_minibatch=1",
         "training.learning_rate=1e-3",
-        "training.checkpoint_every=1",
+        "checkpointing.every=1",
         "evaluation.benchmarks=[in_distribution,longer]",
         "evaluation.max_response_tokens=6",
         "evaluation.problems_per_benchmark=3",
@@ -121,7 +126,7 @@ def make_config(small: list[str]) -> Callable[..., Config]:
     """`make_config("algorithm=two_grpo", "seed=1")`: the small run with these overrides."""
 
     def make(*overrides: str) -> Config:
-        return parse(compose_config(*small, *overrides), Config)
+        return parse_config(*small, *overrides)
 
     return make
 

@@ -12,7 +12,7 @@
     1    anything else, with a trace
 
 After 75, 130, 143 and a kill the same command continues the run, with the same numbers; after 71
-and 74 with smaller hardware knobs or more room.
+and 74 with smaller values in hardware or more room.
 torchrun says 1 for whatever its ranks said.
 """
 
@@ -63,7 +63,7 @@ class Preempted(Fault):
 
 
 def out_of_memory(error: BaseException) -> str | None:
-    """One line where the error says that memory is short, of a GPU or of the CPU; else None."""
+    """Returns what is short if the error is about memory, of a GPU or of the CPU; else None."""
     said = str(error)
     is_short = isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)  # torch.OutOfMemoryError is one, the CPU's has no name
@@ -72,12 +72,8 @@ def out_of_memory(error: BaseException) -> str | None:
     if not is_short:
         return None
     # torch says much more, of fragments and of its settings.
-    asked = re.search(r"ried to allocate ([\d.]+ \w+)", said)
-    return (
-        f"too little memory{f' ({asked[1]} were asked for)' if asked else ''}: lower "
-        "hardware.tokens_per_microbatch, hardware.logits_chunk_tokens or "
-        "hardware.rollouts_per_call; beside vLLM on a GPU also hardware.gpu_memory_share"
-    )
+    requested = re.search(r"ried to allocate ([\d.]+ \w+)", said)
+    return f"too little memory{f' ({requested[1]} requested)' if requested else ''}"
 
 
 def escape_control_chars(text: str) -> str:

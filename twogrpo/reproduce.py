@@ -164,9 +164,9 @@ def _evaluation(arguments: list[str]) -> Job:
 def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     if launcher not in ("auto", "python"):
         return shlex.split(launcher)
-    if launcher == "python" or (hardware.num_gpus <= 1 and not hardware.cpu_offload):
+    if launcher == "python" or hardware.num_gpus <= 1:
         return [sys.executable]
-    ranks = str(max(1, hardware.num_gpus))
+    ranks = str(hardware.num_gpus)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
     return [sys.executable, *torchrun]
 

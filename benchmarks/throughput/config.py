@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from twogrpo.config.annotations import AT_LEAST_ONE, NOT_NEGATIVE, OneOf
 from twogrpo.config.schema import Config
-from twogrpo.config.validation import at_least, one_of
+from twogrpo.config.validation import check_bounds
 from twogrpo.errors import ConfigError
 
 WORKLOADS = ("repeated", "resampled", "max_length")
@@ -17,9 +19,9 @@ WORKLOADS = ("repeated", "resampled", "max_length")
 class BenchmarkConfig(Config):
     """conf/benchmark.yaml: everything of a training run, and how it is measured."""
 
-    workload: str
-    warmup_steps: int
-    steps: int
+    workload: Annotated[str, OneOf(WORKLOADS)]
+    warmup_steps: Annotated[int, NOT_NEGATIVE]
+    steps: Annotated[int, AT_LEAST_ONE]
     calibrate: str | None
     json: bool
 
@@ -30,9 +32,7 @@ def check_benchmark(config: BenchmarkConfig) -> None:
     Raises:
         ConfigError: a value is wrong.
     """
-    one_of("workload", config.workload, WORKLOADS)
-    at_least("steps", config.steps, 1)
-    at_least("warmup_steps", config.warmup_steps, 0)
+    check_bounds(config)
     if config.workload == "max_length" and config.algorithm.group_size % 2:
         raise ConfigError(
             f"algorithm.group_size={config.algorithm.group_size} is odd: workload=max_length makes "

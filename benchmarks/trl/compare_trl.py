@@ -123,7 +123,7 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         *("hardware.kv_cache_gib=0.1", f"hardware.gpu_memory_share={VLLM_SHARE}"),
         "hardware.sleep_level=0",
         # TRL holds no start policy either, and its comparison of sampler and trainer is off.
-        *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "rollout.canary_prompts=0"),
+        *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "sync_check.prompts=0"),
     ]
 
 

@@ -106,6 +106,15 @@ def test_an_old_key_is_refused_with_its_new_name_or_the_reason(old, shell, tmp_p
     assert len(output.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("old", sorted(REMOVED))
+def test_a_removed_key_is_refused_with_what_to_do_instead(old, shell, tmp_path):
+    before = snapshot(tmp_path)
+    code, output = shell(f"{old}=1")
+    assert (code, snapshot(tmp_path)) == (2, before)
+    assert f"{old} was removed: {REMOVED[old]}" in output
+    assert len(output.strip().splitlines()) == 1
+
+
 def test_ctrl_c_says_how_to_continue_and_the_same_command_does(shell, tmp_path, monkeypatch):
     brief = ["training.epochs=2", "evaluation.benchmarks=[longer]", "algorithm=two_grpo"]
     one_step = loop.train_step
@@ -204,6 +213,31 @@ def test_from_a_real_shell_too(typed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+REPORT_MODULES = """
+import runpy, sys
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_a_wrong_number_is_refused_without_importing_what_takes_seconds(tmp_path):
+    start = f"import sys; sys.argv[0] = {str(SCRIPT)!r}{REPORT_MODULES}"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "algorithm.group_size=1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "algorithm.group_size=1" in done.stderr
+    assert "hydra" in done.stdout.split()
+    assert not {"torch", "transformers", "wandb", "datasets", "vllm"} & {*done.stdout.split()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("typed", ["algorithm=two_gpro", "algorithm.group_size=1"])
 def test_under_torchrun_the_first_rank_alone_says_it(typed, tmp_path):
@@ -223,7 +257,7 @@ def test_under_torchrun_the_first_rank_alone_says_it(typed, tmp_path):
 
 def test_who_alone_found_it_says_it_at_last(monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(cli, "FIRST_RANK_SAYS_IT_SECONDS", 0.01)
+    monkeypatch.setattr(cli, "WAIT_FOR_FIRST_RANK_SECONDS", 0.01)
     with pytest.raises(SystemExit) as stopped:
         cli._fail("only here", cli.EXIT_USAGE)
     assert stopped.value.code == 2

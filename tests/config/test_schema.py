@@ -1,9 +1,13 @@
 """The typed configuration: what is derived from it, worked by hand."""
 
+from dataclasses import asdict
+
 import pytest
 
-from tests.conftest import compose_config
+from tests.conftest import compose_config, parse_config
+from twogrpo.config.identity import flatten
 from twogrpo.config.schema import Config, parse
+from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 
 
@@ -21,6 +25,38 @@ def test_derived_sizes_worked_by_hand(make_config):
     assert config.updates_per_step == 4
     assert config.num_steps == 2
     assert config.learning_rate == pytest.approx(8e-3)
+
+
+# Every other key identifies a run.
+NOT_IDENTIFYING = {
+    *("run_name", "output_dir", "resume", "reward.num_workers", "evaluation.keep_text"),
+    *("checkpointing.every", "checkpointing.kept", "checkpointing.preemption_grace_seconds"),
+    *("sync_check.prompts", "sync_check.tokens"),
+    *("sync_check.bounds.float32", "sync_check.bounds.bfloat16"),
+    *("sync_check.kl_bounds.float32", "sync_check.kl_bounds.bfloat16"),
+    *("tracking.wandb_mode", "tracking.wandb_project", "tracking.wandb_group"),
+    *("tracking.progress_every_seconds", "tracking.kl_rollouts", "tracking.mismatch_rollouts"),
+    *("tracking.gradient_cosine_every", "tracking.save_rollouts"),
+    *("hardware.device", "hardware.num_gpus", "hardware.num_threads", "hardware.compile"),
+    *("hardware.tokens_per_microbatch", "hardware.logits_chunk_tokens"),
+    *("hardware.activation_checkpointing", "hardware.rollouts_per_call", "hardware.kv_cache_gib"),
+    *("hardware.gpu_memory_share", "hardware.tensor_parallel_size", "hardware.sleep_level"),
+}
+
+
+@pytest.mark.parametrize("option", ["training=cpu", "experiment=fig3/code_r1_grpo"])
+def test_a_run_is_identified_by_all_keys_but_these(option):
+    config = parse_config(option)
+    assert {*flatten(asdict(config))} - {*config.identifying()} == NOT_IDENTIFYING
+    assert {"hardware.dtype", "hardware.sampler_dtype"} <= {*config.identifying()}
+
+
+def test_an_evaluation_is_identified_by_its_weights_wherever_they_lie():
+    config = parse(compose_config("checkpoint=x", name="evaluate"), EvaluateConfig)
+    left_out = {key for key in NOT_IDENTIFYING if not key.startswith(("checkpointing", "sync_"))}
+    assert {*flatten(asdict(config))} - {*config.identifying()} == left_out | {
+        *("checkpoint", "contamination", "model.path")
+    }
 
 
 def test_values_have_the_types_of_the_schema():

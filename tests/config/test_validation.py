@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
-from twogrpo.config.validation import check
+from twogrpo.config.validation import check, check_device
 from twogrpo.errors import ConfigError
 from twogrpo.training import assemble
 
@@ -58,9 +58,9 @@ WRONG_VALUES = [
     ("training.adam_beta2=-0.1", "-0.1"),
     ("training.adam_epsilon=0", "0.0"),
     ("training.gradient_clip_norm=0", "0.0"),
-    ("training.preemption_grace_seconds=0", "0.0"),
-    ("training.checkpoint_every=0", "0"),
-    ("training.checkpoints_kept=0", "0"),
+    ("checkpointing.preemption_grace_seconds=0", "0.0"),
+    ("checkpointing.every=0", "0"),
+    ("checkpointing.kept=0", "0"),
     ("dataset.num_prompts=0", "0"),
     ("dataset.num_prompts=1", "1"),  # less than one step in all epochs
     ("dataset.max_response_tokens=0", "0"),
@@ -93,6 +93,11 @@ WRONG_VALUES = [
     ("hardware.rollouts_per_call=0", "0"),
     ("hardware.logits_chunk_tokens=0", "0"),
     ("hardware.tokens_per_microbatch=10", "10"),
+    ("hardware.sleep_level=3", "3"),
+    ("hardware.gpu_memory_share=1", "1.0"),
+    ("sync_check.prompts=-1", "-1"),
+    ("sync_check.bounds.float32=0", "0.0"),
+    ("sync_check.kl_bounds.bfloat16=nan", "nan"),
 ]
 
 
@@ -174,10 +179,10 @@ def test_a_gpu_that_computes_no_bfloat16_is_not_given_any(key, make_config, monk
     monkeypatch.setattr("torch.version.cuda", "13.0")
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: False)
     common = ["hardware.device=cuda", "hardware.dtype=float32", "hardware.sampler_dtype=float32"]
-    check(make_config(*common))
+    check_device(make_config(*common).hardware)
     typed = f"hardware.{key}=bfloat16"
     with pytest.raises(ConfigError) as refusal:
-        check(make_config(*common, typed))
+        check_device(make_config(*common, typed).hardware)
     assert_one_line(str(refusal.value), typed, "bfloat16")
 
 

@@ -23,7 +23,7 @@ def limit_files(script: Script, num_bytes: int) -> None:
 @pytest.mark.parametrize(
     ("num_bytes", "said"),
     [
-        (200_000, "was not written (the disk is full); the earlier ones are whole: make room"),
+        (200_000, "was not written (the disk is full); the earlier ones are intact: make room"),
         (2_000, "the disk is full"),  # not even a row of metrics
     ],
 )

@@ -108,7 +108,7 @@ def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
 
 
 def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
-    folder, rare = tmp_path / "run", "training.checkpoint_every=100"  # SIGTERM's is the only one
+    folder, rare = tmp_path / "run", "checkpointing.every=100"  # SIGTERM's is the only one
     with launched(folder, 2, rare) as process:
         wait_for_rows(folder, 3, process)
         start = time.monotonic()

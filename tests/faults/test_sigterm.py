@@ -34,7 +34,7 @@ def in_its_loop(folder: Path, arm: list[str]) -> Script:
 
 
 def test_a_run_ended_again_and_again_ends_bit_for_bit_as_one_left_alone(tmp_path):
-    arm = [*ARMS["two_grpo_rs"], "training.checkpoint_every=100"]  # SIGTERM's are the only ones
+    arm = [*ARMS["two_grpo_rs"], "checkpointing.every=100"]  # SIGTERM's are the only ones
     finished(tmp_path / "whole", *arm)
     expected = outcome(tmp_path / "whole")
     rng, folder = random.Random(0), tmp_path / "ended"
@@ -53,9 +53,9 @@ def test_a_run_ended_again_and_again_ends_bit_for_bit_as_one_left_alone(tmp_path
 
 def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_since(tmp_path):
     """Back to the checkpoint of every fourth step, and the same bits."""
-    arm = [*ARMS["two_grpo_rs"], "training.checkpoint_every=4"]
+    arm = [*ARMS["two_grpo_rs"], "checkpointing.every=4"]
     finished(tmp_path / "whole", *arm)
-    folder, hurried = tmp_path / "ended", [*arm, "training.preemption_grace_seconds=1e-4"]
+    folder, hurried = tmp_path / "ended", [*arm, "checkpointing.preemption_grace_seconds=1e-4"]
     script = Script(folder, *hurried)
     assert script.when(lambda: folder.exists() and len(read_rows(folder)) >= 6)
     assert terminate(script) < 60

@@ -1,6 +1,6 @@
 """What the rank of test_one_rank.py does: five steps sharded over itself, two of them twice.
 
-`torchrun --nproc-per-node 1 one_rank.py FOLDER DEVICE DTYPE [offload]`
+`torchrun --nproc-per-node 1 one_rank.py FOLDER DEVICE DTYPE`
 """
 
 import json
@@ -10,42 +10,23 @@ from pathlib import Path
 
 import torch
 
-from tests.conftest import tiny_model
+from tests.conftest import parse_config
 from tests.policy import ranks_updating
-from tests.policy.test_policy import TOKENIZER
-from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.distributed import process_group
-from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy import checkpoint
-from twogrpo.policy.logprob_model import Knobs
-from twogrpo.policy.policy import Objective, TransformersPolicy
-
-EXACT = Knobs("cpu", torch.float32, tokens_per_microbatch=30, logits_chunk_tokens=8)
 
 
-def build(knobs: Knobs = EXACT, group: Ranks = SINGLE_PROCESS) -> TransformersPolicy:
-    return TransformersPolicy(
-        tiny_model(),
-        TOKENIZER,
-        objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
-        adam=ranks_updating.ADAM,
-        knobs=knobs,
-        ranks=group,
-    )
-
-
-def main(folder: Path, device: str, dtype: str, *words: str) -> None:
+def main(folder: Path, device: str, dtype: str) -> None:
     hardware = "one_gpu" if device == "cuda" else "cpu"
-    group = process_group.init_process_group(ranks_updating.hardware(f"hardware={hardware}"))
+    group = process_group.init_process_group(parse_config(f"hardware={hardware}").hardware)
     assert group.is_sharded
-    knobs = replace(
-        EXACT,
+    sizes = replace(
+        ranks_updating.SMALL,
         device=device,
-        dtype=getattr(torch, dtype),
+        dtype=dtype,
         activation_checkpointing=dtype == "bfloat16",
-        cpu_offload="offload" in words,
     )
-    policy, resumed = build(knobs, group), build(knobs, group)
+    policy, resumed = (ranks_updating.build(group, sizes) for _ in range(2))
     found = {"rows": ranks_updating.steps(policy, 0, 3)}
     checkpoint.save(
         folder / "checkpoints",

@@ -13,11 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT, tiny_model
-from tests.gpu import one_rank
 from tests.policy import ranks_updating
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
-CASES = [("float32",), ("bfloat16",), ("bfloat16", "offload")]
 
 
 @dataclass(frozen=True)
@@ -32,26 +30,25 @@ class Taken:
 
 @pytest.fixture(scope="module")
 def exact() -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    policy = one_rank.build()
+    policy = ranks_updating.build()
     return ranks_updating.steps(policy, 0, 5), {
         name: tensor.detach().clone() for name, tensor in policy.scoring.model.named_parameters()
     }
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
 def taken(request, device, tmp_path_factory) -> Taken:
-    if device == "cpu" and request.param != ("bfloat16",):
-        pytest.skip("offload is for GPUs, and tests/policy/test_ranks.py has float32 on a CPU")
+    if device == "cpu" and request.param == "float32":
+        pytest.skip("tests/policy/test_ranks.py has float32 on a CPU")
     folder = tmp_path_factory.mktemp("rank")
-    command = [*TORCHRUN, "-m", "tests.gpu.one_rank", str(folder), device, *request.param]
+    command = [*TORCHRUN, "-m", "tests.gpu.one_rank", str(folder), device, request.param]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((folder / "found.json").read_text())
-    place = "cpu" if "offload" in request.param else device
-    return Taken(request.param[0], place, found, load_file(folder / "final/model.safetensors"))
+    return Taken(request.param, device, found, load_file(folder / "final/model.safetensors"))
 
 
 def test_metrics_are_those_of_the_cpu_in_float32(taken, exact):

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import tiny_model
 from tests.gpu.conftest import DEVICES
 from tests.policy.test_policy import (
-    KNOBS,
+    HARDWARE,
     MOVING,
     TOKENIZER,
     assert_same_gradient,
@@ -17,8 +17,8 @@ from tests.policy.test_policy import (
     minibatch,
     policy,
 )
+from twogrpo.config.schema import HardwareConfig
 from twogrpo.core.logprobs import chunked_token_logps
-from twogrpo.policy.logprob_model import Knobs
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.types import Prompt, TrainingSample
@@ -38,11 +38,11 @@ def shared() -> list[TrainingSample]:
     ]
 
 
-def on(device: str, dtype: torch.dtype, **changed: object) -> Knobs:
-    return replace(KNOBS, device=device, dtype=dtype, **changed)
+def on(device: str, dtype: str, **changed: object) -> HardwareConfig:
+    return replace(HARDWARE, device=device, dtype=dtype, **changed)
 
 
-KNOBS_CHANGED = [
+CHANGED = [
     {"tokens_per_microbatch": 25},
     {"tokens_per_microbatch": 1000},
     {"logits_chunk_tokens": 1},
@@ -50,19 +50,19 @@ KNOBS_CHANGED = [
 ]
 
 
-@pytest.mark.parametrize("changed", KNOBS_CHANGED, ids=str)
+@pytest.mark.parametrize("changed", CHANGED, ids=str)
 def test_the_gradient_in_float32_is_that_by_hand(device, changed):
-    subject = policy(knobs=on(device, torch.float32, **changed))
+    subject = policy(hardware=on(device, "float32", **changed))
     subject.update(shared())
     found = {name: grad.cpu() for name, grad in gradient(subject).items()}
     assert_same_gradient(found, gradient_by_hand(shared()))
 
 
-@pytest.mark.parametrize("changed", KNOBS_CHANGED, ids=str)
+@pytest.mark.parametrize("changed", CHANGED, ids=str)
 def test_the_gradient_in_bfloat16_points_there_and_master_weights_stay_float32(device, changed):
     """A tensor's relative error e leaves a cosine of 1 − e²/2: 0.99 allows 14 %, where bfloat16's
     rounding of activations and weights, each under 1 %, adds up: 0.997 on a CPU."""
-    subject = policy(knobs=on(device, torch.bfloat16, **changed), adam=MOVING)
+    subject = policy(hardware=on(device, "bfloat16", **changed), training=MOVING)
     subject.update(shared())
     assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
     assert {p.device.type for p in subject.scoring.parameters()} == {device}
@@ -74,7 +74,7 @@ def test_the_gradient_in_bfloat16_points_there_and_master_weights_stay_float32(d
 
 @pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-5), ("bfloat16", BF16_LOGPS)])
 def test_log_probabilities_are_the_cpu_s(device, dtype, bound):
-    subject = policy(knobs=on(device, getattr(torch, dtype)))
+    subject = policy(hardware=on(device, dtype))
     for actual, exact in zip(
         subject.token_logps(shared()), policy().token_logps(shared()), strict=True
     ):
@@ -86,7 +86,7 @@ def test_the_sampler_s_log_probabilities_are_the_cpu_policy_s(device, dtype, bou
     sampler = TransformersSampler(
         tiny_model(), TOKENIZER, device=device, dtype=getattr(torch, dtype), rollouts_per_call=64
     )
-    subject = policy(knobs=on(device, torch.float32))
+    subject = policy(hardware=on(device, "float32"))
     sampler.load(subject.weights())
     prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
     groups = sampler.sample(prompts, [[1, 2, 3], [4, 5, 6]], SamplingParams(1.0, 1.0, 0, 12))

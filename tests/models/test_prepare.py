@@ -41,7 +41,7 @@ def test_another_file_than_the_pinned_one_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line():
-    with pytest.raises(ConfigError, match="cannot be had from the hub"):
+    with pytest.raises(ConfigError, match="cannot be downloaded"):
         prepare_model(model("tiny", "model.path=nobody/has-this"))
 
 

@@ -1,20 +1,18 @@
 """A rank of test_ranks_with_images.py: `torchrun ranks_with_images.py FOLDER` makes two updates."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tests import tiny_vision
-from tests.conftest import compose_config
+from tests.conftest import parse_config
 from tests.tiny_vision import ID, image
-from twogrpo.config.schema import Config, parse
-from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data.images import ImageProcessor
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import Ranks
-from twogrpo.policy.logprob_model import Knobs
-from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
+from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.types import TrainingSample
 
 PICTURES = ImageProcessor(tiny_vision.processor(), ID["<|image_pad|>"])
@@ -38,27 +36,32 @@ SEQUENCES = [
 ]
 
 
+# Adam's epsilon is large, so that it does not divide the noise of a zero gradient by itself.
+CONFIG = parse_config(
+    "training.learning_rate=1e-2",
+    "training.warmup_updates=2",
+    "training.adam_epsilon=1e-3",
+    "training.gradient_clip_norm=null",
+    "hardware.tokens_per_microbatch=16",
+    "hardware.logits_chunk_tokens=8",
+)
+
+
 def build(group: Ranks, *, activation_checkpointing: bool) -> TransformersPolicy:
     return TransformersPolicy(
         tiny_vision.model(),
         tiny_vision.tokenizer(),
-        objective=Objective(token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=1.0),
-        # The epsilon is large, so that Adam does not divide the noise of a zero gradient by itself.
-        adam=Adam(1e-2, 2, (0.9, 0.999), epsilon=1e-3, gradient_clip_norm=None),
-        knobs=Knobs(
-            "cpu",
-            torch.float32,
-            tokens_per_microbatch=16,
-            logits_chunk_tokens=8,
-            activation_checkpointing=activation_checkpointing,
-        ),
+        algorithm=CONFIG.algorithm,
+        training=CONFIG.training,
+        hardware=replace(CONFIG.hardware, activation_checkpointing=activation_checkpointing),
+        temperature=1.0,
         ranks=group,
         image_processor=PICTURES,
     )
 
 
 def main(folder: Path) -> None:
-    group = process_group.init_process_group(parse(compose_config(), Config).hardware)
+    group = process_group.init_process_group(CONFIG.hardware)
     policy = build(group, activation_checkpointing=True)
     for _ in range(2):
         policy.update(SEQUENCES)

@@ -61,7 +61,7 @@ def test_none_whole_is_an_error_with_folder_and_remedy(tmp_path):
     for step in (1, 2):
         save(tmp_path, step)
         (tmp_path / f"{step:06d}" / SHARD).unlink()
-    with pytest.raises(CheckpointFault, match=r"2 checkpoints and none is whole.*delete the") as e:
+    with pytest.raises(CheckpointFault, match=r"2 checkpoints and none is intact.*delete the") as e:
         load(tmp_path)
     assert str(tmp_path) in str(e.value)
     assert e.value.exit_code == 74

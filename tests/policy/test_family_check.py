@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers
 
-from tests.conftest import tiny_model
+from tests.conftest import parse_config, tiny_model
 from twogrpo.errors import ConfigError
-from twogrpo.policy.logprob_model import Knobs, LogprobModel
+from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.packed_attention import packed_attention
 from twogrpo.types import TrainingSample
 
@@ -24,7 +24,6 @@ SMALL = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
-KNOBS = Knobs("cpu", torch.float32, 512, 512)
 
 
 def model(family, **values):
@@ -35,7 +34,7 @@ def model(family, **values):
 
 
 def scoring(subject):
-    return LogprobModel(subject, temperature=0.7, knobs=KNOBS)
+    return LogprobModel(subject, hardware=parse_config().hardware, temperature=0.7)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The policy's update is exact: against autograd by hand, and whatever the knobs.
+"""The policy's update is exact: against autograd by hand, and whatever the hardware settings.
 
 The gradient is read after an update with learning rate zero and no clipping; what the update ought
 to have computed is worked out beside it, sequence by sequence, without packing, chunks or skipping.
@@ -11,35 +11,41 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import tiny_model
+from tests.conftest import parse_config, tiny_model
+from twogrpo.config.schema import HardwareConfig, TrainingConfig
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data.tasks import tiny_tokenizer
-from twogrpo.policy.logprob_model import Knobs
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy.packing import EMPTY_SAMPLE, microbatch
-from twogrpo.policy.policy import Adam, NonFiniteError, Objective, TransformersPolicy
+from twogrpo.policy.policy import NonFiniteError, TransformersPolicy
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.types import Prompt, TrainingSample
 
 TOKENIZER = tiny_tokenizer.build()
-KNOBS = Knobs("cpu", torch.float32, tokens_per_microbatch=64, logits_chunk_tokens=16)
-STILL = Adam(
-    learning_rate=0.0,
-    warmup_updates=0,
-    betas=(0.9, 0.999),
-    epsilon=1e-8,
-    gradient_clip_norm=None,
-)
+CONFIG = parse_config("hardware.tokens_per_microbatch=64", "hardware.logits_chunk_tokens=16")
+HARDWARE = CONFIG.hardware
+STILL = replace(CONFIG.training, learning_rate=0.0, warmup_updates=0, gradient_clip_norm=None)
 MOVING = replace(STILL, learning_rate=1e-3)
 
 
 def policy(
-    *, adam: Adam = STILL, knobs: Knobs = KNOBS, temperature: float = 1.0
+    *,
+    training: TrainingConfig = STILL,
+    hardware: HardwareConfig = HARDWARE,
+    temperature: float = 1.0,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> TransformersPolicy:
-    objective = Objective(
-        token_ratio_clipped, clip_low=0.2, clip_high=0.28, temperature=temperature
+    """The tiny model as a policy; ε_low = 0.2 and ε_high = 0.28 are conf/algorithm/grpo.yaml's."""
+    return TransformersPolicy(
+        tiny_model(),
+        TOKENIZER,
+        algorithm=CONFIG.algorithm,
+        training=training,
+        hardware=hardware,
+        temperature=temperature,
+        ranks=ranks,
     )
-    return TransformersPolicy(tiny_model(), TOKENIZER, objective=objective, adam=adam, knobs=knobs)
 
 
 def minibatch(*, off_policy: bool = False) -> list[TrainingSample]:
@@ -120,7 +126,7 @@ def test_a_shared_prompt_gets_the_gradient_of_all_its_responses(tokens_per_micro
         replace(s, prompt_token_ids=prompts[i % 3 if i else 0], advantage=1.0 - 0.3 * i)
         for i, s in enumerate(minibatch())
     ]
-    subject = policy(knobs=replace(KNOBS, tokens_per_microbatch=tokens_per_microbatch))
+    subject = policy(hardware=replace(HARDWARE, tokens_per_microbatch=tokens_per_microbatch))
     subject.update(sequences)
     assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
 
@@ -156,17 +162,17 @@ def test_skipping_saves_the_forward_pass(monkeypatch):
 
 @pytest.mark.parametrize("off_policy", [False, True])
 @pytest.mark.parametrize(
-    "knobs",
+    "hardware",
     [
-        replace(KNOBS, tokens_per_microbatch=14),
-        replace(KNOBS, tokens_per_microbatch=10_000),
-        replace(KNOBS, logits_chunk_tokens=1),
-        replace(KNOBS, logits_chunk_tokens=10_000),
+        replace(HARDWARE, tokens_per_microbatch=14),
+        replace(HARDWARE, tokens_per_microbatch=10_000),
+        replace(HARDWARE, logits_chunk_tokens=1),
+        replace(HARDWARE, logits_chunk_tokens=10_000),
     ],
 )
-def test_knobs_do_not_change_the_gradient(knobs, off_policy):
+def test_hardware_settings_do_not_change_the_gradient(hardware, off_policy):
     sequences = minibatch(off_policy=off_policy)
-    subject = policy(knobs=knobs)
+    subject = policy(hardware=hardware)
     subject.update(sequences)
     assert_same_gradient(gradient(subject), gradient_by_hand(sequences))
 
@@ -241,7 +247,7 @@ def test_clip_fractions_count_what_has_no_gradient(ratio, advantage, low, high):
 
 
 def test_bfloat16_passes_keep_the_master_weights_in_float32():
-    subject = policy(adam=MOVING, knobs=replace(KNOBS, dtype=torch.bfloat16))
+    subject = policy(training=MOVING, hardware=replace(HARDWARE, dtype="bfloat16"))
     subject.update(minibatch())
     assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
     exact = gradient_by_hand(minibatch())
@@ -264,14 +270,14 @@ def test_importance_weights_scale_each_token():
     halved = [replace(s, sampler_logps=s.old_logps - math.log(2)) for s in sequences]
     for cap, factor in ((3.0, 2.0), (1.0, 1.0)):
         subject = policy()
-        subject.objective = replace(subject.objective, importance_sampling_cap=cap)
+        subject.algorithm = replace(subject.algorithm, importance_sampling_cap=cap)
         subject.update(halved)
         assert_same_gradient(gradient(subject), {k: factor * g for k, g in plain.items()})
 
 
 def test_a_microbatch_of_nothing_adds_nothing_with_a_cap():
     subject = policy()
-    subject.objective = replace(subject.objective, importance_sampling_cap=2.0)
+    subject.algorithm = replace(subject.algorithm, importance_sampling_cap=2.0)
     empty = microbatch([EMPTY_SAMPLE], device="cpu")
     subject._zero_gradient()
     assert subject._accumulate(empty, token_ratio_clipped)[2] == 0

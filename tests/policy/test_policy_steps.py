@@ -22,7 +22,7 @@ from twogrpo.policy.policy import NonFiniteError
 
 def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate_uphill():
     """Bias-corrected moments after one step are g and g²: the step is lr · g / (|g| + ε)."""
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
     subject.update(minibatch())
     for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
@@ -34,7 +34,7 @@ def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate_uphill()
 
 def test_an_update_raises_the_objective():
     """A rewarded response grows likelier, a punished one less likely; a flipped sign fails."""
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     good, bad = minibatch()[0], minibatch()[1]
     before = [logps.sum() for logps in subject.token_logps([good, bad])]
     subject.update([good, bad])
@@ -45,7 +45,7 @@ def test_an_update_raises_the_objective():
 
 def test_a_minibatch_of_dead_groups_is_a_step_of_adam_with_gradient_zero():
     """As without skipping: the moments decay and the weights drift on, by torch's own Adam."""
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     model = tiny_model()
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
     dead = [replace(sequence, advantage=0.0) for sequence in minibatch()]
@@ -69,7 +69,7 @@ def test_a_minibatch_of_dead_groups_is_a_step_of_adam_with_gradient_zero():
 
 
 def test_dead_sequences_change_no_step_beside_live_ones():
-    with_dead, without = policy(adam=MOVING), policy(adam=MOVING)
+    with_dead, without = policy(training=MOVING), policy(training=MOVING)
     with_dead.update(minibatch())
     without.update([sequence for sequence in minibatch() if sequence.advantage])
     for one, other in zip(
@@ -79,27 +79,27 @@ def test_dead_sequences_change_no_step_beside_live_ones():
 
 
 def test_warm_up_is_linear_to_a_constant():
-    subject = policy(adam=replace(MOVING, warmup_updates=4))
+    subject = policy(training=replace(MOVING, warmup_updates=4))
     rates = [subject.update(minibatch()).learning_rate for _ in range(6)]
     assert rates == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-3, 1e-3])
-    assert policy(adam=MOVING).update(minibatch()).learning_rate == 1e-3
+    assert policy(training=MOVING).update(minibatch()).learning_rate == 1e-3
 
 
 def test_the_gradient_is_clipped_only_if_asked_and_its_norm_is_told_unclipped():
     free = policy()
     norm = free.update(minibatch()).gradient_norm
-    bound = policy(adam=replace(STILL, gradient_clip_norm=norm / 10))
+    bound = policy(training=replace(STILL, gradient_clip_norm=norm / 10))
     assert bound.update(minibatch()).gradient_norm == pytest.approx(norm)
     tenth = {name: grad / 10 for name, grad in gradient(free).items()}
     assert_same_gradient(gradient(bound), tenth)
-    loose = policy(adam=replace(STILL, gradient_clip_norm=norm * 10))
+    loose = policy(training=replace(STILL, gradient_clip_norm=norm * 10))
     loose.update(minibatch())
     assert_same_gradient(gradient(loose), gradient(free))
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf])
 def test_a_gradient_that_is_not_finite_stops_before_the_step(broken):
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     sequences = [replace(sequence, token_weight=broken) for sequence in minibatch()]
     before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
     with pytest.raises(NonFiniteError, match="update 1"):
@@ -110,8 +110,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(broken):
 
 
 def test_a_policy_restored_from_its_state_goes_on_bit_for_bit():
-    adam = replace(MOVING, warmup_updates=3)
-    subject, restored = policy(adam=adam), policy(adam=adam)
+    training = replace(MOVING, warmup_updates=3)
+    subject, restored = policy(training=training), policy(training=training)
     for _ in range(2):
         subject.update(minibatch())
     tensors = {name: tensor.clone() for name, tensor in subject.state().items()}
@@ -123,7 +123,7 @@ def test_a_policy_restored_from_its_state_goes_on_bit_for_bit():
 
 
 def test_weights_have_the_names_a_sampler_loads():
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     subject.update(minibatch())
     other = tiny_model()
     other.load_state_dict(dict(subject.weights()), strict=True)
@@ -134,7 +134,7 @@ def test_weights_have_the_names_a_sampler_loads():
 
 
 def test_the_export_is_loaded_by_transformers(tmp_path):
-    subject = policy(adam=MOVING)
+    subject = policy(training=MOVING)
     subject.update(minibatch())
     subject.export(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, use_safetensors=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, parse_config
 from tests.policy import ranks_updating
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
@@ -80,7 +80,7 @@ def test_more_ranks_than_gpus_is_refused(monkeypatch):
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    hardware = ranks_updating.hardware("hardware=four_gpus")
+    hardware = parse_config("hardware=four_gpus").hardware
     with pytest.raises(ConfigError, match="--nproc-per-node 2"):
         process_group.init_process_group(hardware)
 
@@ -92,7 +92,7 @@ def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypat
         for name, value in (named | {"MASTER_ADDR": "127.0.0.1"}).items():
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigError, match=rf"2 ranks .* 127.0.0.1:{port} .*in use") as told:
-            process_group.init_process_group(ranks_updating.hardware())
+            process_group.init_process_group(parse_config().hardware)
     assert "--standalone or a free port, --master-port" in str(told.value)
     assert "\n" not in str(told.value)
 
@@ -100,6 +100,6 @@ def test_a_port_that_another_program_holds_is_one_line_with_its_remedy(monkeypat
 def test_ranks_that_tensor_parallelism_cannot_part_are_refused(monkeypatch):
     for name, value in {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    hardware = ranks_updating.hardware("hardware.tensor_parallel_size=3")
+    hardware = parse_config("hardware.tensor_parallel_size=3").hardware
     with pytest.raises(ConfigError, match="tensor_parallel_size=3 does not divide the 4 ranks"):
         process_group.init_process_group(hardware)

@@ -15,13 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import tiny_model
+from tests.conftest import parse_config, tiny_model
 from tests.rollout.fake_sampler import FakeRollout
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.rollout.vllm_sampler import LOWEST_TEMPERATURE, VllmSampler
-from twogrpo.rollout.vllm_setup import Settings
 from twogrpo.types import Completion, Prompt
 
 TOKENIZER = tiny_tokenizer.build()
@@ -86,9 +85,12 @@ def vllm_engine() -> VllmSampler:
         (Path(folder) / "generation_config.json").write_text(
             '{"temperature": 0.2, "top_k": 2, "repetition_penalty": 3.0, "eos_token_id": [1, 5, 7]}'
         )
-        return VllmSampler(
-            TOKENIZER, Settings(folder, kv_cache_gib=0.25, context_tokens=512, rollouts_per_call=64)
+        config = parse_config(
+            f"model.path={folder}",
+            "hardware.kv_cache_gib=0.25",
+            "hardware.rollouts_per_call=64",
         )
+        return VllmSampler(TOKENIZER, config.model, config.hardware, context_tokens=512)
 
 
 def fake_subject() -> Subject:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests import conftest
-from tests.conftest import tiny_model
+from tests.conftest import parse_config, tiny_model
 from tests.rollout.test_sampler_contract import (
     PLAIN,
     PROMPTS,
@@ -25,18 +25,28 @@ from tests.rollout.test_sampler_contract import (
     tiny_weights,
     vllm_subject,
 )
+from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.rollout import vllm_sampler, vllm_setup
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.rollout.vllm_sampler import VllmFault, VllmSampler
-from twogrpo.rollout.vllm_setup import Settings
 from twogrpo.types import Prompt
 
 # More than two blocks of 128 tokens, which vLLM keeps for the next prompt that begins so.
 LONG = prompt("3*8+(5-2)*7=" * 25)
 GREEDY = SamplingParams(temperature=1.0, top_p=1.0, top_k=1, max_response_tokens=30)
+
+
+@pytest.fixture
+def model(model_folder: Path) -> ModelConfig:
+    return parse_config(f"model.path={model_folder}").model
+
+
+@pytest.fixture
+def hardware() -> HardwareConfig:
+    return parse_config().hardware
 
 
 @pytest.fixture
@@ -155,19 +165,19 @@ def test_a_failure_inside_vllm_is_one_line(engine, monkeypatch):
 
 
 @pytest.mark.vllm
-def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model_folder, engine):
+def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model, hardware, engine):
     """Beside a running engine; the next start in the same process is not disturbed."""
     engine.close()
     with pytest.raises(ConfigError, match=r"does not start .*: lower hardware.kv_cache_gib=100000"):
-        VllmSampler(TOKENIZER, Settings(str(model_folder), kv_cache_gib=100000))
+        VllmSampler(TOKENIZER, model, replace(hardware, kv_cache_gib=100000.0), context_tokens=None)
     assert not torch.distributed.is_initialized()
     assert vllm_subject().engine.sample(PROMPTS, SEEDS_PG, PLAIN)
 
 
-def test_without_vllm_one_line_says_what_to_do(model_folder, monkeypatch):
+def test_without_vllm_one_line_says_what_to_do(model, hardware, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
-        VllmSampler(TOKENIZER, Settings(str(model_folder)))
+        VllmSampler(TOKENIZER, model, hardware, context_tokens=None)
 
 
 @pytest.mark.parametrize(
@@ -190,51 +200,56 @@ def test_only_the_build_for_a_cpu_is_tested(installed, expected, monkeypatch):
     assert conftest.has_vllm_for_a_cpu() is expected
 
 
-def test_a_build_for_another_device_names_the_hardware_first(model_folder, monkeypatch):
+def test_a_build_for_another_device_names_the_hardware_first(model, hardware, monkeypatch):
     built_for_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
     monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=None, __spec__="found"))
     monkeypatch.setitem(sys.modules, "vllm.platforms", built_for_cuda)
     with pytest.raises(ConfigError, match=r"device=cpu: .* use hardware=one_gpu or .* TORCH=cpu`"):
-        vllm_setup.start(Settings(str(model_folder)))
+        vllm_setup.start(model, hardware, context_tokens=None)
 
 
-def test_pictures_need_torchvision(model_folder, monkeypatch):
+def test_pictures_need_torchvision(model, hardware, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r"takes images, for which vLLM needs torchvision, and `"):
-        VllmSampler(TOKENIZER, Settings(str(model_folder)), image_processor=ImageProcessor(None, 0))
+        VllmSampler(
+            TOKENIZER,
+            model,
+            hardware,
+            context_tokens=None,
+            image_processor=ImageProcessor(None, 0),
+        )
 
 
-def test_a_context_longer_than_the_models_is_refused(model_folder):
-    settings = Settings(str(model_folder), context_tokens=65)
+def test_a_context_longer_than_the_models_is_refused(model, hardware):
+    config = vllm_setup.load_config(model)
     with pytest.raises(ConfigError, match="context of 64 tokens, but prompt and response may need"):
-        vllm_setup.check_model(vllm_setup.load_config(settings), settings)
-    vllm_setup.check_model(vllm_setup.load_config(settings), replace(settings, context_tokens=64))
+        vllm_setup.check_model(config, model, hardware, context_tokens=65)
+    vllm_setup.check_model(config, model, hardware, context_tokens=64)
 
 
-def test_small_attention_heads_are_refused_on_a_cpu_only(model_folder):
-    settings = Settings(str(model_folder))
-    config = vllm_setup.load_config(settings)
+def test_small_attention_heads_are_refused_on_a_cpu_only(model, hardware):
+    config = vllm_setup.load_config(model)
     config.head_dim = 16
     with pytest.raises(ConfigError, match="heads of 16 are smaller than vLLM's 32 on a CPU"):
-        vllm_setup.check_model(config, settings)
-    vllm_setup.check_model(config, replace(settings, device="cuda"))
+        vllm_setup.check_model(config, model, hardware, context_tokens=None)
+    vllm_setup.check_model(config, model, replace(hardware, device="cuda"), context_tokens=None)
 
 
-def test_an_unknown_architecture_is_refused(model_folder, monkeypatch):
-    config = vllm_setup.load_config(Settings(str(model_folder)))
+def test_an_unknown_architecture_is_refused(model, monkeypatch):
+    config = vllm_setup.load_config(model)
     config.architectures = ["NoSuchModel"]
     monkeypatch.setattr(vllm_setup, "load_config", lambda _: config)
     with pytest.raises(ConfigError, match=r"does not know its architecture \['NoSuchModel'\]"):
-        vllm_setup.weight_names(Settings(str(model_folder)))
+        vllm_setup.weight_names(model)
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path):
+def test_a_folder_without_a_model_is_refused(model, tmp_path: Path):
     with pytest.raises(ConfigError, match=f"model.path={tmp_path} cannot be loaded"):
-        vllm_setup.load_config(Settings(str(tmp_path)))
+        vllm_setup.load_config(replace(model, path=str(tmp_path)))
 
 
-def test_names_are_the_models_own_with_their_ties(model_folder):
-    names = vllm_setup.weight_names(Settings(str(model_folder)))
+def test_names_are_the_models_own_with_their_ties(model):
+    names = vllm_setup.weight_names(model)
     assert names.pop("model.embed_tokens.weight") == ["lm_head.weight"]
     expected = set(tiny_model().state_dict()) - {"model.embed_tokens.weight", "lm_head.weight"}
     assert names == {name: [] for name in expected}
@@ -267,19 +282,21 @@ class Sleeper:
         self.calls.append("reset images")
 
 
-def sleeper(model_folder: Path, monkeypatch: pytest.MonkeyPatch, level: int) -> VllmSampler:
+def sleeper(
+    model: ModelConfig, hardware: HardwareConfig, monkeypatch: pytest.MonkeyPatch, level: int
+) -> VllmSampler:
     monkeypatch.setattr(vllm_sampler, "_free_gib", lambda: 1.0)
     monkeypatch.setattr(vllm_sampler, "preserved_process_state", lambda _: nullcontext())
     engine = VllmSampler.__new__(VllmSampler)
-    engine.settings = Settings(str(model_folder), device="cuda", sleep_level=level)
+    engine.hardware = replace(hardware, device="cuda", sleep_level=level)
     engine.llm, engine._is_asleep = Sleeper(), False
-    engine._names = vllm_setup.weight_names(engine.settings)
+    engine._names = vllm_setup.weight_names(model)
     return engine
 
 
-def test_between_phases_it_sleeps_and_wakes_in_two_steps(model_folder, monkeypatch):
+def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkeypatch):
     """The key-value cache comes back after the new weights, when their old copies are gone."""
-    engine = sleeper(model_folder, monkeypatch, level=2)
+    engine = sleeper(model, hardware, monkeypatch, level=2)
     engine.sleep()
     engine.sleep()
     engine.load(tiny_weights(0))
@@ -289,7 +306,7 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model_folder, monkeypat
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
 
 
-def test_at_level_0_it_never_sleeps(model_folder, monkeypatch):
-    engine = sleeper(model_folder, monkeypatch, level=0)
+def test_at_level_0_it_never_sleeps(model, hardware, monkeypatch):
+    engine = sleeper(model, hardware, monkeypatch, level=0)
     engine.sleep()
     assert engine.llm.calls == []

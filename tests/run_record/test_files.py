@@ -1,8 +1,12 @@
 """The files of a run's folder: complete rows are read, damaged files are refused."""
 
+import json
+
 import pytest
 
 from tests.analysis import recorded
+from tests.conftest import parse_config
+from twogrpo.config.identity import flatten
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file, run_folders
 
@@ -31,12 +35,6 @@ def test_a_half_written_last_row_is_skipped(tmp_path):
     assert read_rows(folder) == [{"step": 0}]
 
 
-def test_an_old_configuration_is_read_under_today_s_keys(tmp_path):
-    config = {"training": {"prompts_per_generation": 128}}
-    folder = recorded.write(tmp_path / "run", {"config": config}, [])
-    assert read_run_file(folder)["config"] == {"training": {"prompts_per_step": 128}}
-
-
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
 def test_a_damaged_file_is_named_in_one_line(name, tmp_path):
     folder = recorded.write(tmp_path / "run", {}, [])
@@ -53,3 +51,43 @@ def test_a_json_file_must_hold_an_object(content, tmp_path):
         (tmp_path / "state.json").write_text(content)
     with pytest.raises(ConfigError, match=r"state\.json cannot be read"):
         read_json(tmp_path / "state.json")
+
+
+# Every key that was renamed or removed since, and one of each section that was not.
+OLD_CONFIG = {
+    "seed": 3,
+    "training": {
+        "epochs": 10,
+        "prompts_per_generation": 128,
+        "checkpoint_every": 5,
+        "checkpoints_kept": 2,
+        "preemption_grace_seconds": 55.0,
+    },
+    "rollout": {
+        "engine": "vllm",
+        "canary_prompts": 4,
+        "canary_tokens": 8,
+        "canary_bounds": {"float32": 1e-3, "bfloat16": 1.0},
+        "canary_kl_bounds": {"float32": 1e-6, "bfloat16": 0.05},
+    },
+    "hardware": {"device": "cpu", "cpu_offload": False},
+}
+
+
+def test_the_configuration_of_an_old_record_is_read_under_todays_keys(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"config": OLD_CONFIG}))
+    recorded = read_run_file(tmp_path)["config"]
+    assert recorded == {
+        "seed": 3,
+        "training": {"epochs": 10, "prompts_per_step": 128},
+        "rollout": {"engine": "vllm"},
+        "sync_check": {
+            "prompts": 4,
+            "tokens": 8,
+            "bounds": {"float32": 1e-3, "bfloat16": 1.0},
+            "kl_bounds": {"float32": 1e-6, "bfloat16": 0.05},
+        },
+        "checkpointing": {"every": 5, "kept": 2, "preemption_grace_seconds": 55.0},
+        "hardware": {"device": "cpu"},
+    }
+    assert {*flatten(recorded)} <= {*flatten(vars(parse_config()))}

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import tiny_model
+from tests.conftest import parse_config, tiny_model
 from twogrpo.core.dpo import dpo_loss
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
-from twogrpo.policy.logprob_model import Knobs, LogprobModel
-from twogrpo.policy.policy import Adam, Objective, TransformersPolicy
+from twogrpo.policy.logprob_model import LogprobModel
+from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.training import gradient_cosine, loop
 from twogrpo.training.dpo import pair_weights, refresh_advantages
 from twogrpo.training.minibatches import training_samples
@@ -39,12 +39,21 @@ def make_groups(group_size: int) -> list[Group]:
 
 
 def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersPolicy:
+    config = parse_config(
+        "algorithm=dpo",
+        "algorithm.learning_rate_scale=1",
+        "training.learning_rate=1e-3",
+        "training.warmup_updates=1",
+        "training.gradient_clip_norm=null",
+        f"hardware.tokens_per_microbatch={tokens_per_microbatch}",
+    )
     return TransformersPolicy(
         tiny_model(seed),
         None,
-        objective=Objective(log_likelihood, clip_low=0.2, clip_high=0.28, temperature=1.0),
-        adam=Adam(1e-3, 1, (0.9, 0.999), 1e-8, None),
-        knobs=Knobs("cpu", torch.float32, tokens_per_microbatch, 512),
+        algorithm=config.algorithm,
+        training=config.training,
+        hardware=config.hardware,
+        temperature=1.0,
     )
 
 
@@ -80,9 +89,7 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group
         "algorithm=dpo", f"algorithm.advantage={pairing}", f"algorithm.preference_beta={BETA}"
     )
     groups = make_groups(group_size)
-    reference = LogprobModel(
-        tiny_model(1), temperature=1.0, knobs=make_policy(seed=0).scoring.knobs
-    )
+    reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
     weights_PGG = pair_weights(groups, advantage=pairing, seed=config.seed)
     policy = make_policy(seed=0)
     expected = plain_dpo_gradient(groups, policy, reference, weights_PGG)
@@ -108,7 +115,7 @@ def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
     sequences = training_samples(groups, config, step=0)
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
     policy = make_policy(seed=0)
-    reference = LogprobModel(tiny_model(1), temperature=1.0, knobs=policy.scoring.knobs)
+    reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
     weights_PGG = pair_weights(groups, advantage="preference_over_all_pairs", seed=0)
     assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
     log_ratios_PG = torch.stack(
@@ -210,5 +217,5 @@ def test_gradient_takes_no_step_and_equals_that_of_the_update(make_config) -> No
     before = [p.detach().clone() for p in policy.scoring.parameters()]
     gradient = policy.gradient(sequences, surrogate=token_ratio_clipped)
     assert all(torch.equal(a, b) for a, b in zip(before, policy.scoring.parameters(), strict=True))
-    policy.objective = replace(policy.objective, surrogate=token_ratio_clipped)
+    policy.surrogate = token_ratio_clipped
     assert policy.update(sequences).gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-5)

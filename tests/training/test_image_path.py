@@ -87,7 +87,7 @@ def make_config(tmp_path: Path, model_folder: Path, sources: list[str]):
                 "training.prompts_per_step=4",
                 "training.prompts_per_minibatch=2",
                 "training.learning_rate=1e-3",
-                "training.checkpoint_every=1",
+                "checkpointing.every=1",
                 *overrides,
             ),
             Config,
@@ -180,7 +180,7 @@ def test_micro_batches_change_no_gradient(run, groups, budget):
     surrogate = SURROGATES["token_ratio_clipped"].function
     parts = sum(run.policy.gradient([s], surrogate=surrogate) for s in sequences)
     scoring = run.policy.scoring
-    scoring.knobs = replace(scoring.knobs, tokens_per_microbatch=budget)
+    scoring.hardware = replace(scoring.hardware, tokens_per_microbatch=budget)
     together = run.policy.gradient(sequences, surrogate=surrogate)
     torch.testing.assert_close(together, parts, atol=1e-5, rtol=0)
     assert together.abs().max() > 0.1

@@ -67,7 +67,7 @@ def test_a_run_interrupted_again_and_again_ends_as_the_uninterrupted_one(
     arm, checkpoint_every, make_run, uninterrupted, tmp_path
 ):
     """Rows, weights, Adam's moments, counters, surplus, evaluation: bit for bit."""
-    every = f"training.checkpoint_every={checkpoint_every}"
+    every = f"checkpointing.every={checkpoint_every}"
     expected = uninterrupted(arm, every)
     for place, step in zip((*PLACES, PLACES[0]), (0, 2, 3, 5), strict=True):
         run = make_run(*ARMS[arm], every)

@@ -52,7 +52,7 @@ def send_at(run, phase: str, step: int) -> None:
 def test_the_phase_ends_a_checkpoint_is_written_and_the_run_goes_on(
     arm, phase, saved, make_run, tmp_path
 ):
-    common = [*ARMS[arm], *BRIEF, "training.checkpoint_every=5", "evaluation.at_end=false"]
+    common = [*ARMS[arm], *BRIEF, "checkpointing.every=5", "evaluation.at_end=false"]
     loop.train(make_run(*common, f"output_dir={tmp_path / 'whole'}"))
     run = make_run(*common)
     before = signal.getsignal(signal.SIGTERM)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from twogrpo.config.schema import DtypeBounds
 from twogrpo.errors import SyncFault
 from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, sampler_mismatch
@@ -40,7 +41,7 @@ def test_a_mismatch_by_hand():
 
 
 def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
-    run = make_run("algorithm=two_grpo", "rollout.canary_prompts=3")
+    run = make_run("algorithm=two_grpo", "sync_check.prompts=3")
     assert len(run.diagnostics.sync_check) == 3
     row = loop.train_step(run, 0)
     assert 0 < row["canary/max"] < 1e-4
@@ -50,24 +51,24 @@ def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
             parameter.mul_(1.1)
     arguments = (run.collector.sampler, run.policy, run.collector.sampling)
     run.diagnostics.sync_check = sampler_mismatch.SyncCheck(run.diagnostics.sync_check.prompts)
-    with pytest.raises(SyncFault, match=r"rollout.canary_bounds.float32=0.001") as told:
+    with pytest.raises(SyncFault, match=r"sync_check.bounds.float32=0.001") as told:
         run.diagnostics.sync_check.check_sync(*arguments, run.config)
     assert told.value.exit_code == 76
     # The bound is that of the coarser dtype.
     coarse = replace(run.config, hardware=replace(run.config.hardware, dtype="bfloat16"))
     coarse = replace(
         coarse,
-        rollout=replace(
-            run.config.rollout,
-            canary_bounds={"float32": 1e-9, "bfloat16": 99.0},
-            canary_kl_bounds={"float32": 1e-9, "bfloat16": 99.0},
+        sync_check=replace(
+            run.config.sync_check,
+            bounds=DtypeBounds(float32=1e-9, bfloat16=99.0),
+            kl_bounds=DtypeBounds(float32=1e-9, bfloat16=99.0),
         ),
     )
     assert run.diagnostics.sync_check.check_sync(*arguments, coarse)["canary/max"] > 1e-3
     # The mean has its own bound: 1 nat at a token is much at one of a hundred, not at each.
-    bounded = replace(coarse.rollout, canary_kl_bounds={"float32": 1e-9, "bfloat16": 1e-4})
-    with pytest.raises(SyncFault, match=r"in KL.* rollout.canary_kl_bounds.bfloat16=0.0001"):
-        run.diagnostics.sync_check.check_sync(*arguments, replace(coarse, rollout=bounded))
+    bounded = replace(coarse.sync_check, kl_bounds=DtypeBounds(float32=1e-9, bfloat16=1e-4))
+    with pytest.raises(SyncFault, match=r"in KL.* sync_check.kl_bounds.bfloat16=0.0001"):
+        run.diagnostics.sync_check.check_sync(*arguments, replace(coarse, sync_check=bounded))
     run.collector.sampler.load(run.policy.weights())
     assert run.diagnostics.sync_check.check_sync(*arguments, run.config)["canary/max"] < 1e-4
 
@@ -81,7 +82,7 @@ BFLOAT16 = ["hardware.dtype=bfloat16", "hardware.sampler_dtype=bfloat16"]
 )
 def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_run):
     """The first of the warm-up, far below what bfloat16 itself makes sampler and policy differ."""
-    run = make_run("algorithm=two_grpo", "rollout.canary_prompts=4", LEARNING_RATE, *dtypes)
+    run = make_run("algorithm=two_grpo", "sync_check.prompts=4", LEARNING_RATE, *dtypes)
     loads = run.collector.sampler.load
     run.collector.sampler.load = lambda weights: None
     with pytest.raises(SyncFault, match="stale") as told:
@@ -101,7 +102,7 @@ def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_ru
 def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_path):
     """Also by an update of nothing: sampler and policy both repeat themselves."""
     run = make_run(
-        "algorithm=two_grpo", "rollout.canary_prompts=4", LEARNING_RATE,
+        "algorithm=two_grpo", "sync_check.prompts=4", LEARNING_RATE,
         "evaluation.at_end=false", "evaluation.validation_every=0", *dtypes,
     )  # fmt: skip
     loop.train(run)

@@ -1,24 +1,23 @@
-"""What a run is about to do, in numbers, before it does it; the paper's numbers beside them."""
+"""The batch sizes of a run, and the paper's for comparison."""
 
 from __future__ import annotations
 
 from twogrpo.config.schema import AlgorithmConfig, Config
 from twogrpo.core.advantages import ADVANTAGES
 
-# The paper's section on experiments, by group size (its ablation has 32 prompts at every size; its
-# 2-GRPO has 256): prompts and rollouts a mini-batch, learning rate.
+# The paper's section on experiments.
 PAPER_GENERATION = 512
 PAPER_PROMPTS = 7500
 PAPER_EPOCHS = 10
 
 
 def batch_table(config: Config) -> str:
-    """The batch sizes, each with what it counts; the first thing that a run prints."""
+    """The batch sizes by name, a line each."""
     return "\n".join(f"  {name:<22}{value}" for name, value in batch_rows(config))
 
 
 def batch_rows(config: Config) -> list[tuple[str, str]]:
-    """Each size with its name."""
+    """The name and value of each size."""
     group_size, steps = config.algorithm.group_size, config.num_steps
     prompts = config.training.prompts_per_step
     return [
@@ -35,13 +34,13 @@ def batch_rows(config: Config) -> list[tuple[str, str]]:
 
 
 def paper_column(config: Config) -> list[str]:
-    """The paper's value for each of `batch_rows`; "–" where it has no such arm.
+    """The paper's value for each of `batch_rows`; "–" for an algorithm without published sizes.
 
-    2-GRPO and 2-GRPO+RS have mini-batches of 256 prompts and 8e-6, the ablation 32 prompts and
-    1e-6. Of RS's rollouts it says that 16-GRPO's are their bound, not how many they were.
+    2-GRPO and 2-GRPO+RS have mini-batches of 256 prompts and a learning rate of 8e-6, the ablation
+    32 prompts and 1e-6. For RS the paper gives only a bound of its rollouts: those of 16-GRPO.
     """
     group_size = config.algorithm.group_size
-    if not _is_paper_s(config.algorithm):
+    if not _is_published(config.algorithm):
         return ["–"] * 9
     scale = 8 if config.algorithm.minibatch_scale > 1 else 1
     prompts = 32 * scale
@@ -59,9 +58,9 @@ def paper_column(config: Config) -> list[str]:
     ]
 
 
-def _is_paper_s(algorithm: AlgorithmConfig) -> bool:
-    """Whether it published batch sizes for it: GRPO by itself, with pairs in larger mini-batches
-    (2-GRPO), and these with new prompts for dead groups (2-GRPO+RS)."""
+def _is_published(algorithm: AlgorithmConfig) -> bool:
+    """Whether the paper gives batch sizes: for GRPO, 2-GRPO (pairs in larger mini-batches) and
+    2-GRPO+RS (new prompts for zero-variance groups)."""
     names = (algorithm.advantage, algorithm.surrogate, algorithm.aggregation)
     if names != ("standardised_population", "token_ratio_clipped", "sequence_mean_of_token_means"):
         return False

@@ -1,4 +1,4 @@
-"""The doorstep of the Hydra scripts: a user's mistake is one line and exit code 2, not a trace."""
+"""The command line of the Hydra scripts: a user's mistake is one line and exit code 2, no trace."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twogrpo.config.annotations import TAKES_MEMORY, annotations_of
 from twogrpo.config.renamed import explain
-from twogrpo.config.schema import one_line
+from twogrpo.config.schema import HardwareConfig, one_line
 from twogrpo.errors import (
     DISK_IS_FULL,
     EXIT_DISK,
@@ -36,12 +37,12 @@ CONF = Path(__file__).resolve().parent.parent.parent / "conf"
 EXIT_UNEXPECTED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-FIRST_RANK_SAYS_IT_SECONDS = 20.0
+WAIT_FOR_FIRST_RANK_SECONDS = 20.0
 
 
 def run(main: Callable[[], None]) -> None:
     """Calls a `@hydra.main` function; what Hydra refuses becomes one line and exit code 2."""
-    # With it Hydra raises what it would otherwise print its own way, with exit code 1.
+    # Without it Hydra prints its errors itself and exits with code 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
@@ -53,10 +54,10 @@ def run(main: Callable[[], None]) -> None:
 
 def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     """Decorates what `@hydra.main` decorates: a ConfigError exits with 2, Ctrl-C with 130, a Fault
-    with the code that twogrpo/errors.py says.
+    with its own code (twogrpo/errors.py).
 
-    In a multirun each job becomes a process of its own: threads, random state and process groups
-    of one cannot leak into the next.
+    In a multirun each job gets a process of its own, so that threads, random state and process
+    groups cannot leak from one job into the next.
     """
 
     @functools.wraps(function)
@@ -84,15 +85,21 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
                 EXIT_DISK,
             )
         except (MemoryError, RuntimeError) as error:
-            too_little = out_of_memory(error)
-            if too_little is None:
+            shortage = out_of_memory(error)
+            if shortage is None:
                 raise
-            notes = getattr(error, "__notes__", [])  # a run's, of how to go on: it had begun
-            _fail("\n".join([too_little, *notes]), EXIT_MEMORY if notes else EXIT_USAGE)
+            notes = getattr(error, "__notes__", [])  # only a run that had begun says how to go on
+            line = f"{shortage}: lower {', '.join(_keys_that_take_memory())}"
+            _fail("\n".join([line, *notes]), EXIT_MEMORY if notes else EXIT_USAGE)
         except KeyboardInterrupt:
             _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
 
     return guarded
+
+
+def _keys_that_take_memory() -> list[str]:
+    marks = annotations_of(HardwareConfig)
+    return [f"hardware.{name}" for name in marks if TAKES_MEMORY in marks[name]]
 
 
 def _shares_its_process() -> bool:
@@ -109,18 +116,16 @@ def _run_in_own_process() -> None:
 
 
 def _explain(error: HydraException) -> str:
-    """One line with the nearest name for what is misspelt."""
+    """Returns one line that names the key and the nearest correct name."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).partition("/")
-        folder = CONF / group  # experiments lie a folder deeper, so Hydra's own list is not whole
+        folder = CONF / group  # Hydra's own list lacks experiments, a folder deeper
         options = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
         return f"{group}={name} is unknown: {_suggest(name, options or error.options or [])}"
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
     if unknown and (renamed := explain(unknown[1])):
         return renamed
     if unknown:
-        if (reason := explain(unknown[1])) is not None:
-            return reason
         return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], _keys())}"
     message, override = " ".join(str(error).split()), getattr(error, "override", None)
     return f"{override}: {message}" if override else message
@@ -139,7 +144,7 @@ def _suggest(name: str, options: Iterable[str]) -> str:
 
 
 def _keys() -> list[str]:
-    """Every key and group of conf/ as it is written on the command line."""
+    """Every key and group of conf/, as typed on the command line."""
     keys = [path.name for path in CONF.iterdir() if path.is_dir()]
     for path in CONF.rglob("*.yaml"):
         group = path.parent.relative_to(CONF).as_posix().replace("/", ".").strip(".")
@@ -151,8 +156,8 @@ def _keys() -> list[str]:
 
 def _fail(message: str, code: int) -> NoReturn:
     if code == EXIT_USAGE and int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        # Every rank of torchrun finds the same mistake. The first of the node says it, whereupon
-        # torchrun ends the others; who still waits then is the only one that found it.
-        time.sleep(FIRST_RANK_SAYS_IT_SECONDS)
+        # Every rank of torchrun finds the same mistake. The node's first rank prints it and exits,
+        # and torchrun ends the others. A rank that is still here after the wait found it alone.
+        time.sleep(WAIT_FOR_FIRST_RANK_SECONDS)
     sys.stderr.write(message + "\n")
     raise SystemExit(code)

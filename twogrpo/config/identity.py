@@ -1,44 +1,37 @@
-"""Which values of a configuration identify a run; without omegaconf, for the run record."""
+"""Which values make a run what it is, and their hash."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
-# Beginnings of the keys that say where a run's record lies, how it is tracked and saved, and what
-# changes no number beyond rounding.
-NOT_IDENTIFYING = (
-    "run_name",
-    "output_dir",
-    "resume",
-    "reward.num_workers",
-    "tracking.",
-    "hardware.",
-    "rollout.canary",
-    "training.checkpoint",
-    "training.preemption",
-    "evaluation.keep_text",
-)
+from twogrpo.config.annotations import keys
 
 
-def identifying(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values that make a run what it is, by dotted key.
+def identifying(config: Any) -> dict[str, Any]:
+    """The values of the keys that identify a run, by dotted key."""
+    return flatten({key.name: key.value for key in keys(config) if key.identifies})
 
-    >>> identifying({"seed": 1, "hardware": {"dtype": "float32", "num_threads": 2}})
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries, and dataclasses in them, as one dictionary by dotted key.
+
+    >>> flatten({"seed": 1, "hardware": {"dtype": "float32"}})
     {'seed': 1, 'hardware.dtype': 'float32'}
     """
     flat = dict[str, Any]()
     for name, value in values.items():
-        key = prefix + name
-        if isinstance(value, dict):
-            flat |= identifying(value, f"{key}.")
-        elif key.endswith("dtype") or not key.startswith(NOT_IDENTIFYING):
-            flat[key] = value
+        nested = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        if isinstance(nested, dict):
+            flat |= flatten(nested, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = nested
     return flat
 
 
 def identity_of(values: dict[str, Any]) -> str:
-    """Hash of identifying values."""
+    """A hash of identifying values."""
     content = json.dumps(values, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

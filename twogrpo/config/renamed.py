@@ -1,6 +1,6 @@
 """Configuration keys of earlier versions: the new name of each, or why it is gone.
 
-Old run records keep their old names; twogrpo/run_record reads them through this table.
+Old run records keep their old names; twogrpo/run_record/files.py reads them through this table.
 """
 
 from __future__ import annotations
@@ -8,6 +8,17 @@ from __future__ import annotations
 # Old key -> new key.
 RENAMED = {
     "training.prompts_per_generation": "training.prompts_per_step",
+    "training.checkpoint_every": "checkpointing.every",
+    "training.checkpoints_kept": "checkpointing.kept",
+    "training.preemption_grace_seconds": "checkpointing.preemption_grace_seconds",
+    "rollout.canary_prompts": "sync_check.prompts",
+    "rollout.canary_tokens": "sync_check.tokens",
+    "rollout.canary_bounds": "sync_check.bounds",
+    "rollout.canary_bounds.float32": "sync_check.bounds.float32",
+    "rollout.canary_bounds.bfloat16": "sync_check.bounds.bfloat16",
+    "rollout.canary_kl_bounds": "sync_check.kl_bounds",
+    "rollout.canary_kl_bounds.float32": "sync_check.kl_bounds.float32",
+    "rollout.canary_kl_bounds.bfloat16": "sync_check.kl_bounds.bfloat16",
     "device": "planned_device",  # scripts/preflight.py
     "work": "workload",  # scripts/benchmark.py
 }
@@ -16,6 +27,7 @@ _NO_LENGTHS = "it changed memory by a few percent only"
 _NO_TIME_MODEL = "the time model is gone, hours come from calibration=FILE"
 # Old key -> what to do instead, for a key that has no successor.
 REMOVED = {
+    "hardware.cpu_offload": "use more GPUs or hardware.activation_checkpointing=true",
     "reward.format_weight": _NO_BONUS,
     "reward.format_pattern": _NO_BONUS,
     "price_per_gpu_hour": "multiply the hours yourself",

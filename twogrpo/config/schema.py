@@ -1,65 +1,79 @@
-"""The one door where YAML becomes typed objects: the schema of conf/ and `parse`.
+"""The types of all keys in conf/ with their bounds, and `parse`, which makes typed objects of YAML.
 
-What a key means, its unit and its source stand beside its value in conf/, the only place where
-values live; here stand the types.
+What a key means, its unit, its source and its value stand in conf/, the only place with values.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twogrpo.config.annotations import (
+    AT_LEAST_ONE,
+    IDENTIFYING,
+    NOT_IDENTIFYING,
+    NOT_NEGATIVE,
+    POSITIVE,
+    TAKES_MEMORY,
+    Bounded,
+    OneOf,
+)
 from twogrpo.config.identity import identifying, identity_of
 from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
 
+TEMPERATURE = Bounded(above=0, why="draws the same response every time")
+TOP_P = Bounded(above=0, at_most=1)
+DTYPE = OneOf(("float32", "bfloat16"))
 
-# Not frozen: omegaconf cannot merge into nested frozen dataclasses. Treat them as if they were.
+
+# Not frozen, because omegaconf cannot merge into nested frozen dataclasses; no code changes one.
 @dataclass
 class AlgorithmConfig:
     """What the update optimises (conf/algorithm/)."""
 
     name: str
-    group_size: int
-    minibatch_scale: int
-    learning_rate_scale: float
+    group_size: Annotated[int, Bounded(at_least=2, why="leaves a rollout without a baseline")]
+    minibatch_scale: Annotated[int, AT_LEAST_ONE]
+    learning_rate_scale: Annotated[float, POSITIVE]
     advantage: str
-    advantage_epsilon: float
+    advantage_epsilon: Annotated[float, NOT_NEGATIVE]
     surrogate: str
-    clip_low: float
-    clip_high: float
-    preference_beta: float
+    clip_low: Annotated[float, Bounded(above=0, at_most=1)]
+    clip_high: Annotated[float, POSITIVE]
+    preference_beta: Annotated[float, POSITIVE]
     aggregation: str
-    resampling: str
+    resampling: Annotated[str, OneOf(("none", "new_prompt", "same_prompt"))]
     resampling_budget_group_size: int | None
-    importance_sampling_cap: float | None
+    importance_sampling_cap: Annotated[float | None, POSITIVE]
+
+    def scaled(self, learning_rate: float) -> float:
+        """The learning rate of this algorithm where the baseline's is `learning_rate`."""
+        return learning_rate * self.learning_rate_scale
 
 
 @dataclass
 class TrainingConfig:
     """Batch sizes, learning rate, length of the run (conf/training/)."""
 
-    epochs: int
-    prompts_per_step: int
-    prompts_per_minibatch: int
-    learning_rate: float
-    warmup_updates: int
-    adam_beta1: float
-    adam_beta2: float
-    adam_epsilon: float
-    gradient_clip_norm: float | None
-    checkpoint_every: int
-    checkpoints_kept: int
-    preemption_grace_seconds: float
+    epochs: Annotated[int, AT_LEAST_ONE]
+    prompts_per_step: Annotated[int, AT_LEAST_ONE]
+    prompts_per_minibatch: Annotated[int, AT_LEAST_ONE]
+    learning_rate: Annotated[float, POSITIVE]
+    warmup_updates: Annotated[int, NOT_NEGATIVE]
+    adam_beta1: Annotated[float, Bounded(at_least=0, below=1)]
+    adam_beta2: Annotated[float, Bounded(at_least=0, below=1)]
+    adam_epsilon: Annotated[float, POSITIVE]
+    gradient_clip_norm: Annotated[float | None, POSITIVE]
 
 
 @dataclass
 class ModelConfig:
-    """The start policy (conf/model/)."""
+    """The initial policy (conf/model/)."""
 
     name: str
     path: str
@@ -79,7 +93,7 @@ class HubConfig:
 
 @dataclass
 class DatasetConfig:
-    """The prompts (conf/dataset/)."""
+    """The training prompts (conf/dataset/)."""
 
     name: str
     source: str
@@ -87,10 +101,10 @@ class DatasetConfig:
     hub: HubConfig | None
     english_only: bool
     ids: str | None
-    num_prompts: int
-    seed: int
-    max_prompt_tokens: int
-    max_response_tokens: int
+    num_prompts: Annotated[int, AT_LEAST_ONE]
+    seed: Annotated[int, NOT_NEGATIVE]
+    max_prompt_tokens: Annotated[int, AT_LEAST_ONE]
+    max_response_tokens: Annotated[int, AT_LEAST_ONE]
 
 
 @dataclass
@@ -98,7 +112,7 @@ class RewardConfig:
     """The verifier (conf/reward/)."""
 
     name: str
-    num_workers: int | None
+    num_workers: Annotated[int | None, NOT_IDENTIFYING]
     deadline_seconds: float | None
 
 
@@ -107,34 +121,48 @@ class RolloutConfig:
     """The sampler of training (conf/rollout/)."""
 
     engine: str
-    temperature: float
-    top_p: float
-    top_k: int
-    canary_prompts: int
-    canary_tokens: int
-    canary_bounds: dict[str, float]
-    canary_kl_bounds: dict[str, float]
+    temperature: Annotated[float, TEMPERATURE]
+    top_p: Annotated[float, TOP_P]
+    top_k: Annotated[int, NOT_NEGATIVE]
+
+
+@dataclass
+class DtypeBounds:
+    """A bound for each dtype of the policy or the sampler, whichever is coarser."""
+
+    float32: Annotated[float, POSITIVE]
+    bfloat16: Annotated[float, POSITIVE]
+
+
+@dataclass
+class SyncCheckConfig:
+    """The check after each weight sync that the sampler holds the policy's weights
+    (conf/sync_check/)."""
+
+    prompts: Annotated[int, NOT_NEGATIVE]
+    tokens: Annotated[int, AT_LEAST_ONE]
+    bounds: DtypeBounds
+    kl_bounds: DtypeBounds
 
 
 @dataclass
 class HardwareConfig:
-    """Knobs that change no number beyond rounding (conf/hardware/)."""
+    """Devices, precision and memory (conf/hardware/); beyond rounding they change no number."""
 
-    device: str
-    num_gpus: int
-    num_threads: int
-    dtype: str
-    sampler_dtype: str
-    tokens_per_microbatch: int
-    logits_chunk_tokens: int
+    device: Annotated[str, OneOf(("cpu", "cuda"))]
+    num_gpus: Annotated[int, NOT_NEGATIVE]
+    num_threads: Annotated[int, AT_LEAST_ONE]
+    dtype: Annotated[str, DTYPE, IDENTIFYING]
+    sampler_dtype: Annotated[str, DTYPE, IDENTIFYING]
+    tokens_per_microbatch: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
+    logits_chunk_tokens: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
     activation_checkpointing: bool
-    cpu_offload: bool
     compile: bool
-    rollouts_per_call: int
-    kv_cache_gib: float
-    gpu_memory_share: float
-    tensor_parallel_size: int
-    sleep_level: int
+    rollouts_per_call: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
+    kv_cache_gib: Annotated[float, POSITIVE]
+    gpu_memory_share: Annotated[float, Bounded(above=0, below=1), TAKES_MEMORY]
+    tensor_parallel_size: Annotated[int, AT_LEAST_ONE]
+    sleep_level: Annotated[int, OneOf((0, 1, 2))]
 
 
 @dataclass
@@ -146,32 +174,41 @@ class EvaluationConfig:
     source: str
     folder: str | None
     hub: dict[str, HubConfig]
-    problems_per_benchmark: int | None
-    num_samples: int
-    temperature: float
-    top_p: float
-    top_k: int
-    seed: int
+    problems_per_benchmark: Annotated[int | None, AT_LEAST_ONE]
+    num_samples: Annotated[int, AT_LEAST_ONE]
+    temperature: Annotated[float, TEMPERATURE]
+    top_p: Annotated[float, TOP_P]
+    top_k: Annotated[int, NOT_NEGATIVE]
+    seed: Annotated[int, NOT_NEGATIVE]
     at_end: bool
-    validation_every: int
-    validation_problems: int
-    validation_samples: int
-    max_prompt_tokens: int
-    max_response_tokens: int
-    keep_text: bool
+    validation_every: Annotated[int, NOT_NEGATIVE]
+    validation_problems: Annotated[int, AT_LEAST_ONE]
+    validation_samples: Annotated[int, AT_LEAST_ONE]
+    max_prompt_tokens: Annotated[int, AT_LEAST_ONE]
+    max_response_tokens: Annotated[int, AT_LEAST_ONE]
+    keep_text: Annotated[bool, NOT_IDENTIFYING]
+
+
+@dataclass
+class CheckpointingConfig:
+    """How often a run is saved (conf/checkpointing/)."""
+
+    every: Annotated[int, AT_LEAST_ONE]
+    kept: Annotated[int, AT_LEAST_ONE]
+    preemption_grace_seconds: Annotated[float, POSITIVE]
 
 
 @dataclass
 class TrackingConfig:
-    """The record and its mirror (conf/tracking/)."""
+    """The run's record and its mirror (conf/tracking/)."""
 
-    wandb_mode: str | None
+    wandb_mode: Annotated[str | None, OneOf(("offline", "online"))]
     wandb_project: str
     wandb_group: str
     progress_every_seconds: float
-    kl_rollouts: int
-    mismatch_rollouts: int
-    gradient_cosine_every: int
+    kl_rollouts: Annotated[int, NOT_NEGATIVE]
+    mismatch_rollouts: Annotated[int, NOT_NEGATIVE]
+    gradient_cosine_every: Annotated[int, NOT_NEGATIVE]
     save_rollouts: bool
 
 
@@ -185,55 +222,56 @@ class Config:
     dataset: DatasetConfig
     reward: RewardConfig
     rollout: RolloutConfig
-    hardware: HardwareConfig
+    sync_check: Annotated[SyncCheckConfig, NOT_IDENTIFYING]
+    hardware: Annotated[HardwareConfig, NOT_IDENTIFYING]
     evaluation: EvaluationConfig
-    tracking: TrackingConfig
-    seed: int
-    run_name: str
-    output_dir: str
-    resume: str
+    checkpointing: Annotated[CheckpointingConfig, NOT_IDENTIFYING]
+    tracking: Annotated[TrackingConfig, NOT_IDENTIFYING]
+    seed: Annotated[int, NOT_NEGATIVE]
+    run_name: Annotated[str, NOT_IDENTIFYING]
+    output_dir: Annotated[str, NOT_IDENTIFYING]
+    resume: Annotated[str, OneOf(("auto", "never")), NOT_IDENTIFYING]
 
     @property
     def prompts_per_minibatch(self) -> int:
-        """Prompts whose rollouts one optimiser step sees."""
+        """The prompts whose rollouts go into one optimiser step."""
         return self.training.prompts_per_minibatch * self.algorithm.minibatch_scale
 
     @property
     def rollouts_per_minibatch(self) -> int:
-        """Rollouts that one optimiser step sees."""
+        """The rollouts that go into one optimiser step."""
         return self.prompts_per_minibatch * self.algorithm.group_size
 
     @property
     def updates_per_step(self) -> int:
-        """Optimiser steps between two steps."""
+        """The optimiser steps of one step of the loop."""
         return self.training.prompts_per_step // self.prompts_per_minibatch
 
     @property
     def num_steps(self) -> int:
-        """Loop steps of the run; a last incomplete step is not begun (paper: 146.5 → 146)."""
+        """The steps of the run; an incomplete last one is not taken (paper: 146.5 → 146)."""
         prompts = self.training.epochs * self.dataset.num_prompts
         return prompts // self.training.prompts_per_step
 
     @property
     def learning_rate(self) -> float:
-        """After the warm-up."""
-        return self.training.learning_rate * self.algorithm.learning_rate_scale
+        """The learning rate after the warm-up."""
+        return self.algorithm.scaled(self.training.learning_rate)
 
     def identity(self) -> str:
-        """Hash of every value that can change a number beyond rounding.
+        """A hash of every value that can change a number beyond rounding.
 
-        Two runs with the same identity and the same code are the same run; where its record lies,
-        how it is tracked and saved, and the hardware knobs but the dtype, are left out.
+        Two runs with the same identity and the same code are the same run.
         """
         return identity_of(self.identifying())
 
     def identifying(self) -> dict[str, Any]:
-        """Those values, by dotted key."""
-        return identifying(asdict(self))
+        """Every value that can change a number beyond rounding, by dotted key."""
+        return identifying(self)
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:
-    """The typed object of a composed configuration.
+    """Returns the typed object of a composed configuration.
 
     Raises:
         ConfigError: a key is unknown or missing, or a value has the wrong type.
@@ -249,7 +287,7 @@ def parse(cfg: DictConfig, schema: type[T]) -> T:
 
 
 def one_line(error: OmegaConfBaseException) -> str:
-    """`key: what is wrong` from omegaconf's several lines."""
+    """Returns `key: what is wrong`; omegaconf's own message has several lines."""
     message = str(error.msg or error).splitlines()[0]
     if error.full_key is not None and error.full_key not in message:
         message = f"{error.full_key}: {message}"

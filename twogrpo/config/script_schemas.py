@@ -1,13 +1,14 @@
-"""The schemas of the scripts that train nothing: evaluate, prepare_model, prepare_data.
+"""The types of the scripts that do not train: evaluate, prepare_model, prepare_data.
 
-As in twogrpo/config/schema.py, values and what they mean stand in conf/.
+What a key means and its value stand in conf/, as for twogrpo/config/schema.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from twogrpo.config.annotations import NOT_IDENTIFYING, NOT_NEGATIVE, OneOf
 from twogrpo.config.identity import identifying, identity_of
 from twogrpo.config.schema import (
     DatasetConfig,
@@ -22,7 +23,7 @@ from twogrpo.config.schema import (
 
 @dataclass
 class Origin:
-    """The algorithm that trained an evaluated checkpoint; "base" with groups of 0 for none."""
+    """The algorithm that trained the checkpoint; "base" with group size 0 if it was not trained."""
 
     name: str
     group_size: int
@@ -30,7 +31,7 @@ class Origin:
 
 @dataclass
 class TrainedOn:
-    """The prompts that an evaluated checkpoint was trained on; 0 of them for a start model."""
+    """The prompts that the checkpoint was trained on; 0 if it was not trained."""
 
     name: str
     num_prompts: int
@@ -38,45 +39,44 @@ class TrainedOn:
 
 @dataclass
 class EvaluateConfig:
-    """An evaluation of a checkpoint; `algorithm`, `dataset` and `seed` are its training's."""
+    """An evaluation of a checkpoint; `algorithm`, `dataset`, `seed` are its training's."""
 
-    checkpoint: str
-    contamination: str | None
+    checkpoint: Annotated[str, NOT_IDENTIFYING]
+    contamination: Annotated[str | None, NOT_IDENTIFYING]
     algorithm: Origin
     model: ModelConfig
     dataset: TrainedOn
     reward: RewardConfig
     rollout: RolloutConfig
-    hardware: HardwareConfig
+    hardware: Annotated[HardwareConfig, NOT_IDENTIFYING]
     evaluation: EvaluationConfig
-    tracking: TrackingConfig
-    seed: int
+    tracking: Annotated[TrackingConfig, NOT_IDENTIFYING]
+    seed: Annotated[int, NOT_NEGATIVE]
     step: int
     weights_sha256: str
-    run_name: str
-    output_dir: str
-    resume: str
+    run_name: Annotated[str, NOT_IDENTIFYING]
+    output_dir: Annotated[str, NOT_IDENTIFYING]
+    resume: Annotated[str, OneOf(("auto", "never")), NOT_IDENTIFYING]
 
     def identity(self) -> str:
-        """Hash of the weights, wherever they lie, and of all that can change a number."""
+        """A hash of the weights and of every value that can change a number."""
         return identity_of(self.identifying())
 
     def identifying(self) -> dict[str, Any]:
-        """Those values, by dotted key."""
-        elsewhere = ("checkpoint", "contamination", "model.path")
-        return {k: v for k, v in identifying(asdict(self)).items() if k not in elsewhere}
+        """The values in the hash, by dotted key; the weights count, not the folder they lie in."""
+        return {key: value for key, value in identifying(self).items() if key != "model.path"}
 
 
 @dataclass
 class PrepareModelConfig:
-    """Which model to fetch or convert."""
+    """The model to fetch or convert."""
 
     model: ModelConfig
 
 
 @dataclass
 class PrepareDataConfig:
-    """Which training set to prepare, against which benchmarks."""
+    """The training set to prepare, and the benchmarks to look for in it."""
 
     dataset: DatasetConfig
     evaluation: EvaluationConfig

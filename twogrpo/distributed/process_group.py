@@ -1,8 +1,8 @@
-"""The processes of a run: one alone, or those that `torchrun` started.
+"""The processes of a run: a single one, or the ranks that `torchrun` started.
 
-Every rank runs the same loop on the same prompts and groups. What is dear is shared out: each rank
-samples, grades and scores its share, the shares are gathered, and from then on all know all. So
-nothing above this floor asks for a rank, but for who writes the record.
+Every rank runs the same loop on the same prompts and groups. Expensive work is sharded: each rank
+samples, grades and scores its share, and the shares are gathered on all ranks. So the code above
+this floor needs no rank, except to decide who writes the record.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from twogrpo.config.schema import HardwareConfig
 from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
-# Longer than any phase in which one rank waits for another; a dead rank is noticed by torchrun.
+# Longer than any phase in which a rank waits for another; torchrun notices a rank that died.
 TIMEOUT = timedelta(hours=2)
-# A thread of gloo waits for the interpreter's lock to let go of its last tensor. One that is still
-# waiting when the interpreter ends takes the process down (SIGABRT, seen once in 70 endings of two
-# ranks on busy cores); asleep, a rank leaves it the lock.
-GLOO_LETS_GO_SECONDS = 0.2
+# A thread of gloo needs the interpreter's lock to free its last tensor. If it is still waiting when
+# the interpreter exits, the process aborts (SIGABRT, once in 70 exits of two ranks on busy cores).
+# Sleeping releases the lock.
+GLOO_EXIT_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all; `is_sharded` where `torchrun` started it, be it alone."""
+    """This process among all; `is_sharded` if `torchrun` started it, even as the only rank."""
 
     rank: int
     size: int
@@ -40,21 +40,21 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes the run's record."""
+        """Whether this rank writes the run's record."""
         return self.rank == 0
 
     def shard(self, items: Sequence[T]) -> list[T]:
-        """This rank's part: every `size`-th item."""
+        """This rank's share: every `size`-th item."""
         return list(items[self.rank :: self.size])
 
     def unshard(self, mine: Sequence[T]) -> list[T]:
-        """The items again, from the shares of all ranks, in the order that `shard` found."""
+        """The inverse of `shard`: gathers the shares of all ranks into the original order."""
         shares = self.all_gather(list(mine))
         total = sum(map(len, shares))
         return [shares[place % self.size][place // self.size] for place in range(total)]
 
     def all_gather(self, mine: T) -> list[T]:
-        """What every rank gave, by rank."""
+        """The value of every rank, in the order of ranks."""
         if self.size == 1:
             return [mine]
         found: list[T] = [mine] * self.size
@@ -62,7 +62,7 @@ class Ranks:
         return found
 
     def barrier(self) -> None:
-        """Waits for all."""
+        """Waits until all ranks are here."""
         if self.size > 1:
             dist.barrier()
 
@@ -71,11 +71,12 @@ SINGLE_PROCESS = Ranks(rank=0, size=1, local_rank=0)
 
 
 def init_process_group(hardware: HardwareConfig) -> Ranks:
-    """Joins the process group that `torchrun` names in the environment; alone without one.
+    """Joins the process group that `torchrun` names in the environment; without one this process
+    is the only rank.
 
     Raises:
-        ConfigError: more ranks than GPUs, or ranks that tensor parallelism cannot part evenly or
-            that cannot find each other.
+        ConfigError: there are more ranks than GPUs, tensor parallelism does not divide them, or
+            they cannot connect.
     """
     is_launched = "RANK" in os.environ
     rank, size, local_rank = (
@@ -87,10 +88,10 @@ def init_process_group(hardware: HardwareConfig) -> Ranks:
             f"hardware.tensor_parallel_size={hardware.tensor_parallel_size} does not divide the "
             f"{size} ranks: start a multiple of it, torchrun --nproc-per-node …"
         )
-    if not is_launched and (hardware.num_gpus > 1 or hardware.cpu_offload):
+    if not is_launched and hardware.num_gpus > 1:
         raise ConfigError(
-            f"hardware.num_gpus={hardware.num_gpus} hardware.cpu_offload={hardware.cpu_offload} "
-            "need ranks: torchrun --nproc-per-node N scripts/train.py …, or use hardware=one_gpu"
+            f"hardware.num_gpus={hardware.num_gpus} needs a rank for each: use torchrun "
+            f"--nproc-per-node {hardware.num_gpus} scripts/train.py …, or hardware=one_gpu"
         )
     if not is_launched:
         return SINGLE_PROCESS
@@ -117,7 +118,7 @@ def init_process_group(hardware: HardwareConfig) -> Ranks:
 
 
 def rank_zero_first(ranks: Ranks, make: Callable[[], T]) -> T:
-    """What `make` makes, on the first rank before any other: it may mend what the others read."""
+    """Returns `make()`, run on the first rank before the others: it may repair what they read."""
     if ranks.is_first:
         made = make()
     ranks.barrier()
@@ -125,9 +126,9 @@ def rank_zero_first(ranks: Ranks, make: Callable[[], T]) -> T:
 
 
 def shutdown(ranks: Ranks) -> None:
-    """Destroys the process group, unless a sampler that closed first has done so."""
+    """Destroys the process group, unless a closing sampler already has."""
     if not ranks.is_sharded:
         return
     if dist.is_initialized():
         dist.destroy_process_group()
-    time.sleep(GLOO_LETS_GO_SECONDS)
+    time.sleep(GLOO_EXIT_SECONDS)

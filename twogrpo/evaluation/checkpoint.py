@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config.script_schemas import EvaluateConfig
-from twogrpo.config.validation import check_evaluation, check_hardware, one_of
+from twogrpo.config.validation import check_benchmark_names, check_bounds, check_device
 from twogrpo.data import contamination
 from twogrpo.data.prompts import PromptProcessor, longest
 from twogrpo.distributed.process_setup import prepare_process
@@ -79,14 +79,14 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
 
 def check(config: EvaluateConfig) -> None:
     """Raises ConfigError at the first value that is wrong by itself or beside another."""
-    check_evaluation(config.evaluation)
-    check_hardware(config.hardware)
+    check_bounds(config)
+    check_benchmark_names(config.evaluation)
+    check_device(config.hardware)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:
         raise ConfigError(
             f"hardware.tensor_parallel_size={config.hardware.tensor_parallel_size}: an evaluation "
             "by itself is one process: use 1, and start it with python instead of torchrun"
         )
-    one_of("resume", config.resume, ("auto", "never"))
 
 
 def _sampler(

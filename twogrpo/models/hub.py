@@ -1,4 +1,4 @@
-"""The hub of models: a repository's files at a revision, in the local cache."""
+"""The Hugging Face hub: a repository's files at a revision, in the local cache."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 
 
 def snapshot(hub_id: str, revision: str | None) -> Path:
-    """The folder of the cache that holds the model, downloaded if it is not there.
+    """The model's folder in the cache, downloaded if it is not there.
 
     Raises:
         ConfigError: there is no such repository or revision, or the hub cannot be reached.
@@ -23,6 +23,6 @@ def snapshot(hub_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"{hub_id} is no folder here and cannot be had from the hub "
+            f"{hub_id} is no folder here and cannot be downloaded from the hub "
             f"({type(error).__name__}): give a folder, or a hub id that can be reached"
         ) from error

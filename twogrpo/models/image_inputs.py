@@ -1,6 +1,6 @@
-"""Images into a vision-language model of `transformers`: what stands in for token ids.
+"""The inputs of a vision-language model of `transformers`: embeddings in the place of token ids.
 
-The images' vectors are put among the embeddings here and not by the model's own forward pass,
+The images' features are inserted into the embeddings here and not by the model's own forward pass,
 which would take an image token that the policy *sampled* for one more image.
 P prompts, T tokens (of a padded row, or of all sequences, as in `types.MicroBatch`), D hidden
 size.
@@ -41,7 +41,7 @@ def padded_inputs(
 def packed_inputs(
     model: PreTrainedModel, batch: MicroBatch, image_processor: ImageProcessor
 ) -> dict[str, Tensor]:
-    """Embeddings [1, T, D] and positions [3, 1, T] of sequences that lie one after another.
+    """Embeddings [1, T, D] and positions [3, 1, T] of packed sequences.
 
     A prompt that several of them share is there once, and so are its images.
     """
@@ -74,13 +74,12 @@ def embed(
     images_P: Sequence[tuple[bytes, ...]],
     image_processor: ImageProcessor,
 ) -> Tensor:
-    """The tokens' embeddings [..., D], at `places` the vectors of the prompts' images, in order.
+    """The tokens' embeddings [..., D], with the features of the prompts' images at `places`.
 
-    Prompts with the same images have them go through the vision tower once. It runs, on a blank
-    that counts nothing, even where there is no image: a sharded model is run by all ranks
-    together.
+    Images that several prompts share go through the vision tower once. Without any image the tower
+    runs on a blank with weight 0, because all ranks must run a sharded model together.
     """
-    # In the embedding's own precision: under autocast the tower's may be another.
+    # In the embedding's dtype: under autocast the tower's may differ.
     embeddings = model.get_input_embeddings()(token_ids.to(model.device))
     distinct = list(dict.fromkeys(images for images in images_P if images))
     found = [image_processor.patches(images) for images in distinct] or [image_processor.blank()]
@@ -102,7 +101,7 @@ def _by_prompt(features: Sequence[Tensor], distinct: Sequence[tuple[bytes, ...]]
 
 
 def vllm_prompt(prompt: Prompt, image_processor: ImageProcessor | None) -> dict[str, object]:
-    """The prompt as vLLM takes it: it expands each image's image token by itself."""
+    """The prompt as vLLM's input; vLLM itself expands the image token of each image."""
     if image_processor is None or not prompt.images:
         return {"prompt_token_ids": list(prompt.token_ids)}
     return {

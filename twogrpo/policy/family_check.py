@@ -1,8 +1,8 @@
-"""Whether a model can be scored our way: packed, and from its last hidden states times its head.
+"""Refuses models whose log-probabilities are not what we compute from hidden states and head.
 
-That leaves out whatever a family does besides: logits divided, multiplied or softly capped, a bias
-of the head, attention with sinks or of a kind that `transformers` does not let us replace. A policy
-so scored would be another than the one that is sampled from.
+We pack sequences and multiply the last hidden states by the head. Some families do more: they
+scale or softly cap logits, have a bias in the head, use attention with sinks or attention that
+`transformers` does not let us replace. We would train another policy than the one sampled from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twogrpo.errors import ConfigError
 from twogrpo.policy.packing import pack
 from twogrpo.types import MicroBatch, TrainingSample
 
-# What families call it (Gemma 2, Granite, Cohere, Falcon H1); None and 1 change nothing.
+# Keys of a model's configuration (Gemma 2, Granite, Cohere, Falcon H1); None and 1 are harmless.
 UNSUPPORTED_CONFIG = (
     "final_logit_softcapping",
     "attn_logit_softcapping",
@@ -25,14 +25,14 @@ UNSUPPORTED_CONFIG = (
     "logit_scale",
     "lm_head_multiplier",
 )
-# A response of three tokens after a prompt of one, twice: the second shows whether the first leaks.
+# Two prompts of one token with responses of three; the second shows a leak from the first.
 TOKEN_IDS = ((2, 3, 4, 5), (7, 6, 5, 9))
-# Nats, in float32: rounding is a hundredth of it, and what is left out is more on any real model.
+# In nats, for float32: rounding is a hundredth of it, and an unsupported feature costs more.
 TOLERANCE = 0.01
 
 
 def sequences(model: PreTrainedModel) -> list[TrainingSample]:
-    """What is scored both ways."""
+    """The sequences whose log-probabilities are compared."""
     size = model.get_output_embeddings().weight.shape[0]
     ids = [tuple(token % size for token in row) for row in TOKEN_IDS]
     return [TrainingSample(row[:1], row[1:], 1.0, 1.0, torch.zeros(len(row) - 1)) for row in ids]
@@ -40,7 +40,7 @@ def sequences(model: PreTrainedModel) -> list[TrainingSample]:
 
 @torch.no_grad()
 def model_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
-    """Log-probabilities of the response tokens by the model's own forward pass, a row at a time."""
+    """The response tokens' log-probabilities by the model's own forward pass, a row at a time."""
     found = []
     for sequence in sequences(model):
         ids = torch.tensor([*sequence.prompt_token_ids, *sequence.response_token_ids])
@@ -54,10 +54,10 @@ def model_logps(model: PreTrainedModel, *, temperature: float) -> Tensor:
 def check_logprob_parity(
     model: PreTrainedModel, score: Callable[[MicroBatch], Tensor], model_logps_R: Tensor
 ) -> None:
-    """Compares them with what `score` says of the same tokens.
+    """Compares `model_logps_R` with the log-probabilities that `score` gives the same tokens.
 
     Raises:
-        ConfigError: it says something else, or the configuration says that it will.
+        ConfigError: they differ, or the model's configuration has a feature that makes them differ.
     """
     text, head = model.config.get_text_config(), model.get_output_embeddings()
     values = {key: getattr(text, key, None) for key in UNSUPPORTED_CONFIG}
@@ -91,5 +91,5 @@ def _difference(
         return [" ".join(str(error).split())[:200]]
     scored_R = torch.cat([rows_R[places.index(place)] for place in range(len(places))])
     difference = (scored_R - model_logps_R).abs().max().item()
-    # NaN passes: a model that is broken by itself is another fault's to tell.
+    # NaN passes: a model with broken weights is reported by the non-finite check of the update.
     return [f"off by {difference:.2g} nats"] if difference > TOLERANCE else []

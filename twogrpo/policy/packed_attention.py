@@ -1,6 +1,6 @@
-"""Attention of the policy for `transformers`: sequences lie one after another, with no padding.
+"""Attention over packed sequences without padding, registered with `transformers`.
 
-T distinct tokens, F tokens of all sequences with those of a shared prompt each time (see
+T distinct tokens, F tokens of all sequences, with a shared prompt counted for each of them (see
 `types.MicroBatch`), N sequences, L tokens of the longest, H heads of size D.
 """
 
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
-# The name under which `transformers` finds it.
+# The name under which it is registered.
 PACKED = "twogrpo_packed"
 
 
-@torch.compiler.disable  # the lengths differ every time: the layer around it is compiled, not this
+@torch.compiler.disable  # lengths differ every time; only the layer around is compiled
 def packed_attention(
     module: nn.Module,
     query_1HTD: Tensor,
@@ -38,16 +38,16 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence, [1, T, H, D]; key and value may have fewer heads.
 
-    On a GPU in half precision the flash kernel for sequences of different lengths does it without
-    padding (torch.nn.attention.varlen); elsewhere each sequence becomes a row of a padded batch.
-    For this one operation a shared prompt is there for each of its responses; all others of the
-    model see neither padding nor copies.
+    On a GPU in half precision the flash kernel for sequences of different lengths needs no padding
+    (torch.nn.attention.varlen); elsewhere each sequence becomes a row of a padded batch. Only this
+    operation copies a shared prompt for each of its responses; the rest of the model sees neither
+    padding nor copies.
 
-    `lengths_N` lies on the CPU; without it all tokens are one sequence.
+    `lengths_N` is on the CPU; without it all tokens are one sequence.
 
     Raises:
-        ValueError: the layer attends to a window only, caps its scores (`softcap`) or has sinks
-            (`s_aux`), which are not built.
+        ValueError: the layer has a sliding window shorter than the longest sequence, caps its
+            scores (`softcap`) or has sinks (`s_aux`); none of these is supported.
     """
     for name, value in {"softcap": softcap, "s_aux (sinks)": s_aux}.items():
         if value is not None:
@@ -57,7 +57,7 @@ def packed_attention(
     longest = int(lengths_N.max())
     if window is not None and window < longest:
         raise ValueError(f"sliding_window={window} is under {longest} tokens: not supported")
-    if torch.is_autocast_enabled(query_1HTD.device.type):  # rotary positions made float32 of them
+    if torch.is_autocast_enabled(query_1HTD.device.type):  # rotary embeddings made them float32
         dtype = torch.get_autocast_dtype(query_1HTD.device.type)
         query_1HTD, key_1HTD, value_1HTD = (x.to(dtype) for x in (query_1HTD, key_1HTD, value_1HTD))
     query_FHD, key_FHD, value_FHD = (
@@ -81,7 +81,7 @@ def _row_by_row(
     is_token_NL = torch.arange(longest) < lengths_N[:, None]
     unpack_index_F = is_token_NL.flatten().nonzero()[:, 0].to(query_FHD.device)
 
-    # In float32: a CPU's kernel for bfloat16 takes three times as long, most of it backwards.
+    # In float32: the CPU's bfloat16 kernel takes three times as long, mostly in the backward pass.
     def rows(packed_FHD: Tensor) -> Tensor:
         shape = num_rows * longest, *packed_FHD.shape[1:]
         padded = torch.zeros(shape, dtype=torch.float32, device=packed_FHD.device)
@@ -89,7 +89,7 @@ def _row_by_row(
         return padded.unflatten(0, (num_rows, longest)).transpose(1, 2)
 
     with torch.autocast(query_FHD.device.type, enabled=False):
-        # Padding stands at the end, where no token that counts looks.
+        # Padding is at the end, where causal attention never looks from a real token.
         attended_NHLD = F.scaled_dot_product_attention(
             rows(query_FHD),
             rows(key_FHD),
@@ -122,21 +122,21 @@ def _flash(
         scale=scaling,
         window_size=(-1, 0),  # causal
     )
-    assert isinstance(attended, Tensor)  # log-sum-exps were not asked for
+    assert isinstance(attended, Tensor)  # log-sum-exps were not requested
     return attended
 
 
 @cache
 def _varlen_attn() -> Callable[..., object]:
-    """torch's; that of 2.11 takes fewer key and value heads unasked and has no word for it."""
-    from torch.nn.attention.varlen import varlen_attn  # fails to import without its kernels
+    """torch's kernel; torch 2.11 takes fewer key and value heads without an argument for it."""
+    from torch.nn.attention.varlen import varlen_attn  # cannot be imported without its kernels
 
-    is_asked = "enable_gqa" in inspect.signature(varlen_attn).parameters
-    return partial(varlen_attn, enable_gqa=True) if is_asked else varlen_attn
+    has_argument = "enable_gqa" in inspect.signature(varlen_attn).parameters
+    return partial(varlen_attn, enable_gqa=True) if has_argument else varlen_attn
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """`packed_attention` needs none: the lengths say it all."""
+    """No mask: `packed_attention` uses the lengths."""
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -1,10 +1,9 @@
-"""Sequences into micro-batches: no padding, each prompt once for all its responses, and a share for
-every rank.
+"""Packs sequences into micro-batches without padding, each prompt once for all its responses.
 
 Which sequences share a prompt, a micro-batch or a rank cannot change the gradient
 (twogrpo/core/aggregation.py).
-N sequences, T distinct tokens, F tokens of all sequences with shared ones each time, L response
-tokens of the longest, R response tokens of all.
+N sequences, T distinct tokens, F tokens of all sequences, with a shared prompt counted for each of
+them, L response tokens of the longest, R response tokens of all.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ def pack(
 ) -> Iterator[tuple[list[int], MicroBatch]]:
     """This rank's micro-batches of at most `tokens_per_microbatch` distinct tokens.
 
-    Yields the places in `sequences` of a micro-batch's members, and the micro-batch. Every rank
-    gets as many micro-batches, since a sharded model is run by all ranks together: where one has
-    less to do, its last ones have no members and weigh nothing.
+    Yields the indices in `sequences` of a micro-batch's members, and the micro-batch. Every rank
+    gets the same number of micro-batches, because all ranks run a sharded model together: a rank
+    with less work gets empty ones at the end, which have no weight.
     """
     runs = split_into_microbatches(sequences, tokens_per_microbatch, num_ranks)
     for first in range(0, len(runs), num_ranks):
@@ -39,10 +38,10 @@ def pack(
 def split_into_microbatches(
     sequences: Sequence[TrainingSample], budget: int, num_ranks: int = 1
 ) -> list[list[int]]:
-    """The places of `sequences` in runs of at most `budget` tokens; one longer than it goes alone.
+    """The indices of `sequences` in runs of at most `budget` tokens; a longer sequence goes alone.
 
-    Responses to one prompt stand together, those to the longest first, so that runs are of like
-    lengths. Runs are nearly even, so that neither a rank nor a last micro-batch has little to do.
+    Responses to one prompt are adjacent, and the prompt with the longest sequence comes first, so
+    that a run's sequences have similar lengths. Runs are nearly even, so that no rank idles.
     """
     longest, prompts = dict[Hashable, int](), dict[Hashable, int]()
     for sequence in sequences:
@@ -72,24 +71,24 @@ def split_into_microbatches(
 
 
 def _shared(sequence: TrainingSample) -> Hashable:
-    """What two sequences must have in common for one copy of their prompt to do for both."""
+    """What two sequences must have in common to share one copy of their prompt."""
     return sequence.prompt_token_ids, sequence.images
 
 
 def _cost(sequence: TrainingSample, here: set[Hashable]) -> int:
-    """Tokens that it adds to the prompts that are there already."""
+    """The tokens that a sequence adds to a run that already has the prompts in `here`."""
     is_there = _shared(sequence) in here
     return len(sequence.response_token_ids) if is_there else sequence.num_tokens
 
 
-# Goes through the model and adds exactly zero to every gradient.
+# It goes through the model and adds exactly zero to every gradient.
 EMPTY_SAMPLE = TrainingSample(
     (0,), (0,), advantage=0.0, token_weight=0.0, sampler_logps=torch.zeros(1)
 )
 
 
 def microbatch(sequences: Sequence[TrainingSample], *, device: str) -> MicroBatch:
-    """The sequences one after another, each prompt before the first of its responses only."""
+    """Packs the sequences, each prompt once, before the first of its responses."""
     token_ids, positions, predicting = list[int](), list[int](), list[int]()
     places, start_of = list[int](), dict[Hashable, int]()
     longest = max(len(sequence.response_token_ids) for sequence in sequences)
@@ -108,13 +107,13 @@ def microbatch(sequences: Sequence[TrainingSample], *, device: str) -> MicroBatc
         token_ids += sequence.response_token_ids
         positions += range(num_prompt, sequence.num_tokens)
         places += [*prompt, *response]
-        predicting += [prompt[-1], *response[:-1]]  # place t predicts the token after it
+        predicting += [prompt[-1], *response[:-1]]  # position t predicts the token after it
         response_mask_NL[row, :num_response] = True
         if sequence.old_logps is not None:
             old_logps_NL[row, :num_response] = sequence.old_logps
         sampler_logps_NL[row, :num_response] = sequence.sampler_logps
     targets = [token for sequence in sequences for token in sequence.response_token_ids]
-    # Of a shared token, any of its places in F will do: it sees the same there.
+    # A shared token has several places in F; any will do, its value is the same in each.
     place_in_F = {place: index for index, place in enumerate(places)}
     return MicroBatch(
         lengths_N=torch.tensor([sequence.num_tokens for sequence in sequences]),

@@ -1,6 +1,6 @@
 """The policy π_θ: a causal language model of `transformers` with Adam, updated by micro-batches.
 
-N sequences of a micro-batch, L tokens of its longest response.
+N sequences in a micro-batch, L tokens in its longest response.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,38 +15,14 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twogrpo.core.surrogates import SurrogateFunction, truncated_importance_weights
+from twogrpo.config.schema import AlgorithmConfig, HardwareConfig, TrainingConfig
+from twogrpo.core.surrogates import SURROGATES, SurrogateFunction, truncated_importance_weights
 from twogrpo.data.images import ImageProcessor
 from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy.checkpoint import disk_fault
-from twogrpo.policy.logprob_model import Knobs, LogprobModel, full_tensor
+from twogrpo.policy.logprob_model import LogprobModel, full_tensor
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.types import MicroBatch, TrainingSample
-
-
-@dataclass(frozen=True)
-class Objective:
-    """The surrogate, its clip bounds and the temperature at which the rollouts were drawn.
-
-    `importance_sampling_cap` bounds the weight π_old/π_sampler of a token; None weighs none.
-    """
-
-    surrogate: SurrogateFunction
-    clip_low: float
-    clip_high: float
-    temperature: float
-    importance_sampling_cap: float | None = None
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam with a linear warm-up to a constant learning rate; `None` clips nothing."""
-
-    learning_rate: float
-    warmup_updates: int
-    betas: tuple[float, float]
-    epsilon: float
-    gradient_clip_norm: float | None
 
 
 class NonFiniteError(RuntimeError):
@@ -55,56 +30,65 @@ class NonFiniteError(RuntimeError):
 
 
 class TransformersPolicy:
-    """π_θ on one device or sharded over ranks; see `twogrpo.rollout.protocol.Policy`."""
+    """π_θ with Adam, on one device or sharded over ranks; see `twogrpo.policy.protocol.Policy`.
+
+    `temperature` is the one that the rollouts were sampled at.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        objective: Objective,
-        adam: Adam,
-        knobs: Knobs,
+        algorithm: AlgorithmConfig,
+        training: TrainingConfig,
+        hardware: HardwareConfig,
+        temperature: float,
         ranks: Ranks = SINGLE_PROCESS,
         image_processor: ImageProcessor | None = None,
     ) -> None:
         self.scoring = LogprobModel(
             model,
-            temperature=objective.temperature,
-            knobs=knobs,
+            hardware=hardware,
+            temperature=temperature,
             ranks=ranks,
             image_processor=image_processor,
         )
         self.image_processor = image_processor
         self.ranks = ranks
         self.tokenizer = tokenizer
-        self.objective = objective
-        self.adam = adam
+        self.algorithm = algorithm
+        self.training = training
+        self.surrogate = SURROGATES[algorithm.surrogate].function
         self.optimiser = torch.optim.Adam(
-            self.scoring.parameters(), lr=0.0, betas=adam.betas, eps=adam.epsilon, fused=True
+            self.scoring.parameters(),
+            lr=0.0,
+            betas=(training.adam_beta1, training.adam_beta2),
+            eps=training.adam_epsilon,
+            fused=True,
         )
         self.num_updates = 0
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
-        """Of each sequence's response tokens; no gradient."""
+        """The log-probabilities of each sequence's response tokens; no gradient."""
         return self.scoring.token_logps(sequences)
 
     def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
-        """One step of Adam up the objective.
+        """Takes one step of Adam up the objective.
 
         A sequence of advantage 0 adds exactly nothing to the gradient, so it is left out of both
-        passes; its place in the normaliser is in the other sequences' weights already. Where all
-        are left out the step is still taken, with gradient zero: Adam's moments decay.
+        passes; the other sequences' weights already count it in the normaliser. If all are left
+        out the step is still taken, with gradient zero: Adam's moments decay.
         """
-        alive = [sequence for sequence in sequences if sequence.advantage != 0]
-        for sequence in alive:
+        with_signal = [sequence for sequence in sequences if sequence.advantage != 0]
+        for sequence in with_signal:
             if sequence.old_logps is not None and not sequence.old_logps.isfinite().all():
                 raise NonFiniteError(f"π_old of a response at update {self.num_updates + 1}")
         self._zero_gradient()
         mine = torch.zeros(4, dtype=torch.float64)
-        for places, batch in self.scoring.pack(alive):
-            num_tokens = sum(len(alive[place].response_token_ids) for place in places)
-            mine += torch.tensor([*self._accumulate(batch, self.objective.surrogate), num_tokens])
+        for places, batch in self.scoring.pack(with_signal):
+            num_tokens = sum(len(with_signal[place].response_token_ids) for place in places)
+            mine += torch.tensor([*self._accumulate(batch, self.surrogate), num_tokens])
         low, high, objective, num_tokens = sum(self.ranks.all_gather(mine)).tolist()  # type: ignore[union-attr]
         if not math.isfinite(objective):
             raise NonFiniteError(f"loss {-objective} at update {self.num_updates + 1}")
@@ -114,14 +98,14 @@ class TransformersPolicy:
             learning_rate=learning_rate,
             clip_fraction_low=low / max(num_tokens, 1),
             clip_fraction_high=high / max(num_tokens, 1),
-            num_sequences=len(alive),
+            num_sequences=len(with_signal),
             num_tokens=int(num_tokens),
         )
 
     def gradient(
         self, sequences: Sequence[TrainingSample], *, surrogate: SurrogateFunction
     ) -> Tensor:
-        """Of the weighted sum of the surrogate over tokens, flat, on the CPU; no step is taken."""
+        """The gradient of the weighted sum of the surrogate over tokens, flat, on the CPU."""
         self._zero_gradient()
         for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
             self._accumulate(batch, surrogate)
@@ -129,18 +113,18 @@ class TransformersPolicy:
         return torch.cat([-full_tensor(gradient).flatten().cpu() for gradient in gradients])
 
     def _zero_gradient(self) -> None:
-        # Zeroed, not None: Adam passes over parameters without a gradient.
+        # Zeros, not None: Adam skips parameters without a gradient.
         for parameter in self.scoring.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
     def _accumulate(
         self, batch: MicroBatch, surrogate: SurrogateFunction
     ) -> tuple[int, int, float]:
-        """Adds the micro-batch's gradient; tokens clipped below and above, and the objective."""
+        """Adds to the gradient; returns tokens clipped below and above, and the objective."""
         mask_NL = batch.response_mask_NL
         policy_logps_NL = torch.zeros(mask_NL.shape, device=mask_NL.device)
         policy_logps_NL = policy_logps_NL.masked_scatter(mask_NL, self.scoring(batch))
-        # Off the mask the value does not matter; on it, NaN says that π_old is the policy itself.
+        # Off the mask the value does not matter; on it, NaN means that π_old is the policy itself.
         old_logps_NL = batch.old_logps_NL.where(
             batch.old_logps_NL.isfinite(), policy_logps_NL.detach()
         )
@@ -149,42 +133,43 @@ class TransformersPolicy:
             old_logps_NL,
             advantages_N=batch.advantages_N,
             response_mask_NT=mask_NL,
-            clip_low=self.objective.clip_low,
-            clip_high=self.objective.clip_high,
+            clip_low=self.algorithm.clip_low,
+            clip_high=self.algorithm.clip_high,
         )
         weights_NL = mask_NL * batch.token_weights_N[:, None]
-        if (cap := self.objective.importance_sampling_cap) is not None:
+        if (cap := self.algorithm.importance_sampling_cap) is not None:
             weights_NL = weights_NL * truncated_importance_weights(
                 old_logps_NL, batch.sampler_logps_NL, response_mask_NT=mask_NL, cap=cap
             )
-        is_cut_NL = _is_clipped(surrogate_NL, policy_logps_NL) & mask_NL
+        is_clipped_NL = _is_clipped(surrogate_NL, policy_logps_NL) & mask_NL
         objective = (surrogate_NL * weights_NL).sum()
         (-objective).backward()
         advantages_N1 = batch.advantages_N[:, None]
-        low, high = (is_cut_NL & (advantages_N1 < 0)).sum(), (is_cut_NL & (advantages_N1 > 0)).sum()
-        return int(low), int(high), objective.item()
+        low = int((is_clipped_NL & (advantages_N1 < 0)).sum())
+        high = int((is_clipped_NL & (advantages_N1 > 0)).sum())
+        return low, high, objective.item()
 
     def _step(self) -> tuple[float, float]:
-        bound = self.adam.gradient_clip_norm
+        bound = self.training.gradient_clip_norm
         clipped = nn.utils.clip_grad_norm_(
             self.scoring.parameters(), torch.inf if bound is None else bound
         )
         norm = full_tensor(clipped).item()
         if not torch.isfinite(torch.tensor(norm)):
             raise NonFiniteError(f"gradient norm {norm} at update {self.num_updates + 1}")
-        warmup = min(1.0, (self.num_updates + 1) / max(self.adam.warmup_updates, 1))
-        learning_rate = self.adam.learning_rate * warmup
+        warmup = min(1.0, (self.num_updates + 1) / max(self.training.warmup_updates, 1))
+        learning_rate = self.algorithm.scaled(self.training.learning_rate) * warmup
         self.optimiser.param_groups[0]["lr"] = learning_rate
         self.optimiser.step()
         self.num_updates += 1
         return norm, learning_rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Whole tensors by Hugging Face names, tied ones under each of theirs."""
+        """Full tensors by Hugging Face names; a tied one under each of its names."""
         return self.scoring.weights()
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and Adam's two moments by parameter name; tied weights once."""
+        """The parameters and Adam's two moments, by parameter name; tied weights once."""
         tensors = {}
         for name, parameter in self.scoring.model.named_parameters():
             moments = self.optimiser.state.get(parameter, {})
@@ -195,7 +180,7 @@ class TransformersPolicy:
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], num_updates: int) -> None:
-        """Continues bit for bit from `state()`."""
+        """Restores `state()`; the policy then continues bit for bit."""
         for name, parameter in self.scoring.model.named_parameters():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
@@ -206,15 +191,15 @@ class TransformersPolicy:
         self.num_updates = num_updates
 
     def export(self, folder: Path) -> None:
-        """A folder of safetensors, config and tokenizer; the first rank writes it.
+        """Writes a folder of safetensors, config and tokenizer, on the first rank.
 
         Raises:
-            CheckpointFault: the disk is full or not writable; what `folder` held is as it was.
+            CheckpointFault: the disk is full or not writable; `folder` is unchanged.
         """
         model, weights = self.scoring.model, dict[str, Tensor]()
         tied = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         tied -= {name for name, _ in model.named_parameters()}
-        for name, tensor in self.weights():  # all ranks gather, one keeps
+        for name, tensor in self.weights():  # all ranks gather, the first keeps
             if self.ranks.is_first and name not in tied:
                 weights[name] = tensor.detach().cpu()
         if self.ranks.is_first:
@@ -222,7 +207,8 @@ class TransformersPolicy:
         self.ranks.barrier()
 
     def _write(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        temporary = folder.with_name(f".{folder.name}.tmp")  # a kill leaves all or nothing
+        # After a kill the folder is complete or absent.
+        temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             self.scoring.model.save_pretrained(temporary, state_dict=weights)
@@ -235,13 +221,13 @@ class TransformersPolicy:
             temporary.replace(folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise disk_fault(str(folder), error, whole="the checkpoints") from error
+            raise disk_fault(str(folder), error, intact="the checkpoints") from error
 
 
 def _is_clipped(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:
-    """Tokens whose gradient the clip cuts, whatever the surrogate's ratio is of.
+    """Tokens whose gradient the clip cuts, whether the ratio is a token's or a sequence's.
 
-    It is the ratio too low where A < 0 and the ratio too high where A > 0.
+    The ratio is too low where A < 0 and too high where A > 0.
     """
     (gradient_NL,) = torch.autograd.grad(surrogate_NL.sum(), policy_logps_NL, retain_graph=True)
     return gradient_NL == 0

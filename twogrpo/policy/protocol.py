@@ -1,4 +1,4 @@
-"""What the loop asks of a policy; it knows nothing else of it."""
+"""The interface of a policy: all that the training loop uses of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from twogrpo.types import TrainingSample
 
 @dataclass(frozen=True)
 class UpdateMetrics:
-    """Of one optimiser step; clip fractions are shares of the `num_tokens` that had a gradient."""
+    """The metrics of one optimiser step; clip fractions are shares of `num_tokens`, the tokens of
+    sequences with an advantage."""
 
     gradient_norm: float
     learning_rate: float
@@ -31,39 +32,39 @@ class Policy(Protocol):
     num_updates: int
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
-        """Log-probabilities of each sequence's response tokens, in order; no gradient."""
+        """The log-probabilities of each sequence's response tokens, in order; no gradient."""
         ...
 
     def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
-        """One optimiser step on the weighted sum of the surrogate over all response tokens."""
+        """Takes one optimiser step on the weighted sum of the surrogate over response tokens."""
         ...
 
     def gradient(
         self, sequences: Sequence[TrainingSample], *, surrogate: SurrogateFunction
     ) -> torch.Tensor:
-        """Of the weighted sum of `surrogate` over all response tokens, flat; no step is taken."""
+        """The gradient of the weighted sum of `surrogate` over response tokens, flat; no step."""
         ...
 
     def weights(self) -> Iterable[tuple[str, torch.Tensor]]:
-        """By Hugging Face parameter names."""
+        """The weights by Hugging Face parameter names."""
         ...
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights and optimiser state, enough to continue bit for bit."""
+        """The weights and the optimiser's state, enough to continue bit for bit."""
         ...
 
     def load_state(self, tensors: dict[str, torch.Tensor], num_updates: int) -> None:
-        """The inverse of `state`."""
+        """Restores what `state` returned."""
         ...
 
     def export(self, folder: Path) -> None:
-        """Writes a folder that `transformers` and vLLM load."""
+        """Writes a folder that `transformers` and vLLM can load."""
         ...
 
 
 class TokenLogprobs(Protocol):
-    """The policy or the reference model."""
+    """The policy or the reference policy."""
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
-        """Of each sequence's response tokens; no gradient."""
+        """The log-probabilities of each sequence's response tokens; no gradient."""
         ...

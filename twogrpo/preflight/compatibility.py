@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -59,9 +59,12 @@ def exit_code(findings: list[Finding]) -> int:
 
 
 def check_values(config: Config) -> None:
-    """The checks that a run itself begins with, except for whether this machine has a GPU; raises
-    ConfigError."""
-    validation.check(replace(config, hardware=replace(config.hardware, device="cpu")))
+    """A run's own first check, but for whether this machine has a GPU; before anything is computed.
+
+    Raises:
+        ConfigError: the first value that is wrong by itself or beside another.
+    """
+    validation.check(config)
 
 
 def _model(config: Config, model: Architecture) -> Finding:
@@ -158,10 +161,12 @@ def _verifier(config: Config) -> Finding:
 
 
 def checkpoint_bytes(config: Config, model: Architecture) -> int:
-    """Bytes that a run writes: checkpoints (weights and two moments in float32), one more while it
-    is being written, and the final model in float32."""
-    training = config.training
-    kept = min(training.checkpoints_kept, config.num_steps // training.checkpoint_every)
+    """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
+    and the final model in float32."""
+    kept = min(
+        config.checkpointing.kept,
+        config.num_steps // config.checkpointing.every,
+    )
     return 12 * model.parameters * (kept + 1) + 4 * model.parameters
 
 
@@ -173,7 +178,7 @@ def _disk(config: Config, model: Architecture) -> Finding:
     text = f"{gib(needed)} for checkpoints and the final model, {gib(free)} free here"
     if free >= needed:
         return Finding("ok", "disk", text)
-    remedy = ": make room, or output_dir=… elsewhere, or lower training.checkpoints_kept"
+    remedy = ": make room, or output_dir=… elsewhere, or lower checkpointing.kept"
     return Finding("failure" if _runs_here(config) else "warning", "disk", text + remedy)
 
 

@@ -102,7 +102,7 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
     outcome = verdict(needed, device)
     if outcome == "fits":
         return Finding("ok", "memory", text)
-    remedy = "more GPUs, hardware.cpu_offload=true, hardware.activation_checkpointing=true"
+    remedy = "more GPUs, hardware.activation_checkpointing=true"
     if needed.reference_policy:
         remedy += ", tracking.kl_rollouts=0 (no start policy)"
     if needed.cache <= 0:

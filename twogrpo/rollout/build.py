@@ -8,7 +8,7 @@ from twogrpo.config.schema import HardwareConfig, ModelConfig, RolloutConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
 from twogrpo.models.context_length import check_context
-from twogrpo.models.load import DTYPES, load_model, source
+from twogrpo.models.load import DTYPES, load_model
 from twogrpo.rollout.protocol import Sampler
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 
@@ -51,21 +51,11 @@ def _vllm_sampler(
     image_processor: ImageProcessor | None,
 ) -> Sampler:
     from twogrpo.rollout.vllm_sampler import VllmSampler
-    from twogrpo.rollout.vllm_setup import Settings
 
     return VllmSampler(
         tokenizer,
-        Settings(
-            path=source(model),
-            revision=model.revision,
-            device=hardware.device,
-            dtype=hardware.sampler_dtype,
-            context_tokens=context_tokens,
-            rollouts_per_call=hardware.rollouts_per_call,
-            kv_cache_gib=hardware.kv_cache_gib,
-            gpu_memory_share=hardware.gpu_memory_share,
-            tensor_parallel_size=hardware.tensor_parallel_size,
-            sleep_level=hardware.sleep_level,
-        ),
+        model,
+        hardware,
+        context_tokens=context_tokens,
         image_processor=image_processor,
     )

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, Fault
 from twogrpo.models.image_inputs import vllm_prompt
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.vllm_setup import (
     GIB,
-    Settings,
     one_line,
     preserved_process_state,
+    sleeps,
     start,
     weight_names,
 )
@@ -48,20 +49,22 @@ class VllmSampler:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        settings: Settings,
+        model: ModelConfig,
+        hardware: HardwareConfig,
         *,
+        context_tokens: int | None,
         image_processor: ImageProcessor | None = None,
     ) -> None:
         if image_processor is not None and importlib.util.find_spec("torchvision") is None:
             raise ConfigError(
-                f"model.path={settings.path} takes images, for which vLLM needs torchvision, and "
+                f"model.path={model.path} takes images, for which vLLM needs torchvision, and "
                 "`make setup-vllm` installs that for CUDA only: use rollout=transformers"
             )
         self.tokenizer = tokenizer
-        self.settings = settings
+        self.hardware = hardware
         self.image_processor = image_processor
-        self._names = weight_names(settings)
-        self.llm = start(settings)
+        self._names = weight_names(model)
+        self.llm = start(model, hardware, context_tokens=context_tokens)
         self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
         self._is_asleep = False
 
@@ -80,7 +83,7 @@ class VllmSampler:
         self._check(prompts, sampling)
         self._wake()
         prompts_N = [p for p, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds]
-        with preserved_process_state(self.settings.device):
+        with preserved_process_state(self.hardware.device):
             outputs = self._call("sampling", self._generate, prompts_N, seeds_PG, sampling)
         rollouts = iter(map(self._rollout, prompts_N, outputs))
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
@@ -96,7 +99,7 @@ class VllmSampler:
         unknown: list[str] = []
         missing = set(self._names)
         wanted = self._wanted(weights, missing, unknown)
-        with preserved_process_state(self.settings.device):
+        with preserved_process_state(self.hardware.device):
             # Collected first and refused last: a load that is broken off leaves no model at all.
             self._call("taking weights", self._reload, wanted)
         if missing or unknown:
@@ -108,10 +111,10 @@ class VllmSampler:
     def sleep(self) -> None:
         """Frees the GPU's memory until the next call, as `sleep_level` says; at level 2 the weights
         are dropped, and `load` must come before `sample`."""
-        if self._is_asleep or not self.settings.sleeps:
+        if self._is_asleep or not sleeps(self.hardware):
             return
         before = _free_gib()
-        self._call("falling asleep", partial(self.llm.sleep, level=self.settings.sleep_level))
+        self._call("falling asleep", partial(self.llm.sleep, level=self.hardware.sleep_level))
         self._is_asleep = True
         logger.info(
             "sampler asleep: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
@@ -120,7 +123,7 @@ class VllmSampler:
     def close(self) -> None:
         """Shuts the engine down, and with it the process group of all ranks."""
         if self.llm is not None:
-            with preserved_process_state(self.settings.device):
+            with preserved_process_state(self.hardware.device):
                 self.llm.llm_engine.engine_core.shutdown()
             self.llm = None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twogrpo.config.identity import identifying
+from twogrpo.config.identity import flatten
 
 
 def training_identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The identifying values of a configuration's `training` section, by dotted key."""
-    return identifying({"training": config["training"]})
+    """The values of a configuration's `training` section, by dotted key."""
+    return flatten({"training": config["training"]})
 
 
 def first_difference(earlier: dict[str, Any], current: Mapping[str, Any]) -> str:
@@ -21,7 +21,7 @@ def first_difference(earlier: dict[str, Any], current: Mapping[str, Any]) -> str
     >>> first_difference({"seed": 0, "training": {"epochs": 1}}, {"seed": 0, "training.epochs": 2})
     'training.epochs=1 there, 2 here'
     """
-    there = identifying(earlier)
+    there = flatten(earlier)
     for key, value in current.items():
         if there.get(key) != value:
             return f"{key}={there.get(key)} there, {value} here"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from twogrpo.config.batch_sizes import needs_reference_policy
-from twogrpo.config.schema import Config, RolloutConfig
-from twogrpo.config.validation import check
+from twogrpo.config.schema import Config, SyncCheckConfig
+from twogrpo.config.validation import check, check_device
 from twogrpo.data.prompts import (
     Prompts,
     PromptStream,
@@ -45,6 +45,7 @@ def assemble(config: Config) -> Run:
         ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
     """
     check(config)
+    check_device(config.hardware)
     ranks = init_process_group(config.hardware)
     prepare_process(config.hardware)
     processor = load_processor(config.model)
@@ -82,7 +83,7 @@ def assemble(config: Config) -> Run:
     timer = PhaseTimer(torch.cuda if config.hardware.device == "cuda" else None)
     preemption = PreemptionHandler(
         ranks,
-        grace_seconds=config.training.preemption_grace_seconds,
+        grace_seconds=config.checkpointing.preemption_grace_seconds,
         on_forced_exit=lambda: record.mark_interrupted("SIGTERM"),
     )
     collector = Collector(
@@ -96,7 +97,7 @@ def assemble(config: Config) -> Run:
         timer=timer,
         preemption=preemption,
     )
-    sync_check = SyncCheck(prompts[: sync_check_size(config.rollout, ranks)])
+    sync_check = SyncCheck(prompts[: sync_check_size(config.sync_check, ranks)])
     return Run(
         config=config,
         record=record,
@@ -125,6 +126,6 @@ def _counts(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts])
     return {"training": prompts.counts, "benchmarks": asked}
 
 
-def sync_check_size(rollout: RolloutConfig, ranks: Ranks) -> int:
+def sync_check_size(sync_check: SyncCheckConfig, ranks: Ranks) -> int:
     """The number of prompts of the sync check: at least one for every rank's sampler, or none."""
-    return max(rollout.canary_prompts, ranks.size) if rollout.canary_prompts else 0
+    return max(sync_check.prompts, ranks.size) if sync_check.prompts else 0

@@ -66,9 +66,9 @@ def resumable(run: Run, step: int) -> Iterator[None]:
 
 
 def save_checkpoint_if_due(run: Run) -> None:
-    """Saves after every `checkpoint_every` steps and after the last one."""
+    """Saves after every `checkpointing.every` steps and after the last one."""
     done, config = run.step + 1, run.config
-    if done % config.training.checkpoint_every == 0 or done == config.num_steps:
+    if done % config.checkpointing.every == 0 or done == config.num_steps:
         with run.timer.phase("save"):  # in the next row, or in the last one that `finish` writes
             save_checkpoint(run, loop_state(run, done))
 
@@ -85,7 +85,7 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
         step=state["step"],
         tensors=run.policy.state(),
         state=state,
-        kept=run.config.training.checkpoints_kept,
+        kept=run.config.checkpointing.kept,
         ranks=run.ranks,
     )
 

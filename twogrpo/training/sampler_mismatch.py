@@ -83,8 +83,8 @@ class SyncCheck:
         """The mismatch under `canary/…`; nothing where there are no prompts.
 
         Raises:
-            SyncFault: sampler and policy differ by more than `rollout.canary_bounds` at a token or
-                `rollout.canary_kl_bounds` on the mean, or the policy has moved and the sampler has
+            SyncFault: sampler and policy differ by more than `sync_check.bounds` at a token or
+                `sync_check.kl_bounds` on the mean, or the policy has moved and the sampler has
                 not.
         """
         if not self.prompts:
@@ -92,7 +92,7 @@ class SyncCheck:
         groups = sample_groups(
             [Draw(number, prompt) for number, prompt in enumerate(self.prompts)],
             rollout,
-            replace(sampling, max_response_tokens=config.rollout.canary_tokens),
+            replace(sampling, max_response_tokens=config.sync_check.tokens),
             group_size=1,
             seed=config.seed,
             step=0,
@@ -109,15 +109,15 @@ class SyncCheck:
 def _check_bounds(found: Mismatch, config: Config) -> None:
     dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
     dtype = "bfloat16" if "bfloat16" in dtypes else "float32"
-    rollout = config.rollout
-    for value, what, key, bounds in (
-        (found.max, "a token's log-probability", "canary_bounds", rollout.canary_bounds),
-        (found.kl, "KL, in nats a token", "canary_kl_bounds", rollout.canary_kl_bounds),
+    for value, what, key in (
+        (found.max, "a token's log-probability", "bounds"),
+        (found.kl, "KL, in nats a token", "kl_bounds"),
     ):
-        if not value <= bounds[dtype]:
+        bound: float = getattr(getattr(config.sync_check, key), dtype)
+        if not value <= bound:
             raise SyncFault(
                 f"after a weight sync sampler and policy differ by {value:.2g} in {what}, beyond "
-                f"rollout.{key}.{dtype}={bounds[dtype]:g}: the sampler's weights or prefix cache "
+                f"sync_check.{key}.{dtype}={bound:g}: the sampler's weights or prefix cache "
                 "are stale; raise the bound only if the dtype alone explains it"
             )
 

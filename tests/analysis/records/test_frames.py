@@ -152,7 +152,8 @@ def test_mixed_runs_are_refused_unless_allowed(tmp_path: Path, change: dict, nam
 
 def test_seeds_of_an_arm_share_its_algorithm_and_save_as_they_like(tmp_path: Path) -> None:
     recorded.write_arms(tmp_path, arms=["grpo_g16"], seeds=(0,))
-    saved = recorded.changed(recorded.about("grpo_g16", 1), config__training__checkpoint_every=9)
+    saved = recorded.about("grpo_g16", 1)
+    saved["config"]["checkpointing"] = {"every": 9}
     recorded.write(tmp_path / "saved", saved, recorded.rows("grpo_g16", 1))
     assert len(load(str(tmp_path)).runs) == 2
     other = recorded.changed(recorded.about("grpo_g16", 2), config__algorithm__minibatch_scale=2)

@@ -113,7 +113,7 @@ def test_resampling_starts_again_in_each_step(benchmark_config):
 
 
 def test_the_canary_s_responses_are_not_counted(benchmark_config):
-    config = benchmark_config("workload=max_length", "rollout.canary_prompts=2")
+    config = benchmark_config("workload=max_length", "sync_check.prompts=2")
     with open_run(config) as (run, recorder):
         (call,) = take_step(run, recorder, "cpu").calls
     assert call.lengths_PG == ((6,) * 4,) * 4
@@ -136,7 +136,7 @@ def test_a_calibration_is_what_preflight_reads(benchmark_config, tmp_path):
     ("overrides", "words"),
     [
         (["workload=all"], "workload=all is unknown"),
-        (["steps=0"], "steps=0 is too small"),
+        (["steps=0"], "steps=0 is out of range"),
         (["workload=max_length", "algorithm.group_size=3"], "algorithm.group_size=3 is odd"),
         (["calibrate=nowhere/x.json"], "calibrate=nowhere/x.json: there is no folder nowhere"),
         (["calibrate=/"], "calibrate=/ is a folder"),

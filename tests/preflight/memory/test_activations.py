@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tests.conftest import compose_config
+from tests.conftest import compose_config, parse_config
 from twogrpo.config.schema import Config, parse
-from twogrpo.policy.logprob_model import Knobs, LogprobModel
+from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.packing import microbatch
 from twogrpo.preflight.memory.activations import (
     Lengths,
@@ -71,7 +71,7 @@ def test_the_largest_microbatch_by_hand():
     assert largest_microbatch(one, Lengths(64.0, 12.0)) == Tokens(448, 16 * 76, 16 * 88)
 
 
-def kept_bytes(layers: int, group_size: int, dtype: torch.dtype) -> tuple[Tokens, int]:
+def kept_bytes(layers: int, group_size: int, dtype: str) -> tuple[Tokens, int]:
     """A micro-batch of two groups through that many layers, and the bytes that autograd saves."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(
@@ -85,7 +85,9 @@ def kept_bytes(layers: int, group_size: int, dtype: torch.dtype) -> tuple[Tokens
             vocab_size=64,
         )
     )
-    scoring = LogprobModel(model, temperature=1.0, knobs=Knobs("cpu", dtype, 10**6, 10**6))
+    sizes = "hardware.tokens_per_microbatch=1000000", "hardware.logits_chunk_tokens=1000000"
+    hardware = parse_config(f"hardware.dtype={dtype}", *sizes).hardware
+    scoring = LogprobModel(model, hardware=hardware, temperature=1.0)
     prompts = [tuple(range(start, start + 24)) for start in (1, 30)]
     sequences = [
         TrainingSample(prompt, tuple(range(12 - i % 3)), 1.0, 1.0, torch.zeros(12 - i % 3))
@@ -112,13 +114,15 @@ def kept_bytes(layers: int, group_size: int, dtype: torch.dtype) -> tuple[Tokens
     ), total
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("group_size", [1, 8])
 def test_a_layer_keeps_what_autograd_saves(dtype, group_size):
     """One layer more, within 2 % (sums of norms and of attention are left out); autocast keeps its
     copy of the layer's weights too."""
     (tokens, two), (_, three) = (kept_bytes(n, group_size, dtype) for n in (2, 3))
-    is_autocast = dtype == torch.bfloat16
-    expected = layer_bytes(SMOLLM2, tokens, bytes_per_value=dtype.itemsize, is_autocast=is_autocast)
+    is_autocast = dtype == "bfloat16"
+    expected = layer_bytes(
+        SMOLLM2, tokens, bytes_per_value=getattr(torch, dtype).itemsize, is_autocast=is_autocast
+    )
     expected += 2 * SMOLLM2.layer_parameters if is_autocast else 0
     assert three - two == pytest.approx(expected, rel=0.02)

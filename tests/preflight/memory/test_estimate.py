@@ -34,11 +34,10 @@ def test_state_of_the_policy_by_hand():
 
 
 def test_the_start_policy_is_one_more_copy_where_it_is_asked():
-    """float32 over 8 ranks, with the KL, the cosine or a preference; offloaded like the rest."""
+    """float32 over 8 ranks, with the KL, the cosine or a preference."""
     assert needed().reference_policy == 4 * MODEL.parameters / 8
     assert needed("tracking.kl_rollouts=0").reference_policy == 0
     assert needed("tracking.kl_rollouts=0", "algorithm=dpo").reference_policy > 0
-    assert needed("hardware.cpu_offload=true").reference_policy == 0
     without = needed("tracking.kl_rollouts=0")
     assert needed().peak - without.peak == pytest.approx(4 * MODEL.parameters / 8)
 

@@ -91,13 +91,13 @@ def memory(
 ) -> Memory:
     """The memory of each of `hardware.num_gpus` devices (one where that is 0).
 
-    Weights, gradients, Adam's two moments and the start policy are float32 and sharded over the
-    ranks (FSDP2); with `cpu_offload` they are in the CPU's memory. One process on a CPU is not
-    sharded: its passes run under autocast, which keeps a copy of the weights in their dtype.
+    Weights, gradients, Adam's two moments and the start policy are float32 and divided among the
+    ranks (FSDP2). One process on a CPU is not sharded: its passes run under autocast, which keeps a
+    copy of the weights in their dtype.
     """
     hardware = config.hardware
     ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]
-    share = 0.0 if hardware.cpu_offload else 4.0 * model.parameters / ranks
+    share = 4.0 * model.parameters / ranks
     is_gpu = hardware.device != "cpu"
     is_sharded = is_gpu or hardware.num_gpus > 1  # one GPU is a shard of its own
     is_autocast = not is_sharded and width < 4

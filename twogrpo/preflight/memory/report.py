@@ -22,7 +22,7 @@ def memory_part(found: Preflight) -> str:
         [f"gathered layers, {hardware.dtype}", gib(needed.gathered), "", ""],
         [f"weights cast to {hardware.dtype}", gib(needed.casts), "", ""],
         ["activations of a micro-batch", gib(needed.activations), "", ""],
-        [f"logits of {hardware.logits_chunk_tokens:,} tokens", gib(needed.logits), "", ""],
+        ["logits of a chunk", gib(needed.logits), "", ""],
         ["gradient of the output head", gib(needed.head_gradient), "", ""],
         ["new weights on their way, float32", "", "", gib(needed.sync)],
         ["sampler's weights", gib(resting) if resting else "asleep", own, own],
