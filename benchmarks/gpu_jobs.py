@@ -1,4 +1,4 @@
-"""The jobs of benchmarks/gpu_suite.py: what each runs, what it needs, and for how long."""
+"""The jobs of benchmarks/gpu_suite.py: their commands, requirements and time limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.gpu_models import HARDWARE, with_weights
 from benchmarks.trl.compare_trl import PEER
 
 ROOT = Path(__file__).resolve().parent.parent
-SMOLLM2 = ROOT / ".cache/models/smollm2_135m"  # where scripts/prepare_model.py makes it
+SMOLLM2 = ROOT / ".cache/models/smollm2_135m"  # made by scripts/prepare_model.py
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1")
 
 
 class MissingError(Exception):
-    """What a job lacks on this machine."""
+    """A job's requirement is missing on this machine."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
 
 
 def tests(given: argparse.Namespace) -> list[list[str]]:
-    """`make test-gpu`; another torch than the pinned one warns of other things."""
+    """The tests of `make test-gpu`, without errors on warnings: other torch versions differ."""
     marked = "gpu" if given.device == "cuda" else "not gpu"
     return [["-m", "pytest", "-q", "-W", "default", "-m", marked, "tests/gpu"]]
 
@@ -85,7 +85,7 @@ def peer(given: argparse.Namespace) -> list[list[str]]:
 
 
 def update_1_5b(given: argparse.Namespace) -> list[list[str]]:
-    """One process, sharded, and compiled."""
+    """An update in one process, sharded, and compiled."""
     command = ["-m", "benchmarks.gpu_update", f"--device={given.device}"]
     command += ["--tiny", "--rollouts=4", "--steps=1"] if given.tiny else []
     both = [command, [*TORCHRUN, *command]]
@@ -99,7 +99,7 @@ def logits(given: argparse.Namespace) -> list[list[str]]:
 
 
 def vllm(given: argparse.Namespace) -> list[list[str]]:
-    """Sync and sleep by themselves, then whole steps."""
+    """Weight sync and sleep, then full steps."""
     if not find_spec("vllm"):
         raise MissingError("vllm is not installed: make setup-vllm")
     if given.tiny:
@@ -115,7 +115,7 @@ def vllm(given: argparse.Namespace) -> list[list[str]]:
 
 JOBS = {
     "tests": Job("the GPU against the CPU's float32", 300, tests),
-    "tiny": Job("the embedded comparison, whole", 540, tiny),
+    "tiny": Job("the full built-in comparison", 540, tiny),
     "smollm2": Job("steps of 16-GRPO and 2-GRPO, SmolLM2-135M", 420, smollm2),
     "peer": Job("our step and TRL's", 420, peer),
     "update_1_5b": Job("an update of a 1.5B model", 540, update_1_5b),
@@ -139,7 +139,7 @@ def _step(given: argparse.Namespace, arm: str, folder: Path) -> list[str]:
 
 def _smollm2(given: argparse.Namespace) -> Path:
     if given.tiny:
-        return SMOLLM2  # not looked at
+        return SMOLLM2  # unused
     if not (given.smollm2 / "tokenizer.json").is_file():
         raise MissingError(f"{given.smollm2} has no tokenizer: scripts/prepare_model.py makes it")
     return with_weights(given.smollm2, ROOT / ".cache/gpu/smollm2_random")

@@ -1,10 +1,10 @@
-"""Peak memory and seconds of a pass over log-probabilities on a GPU, with logits in chunks.
+"""Peak memory and seconds of computing log-probabilities on a GPU, with logits in chunks.
 
 python -m benchmarks.gpu_logits
 
 The cases of benchmarks/ablations/logits_memory.py, in bfloat16 with the hidden size of a 1.5B
-model: one [tokens, 151,936] matrix in float32 has tokens × 0.61 MB, and at once there are
-several of them.
+model: one [tokens, 151,936] matrix in float32 has tokens × 0.61 MB, and several of them exist
+at a time.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def measure(tokens: int, chunk: int, vocabulary: int, device: str) -> dict[str, 
     before = hardware_ceilings.memory_bytes(device)
     case = {"tokens": tokens, "chunk": chunk, "logits_bytes": 4 * tokens * vocabulary}
     try:
-        taken = sorted(seconds(work, 3, device))
+        timings = sorted(seconds(work, 3, device))
     except torch.OutOfMemoryError as error:
         return case | {"error": str(error).partition(". ")[0]}
     return case | {
-        "seconds": taken[1],
+        "seconds": timings[1],
         "bytes": hardware_ceilings.peak_memory_bytes(device) - before,
     }
 
 
 def main() -> None:
-    """All cases as one line of JSON."""
+    """Prints all cases as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes for a CPU")
     given = parser.parse_args()
-    # Also all 32,768 tokens at once: 19.9 GB a matrix, which a CPU's memory does not bear.
+    # Also all 32,768 tokens in one chunk: 19.9 GB per matrix, too much for a CPU's memory.
     cases = ((64, 64), (64, 16)) if given.tiny else (*CASES, (32_768, 32_768))
     vocabulary = 1000 if given.tiny else VOCABULARY
     found = [measure(tokens, chunk, vocabulary, given.device) for tokens, chunk in cases]

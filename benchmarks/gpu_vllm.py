@@ -20,7 +20,7 @@ from twogrpo.rollout.build import build_sampler
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.types import Prompt
 
-ROUNDS = 3  # counted, after one that is not
+ROUNDS = 3  # after one uncounted round
 PROMPTS, GROUP_SIZE, PROMPT_TOKENS, TOKENS = 64, 16, 32, 32
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     device = config.hardware.device
     tokenizer, policy = load_tokenizer(config.model), load_model(config.model).to(device)
     begin = time.perf_counter()
-    engine = build_sampler(
+    sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
@@ -47,7 +47,7 @@ def main() -> None:
     tokens: list[int] = []
 
     def sample() -> None:
-        groups = engine.sample(prompts, seeds_PG, SamplingParams(1.0, 1.0, 0, TOKENS))
+        groups = sampler.sample(prompts, seeds_PG, SamplingParams(1.0, 1.0, 0, TOKENS))
         tokens.append(sum(len(rollout.token_ids) for group in groups for rollout in group))
 
     rounds: dict[str, list[float]] = {}
@@ -62,12 +62,12 @@ def main() -> None:
 
     for _ in range(ROUNDS + 1):
         timed("sample", sample)
-        timed("sleep", engine.sleep)
-        timed("wake_and_sync", lambda: engine.load(policy.state_dict().items()))
-        timed("sync", lambda: engine.load(policy.state_dict().items()))  # awake already
+        timed("sleep", sampler.sleep)
+        timed("wake_and_sync", lambda: sampler.load(policy.state_dict().items()))
+        timed("sync", lambda: sampler.load(policy.state_dict().items()))  # awake already
     found |= {name: median(values[1:]) for name, values in rounds.items()}
     found["tokens_per_second"] = median(tokens[1:]) / found["sample_seconds"]
-    engine.close()
+    sampler.close()
     print(json.dumps(found | {"sleep_level": config.hardware.sleep_level}), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Times the phases of training steps after a warm-up: a table, then one line of JSON.
+"""Times the phases of training steps after a warm-up; prints a table, then one line of JSON.
 
 python scripts/benchmark.py experiment=smollm2/two_grpo
 python scripts/benchmark.py calibrate=machine.json     for scripts/preflight.py calibration=…

@@ -1,4 +1,4 @@
-"""Evaluates one checkpoint: Mean@n of every benchmark, a record like a run's, and its card.
+"""Evaluates one checkpoint: Mean@n of every benchmark, a run record and an evaluation card.
 
 python scripts/evaluate.py checkpoint=assets/tiny
 python scripts/evaluate.py checkpoint=runs/my-run evaluation=math_benchmarks reward=math_answer
@@ -16,7 +16,7 @@ from twogrpo.config.script_schemas import EvaluateConfig
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, checks, evaluates."""
+    """Composes and checks the configuration, then evaluates."""
     parse(cfg, EvaluateConfig)
     from twogrpo.evaluation import checkpoint, checkpoint_source
 

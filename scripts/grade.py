@@ -2,9 +2,9 @@
 
     printf '{"gold": "1/2", "answer": "so \\\\boxed{0.5}"}\n' | python scripts/grade.py
 
-An answer may be bare or a whole response. Lines keep their order and their other keys; blank lines
-are skipped. A bad line is named on standard error and makes the exit code 2, after the good ones
-were graded. This is the grader of `reward=math_answer`.
+An answer may be bare or a full response. Lines keep their order and their other keys; blank lines
+are skipped. Bad lines are reported on standard error and the exit code is then 2, but all good ones
+are graded. This is the grader of `reward=math_answer`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without installation too
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
 from twogrpo.rewards.math_grading.reward import MathAnswer
 
@@ -40,8 +40,8 @@ def main() -> int:
                 _write({**row, "correct": verdict.is_correct, "reason": verdict.reason})
             sys.stdout.buffer.flush()
             num_bad += len(bad)
-            for complaint in bad:
-                print(complaint, file=sys.stderr)
+            for message in bad:
+                print(message, file=sys.stderr)
     finally:
         reward.close()
     return 2 if num_bad else 0
@@ -50,12 +50,12 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--deadline", type=float, default=5.0, help="seconds an item")
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds per item")
     return parser
 
 
 def _batches(stream: BinaryIO) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
-    """Yields the rows and complaints of up to _BATCH_LINES lines at a time."""
+    """Yields the rows and error messages of up to _BATCH_LINES lines at a time."""
     rows: list[dict[str, Any]] = []
     bad: list[str] = []
     for number, line in enumerate(stream, 1):
@@ -74,7 +74,7 @@ def _batches(stream: BinaryIO) -> Iterator[tuple[list[dict[str, Any]], list[str]
 def _row(line: bytes) -> dict[str, Any]:
     row = json.loads(line.decode("utf-8"))
     if not isinstance(row, dict):
-        raise ValueError(f"a JSON object is wanted, not {type(row).__name__}")
+        raise ValueError(f"expected a JSON object, got {type(row).__name__}")
     for key in ("gold", "answer"):
         if not isinstance(row.get(key), str):
             raise ValueError(f'"{key}" must be a string')
@@ -82,7 +82,7 @@ def _row(line: bytes) -> dict[str, Any]:
 
 
 def _write(row: dict[str, Any]) -> None:
-    # ASCII only: an answer may hold half a surrogate pair or a terminal's control sequence.
+    # ASCII only: an answer may contain half a surrogate pair or a terminal control sequence.
     sys.stdout.buffer.write(json.dumps(row).encode("ascii") + b"\n")
 
 

@@ -1,5 +1,4 @@
-"""Makes the start checkpoint of the embedded experiment (assets/tiny):
-conf/tiny_model.yaml.
+"""Makes the initial checkpoint of the built-in experiment (assets/tiny) from conf/tiny_model.yaml.
 
 python scripts/make_tiny_model.py output_dir=/tmp/tiny seed=1
 """
@@ -14,10 +13,8 @@ from twogrpo.config.schema import parse
 @hydra.main(version_base="1.3", config_path="../conf", config_name="tiny_model")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, checks, makes."""
-    from twogrpo.training import (
-        warm_start,  # here: torch takes seconds to import, --help should not
-    )
+    """Composes and checks the configuration, then trains the checkpoint."""
+    from twogrpo.training import warm_start  # here, because importing torch would slow --help
 
     warm_start.make(parse(cfg, warm_start.WarmStart))
 

@@ -15,7 +15,7 @@ from twogrpo.config.schema import parse
 from twogrpo.preflight.preflight import PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
 
-# Python's own code for an error is 1, which says here that there are warnings (`make` passes it).
+# Python exits with 1 after an exception, but 1 means warnings here (`make` passes it on).
 EXIT_UNEXPECTED = 3
 
 

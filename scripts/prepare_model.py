@@ -1,4 +1,4 @@
-"""Fetches or converts one model, once: `python scripts/prepare_model.py model=smollm2_135m`."""
+"""Downloads or converts a model: `python scripts/prepare_model.py model=smollm2_135m`."""
 
 import hydra
 from omegaconf import DictConfig
@@ -11,7 +11,7 @@ from twogrpo.config.script_schemas import PrepareModelConfig
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare_model")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, prepares, says where the model lies."""
+    """Composes the configuration, prepares the model and prints its folder."""
     config = parse(cfg, PrepareModelConfig)
     from twogrpo.models.prepare import prepare_model  # after parsing: torch takes seconds
 

@@ -1,8 +1,8 @@
 """Reproduces the paper's comparison at a scale, from training to tables and figures.
 
-python scripts/reproduce.py                        the embedded comparison, minutes on two cores
+python scripts/reproduce.py                        the built-in comparison, minutes on two cores
 python scripts/reproduce.py scale=cpu_full         twice the prompts, five seeds
-python scripts/reproduce.py scale=cpu --dry-run    the plan, and what of it is done
+python scripts/reproduce.py scale=cpu --dry-run    lists the runs and their states
 """
 
 import sys
@@ -18,7 +18,7 @@ from twogrpo.reproduce import ReproduceConfig, reproduce
 @hydra.main(version_base="1.3", config_path="../conf", config_name="reproduce")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, runs, analyses."""
+    """Composes the configuration, then runs and analyses the experiments."""
     reproduce(parse(cfg, ReproduceConfig))
 
 

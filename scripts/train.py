@@ -15,7 +15,7 @@ from twogrpo.run_record.record import is_finished
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @cli.job
 def main(cfg: DictConfig) -> None:
-    """Composes, checks, trains."""
+    """Composes and checks the configuration, then trains."""
     config = parse(cfg, Config)
     if is_finished(config):
         return

@@ -1,8 +1,8 @@
-"""Asks what smaller groups would have done with your model, before you pay for a run.
+"""Estimates the effect of smaller groups on your model from saved rollouts, before a full run.
 
 python scripts/train.py training.epochs=1 tracking.save_rollouts=true output_dir=runs/x
-python scripts/what_if.py rollouts=runs/x            # counts alone: dead groups, cost of resampling
-python scripts/what_if.py rollouts=runs/x gradients=true   # also directions, at the start policy
+python scripts/what_if.py rollouts=runs/x          # counts: zero-variance groups, resampling cost
+python scripts/what_if.py rollouts=runs/x gradients=true   # also gradients, initial checkpoint
 """
 
 import sys
@@ -12,7 +12,7 @@ from analysis.theory.__main__ import what_if_command
 
 
 def main() -> None:
-    """Prints the table and writes figure and table to `out`."""
+    """Prints the table, and writes it and the figure to `out`."""
     try:
         exhibit, out = what_if_command(sys.argv[1:])
     except ValueError as error:

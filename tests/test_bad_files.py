@@ -34,11 +34,11 @@ def rows(*changed: dict) -> bytes:
 
 # What the file of prompts holds, and what the message must name.
 FILES = {
-    "missing": (None, "is no file: give"),
+    "missing": (None, "is not a file: give"),
     "empty": (b"", "num_prompts=2 but only 0|no usable|is empty"),
-    "not UTF-8": (rows() + b'{"id": "\xff\xfe"}\n', "line 2 is no JSON in UTF-8"),
-    "a broken line": (rows() + b'{"id": "b", "problem"\n', "line 2 is no JSON"),
-    "no object": (rows() + b"[1, 2]\n", "line 2 is no JSON object"),
+    "not UTF-8": (rows() + b'{"id": "\xff\xfe"}\n', "line 2 is not UTF-8 JSON"),
+    "a broken line": (rows() + b'{"id": "b", "problem"\n', "line 2 is not UTF-8 JSON"),
+    "no object": (rows() + b"[1, 2]\n", "line 2 is not a JSON object"),
     "another schema": (b'{"question_text": "1+1="}\n' * 2, "another schema|lacks|has no"),
     "answers empty": (rows({"answer": "", "problem": "2+2="}), "num_prompts=2 but only 1|empty"),
     "an id twice": (rows({"id": "a", "problem": "2+2="}), "id a twice|ids? .*twice"),

@@ -140,9 +140,9 @@ def test_what_stops_a_run_is_said_harmlessly(text, monkeypatch, capsys):
 
 @HOSTILE
 def test_what_is_dropped_is_told_harmlessly(text, tokenizer, capsys):
-    from twogrpo.data.prompts import _tell_dropped
+    from twogrpo.data.prompts import _print_dropped
 
-    _tell_dropped(1, 2, f"cannot be shown ({text}: no image)")
+    _print_dropped(1, 2, f"are ill-formed ({text}: no image)")
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and is_harmless(said)
 

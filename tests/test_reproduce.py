@@ -137,7 +137,7 @@ def test_an_edited_configuration_is_refused_before_anything_runs(
 ):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something ran"))
     edited = [*finished, f"scale.{key}=['tracking=local','{override}']"]
-    with pytest.raises(ConfigError, match=f"{named} here.*; runs_dir=runs/NEW gives all runs new"):
+    with pytest.raises(ConfigError, match=f"{named} here.*; or start over with runs_dir=runs/NEW"):
         rerun(*edited)
     rerun(*edited, "dry_run=true")
     assert "todo" not in (told := capsys.readouterr().err) and "refused (output_dir=" in told

@@ -1,15 +1,15 @@
-"""What stops a run from outside, each with the exit code that says so to a script or to Slurm.
+"""The faults that end a run, each with an exit code for a script or Slurm.
 
     0    finished, or nothing left to do
-    2    a user's mistake: one line, nothing written (twogrpo.config.schema.ConfigError)
-    70   a number that is not finite: the batch and the policy are saved in bad_batch-…
-    71   memory: a phase needs more than there is; before the first it is a mistake in the config, 2
-    74   the disk: full, or no checkpoint on it is whole
-    75   told to end by SIGTERM and not ready in time: continues at the checkpoint before
+    2    a user's mistake: one line, nothing written (ConfigError)
+    70   a loss or gradient is not finite: the batch and the policy are saved in bad_batch-…
+    71   out of memory during a run; before the first step it is a mistake in the config, 2
+    74   the disk is full, or holds no intact checkpoint
+    75   SIGTERM, and no checkpoint in time: resumes at the previous one
     76   the sampler does not hold the policy's weights (twogrpo/training/sampler_mismatch.py)
     130  interrupted by Ctrl-C
-    143  told to end by SIGTERM, and a checkpoint was written first
-    1    anything else, with a trace
+    143  SIGTERM, after writing a checkpoint
+    1    anything else, with a traceback
 
 After 75, 130, 143 and a kill the same command continues the run, with the same numbers; after 71
 and 74 with smaller values in hardware or more room.
@@ -33,19 +33,19 @@ class ConfigError(ValueError):
 
 
 class Fault(RuntimeError):
-    """Ends a run with one line for a person, one on how to go on, and a code for a script."""
+    """Ends a run with a one-line message, a line on how to resume, and an exit code."""
 
     exit_code = 1
 
 
 class NotFiniteFault(Fault):
-    """A loss or gradient is not finite; the optimiser step was not taken."""
+    """A loss or gradient is not finite; the optimizer step was not taken."""
 
     exit_code = 70
 
 
 class CheckpointFault(Fault):
-    """A checkpoint cannot be written, or none is left that is whole."""
+    """A checkpoint cannot be written, or no intact one is left."""
 
     exit_code = EXIT_DISK
 
@@ -57,28 +57,28 @@ class SyncFault(Fault):
 
 
 class Preempted(Fault):
-    """SIGTERM came; what was done is saved."""
+    """SIGTERM arrived, and a checkpoint was written."""
 
     exit_code = 143
 
 
 def out_of_memory(error: BaseException) -> str | None:
     """Returns what is short if the error is about memory, of a GPU or of the CPU; else None."""
-    said = str(error)
+    text = str(error)
     is_short = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)  # torch.OutOfMemoryError is one, the CPU's has no name
-        and ("out of memory" in said or "can't allocate memory" in said)
+        isinstance(error, RuntimeError)  # includes torch.OutOfMemoryError; the CPU's has no class
+        and ("out of memory" in text or "can't allocate memory" in text)
     )
     if not is_short:
         return None
     # torch says much more, of fragments and of its settings.
-    requested = re.search(r"ried to allocate ([\d.]+ \w+)", said)
-    return f"too little memory{f' ({requested[1]} requested)' if requested else ''}"
+    requested = re.search(r"ried to allocate ([\d.]+ \w+)", text)
+    return f"out of memory{f' ({requested[1]} requested)' if requested else ''}"
 
 
 def escape_control_chars(text: str) -> str:
-    r"""One line that a terminal shows as it stands: what it would obey instead (escape sequences,
-    new lines, marks that turn the reading direction) is spelled out.
+    r"""One line that is safe to print: escape sequences, new lines and marks that change the
+    reading direction are spelled out.
 
     >>> escape_control_chars("a\x1b[2J\nb\u202e")
     'a\\x1b[2J\\nb\\u202e'

@@ -1,4 +1,4 @@
-"""Runs all experiments of a scale, a process each, and then the analysis; what is done is kept."""
+"""Runs all experiments of a scale, one process each, then the analysis; skips finished runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Cost:
-    """What a run is expected to take."""
+    """The expected cost of a run."""
 
     gpus: int
     hours: float
@@ -36,7 +36,7 @@ class Cost:
 
 @dataclass
 class Scale:
-    """What is run at a scale (conf/scale/)."""
+    """The runs of a scale (conf/scale/)."""
 
     name: str
     experiments: list[str]
@@ -51,7 +51,7 @@ class Scale:
 
 @dataclass
 class ReproduceConfig:
-    """conf/reproduce.yaml."""
+    """The schema of conf/reproduce.yaml."""
 
     scale: Scale
     runs_dir: str
@@ -62,7 +62,7 @@ class ReproduceConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """What is run, and how it is started."""
+    """One run: its configuration and command."""
 
     name: str
     config: Recorded
@@ -71,26 +71,26 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        """Finished with this configuration by the code as it is now.
+        """Whether the run finished with this configuration and the current code.
 
         Raises:
             ConfigError: the folder is another run's, see `earlier_run`.
         """
         config = replace(self.config, output_dir=str(ROOT / self.config.output_dir))
-        if isinstance(config, EvaluateConfig):  # hashes the weights when it runs, not here
+        if isinstance(config, EvaluateConfig):  # hashes the weights only when it runs
             recorded = read_run_file(Path(config.output_dir)).get("config", {})
             config = replace(config, weights_sha256=recorded.get("weights_sha256", ""))
         try:
             return earlier_run(config).get("status") == "finished"
         except ConfigError as error:
             raise ConfigError(
-                f"{error}; runs_dir=runs/NEW gives all runs new folders (make reproduce "
-                "ARGS=runs_dir=runs/NEW) and results/NEW their results"
+                f"{error}; or start over with runs_dir=runs/NEW (make reproduce "
+                "ARGS=runs_dir=runs/NEW), whose results go to results/NEW"
             ) from error
 
     @property
     def state(self) -> str:
-        """In a word; where its folder is another run's, why."""
+        """The run's state: done, todo, or refused with the reason."""
         try:
             return "done" if self.is_done else "todo"
         except ConfigError as error:
@@ -98,21 +98,21 @@ class Job:
 
 
 def reproduce(config: ReproduceConfig) -> None:
-    """Runs what is not done, then rebuilds tables and figures.
+    """Runs all unfinished experiments, then rebuilds tables and figures.
 
     Raises:
-        ConfigError: `processes` is less than 1, or a folder is another run's: of other code, or
-            of a configuration that was edited since.
-        SystemExit: a run failed; its own message has said why.
+        ConfigError: `processes` is less than 1, or a folder holds a run of other code or of
+            another configuration.
+        SystemExit: a run failed, after printing its own message.
     """
     if config.processes < 1:
         raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
     planned = jobs(config)
     states = [job.state for job in planned]
-    _say(f"{len(planned)} runs, {states.count('done')} of them done, in {config.runs_dir}")
+    _print(f"{len(planned)} runs, {states.count('done')} of them done, in {config.runs_dir}")
     if config.dry_run:
         for job, state in zip(planned, states, strict=True):
-            _say(f"{state}  {_cost(job)}{shlex.join(job.command)}")
+            _print(f"{state}  {_cost(job)}{shlex.join(job.command)}")
         return
     waiting = [job for job in planned if not job.is_done]
     _run_all(waiting, processes=config.processes)
@@ -124,7 +124,7 @@ def reproduce(config: ReproduceConfig) -> None:
 def jobs(config: ReproduceConfig) -> list[Job]:
     """Every run of the scale: experiments × seeds, and the untrained checkpoints.
 
-    Composes them, so Hydra must be at work on conf/ (in `@hydra.main`, `initialize_config_dir`).
+    Hydra must be initialized on conf/ (by `@hydra.main` or `initialize_config_dir`).
 
     Raises:
         ConfigError: a run's configuration does not parse.
@@ -133,7 +133,7 @@ def jobs(config: ReproduceConfig) -> list[Job]:
     scale, planned = config.scale, list[Job]()
     for experiment in scale.experiments:
         given = [f"experiment={experiment}", *scale.overrides]
-        composed = compose("train", given)  # once for all seeds: it takes a third of a second
+        composed = compose("train", given)  # once for all seeds: takes a third of a second
         for seed in scale.seeds:
             folder = f"{config.runs_dir}/{Path(experiment).name}-seed{seed}"
             job = _training(composed, given, seed, folder, launcher=scale.launcher)
@@ -148,7 +148,7 @@ def jobs(config: ReproduceConfig) -> list[Job]:
 def _training(
     composed: DictConfig, given: Sequence[str], seed: int, folder: str, *, launcher: str
 ) -> Job:
-    composed.seed, composed.output_dir = seed, folder  # what refers to them follows
+    composed.seed, composed.output_dir = seed, folder  # interpolations follow
     config = parse(composed, Config)
     arguments = [*given, f"seed={seed}", f"output_dir={folder}"]
     command = [*_start(launcher, config.hardware), "scripts/train.py", *arguments]
@@ -186,7 +186,7 @@ def _run_all(waiting: Sequence[Job], *, processes: int) -> None:
                 if future.result() != 0:
                     raise SystemExit(f"{futures[future].name} failed: see its message above")
                 minutes, seconds = divmod(round(time.monotonic() - start), 60)
-                _say(f"{done}/{len(waiting)} runs done, {minutes}:{seconds:02d} so far")
+                _print(f"{done}/{len(waiting)} runs done, {minutes}:{seconds:02d} so far")
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -196,5 +196,5 @@ def _run(job: Job) -> int:
     return subprocess.run(job.command, cwd=ROOT, check=False).returncode
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stderr.write(f"reproduce  {line}\n")

@@ -1,4 +1,4 @@
-"""The nouns of the house: what passes between dataset, sampler, reward and policy. All frozen."""
+"""The data types passed between dataset, sampler, reward and policy. All are frozen."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # grading processes and scripts/grade.py start without torch
 class Prompt:
     """A question q with its reference answer; `token_ids` is the templated text.
 
-    `images` are encoded images (PNG, JPEG); in `token_ids` each stands as a run of the model's
-    image token, one for each of the vectors that the model's vision tower makes of it.
+    `images` are encoded images (PNG, JPEG); in `token_ids` each is a run of the model's image
+    token, one per vector from the vision tower.
     """
 
     prompt_id: str
@@ -36,16 +36,16 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Verdict:
-        """Reads a stored verdict; records older than `is_correct` tell it by their reason."""
+        """Reads a stored verdict; records without `is_correct` derive it from their reason."""
         return cls(**{"is_correct": values["reason"] == "correct"} | values)
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled response o_i, end token included if it was drawn.
+    """One sampled response o_i, including its end token if it was sampled.
 
     `sampler_logps` are the sampler's log-probabilities of the tokens (nats, at the sampling
-    temperature); `finish_reason` is "stop" (the end token came) or "length" (it was cut).
+    temperature); `finish_reason` is "stop" (the end token) or "length" (truncated).
     """
 
     token_ids: tuple[int, ...]
@@ -61,7 +61,7 @@ def has_signal(rewards: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class Draw:
-    """A prompt to be sampled: its number within the run, and how often it was sampled before."""
+    """A prompt to sample, its number within the run, and how often it was sampled before."""
 
     number: int
     prompt: Prompt
@@ -100,7 +100,7 @@ class Group:
         return has_signal(self.rewards)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, exact to the last bit of every float; images in base64, if any."""
+        """Returns plain JSON values, floats exact to the last bit, images in base64."""
         values = asdict(self)
         images = [base64.b64encode(image).decode() for image in values["prompt"].pop("images")]
         if images:
@@ -132,7 +132,7 @@ class Group:
 class TrainingSample:
     """One rollout as the policy sees it: prompt and response tokens, advantage, weight, π_old.
 
-    `token_weight` is the weight of each of its response tokens in the optimiser step's objective.
+    `token_weight` is the weight of each of its response tokens in the optimizer step's objective.
     `sampler_logps` are the sampler's log-probabilities of the response tokens, `old_logps` are
     π_old's; None where π_old is the policy itself (the first mini-batch of a step). `pair_weights`
     says how much the preference for this rollout over each of its group counts
@@ -175,18 +175,18 @@ class TrainingSample:
 
     @property
     def num_tokens(self) -> int:
-        """Prompt and response together."""
+        """The number of prompt and response tokens."""
         return len(self.prompt_token_ids) + len(self.response_token_ids)
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences that go through the model together, without padding, a shared prompt only once.
+    """Sequences packed for one forward pass, without padding, each shared prompt only once.
 
-    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens lie one after another.
+    N sequences of `lengths_N` tokens (on the CPU). Their T distinct tokens are concatenated.
     `unpack_index_F` gives, for each of the F tokens of all sequences in order, its index in T;
     `pack_index_T` gives, for each of the T tokens, one of its indices in F. R response tokens in
-    all, L of the longest response. `logit_index_R` are the indices in T that *predict* a response
+    all, L in the longest. `logit_index_R` are the indices in T that *predict* a response
     token: the last token of the prompt and every response token but the last; `target_ids_R` are
     the tokens predicted. Token t of response n stands at [n, t] of the grids, true in
     `response_mask_NL`. `sampler_logps_NL` is NaN off the mask, `old_logps_NL` also where π_old is

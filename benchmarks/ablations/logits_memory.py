@@ -1,9 +1,9 @@
-"""Peak memory of a pass over log-probabilities, forward and backward, with logits in chunks.
+"""Peak memory of log-probabilities, forward and backward, with logits in chunks.
 
-python benchmarks/ablations/logits_memory.py                  all cases, each a process of its own
-python benchmarks/ablations/logits_memory.py 2048 16384       one: tokens, and tokens of a chunk
+python benchmarks/ablations/logits_memory.py                  all cases, each in its own process
+python benchmarks/ablations/logits_memory.py 2048 16384       one: tokens, and tokens per chunk
 
-A vocabulary of 151,936 (Qwen2.5) and a hidden size of 64, so that logits are nearly all there is:
+A vocabulary of 151,936 (Qwen2.5) and a hidden size of 64, so that logits take nearly all memory:
 one [tokens, vocabulary] matrix in float32 has tokens × 0.61 MB.
 """
 
@@ -22,7 +22,7 @@ from twogrpo.core.logprobs import chunked_token_logps
 from twogrpo.preflight.text_tables import gib, table
 
 VOCABULARY, HIDDEN = 151_936, 64
-# Tokens, and tokens of a chunk; where the two are equal there is one chunk: no chunks at all.
+# Tokens, and tokens per chunk; equal numbers mean no chunking.
 CASES = ((2048, 2048), (2048, 512), (32_768, 512), (32_768, 2048))
 
 
@@ -40,7 +40,7 @@ def measure(tokens: int, chunk: int) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """One case as JSON, or the table of all."""
+    """Prints one case as JSON, or a table of all."""
     if arguments:
         tokens, chunk = map(int, arguments)
         print(json.dumps(measure(tokens, chunk)))
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         rows.append([f"{case[0]:,}", f"{case[1]:,}", gib(found["logits"]), gib(found["bytes"]),
                      f"{found['seconds']:.1f}"])  # fmt: skip
-    print(table(["tokens", "in chunks of", "all logits once", "peak, measured", "seconds"], rows))
+    print(table(["tokens", "in chunks of", "all logits", "measured peak", "seconds"], rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The padded baseline that the policy's gradient is compared with: every row has its own prompt.
 
-N sequences, T tokens of the longest, R tokens of all responses, H heads of size D (or D channels).
+N sequences, T tokens in the longest, R tokens in all responses, H heads of size D (or D channels).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twogrpo.models.load import DTYPES, load_model
 from twogrpo.training.run import Run
 from twogrpo.types import TrainingSample as Rollout
 
-PADDED = "padded_in_float32"  # the name under which `transformers` finds the attention below
+PADDED = "padded_in_float32"  # the name registered with `transformers`
 
 
 def attend_in_float32(
@@ -45,7 +45,7 @@ def attend_in_float32(
     return attended_NHTD.transpose(1, 2).to(value_NHTD.dtype), None
 
 
-AttentionInterface.register(PADDED, attend_in_float32)  # with no mask of its own: it needs none
+AttentionInterface.register(PADDED, attend_in_float32)  # causal, so no mask is registered
 
 
 class Padded:

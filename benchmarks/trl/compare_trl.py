@@ -1,4 +1,4 @@
-"""`make bench-peer`: our step and TRL's in turn, in pairs; the last line is the ratios as JSON.
+"""`make bench-peer`: our step and TRL's, run in pairs; the last line has the ratios as JSON.
 
 Each is a process of its own with the same number of threads and the same questions. Rollouts a
 second are those of a process's median step; a ratio is ours over TRL's within a pair, and the
@@ -26,13 +26,13 @@ GIB = 2**30
 GROUP_SIZES = (2, 16)
 ROLLOUTS = 32
 TOKENS = 24
-LONGER = 1.15  # by which one side's mean response may be longer: more is other work
-VLLM_SHARE = 0.3  # of a GPU's memory; TRL's own
+LONGER = 1.15  # the largest ratio of mean response lengths for the same work
+VLLM_SHARE = 0.3  # of a GPU's memory; TRL's default
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two neighbouring processes that did the same work."""
+    """Two consecutive processes that did the same work."""
 
     group_size: int
     ours: dict[str, Any]
@@ -40,7 +40,7 @@ class Pair:
 
     @property
     def speed(self) -> float:
-        """Our rollouts a second over TRL's."""
+        """Our rollouts per second over TRL's."""
         ratio: float = self.ours["rollouts_per_second"] / self.peer["rollouts_per_second"]
         return ratio
 
@@ -64,11 +64,11 @@ def check_work(ours: dict[str, Any], peer: dict[str, Any]) -> None:
     message = "not the same work: ours {} {}, TRL's {}"
     counts = [f"{side['rollouts_a_step']:g}" for side in (ours, peer)]
     if counts[0] != counts[1]:
-        raise SystemExit(message.format(counts[0], "rollouts a step", counts[1]))
+        raise SystemExit(message.format(counts[0], "rollouts per step", counts[1]))
     tokens = [side["tokens_per_rollout"] for side in (ours, peer)]
     if max(tokens) > LONGER * min(tokens):
         own, other = (f"{mean:.1f}" for mean in tokens)
-        raise SystemExit(message.format(own, "tokens a rollout", other))
+        raise SystemExit(message.format(own, "tokens per rollout", other))
 
 
 def _side(found: dict[str, Any]) -> str:
@@ -76,7 +76,7 @@ def _side(found: dict[str, Any]) -> str:
 
 
 def ratios(pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """Medians over the pairs of each group size, rounded to three digits."""
+    """The medians over the pairs of each group size, rounded to three digits."""
     sizes = sorted({pair.group_size for pair in pairs})
 
     def medians(name: str) -> dict[str, float]:
@@ -96,7 +96,7 @@ def num_questions(group_size: int, given: argparse.Namespace) -> int:
 
 
 def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[str]:
-    """The loop of scripts/train.py on TRL's work: one optimiser step of all rollouts."""
+    """The loop of scripts/train.py on TRL's work: one optimizer step on all rollouts."""
     prompts = ROLLOUTS // group_size
     return [
         sys.executable,
@@ -115,11 +115,11 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         f"dataset.max_response_tokens={TOKENS}",
         *("reward=last_number", "evaluation=digit_arithmetic", f"rollout={given.sampler}"),
         f"hardware={'cpu' if given.device == 'cpu' else 'one_gpu'}",
-        "hardware.activation_checkpointing=false",  # as TRL's
+        "hardware.activation_checkpointing=false",  # like TRL
         *("hardware.dtype=bfloat16", f"hardware.num_threads={given.threads}"),
         f"hardware.tokens_per_microbatch={given.tokens_per_microbatch}",
         f"hardware.logits_chunk_tokens={given.logits_chunk_tokens}",
-        # vLLM's: on a GPU as TRL's, which stays awake during updates.
+        # For vLLM: on a GPU like TRL's, which stays awake during updates.
         *("hardware.kv_cache_gib=0.1", f"hardware.gpu_memory_share={VLLM_SHARE}"),
         "hardware.sleep_level=0",
         # TRL holds no start policy either, and its comparison of sampler and trainer is off.
@@ -176,14 +176,14 @@ def counts() -> argparse.ArgumentParser:
     """The options for how often, and with how many threads, each process works."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--pairs", type=positive, default=3)
-    parser.add_argument("--warmup", type=natural, default=1, help="steps that are not counted")
-    parser.add_argument("--steps", type=positive, default=3, help="that are counted")
-    parser.add_argument("--threads", type=positive, default=2, help="of each side")
+    parser.add_argument("--warmup", type=natural, default=1, help="uncounted steps")
+    parser.add_argument("--steps", type=positive, default=3, help="counted steps")
+    parser.add_argument("--threads", type=positive, default=2, help="threads of each side")
     return parser
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; the defaults are the fastest found on two cores for each side (LOG.md)."""
+    """Parses the command line; defaults are each side's fastest settings on two cores (LOG.md)."""
     parser = argparse.ArgumentParser(description=__doc__, parents=[counts()])
     parser.add_argument("--workload", choices=["resampled", "max_length"], default="resampled",
                         help="max_length: responses to the limit, half of each group right, so "
@@ -194,7 +194,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--logits-chunk-tokens", type=positive, default=256)
     parser.add_argument("--peer-batch", type=positive, default=32, help="TRL: rollouts in a pass")
     parser.add_argument("--peer-weights", choices=["float32", "bfloat16"], default="float32",
-                        help="TRL: bfloat16 is so under Adam too")  # fmt: skip
+                        help="TRL: bfloat16 applies to Adam's weights too")  # fmt: skip
     parser.add_argument("--peer-vllm", action="store_true", help="TRL: sample with vLLM")
     given = parser.parse_args(words)
     if ROLLOUTS % given.peer_batch:
@@ -237,7 +237,7 @@ def main() -> None:
     given = arguments()
     print(
         f"SmolLM2-135M on {given.device}, {given.threads} threads; {ROLLOUTS} rollouts of at most "
-        f"{TOKENS} tokens and one optimiser step;\nweights float32 (TRL: {given.peer_weights}), "
+        f"{TOKENS} tokens and one optimizer step;\nweights float32 (TRL: {given.peer_weights}), "
         f"passes bfloat16; {given.steps} steps after {given.warmup}; medians",
         flush=True,
     )
@@ -247,7 +247,7 @@ def main() -> None:
             for group_size in GROUP_SIZES:
                 pairs.append(pair(number, group_size, given))
                 print(f"{number + 1}: {pairs[-1]}", flush=True)
-    finally:  # where one failed, of those before it
+    finally:  # after a failure, the ratios of the pairs before it
         print(json.dumps(ratios(pairs)))
 
 

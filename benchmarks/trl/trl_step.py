@@ -1,7 +1,8 @@
 """The work of `make bench-peer` with TRL's GRPOTrainer; prints one line of JSON.
 
-The same model, questions, chat template, reward and optimiser as ours: float32 weights under Adam,
-passes in bfloat16, no KL term, one optimiser step a batch, a learning rate that moves no weight.
+The same model, questions, chat template, reward and optimizer as ours: float32 weights in Adam,
+passes in bfloat16, no KL term, one optimizer step per batch, a learning rate that changes no
+weight.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from twogrpo.types import Prompt
 
 @dataclass
 class Graded:
-    """The reward of conf/reward/last_number.yaml as TRL calls it; keeps what it sees.
+    """The reward of conf/reward/last_number.yaml for TRL; records lengths and rewards.
 
-    With `alternates` every other rollout is right, whatever it says.
+    With `alternates` every other rollout counts as right, whatever its text.
     """
 
     end_id: int
     alternates: bool = False
-    __name__ = "last_number"  # TRL wants to name it
+    __name__ = "last_number"  # required by TRL
     lengths: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
 
@@ -49,7 +50,7 @@ class Graded:
         answer: list[str],
         **_: Any,
     ) -> list[float]:
-        """Grades like twogrpo.rollout.groups.score: a response that was cut is wrong."""
+        """Grades like twogrpo.rollout.groups.grade_groups: a truncated response is wrong."""
         self.lengths += map(len, completion_ids)
         verdicts = LastNumber().grade([turns[-1]["content"] for turns in completions], answer)
         rewards = [
@@ -63,17 +64,17 @@ class Graded:
 
 
 class Timer(TrainerCallback):
-    """Seconds of each step, from the end of the one before: nothing lies between."""
+    """Times each step from the end of the previous one."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Starts."""
+        """Starts the clock."""
         self._last = time.perf_counter()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """A step has ended."""
+        """Records the seconds of the step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -86,13 +87,13 @@ def main() -> None:
     given = arguments()
     from trl import import_utils
 
-    if not given.vllm:  # or TRL imports it wherever it is installed, for half a gigabyte
+    if not given.vllm:  # TRL would import an installed vLLM, which takes half a gigabyte
         import_utils.is_vllm_available = lambda **_: False
     from trl import GRPOConfig, GRPOTrainer
 
     torch.set_num_threads(given.threads)
     if given.device == "cpu":
-        keep_freed_memory()  # TRL gains by it as we do: 1.4 times (LOG.md)
+        keep_freed_memory()  # speeds TRL up as much as us: 1.4 times (LOG.md)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(given.model)
     assert isinstance(tokenizer.eos_token_id, int)
     reward, timer = Graded(tokenizer.eos_token_id, given.workload == "max_length"), Timer()
@@ -111,7 +112,7 @@ def main() -> None:
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; the defaults are the fastest found on two cores (LOG.md)."""
+    """Parses the command line; the defaults are the fastest settings on two cores (LOG.md)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=".cache/models/smollm2_135m")
     parser.add_argument("--group-size", type=int, required=True)
@@ -125,11 +126,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32, help="rollouts in a forward pass")
-    parser.add_argument("--weights", default="float32", help="bfloat16: nothing in float32 at all")
-    parser.add_argument("--passes", default="bfloat16", help="of float32 weights; or float32")
+    parser.add_argument("--weights", default="float32", help="bfloat16: nothing in float32")
+    parser.add_argument("--passes", default="bfloat16", help="with float32 weights; or float32")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
     parser.add_argument("--vllm", action="store_true", help="sample with vLLM in this process")
-    parser.add_argument("--vllm-share", type=float, default=0.3, help="vLLM's of a GPU's memory")
+    parser.add_argument("--vllm-share", type=float, default=0.3, help="of GPU memory, for vLLM")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args(words)
 
@@ -140,10 +141,10 @@ def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
     return {
         "output_dir": folder,
         "max_steps": given.warmup + given.steps,
-        # One generation and one optimiser step of all rollouts.
+        # One sampling phase and one optimizer step with all rollouts.
         "per_device_train_batch_size": given.batch,
         "gradient_accumulation_steps": given.rollouts // given.batch,
-        "num_steps": given.group_size,
+        "num_generations": given.group_size,
         "max_completion_length": given.tokens,
         "generation_kwargs": {shortest: given.tokens} if given.workload == "max_length" else None,
         "shuffle_dataset": False,
@@ -167,7 +168,7 @@ def settings(given: argparse.Namespace, folder: str) -> dict[str, Any]:
         "vllm_mode": "colocate",
         "vllm_gpu_memory_utilization": given.vllm_share,
         "vllm_max_model_length": 128,
-        # Ours has none either (algorithm.importance_sampling_cap), nor the pass that it takes.
+        # Off in ours too (algorithm.importance_sampling_cap), which saves its forward pass.
         "vllm_importance_sampling_correction": False,
         "use_cpu": given.device == "cpu",
         "seed": given.seed,
@@ -193,7 +194,7 @@ def questions(count: int, seed: int) -> list[dict[str, Any]]:
 
 
 def found(given: argparse.Namespace, reward: Graded, timer: Timer, at_start: int) -> dict[str, Any]:
-    """The same names as scripts/benchmark.py's, where they are the same things."""
+    """The measurements, under the same names as in scripts/benchmark.py."""
     counted, first = timer.seconds[given.warmup :], given.warmup * given.rollouts
     lengths, rewards = reward.lengths[first:], reward.rewards[first:]
     return {

@@ -73,7 +73,7 @@ def test_each_job_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, cap
 def test_a_job_that_is_none_is_refused(capsys):
     with pytest.raises(SystemExit):
         gpu_suite.arguments(["smolm2"])
-    assert "smolm2 is no job: use some of tests, tiny, smollm2" in capsys.readouterr().err
+    assert "smolm2 is not a job: use some of tests, tiny, smollm2" in capsys.readouterr().err
 
 
 def test_a_real_job_from_end_to_end(tmp_path):
@@ -171,5 +171,5 @@ def test_without_a_gpu_nothing_is_begun(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(gpu_suite, "do", lambda *_: pytest.fail("was begun"))
     assert gpu_suite.main(["tests", "--out", str(tmp_path / "out")]) == 2
-    assert "no CUDA device is here: use --device cpu" in capsys.readouterr().err
+    assert "no CUDA device is available: use --device cpu" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

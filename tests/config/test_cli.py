@@ -170,7 +170,7 @@ def test_too_little_memory_is_one_line_with_the_knobs(
         patch.setattr(module, name, fail)
         actual, output = shell(*brief)
     assert actual == code, output
-    said, *rest = output[output.index("too little memory") :].strip().splitlines()
+    said, *rest = output[output.index("out of memory") :].strip().splitlines()
     for knob in ("tokens_per_microbatch", "logits_chunk_tokens", "rollouts_per_call"):
         assert f"hardware.{knob}" in said
     assert "hardware.gpu_memory_share" in said
@@ -178,7 +178,7 @@ def test_too_little_memory_is_one_line_with_the_knobs(
     if code == 2:
         assert rest == [] and not (tmp_path / "run").exists()
     else:
-        assert "To go on: python" in rest[0] and len(rest) == 1
+        assert "To resume: python" in rest[0] and len(rest) == 1
     if name == "train_step" and error is None:  # as it says, with a smaller knob
         assert shell(*brief, "hardware.tokens_per_microbatch=512")[0] == 0
 

@@ -88,7 +88,7 @@ def test_places_and_pictures_must_be_as_many():
             "<image> <|image_pad|>", template="chat", tokenizer=TOKENIZER, num_images=1
         )
         PICTURES.expanded(token_ids, [image("red")])
-    with pytest.raises(ConfigError, match="prompt_template=plain has no place for images"):
+    with pytest.raises(ConfigError, match="prompt_template=plain does not support images"):
         rendered("<image>Find x.", 1, template="plain")
 
 

@@ -106,7 +106,7 @@ def test_the_three_kinds_of_file_hold_the_same_rows(tmp_path):
     [
         (b'{"problem": "1"}\n{broken\n', "line 2"),
         (b'{"problem": "\xff"}\n', "line 1"),
-        (b"[1]\n", "line 1 is no JSON object"),
+        (b"[1]\n", "line 1 is not a JSON object"),
         (b"[" * 100_000 + b"\n", "line 1"),
     ],
 )
@@ -118,13 +118,13 @@ def test_a_broken_line_is_named(tmp_path, content, wanted):
 
 
 def test_a_missing_or_unknown_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="is no file"):
+    with pytest.raises(ConfigError, match="is not a file"):
         from_path(tmp_path / "x.jsonl")
     (tmp_path / "x.csv").write_text("a,b")
-    with pytest.raises(ConfigError, match="of no known kind"):
+    with pytest.raises(ConfigError, match="has an unknown file type"):
         from_path(tmp_path / "x.csv")
     (tmp_path / "x.parquet").write_text("no parquet")
-    with pytest.raises(ConfigError, match="no parquet file"):
+    with pytest.raises(ConfigError, match="is not a readable parquet file"):
         list(from_path(tmp_path / "x.parquet"))
 
 
@@ -164,5 +164,5 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(ConfigError, match="some/set cannot be had from the hub"):
+    with pytest.raises(ConfigError, match="some/set cannot be downloaded from the hub"):
         from_hub(HubConfig("some/set", None, "train", None))

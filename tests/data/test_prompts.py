@@ -83,7 +83,7 @@ def test_validation_is_what_training_leaves_over(folder, tokenizer):
     assert len(validation) == 8
     assert not training & {prompt.text for prompt in validation}
     small.evaluation.validation_problems = 9
-    with pytest.raises(ConfigError, match="leaves 8 of 20 problems over"):
+    with pytest.raises(ConfigError, match="leaves only 8 of 20 problems"):
         validation_prompts(small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain"))
 
 
@@ -118,7 +118,7 @@ def test_published_ids_choose_and_must_all_be_there(folder):
     ("override", "message"),
     [
         ("dataset.source=banana", "dataset.source=banana is unknown"),
-        ("dataset.path=nowhere.jsonl", "is no file"),
+        ("dataset.path=nowhere.jsonl", "is not a file"),
         ("dataset.ids=nowhere.txt", "dataset.ids=nowhere.txt cannot be read"),
     ],
 )
@@ -161,5 +161,5 @@ def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, ca
     assert prompt.prompt_id == "good"
     assert prompt.images == (image("red"),)
     assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1
-    said = "1 of 2 prompts cannot be shown (odd: 1 images but 2 places for them): dropped"
+    said = "1 of 2 prompts are ill-formed (odd: 1 images but 2 places for them): dropped"
     assert said in capsys.readouterr().err

@@ -83,15 +83,18 @@ def files(folder):
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (("output_dir=data",), "dataset.path=data/train.jsonl lies in it"),
-        (("output_dir=.",), "dataset.path=data/train.jsonl lies in it"),
-        (("output_dir=exams",), "evaluation.folder=exams lies in it"),
-        (("output_dir=frozen", "dataset.path=frozen"), "dataset.path=frozen/prompts.parquet lies"),
-        (("output_dir=notes",), "holds more than a prompt set"),
-        (("output_dir=of_another",), "holds more than a prompt set"),
-        (("output_dir=beside",), "holds more than a prompt set"),
-        (("output_dir=data/train.jsonl",), "lies in it"),
-        (("output_dir=exams/amc23.jsonl",), "holds more than a prompt set"),
+        (("output_dir=data",), "deleted with dataset.path=data/train.jsonl"),
+        (("output_dir=.",), "deleted with dataset.path=data/train.jsonl"),
+        (("output_dir=exams",), "deleted with evaluation.folder=exams"),
+        (
+            ("output_dir=frozen", "dataset.path=frozen"),
+            "deleted with dataset.path=frozen/prompts.parquet",
+        ),
+        (("output_dir=notes",), "contains more than a prompt set"),
+        (("output_dir=of_another",), "contains more than a prompt set"),
+        (("output_dir=beside",), "contains more than a prompt set"),
+        (("output_dir=data/train.jsonl",), "deleted with dataset.path"),
+        (("output_dir=exams/amc23.jsonl",), "contains more than a prompt set"),
     ],
 )
 def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, why):

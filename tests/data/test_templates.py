@@ -61,5 +61,5 @@ def test_what_cannot_be_rendered_is_one_line():
         rendered("banana")
     with pytest.raises(ConfigError, match="needs a tokenizer with a chat template"):
         rendered("chat", None)
-    with pytest.raises(ConfigError, match="refuses"):
+    with pytest.raises(ConfigError, match="code_r1 is refused"):
         rendered("code_r1", "{{ raise_exception('no system message') }}")

@@ -257,13 +257,13 @@ def test_the_name_and_folder_come_from_the_checkpoint(model_folder, tmp_path, mo
     ("checkpoint", "overrides", "message"),
     [
         ("nobody/has-this", (), "cannot be downloaded"),
-        (".", (), "holds no run.json, state.json or config.json"),
+        (".", (), "has no run.json, state.json or config.json"),
         ("MODEL", ("evaluation.num_samples=0",), "num_samples=0 "),
         ("MODEL", ("evaluation.temperature=0",), "temperature=0"),
         ("MODEL", ("evaluation.benchmarks=[banana]",), "banana"),
         ("MODEL", ("rollout.engine=banana",), "rollout.engine=banana"),
         ("MODEL", ("model.prompt_template=banana",), "banana is unknown"),
-        ("MODEL", ("evaluation=math_benchmarks", "evaluation.folder=/nowhere"), "is no file"),
+        ("MODEL", ("evaluation=math_benchmarks", "evaluation.folder=/nowhere"), "is not a file"),
     ],
 )
 def test_bad_input_writes_nothing(

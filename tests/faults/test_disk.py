@@ -37,7 +37,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(num_bytes, said, tmp_path):
     assert "Traceback" not in script.words()
     *_, fault, last = script.words().splitlines()
     assert said in (last if num_bytes == 2_000 else fault)
-    assert ("To go on: python" in last) == (num_bytes != 2_000)
+    assert ("To resume: python" in last) == (num_bytes != 2_000)
     assert not list(folder.glob("checkpoints/.*"))
     assert json.loads((folder / "run.json").read_text())["status"] in ("interrupted", "running")
     finished(folder, *ARM)

@@ -126,7 +126,7 @@ def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
     assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     with launched(folder, 2, rare) as process:
         assert process.wait(300) == 0, folder.with_name("log").read_text()
-    assert f"continues at step {int(saved.name)}" in folder.with_name("log").read_text()
+    assert f"resumes at step {int(saved.name)}" in folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"
 

@@ -68,7 +68,7 @@ def test_a_grace_shorter_than_an_update_ends_with_75_and_costs_the_generations_s
     saved = [int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")]
     assert done - 4 <= max(saved) <= done  # done: the loop saved it while it was being ended
     finished(folder, *arm)
-    assert f"continues at step {max(saved)}" in script.words()
+    assert f"resumes at step {max(saved)}" in script.words()
     assert_bit_for_bit(outcome(folder), outcome(tmp_path / "whole"))
 
 

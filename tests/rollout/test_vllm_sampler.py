@@ -148,7 +148,7 @@ def test_a_prompt_that_leaves_no_room_for_its_response_is_refused(engine):
 
 @pytest.mark.vllm
 def test_a_temperature_that_vllm_would_change_is_refused(engine):
-    with pytest.raises(ConfigError, match=r"temperature=0.001 is under 0.01, the lowest that vLLM"):
+    with pytest.raises(ConfigError, match=r"temperature=0.001 is below 0.01, the lowest that vLLM"):
         engine.sample(PROMPTS, SEEDS_PG, replace(PLAIN, temperature=0.001))
 
 

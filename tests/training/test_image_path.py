@@ -263,5 +263,5 @@ def test_what_is_exported_takes_pictures(run, model_folder, tmp_path):
 
 
 def test_a_model_of_text_refuses_pictures_in_one_line(make_run):
-    with pytest.raises(ConfigError, match="have images, which model"):
+    with pytest.raises(ConfigError, match="have images but model"):
         make_run("model=tiny", "model.path=assets/tiny")

@@ -60,7 +60,9 @@ def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_pa
     (step, *_) = steps_of(run)
     with (
         full_disk(),
-        pytest.raises(NotFiniteFault, match=r"mini-batch 0: loss nan .*not kept: .*disk is full"),
+        pytest.raises(
+            NotFiniteFault, match=r"mini-batch 0: loss nan .*not be saved: .*disk is full"
+        ),
     ):
         nonfinite_step.update(run, step)
     assert not list((tmp_path / "run").rglob(".*.tmp"))

@@ -134,7 +134,7 @@ def test_how_to_go_on_names_the_launch(environment, launch, make_run, monkeypatc
     for name, value in (environment or {}).items():
         monkeypatch.setenv(name, value)
     run.ranks = replace(run.ranks, is_sharded=environment is not None)
-    assert f"To go on: {launch}" in resume.resume_command(run)
+    assert f"To resume: {launch}" in resume.resume_command(run)
 
 
 def test_in_the_final_evaluation_it_ends_at_the_next_chunk(make_run, tmp_path):

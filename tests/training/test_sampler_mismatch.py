@@ -89,7 +89,7 @@ def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_ru
         loop.train(run)
     assert run.policy.num_updates == 2
     assert told.value.exit_code == 76
-    assert "To go on: python" in told.value.__notes__[0]
+    assert "To resume: python" in told.value.__notes__[0]
     if dtypes == BFLOAT16:
         assert "same log-probabilities to the last bit" in str(told.value)
     loads(run.policy.weights())

@@ -86,7 +86,7 @@ def test_a_folder_that_pins_other_bytes_is_kept_unless_told(short):
     warm_start.make(short)
     pinned = warm_start.checksums(Path(short.output_dir))
     short.seed = 1
-    with pytest.raises(ConfigError, match="pins another start in SHA256SUMS: choose another"):
+    with pytest.raises(ConfigError, match="pins another checkpoint in SHA256SUMS: choose another"):
         warm_start.make(short)
     assert warm_start.checksums(Path(short.output_dir)) == pinned
     short.replace = True
@@ -109,7 +109,7 @@ def test_the_gate_names_what_is_wrong(tmp_path):
         warm_start.check_gate(gate, mean=0.51, passed=1.0)
     with pytest.raises(ConfigError, match=r"Mean@n .* is 0.240, .* lower the last"):
         warm_start.check_gate(gate, mean=0.24, passed=1.0)
-    with pytest.raises(ConfigError, match=r"Pass@n .* is 0.740, under gate.pass_at_least=0.75"):
+    with pytest.raises(ConfigError, match=r"Pass@n .* is 0.740, below gate.pass_at_least=0.75"):
         warm_start.check_gate(gate, mean=0.30, passed=0.74)
 
 

@@ -1,4 +1,4 @@
-"""Contamination: benchmark problems that a training set holds, word for word or nearly so."""
+"""Contamination: benchmark problems that appear in a training set, verbatim or nearly so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twogrpo.errors import ConfigError
 
 NGRAM_WORDS = 13  # as in the GPT-3 paper's analysis (Brown et al. 2020, 2005.14165, appendix C)
 
-# Commands that say how a formula looks, not what it says.
+# Commands that change a formula's appearance, not its meaning.
 _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|quad|qquad|mathrm|mathbf|mathit|text|textbf"
     r"|textit|emph|rm|operatorname)(?![a-z])|\\[,;!: ()\[\]]"
@@ -24,10 +24,10 @@ _NOT_MEANT = re.compile(r"[^a-z0-9+\-*/^=<>()!|]+")
 
 @dataclass(frozen=True)
 class Overlap:
-    """Of one benchmark with a training set: benchmark ids, each with the training ids it meets.
+    """One benchmark's overlap with a training set: benchmark ids with the matching training ids.
 
-    `equal` is text equal but for white space, layout and punctuation; `similar` shares a run of 13
-    words and is not equal. Rewordings are in neither.
+    `equal` texts differ only in white space, layout and punctuation; `similar` texts share a run
+    of 13 words without being equal. Rewordings are in neither.
     """
 
     num_problems: int
@@ -36,13 +36,13 @@ class Overlap:
 
 
 def overlap(training: Sequence[Problem], benchmark: Sequence[Problem]) -> Overlap:
-    """What of the benchmark the training set holds."""
+    """Finds the benchmark problems that the training set contains."""
     by_text: dict[str, list[str]] = defaultdict(list)
     by_ngram: dict[str, list[str]] = defaultdict(list)
-    wanted = {ngram for problem in benchmark for ngram in ngrams(problem.text)}
+    benchmark_ngrams = {ngram for problem in benchmark for ngram in ngrams(problem.text)}
     for problem in training:
         by_text[normal_form(problem.text)].append(problem.problem_id)
-        for ngram in ngrams(problem.text) & wanted:
+        for ngram in ngrams(problem.text) & benchmark_ngrams:
             by_ngram[ngram].append(problem.problem_id)
     equal, similar = {}, {}
     for problem in benchmark:
@@ -57,9 +57,9 @@ def overlap(training: Sequence[Problem], benchmark: Sequence[Problem]) -> Overla
 
 
 def normal_form(text: str) -> str:
-    r"""The text without white space, layout commands, braces, dollars and punctuation, lower case.
+    r"""The lower-case text without white space, layout commands, braces, dollars, punctuation.
 
-    Signs stay: `z^4+z^2+1` and `z^4-z^2+1` are different problems.
+    Signs are kept: `z^4+z^2+1` and `z^4-z^2+1` are different problems.
 
     >>> normal_form(r"Find $\left(\dfrac{1}{2}\right)^2$.")
     'find(frac12)^2'
@@ -69,7 +69,7 @@ def normal_form(text: str) -> str:
 
 
 def ngrams(text: str) -> set[str]:
-    """Every run of 13 words, a word being letters or a number; none in a shorter text."""
+    """Every run of 13 words (letters or a number); empty for a shorter text."""
     words = re.findall(r"[a-z]+|[0-9]+", _LAYOUT.sub(" ", text.lower()))
     return {
         " ".join(words[first : first + NGRAM_WORDS])
@@ -78,7 +78,7 @@ def ngrams(text: str) -> set[str]:
 
 
 def load_overlap(folder: Path) -> dict[str, list[str]] | None:
-    """By benchmark, the ids that a prepared prompt set holds word for word; None if not recorded.
+    """The ids that a prepared prompt set contains verbatim, by benchmark; None if not recorded.
 
     Raises:
         ConfigError: the record is damaged.
@@ -94,7 +94,7 @@ def load_overlap(folder: Path) -> dict[str, list[str]] | None:
 
 
 def report(overlaps: Mapping[str, Overlap]) -> str:
-    """A table for a person."""
+    """A printable table of the overlaps."""
     width = max(len(name) for name in overlaps)
     lines = [f"{'benchmark':<{width}}  problems  equal  13 words shared"]
     for name, found in overlaps.items():

@@ -1,4 +1,4 @@
-"""From raw rows to a prompt set to train on; whatever is dropped is counted by its name."""
+"""Filters raw rows into a training prompt set; dropped rows are counted by reason."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from twogrpo.data.problems import Problem, Row, content_id, to_problem
 from twogrpo.errors import ConfigError
 
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
-# Longer than any real answer of a data set; tests of programs are answers too.
+# Longer than any real answer; a program's test cases count as its answer.
 MAX_ANSWER_CHARACTERS = 10_000_000
 
 
 @dataclass(frozen=True)
 class FilteredProblems:
-    """The problems kept, in the order of their rows, and what was dropped, by reason, with ids."""
+    """The problems kept, in row order, and the ids of the dropped ones by reason."""
 
     problems: list[Problem]
     num_rows: int
@@ -34,13 +34,13 @@ class FilteredProblems:
 def prepare(
     rows: Iterable[Row], *, origin: str, english_only: bool = False, drop: bool = True
 ) -> FilteredProblems:
-    """Reads rows into problems and, if told to `drop`, leaves out what cannot be trained on.
+    """Reads rows into problems and, with `drop`, removes those that cannot be trained on.
 
-    In this order: `no_question`, `no_answer` (empty); `not_english` (holds a Han character, if
-    only English is wanted); `broken_picture` (cannot be opened, or is huge);
+    The reasons, in this order: `no_question`, `no_answer` (empty); `not_english` (contains a Han
+    character, with `english_only`); `broken_picture` (cannot be opened, or is huge);
     `conflicting_answers` (the same text with different answers: all of them); `repeat` (the same
-    text with the same answer: all but the first). Text is the same if it is equal but for white
-    space, and so are its images; answers also but for braces.
+    text with the same answer: all but the first). Texts are the same if they and their images are
+    equal up to white space; answers, up to white space and braces.
 
     Raises:
         ConfigError: a row has another schema, two rows share an id, or no row is left.
@@ -63,16 +63,16 @@ def prepare(
 
 
 def select_problems(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
-    """`count` of the problems, the same whatever their order and their ids.
+    """Selects `count` problems, independently of their order and ids.
 
-    The order of a hash of seed and content decides, not a random generator over rows: two copies of
-    a data set with other row orders, or a few rows more, give (nearly) the same choice.
+    Problems are sorted by a hash of seed and content instead of drawn by a random generator: copies
+    of a data set with another row order, or a few more rows, give (nearly) the same selection.
     """
     return sorted(problems, key=lambda p: draw_key(p, seed))[:count]
 
 
 def draw_key(problem: Problem, seed: int) -> str:
-    """Where the problem stands in the drawing order of a seed."""
+    """The sort key of a problem under a seed."""
     name = f"{seed}/{content_id(problem.text, problem.images)}"
     return hashlib.sha256(name.encode()).hexdigest()
 
@@ -106,7 +106,7 @@ def _is_broken(image: bytes) -> bool:
 
 
 def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[Problem]:
-    """Without repeats and contradictions; fills `dropped`."""
+    """Removes repeats and contradictions, and adds them to `dropped`."""
     by_content: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
         by_content[content_id(problem.text, problem.images)].append(problem)
@@ -122,7 +122,7 @@ def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[
 
 
 def _spelling(answer: str) -> str:
-    r"""The answer without what TeX does not need: `\frac{1}{3}` is `\frac13`."""
+    r"""The answer without optional TeX: `\frac{1}{3}` is `\frac13`."""
     return re.sub(r"[\s{}$]", "", answer)
 
 

@@ -1,8 +1,8 @@
-"""Pictures between a data set and a vision-language model: opened with care, cut into patches.
+"""Images for a vision-language model: opened safely and cut into patches.
 
-Written for the Qwen2-VL family (2409.12191, 2502.13923): an image becomes patches; its vision
-tower makes one vector of every `merge_size`² of them, and the prompt holds as many image tokens.
-L prompt or sequence tokens.
+Written for the Qwen2-VL family (2409.12191, 2502.13923): an image becomes patches; the vision
+tower merges every `merge_size`² of them into one vector, and the prompt has one image token per
+vector. L is the number of prompt or sequence tokens.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-# What is kept at a time: an image's patches are some megabytes.
+# The cache is bounded because an image's patches take a few megabytes.
 CACHED_PROMPTS = 64
 
 
 def open_image(content: bytes) -> Image:
-    """The image in RGB, upright, on white where it is transparent: diagrams are black on nothing.
+    """The image in RGB, upright; transparent areas become white, for diagrams are drawn in black.
 
     Raises:
-        ValueError: it is broken, of another format than PNG, JPEG and WebP, or has more pixels
-            than `PIL.Image.MAX_IMAGE_PIXELS` (89 million).
+        ValueError: it is broken, is not PNG, JPEG or WebP, or has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS` (89 million).
     """
-    from PIL import Image, ImageOps  # only where there are images
+    from PIL import Image, ImageOps  # imported only for tasks with images
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Pillow only warns of an image that may be a bomb
+            warnings.simplefilter("error")  # Pillow only warns of a possible decompression bomb
             image = ImageOps.exif_transpose(Image.open(io.BytesIO(content), formats=FORMATS))
             image = image.convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
@@ -48,9 +48,9 @@ def open_image(content: bytes) -> Image:
 
 @dataclass(frozen=True)
 class ImageProcessor:
-    """How one model takes images: its image processor, and the token that stands for them.
+    """A model's image processor and its image token.
 
-    `files` are the processor's own, by name, so that an exported policy takes images too.
+    `files` are the processor's own files by name, so that an exported policy can load images too.
     """
 
     processor: Any
@@ -62,15 +62,15 @@ class ImageProcessor:
         object.__setattr__(self, "_cached_patches", cached)
 
     def patches(self, images: tuple[bytes, ...]) -> tuple[Tensor, Tensor]:
-        """Patches [num_patches, patch_size] of all images, and each one's grid (t, h, w)."""
+        """The patches [num_patches, patch_size] of all images, and each image's grid (t, h, w)."""
         found: tuple[Tensor, Tensor] = self._cached_patches(images)  # type: ignore[attr-defined]
         return found
 
     def expanded(self, token_ids: Sequence[int], images: Sequence[bytes]) -> list[int]:
-        """The prompt with each image's image token repeated as often as it has vectors.
+        """The prompt with each image token repeated once per vector of its image.
 
         Raises:
-            ValueError: there are more or fewer image tokens than images, or an image is broken.
+            ValueError: the numbers of image tokens and images differ, or an image is broken.
         """
         num_tokens = [self._num_tokens(image) for image in images]
         num_places = list(token_ids).count(self.image_token_id)
@@ -84,9 +84,9 @@ class ImageProcessor:
         ]
 
     def collapsed(self, token_ids: Sequence[int]) -> list[int]:
-        """The inverse of `expanded`, for an engine that expands by itself.
+        """The inverse of `expanded`, for a sampler that expands image tokens itself.
 
-        Two images are never neighbours: the family's chat template marks where each begins.
+        Two images are never adjacent: the family's chat template marks where each begins.
         """
         runs = [(token, len(list(run))) for token, run in groupby(token_ids)]
         return [
@@ -96,18 +96,18 @@ class ImageProcessor:
         ]
 
     def places(self, token_ids: Sequence[int], images: Sequence[bytes]) -> Tensor:
-        """Where in a prompt its images' vectors go, bool [L]; nowhere without images."""
+        """The positions of image vectors in a prompt, bool [L]; all false without images."""
         if not images:
             return torch.zeros(len(token_ids), dtype=torch.bool)
         return torch.tensor(token_ids) == self.image_token_id
 
     def positions(self, places_L: Tensor, images: tuple[bytes, ...]) -> Tensor:
-        """The rotary positions [3, L] of a sequence whose images stand at `places_L`."""
+        """The rotary positions [3, L] of a sequence with images at `places_L`."""
         grids = self.patches(images)[1].tolist() if images else []
         return rope_positions(places_L, grids, merge_size=self.processor.merge_size)
 
     def blank(self) -> tuple[Tensor, Tensor]:
-        """`patches` of one small white image."""
+        """The `patches` of one small white image."""
         from PIL import Image
 
         side = self.processor.patch_size * self.processor.merge_size
@@ -131,8 +131,8 @@ def rope_positions(
 ) -> Tensor:
     """Time, height and width [3, L] of every token (M-RoPE: Wang et al. 2024, 2409.12191, 2.1).
 
-    Text counts up in all three alike. An image of h × w vectors stands still in time and counts
-    its rows and columns from the position it begins at; the text after it goes on max(h, w) later.
+    Text tokens advance all three together. An image of h × w vectors has constant time and counts
+    rows and columns from its start position; the text after it continues max(h, w) later.
     Without images all three are 0 … L − 1.
     """
     columns: list[Tensor] = []
@@ -141,7 +141,7 @@ def rope_positions(
     for is_image, run in groupby(places_L.tolist()):
         end = place + len(list(run))
         while place < end:
-            if is_image:  # perhaps the first of several that stand side by side
+            if is_image:  # possibly the first of several adjacent images
                 _, height, width = next(left)
                 block = _block(height // merge_size, width // merge_size)
             else:

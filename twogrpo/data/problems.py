@@ -1,4 +1,4 @@
-"""Problems from files and from the hub: one schema in here, whatever the columns are out there.
+"""Problems from files and from the hub, converted from any known column layout to one schema.
 
 Every row becomes a `Problem`. Known layouts: a plain question and answer (`problem` or `question`
 with `answer`), MATH (the answer is the last box of the `solution`), GSM8K (the answer follows
@@ -22,7 +22,7 @@ from twogrpo.errors import ConfigError
 Row = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
-# The wrapper of DAPO-Math-17k's original release, its only column of text.
+# DAPO-Math-17k's original release wraps every problem in this prompt.
 _DAPO_WRAPPER = re.compile(
     r"^Solve the following math problem step by step\..*?\n\n(.*?)\n\n"
     r"Remember to put your answer on its own line after \"Answer:\"\.?$",
@@ -44,15 +44,15 @@ def from_path(path: Path) -> Iterator[Row]:
     """The rows of a JSONL, JSONL.gz or parquet file.
 
     Raises:
-        ConfigError: there is no such file, or it cannot be read; names the line.
+        ConfigError: the file is missing, or a line (named in the message) cannot be read.
     """
     if not path.is_file():
-        raise ConfigError(f"{path} is no file: give one that ends in {', '.join(SUFFIXES)}")
+        raise ConfigError(f"{path} is not a file: give one that ends in {', '.join(SUFFIXES)}")
     if path.name.endswith(".parquet"):
         return _parquet_rows(path)
     if path.name.endswith((".jsonl", ".jsonl.gz")):
         return _json_rows(path)
-    raise ConfigError(f"{path} is of no known kind: use one of {', '.join(SUFFIXES)}")
+    raise ConfigError(f"{path} has an unknown file type: use one of {', '.join(SUFFIXES)}")
 
 
 def from_hub(hub: HubConfig) -> Iterator[Row]:
@@ -67,8 +67,8 @@ def from_hub(hub: HubConfig) -> Iterator[Row]:
         rows = datasets.load_dataset(hub.id, hub.config, split=hub.split, revision=hub.revision)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise ConfigError(
-            f"the data set {hub.id} cannot be had from the hub ({type(error).__name__}): "
-            "reach it once, or give a local copy with path=…"
+            f"the data set {hub.id} cannot be downloaded from the hub ({type(error).__name__}): "
+            "run once with network access, or give a local copy with path=…"
         ) from error
     return iter(undecoded(rows))
 
@@ -87,10 +87,10 @@ def undecoded(rows: Any) -> Any:
 
 
 def to_problem(row: Row) -> Problem:
-    """One row in the schema of this house; without an id it is named by its content.
+    """Converts one row; a row without an id gets a hash of its content.
 
     Raises:
-        ValueError: no known layout has these columns, or one holds what is no text.
+        ValueError: no known layout has these columns, or a value is not text.
     """
     text = _text(_question(row))
     answer = _text(_answer(row))
@@ -101,7 +101,7 @@ def to_problem(row: Row) -> Problem:
 
 
 def content_id(text: str, images: Iterable[bytes] = ()) -> str:
-    """A name that does not depend on where a problem came from: a hash of its text, without space.
+    """An id independent of a problem's origin: a hash of its text without white space.
 
     >>> content_id("What is $1 + 1$?") == content_id("What is $1+1$? ")
     True
@@ -113,7 +113,7 @@ def content_id(text: str, images: Iterable[bytes] = ()) -> str:
 
 
 def last_box(solution: str) -> str:
-    r"""What the last `\boxed{…}` of a solution holds, braces balanced; empty where there is none.
+    r"""The content of a solution's last `\boxed{…}`, braces balanced; empty if there is none.
 
     >>> last_box(r"so \boxed{1} and then \boxed{\frac{1}{2}}.")
     '\\frac{1}{2}'
@@ -138,7 +138,7 @@ def _question(row: Row) -> Any:
         messages = row["prompt"]
         if isinstance(messages, str):
             return messages
-        # A system message is the template's to give; the question is what the user says last.
+        # The template provides the system message; the question is the last user message.
         return _unwrapped([m["content"] for m in messages if m["role"] == "user"][-1])
     raise ValueError(f"no question among the columns {', '.join(map(str, row))}")
 
@@ -173,12 +173,12 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError(f"text was expected, not {type(value).__name__}")
+        raise ValueError(f"expected text, got {type(value).__name__}")
     return _encodable(value).strip()
 
 
 def _encodable(text: str) -> str:
-    """Raises UnicodeEncodeError, a ValueError: JSON can spell half a surrogate pair."""
+    """Raises UnicodeEncodeError (a ValueError): JSON can encode half a surrogate pair."""
     text.encode()
     return text
 
@@ -186,13 +186,13 @@ def _encodable(text: str) -> str:
 def _image_bytes(image: Any) -> bytes:
     content = image.get("bytes") if isinstance(image, Mapping) else image
     if not isinstance(content, bytes):
-        raise ValueError("an image was expected as bytes of a PNG or JPEG file")
+        raise ValueError("expected an image as the bytes of a PNG or JPEG file")
     return content
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        # Bytes are split on "\n" only: a problem may hold other line ends of Unicode.
+        # Bytes are split on "\n" only: a problem may contain other Unicode line separators.
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -200,10 +200,12 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 row = json.loads(line.decode("utf-8"))
             except (ValueError, RecursionError) as error:
                 raise ConfigError(
-                    f"{path} line {number} is no JSON in UTF-8 ({error}): repair or delete the line"
+                    f"{path} line {number} is not UTF-8 JSON ({error}): repair or delete the line"
                 ) from error
             if not isinstance(row, dict):
-                raise ConfigError(f"{path} line {number} is no JSON object: repair or delete it")
+                raise ConfigError(
+                    f"{path} line {number} is not a JSON object: repair or delete the line"
+                )
             yield row
 
 
@@ -215,4 +217,6 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"{path} is no parquet file that can be read: {error}") from error
+        raise ConfigError(
+            f"{path} is not a readable parquet file ({error}): write it again"
+        ) from error

@@ -1,4 +1,4 @@
-"""From problems to prompts, and the endless, seekable stream in which a run draws them."""
+"""Turns problems into prompts, and draws them from an endless, seekable stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twogrpo.types import Draw, Prompt
 
 
 class Prompts(list[Prompt]):
-    """The prompts that can be used; `num_dropped` more cannot, being too long or ill-formed."""
+    """The usable prompts; `num_dropped` more were too long or ill-formed."""
 
     def __init__(self, prompts: Sequence[Prompt], num_dropped: int) -> None:
         super().__init__(prompts)
@@ -27,7 +27,7 @@ class Prompts(list[Prompt]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """For a run's record."""
+        """The numbers of used and dropped prompts, for the run record."""
         return {"used": len(self), "dropped": self.num_dropped}
 
 
@@ -42,7 +42,7 @@ class PromptProcessor:
     image_processor: ImageProcessor | None = None
 
     def prompt(self, problem: Problem) -> Prompt:
-        """Raises ValueError where the text has more or fewer places than the problem has images."""
+        """Raises ValueError if the numbers of image places in the text and of images differ."""
         images = problem.images
         token_ids = render(
             problem.text,
@@ -57,7 +57,7 @@ class PromptProcessor:
 
 
 def training_prompts(dataset: DatasetConfig, processor: PromptProcessor) -> Prompts:
-    """The prompts of a dataset, the same for the same `dataset.seed` on every machine."""
+    """The training prompts; the same `dataset.seed` gives the same prompts on every machine."""
     limit = dataset.max_prompt_tokens
     return _prompts(
         training_problems(dataset), processor, limit=limit, key="dataset.max_prompt_tokens"
@@ -69,7 +69,7 @@ def validation_prompts(
 ) -> Prompts:
     """The validation split, on which settings are chosen; never a benchmark.
 
-    Of a published dataset it is drawn from what training leaves over. It is empty where
+    For a published dataset it is drawn from the problems not used for training. It is empty if
     `evaluation.validation_every` is 0.
     """
     if not evaluation.validation_every:
@@ -98,12 +98,12 @@ def benchmark_prompts(
 
 
 def longest(prompts: Iterable[Prompt]) -> int:
-    """Tokens of the longest prompt; 0 without any."""
+    """The number of tokens of the longest prompt; 0 if there are none."""
     return max((len(prompt.token_ids) for prompt in prompts), default=0)
 
 
 class PromptStream:
-    """All prompts in a new order each epoch, for ever; its whole state is `position`."""
+    """Endless epochs over all prompts, each in a new order; `position` is the only state."""
 
     def __init__(self, prompts: Sequence[Prompt], *, seed: int, position: int = 0) -> None:
         self._prompts = prompts
@@ -129,35 +129,35 @@ class PromptStream:
 def _prompts(
     problems: Sequence[Problem], processor: PromptProcessor, *, limit: int, key: str
 ) -> Prompts:
-    """Prompts of at most `limit` tokens; longer ones are dropped and counted, never cut."""
+    """The prompts of at most `limit` tokens; longer ones are dropped and counted, not truncated."""
     if processor.image_processor is None and any(problem.images for problem in problems):
         raise ConfigError(
-            "the problems have images, which model.path takes none of: use a vision-language "
-            "model (model=qwen25_vl_7b) or a data set of text"
+            "the problems have images but model.path is a text-only model: use a vision-language "
+            "model (model=qwen25_vl_7b) or a text-only data set"
         )
     prompts, unusable = list[Prompt](), list[str]()
     for problem in problems:
         try:
             prompts.append(processor.prompt(problem))
         except ConfigError:
-            raise  # it is of the configuration, not of this problem
+            raise  # a mistake in the configuration, not in this problem
         except ValueError as error:
             unusable.append(f"{problem.problem_id}: {error}")
-    _tell_dropped(len(unusable), len(problems), f"cannot be shown ({', '.join(unusable[:1])})")
+    _print_dropped(len(unusable), len(problems), f"are ill-formed ({', '.join(unusable[:1])})")
     kept = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
     if prompts and not kept:
         shortest = min(len(prompt.token_ids) for prompt in prompts)
         raise ConfigError(f"{key}={limit}: every prompt is longer, use {shortest} or more")
     if not kept:
-        raise ConfigError(f"no problem can be shown ({', '.join(unusable[:1])}): give others")
+        raise ConfigError(f"all problems are ill-formed ({', '.join(unusable[:1])}): give others")
     num_longer = len(prompts) - len(kept)
-    _tell_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
+    _print_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
     if processor.template == "plain":
         _check_symbols(kept, processor.tokenizer)
     return Prompts(kept, len(problems) - len(kept))
 
 
-def _tell_dropped(count: int, total: int, why: str) -> None:
+def _print_dropped(count: int, total: int, why: str) -> None:
     if count:
         sys.stderr.write(f"{count} of {total} prompts {escape_control_chars(why)}: dropped\n")
 
@@ -166,6 +166,6 @@ def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase
     for prompt in prompts:
         if tokenizer.decode(prompt.token_ids) != prompt.text:
             raise ConfigError(
-                f"the tokenizer of model.path does not know the symbols of {prompt.prompt_id}: "
-                "use the model's own tokenizer, or a model that knows the task"
+                f"the tokenizer of model.path cannot encode prompt {prompt.prompt_id}: "
+                "use the model's own tokenizer, or a model trained on the task"
             )

@@ -1,9 +1,9 @@
-"""A frozen prompt set: the usable problems as parquet, beside the manifest that says what they are.
+"""A frozen prompt set: the usable problems as parquet, with a manifest.
 
 prompts.parquet      id, problem, answer, images
-manifest.json        source, counts, what was dropped and why, sha256
-ids.txt              content ids, one a line: the set without its text
-contamination.json   benchmark problems that the set holds
+manifest.json        source, counts, dropped ids by reason, sha256
+ids.txt              content ids, one per line: identifies the set without its text
+contamination.json   benchmark problems that the set contains
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ SCHEMA = pyarrow.schema(
 
 
 def prepare_data(config: PrepareDataConfig) -> str:
-    """Writes the prompt set to `output_dir`, all or nothing; what is to be told about it.
+    """Writes the prompt set to `output_dir` atomically, and returns a summary.
 
-    A prompt set that lies there already is replaced.
+    An existing prompt set there is replaced.
 
     Raises:
-        ConfigError: a source cannot be read, nothing is to be prepared, or `output_dir` holds
-            anything but a prompt set.
+        ConfigError: a source cannot be read, there is nothing to prepare, or `output_dir`
+            contains anything but a prompt set.
     """
     if config.dataset.source == "generated":
         raise ConfigError(f"dataset={config.dataset.name} is generated: nothing to prepare")
@@ -67,11 +67,11 @@ def prepare_data(config: PrepareDataConfig) -> str:
     _write_json(temporary / "manifest.json", facts)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    return f"{_told(facts)}\n{report(overlaps)}\n{config.output_dir}"
+    return f"{_summary(facts)}\n{report(overlaps)}\n{config.output_dir}"
 
 
 def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
-    """The problems as parquet."""
+    """Writes the problems as parquet."""
     rows = [
         {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
         for p in problems
@@ -82,10 +82,10 @@ def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
 def manifest(
     dataset: DatasetConfig, prepared: FilteredProblems, names: Sequence[str]
 ) -> dict[str, Any]:
-    """What the set is and where it came from.
+    """The set's source, counts and hashes.
 
-    `content_sha256` is of the sorted content ids with their answers: equal for equal sets, whatever
-    the file format, the order of rows and the ids upstream.
+    `content_sha256` hashes the sorted content ids with their answers: equal sets have equal hashes,
+    whatever their file format, row order and original ids.
     """
     pairs = sorted(f"{n} {p.answer}" for n, p in zip(names, prepared.problems, strict=True))
     file = dataset_file(dataset)
@@ -102,7 +102,7 @@ def manifest(
 
 
 def _replaceable(config: PrepareDataConfig) -> Path:
-    """`output_dir`, which is to be deleted: nothing is in it but a prompt set, and no source."""
+    """Checks that `output_dir` may be deleted: it has no source and nothing but a prompt set."""
     folder = Path(config.output_dir).resolve()
     sources = {
         "dataset.path": dataset_file(config.dataset),
@@ -110,23 +110,23 @@ def _replaceable(config: PrepareDataConfig) -> Path:
         "evaluation.folder": config.evaluation.folder,
     }
     for key, value in sources.items():
-        # From the working directory or the repository's root: whichever it is, it stays.
+        # Relative to the working directory or the repository root: neither may be deleted.
         places = [(base / value).resolve() for base in (Path(), ROOT)] if value else []
         if any(place.is_relative_to(folder) for place in places):
             raise ConfigError(
-                f"output_dir={config.output_dir} is replaced as a whole and {key}={value} lies in "
-                "it: give another output_dir"
+                f"output_dir={config.output_dir} would be deleted with {key}={value} in it: "
+                "give another output_dir"
             )
     if os.path.lexists(folder) and not _is_prompt_set(folder):
         raise ConfigError(
-            f"output_dir={config.output_dir} is there and holds more than a prompt set: it would "
-            "be deleted, give a new or empty folder"
+            f"output_dir={config.output_dir} would be deleted and contains more than a prompt "
+            "set: give a new or empty folder"
         )
     return folder
 
 
 def _is_prompt_set(folder: Path) -> bool:
-    """Whether the folder is empty or has the files of a prompt set and no others."""
+    """Whether the folder is empty or has only the files of a prompt set."""
     if not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
@@ -140,7 +140,7 @@ def _is_prompt_set(folder: Path) -> bool:
     )
 
 
-def _told(facts: dict[str, Any]) -> str:
+def _summary(facts: dict[str, Any]) -> str:
     dropped = ", ".join(f"{count} {reason}" for reason, count in facts["num_dropped"].items())
     return (
         f"{facts['dataset']}: {facts['num_rows']} rows, {facts['num_kept']} kept; "

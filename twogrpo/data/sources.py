@@ -1,4 +1,4 @@
-"""From a configuration to problems: drawn by a generator, from a file, or from the hub."""
+"""Loads the configured problems from a generator, a file or the hub."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 from twogrpo.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Draws the validation problems, apart from the training's.
+# The seed that selects validation problems; differs from every training seed.
 VALIDATION_SEED = -1
 MOST_GENERATED = 100_000
-# The tasks that need no files; each has BENCHMARKS and problems(split, count, seed).
+# Tasks that need no files; each module has BENCHMARKS and problems(split, count, seed).
 GENERATORS = {"chain_arithmetic": chain_arithmetic, "digit_arithmetic": digit_arithmetic}
 
 
@@ -39,7 +39,7 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
 
 
 def validation_problems(dataset: DatasetConfig, count: int) -> list[Problem]:
-    """`count` problems to choose settings on, none of which is trained on.
+    """Selects `count` problems for validation, none of them used for training.
 
     Raises:
         ConfigError: training leaves fewer.
@@ -52,14 +52,14 @@ def validation_problems(dataset: DatasetConfig, count: int) -> list[Problem]:
     if len(left) < count:
         raise ConfigError(
             f"evaluation.validation_problems={count} but dataset.num_prompts={dataset.num_prompts} "
-            f"leaves {len(left)} of {len(problems)} problems over: lower dataset.num_prompts, or "
+            f"leaves only {len(left)} of {len(problems)} problems: lower dataset.num_prompts, or "
             "use evaluation.validation_every=0"
         )
     return select_problems(left, count, VALIDATION_SEED)
 
 
 def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Problem]:
-    """A benchmark's problems, repeats and all: it is what it is, and its size is known.
+    """A benchmark's problems, unfiltered: repeats stay, so that its size is the published one.
 
     Raises:
         ConfigError: the source cannot be read.
@@ -68,13 +68,13 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
     if evaluation.source == "generated":
         if count is None:
             raise ConfigError(
-                "evaluation.problems_per_benchmark=null: a generated benchmark has no end, say 100"
+                "evaluation.problems_per_benchmark=null but a generated benchmark is endless: "
+                "set a number such as 100"
             )
         task = _generator("evaluation.name", evaluation.name)
         if benchmark not in task.BENCHMARKS:
             raise ConfigError(
-                f"evaluation.benchmarks={benchmark} is no benchmark: "
-                f"use {', '.join(task.BENCHMARKS)}"
+                f"evaluation.benchmarks={benchmark} is unknown: use {', '.join(task.BENCHMARKS)}"
             )
         return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
     path = _benchmark_file(evaluation.folder, benchmark)
@@ -85,21 +85,21 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
 
 
 def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
-    """All usable problems of a published dataset, with what was dropped.
+    """All usable problems of a published dataset, and the dropped ids.
 
     Raises:
-        ConfigError: the source cannot be read, or lacks ids that `dataset.ids` names.
+        ConfigError: the source cannot be read, or lacks ids listed in `dataset.ids`.
     """
     origin, rows = _rows(dataset.source, dataset_file(dataset), dataset.hub, key="dataset.path")
     prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
     if dataset.ids is None:
         return prepared
-    wanted = read_ids(dataset.ids)
-    kept = [p for p in prepared.problems if content_id(p.text, p.images) in wanted]
-    if len(kept) < len(wanted):
+    ids = read_ids(dataset.ids)
+    kept = [p for p in prepared.problems if content_id(p.text, p.images) in ids]
+    if len(kept) < len(ids):
         raise ConfigError(
-            f"{origin} lacks {len(wanted) - len(kept)} of the {len(wanted)} problems of "
-            f"dataset.ids={dataset.ids}: give the whole data set, or dataset.ids=null"
+            f"{origin} lacks {len(ids) - len(kept)} of the {len(ids)} problems of "
+            f"dataset.ids={dataset.ids}: give the full data set, or dataset.ids=null"
         )
     chosen = {problem.problem_id for problem in kept}
     others = [p.problem_id for p in prepared.problems if p.problem_id not in chosen]
@@ -107,7 +107,7 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
 
 
 def dataset_file(dataset: DatasetConfig) -> Path | None:
-    """The file of `dataset.path`, in a folder its prompt set; None where the hub is the source."""
+    """The file at `dataset.path`, or the prompt set in that folder; None for a hub source."""
     if dataset.path is None or dataset.source == "hub":
         return None
     found = Path(dataset.path) if Path(dataset.path).exists() else ROOT / dataset.path
@@ -115,10 +115,10 @@ def dataset_file(dataset: DatasetConfig) -> Path | None:
 
 
 def read_ids(path: str) -> set[str]:
-    """The content ids of a file, one a line; from the repository's root if relative.
+    """The content ids in a file, one per line; relative paths start at the repository root.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: the file cannot be read.
     """
     try:
         return set((ROOT / path).read_text().split())
@@ -143,7 +143,7 @@ def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str)
 
 
 def _rows(source: str, path: Path | None, hub: HubConfig | None, *, key: str):  # type: ignore[no-untyped-def]
-    """Where the rows come from, in words, and the rows."""
+    """A description of the rows' origin, and the rows."""
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):
         raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")

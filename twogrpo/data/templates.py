@@ -1,13 +1,13 @@
-r"""Prompt templates: a problem's text as the model is asked it. Verbatim from their sources.
+r"""Prompt templates, verbatim from their sources.
 
-plain         the text as it is
-chat          the tokenizer's own chat template, one message of the user
-chat_boxed    the same with the request to reason and to box the answer after the problem
+plain         the unchanged text
+chat          the tokenizer's own chat template, one user message
+chat_boxed    the same with the instruction to reason and to box the answer after the problem
 qwen25_math   "qwen25-math-cot" of QwenLM/Qwen2.5-Math, evaluation/utils.py
-r1_distill    the tokenizer's own chat template of DeepSeek-R1-Distill, no system message, the
-              request within the user's message: deepseek-ai/DeepSeek-R1, "Usage Recommendations"
+r1_distill    DeepSeek-R1-Distill's own chat template without a system message, the instruction
+              in the user message: deepseek-ai/DeepSeek-R1, "Usage Recommendations"
 think_boxed   the instruction of EasyR1 and verl for Geometry3K, after the problem
-code_r1       system message and request of Code-R1, examples/data_preprocess/coder1.py
+code_r1       the system message and instruction of Code-R1, examples/data_preprocess/coder1.py
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _user(content: str) -> Messages:
     return [{"role": "user", "content": content}]
 
 
-# Of those that go through the tokenizer's chat template: the problem as messages.
+# The templates that use the tokenizer's chat template: the problem as messages.
 CHAT: dict[str, Callable[[str], Messages]] = {
     "chat": _user,
     "chat_boxed": lambda problem: _user(f"{problem}\n{BOXED}"),
@@ -54,28 +54,28 @@ CHAT: dict[str, Callable[[str], Messages]] = {
     "think_boxed": lambda problem: _user(f"{problem} {THINK_BOXED}"),
 }
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
-# Where a problem's text has an image, as EasyR1 publishes Geometry3K.
+# Marks an image in a problem's text, as in EasyR1's release of Geometry3K.
 PICTURE = "<image>"
 
 
 def render(
     problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase, num_images: int = 0
 ) -> list[int]:
-    """Token ids of the templated problem; each image is one image token.
+    """The token ids of the templated problem; each image is one image token.
 
-    An image stands where the problem says `<image>`; where it never does, all stand before it.
+    Images replace `<image>` in the text; without any `<image>` they precede the text.
 
     Raises:
         ConfigError: the template is unknown, or the tokenizer has no chat template.
-        ValueError: the problem says `<image>` more or less often than it has images.
+        ValueError: the numbers of `<image>` marks and of images differ.
     """
     text = problem
     if num_images and template not in CHAT:
         raise ConfigError(
-            f"model.prompt_template={template} has no place for images: use think_boxed"
+            f"model.prompt_template={template} does not support images: use think_boxed"
         )
     if template == "qwen25_math":
-        # Not format(): a problem is full of braces.
+        # Not format(): problems contain braces.
         text = QWEN25_MATH.replace("{problem}", problem)
     elif template in CHAT:
         messages = CHAT[template](problem)
@@ -88,7 +88,7 @@ def render(
 
 
 def _illustrated(messages: Messages, num_images: int) -> list[dict[str, Any]]:
-    """The messages with the user's text cut where its images stand; as they are without any."""
+    """Splits the user's text at its images; without images the messages are unchanged."""
     if not num_images:
         return list(messages)
     *before, question = messages
@@ -116,7 +116,7 @@ def _through_chat(
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except TemplateError as error:
         raise ConfigError(
-            f"model.prompt_template={name}: the tokenizer's chat template refuses ({error}): "
+            f"model.prompt_template={name} is refused by the tokenizer's chat template ({error}): "
             "use another template"
         ) from error
     assert isinstance(text, str)

@@ -1,7 +1,7 @@
-"""The card of an evaluation: every number with its interval, and all that it depends on.
+"""The evaluation card: every number with its interval and its full provenance.
 
-Made from a run's folder alone (`run.json`, the row of results, the samples), so that a card can be
-made again. Text in it is escaped: names come from data sets and models.
+It is made from a run's folder alone (`run.json`, the row of results, the samples), so it can be
+regenerated. Text is escaped, because names come from data sets and models.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from twogrpo.core.estimators import mean_at_k, pass_at_k, powers_of_two
 from twogrpo.run_record.files import read_rows, read_run_file, write_atomically
 from twogrpo.run_record.rows import benchmark_results
 
-SEED = 0  # of the bootstrap
+SEED = 0  # for the bootstrap
 
 
 @dataclass(frozen=True)
 class Point:
-    """One number of one benchmark on one set of its problems."""
+    """One metric of one benchmark on one subset of its problems."""
 
     benchmark: str
     problems: str  # all | without_contaminated
@@ -39,7 +39,7 @@ class Point:
 def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None) -> None:
     """Writes `evaluation/card.json`, `card.md` and `curve.csv` into a run's folder.
 
-    `contaminated` names, by benchmark, the problems that the training set holds; None: not known.
+    `contaminated` lists, by benchmark, the problems in the training set; None means unknown.
     """
     run = read_run_file(folder)
     results = benchmark_results(read_rows(folder))
@@ -67,7 +67,7 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
 def curve(benchmark: str, result: Mapping[str, Any], contaminated: list[str]) -> list[Point]:
     """Mean@n and Pass@k for k = 1, 2, 4, … n, each with a 95 % interval over problems.
 
-    Where problems are contaminated, once with and once without them.
+    If problems are contaminated, once with and once without them.
     """
     num_samples = result["num_samples"]
     ks = powers_of_two(num_samples)
@@ -91,7 +91,7 @@ def curve(benchmark: str, result: Mapping[str, Any], contaminated: list[str]) ->
 
 
 def about(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What the numbers depend on, from the run's record."""
+    """The provenance of the numbers, from the run record."""
     config = run["config"]
     evaluation = config["evaluation"]
     engine, versions = config["rollout"]["engine"], run["versions"]
@@ -127,13 +127,13 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dropped(run: Mapping[str, Any], benchmark: str) -> int | None:
-    """Problems that were not asked, too long or ill-formed; None where the record does not say."""
+    """The number of problems dropped as too long or ill-formed; None if not recorded."""
     counts = (run.get("prompts") or {}).get("benchmarks", {}).get(benchmark)
     return counts["dropped"] if counts else None
 
 
 def health(result: Mapping[str, Any]) -> dict[str, Any]:
-    """How the sampling and grading went, beside the accuracy."""
+    """Statistics of sampling and grading other than accuracy."""
     samples = result["num_samples"] * len(result["problem_ids"])
     keys = (
         "tokens_mean",
@@ -150,7 +150,7 @@ def health(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
-    """The card for a person."""
+    """The card as Markdown."""
     lines = ["# Evaluation card", "", "| | |", "|---|---|"]
     for key, value in card["about"].items():
         text = value if isinstance(value, str) else json.dumps(value)
@@ -167,7 +167,7 @@ def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
         )
     lines += [
         "",
-        "| benchmark | problems dropped | tokens a response | cut short | verifier time-outs "
+        "| benchmark | problems dropped | tokens per response | truncated | verifier time-outs "
         "| unparsed | seconds |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -182,7 +182,7 @@ def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
 
 
 def write_curve(path: Path, points: list[Point]) -> None:
-    """The points as CSV."""
+    """Writes the points as CSV."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(Point.__dataclass_fields__))
         writer.writeheader()
@@ -194,6 +194,6 @@ def _known(count: int | None) -> str:
 
 
 def _cell(text: str) -> str:
-    """Harmless within a Markdown table: no new column, line, tag or terminal escape."""
+    """Escapes text for a Markdown table: no new column, line, tag or terminal escape."""
     shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

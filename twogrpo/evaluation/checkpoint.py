@@ -1,4 +1,4 @@
-"""Evaluates one checkpoint as a run of its own, whose record analysis reads like any other."""
+"""Evaluates one checkpoint as a run with its own record."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ from twogrpo.run_record.summary import summary
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
-    """The row of results, also in the record at `output_dir`; continues an interrupted evaluation.
+    """Returns the row of results and records it in `output_dir`; resumes if interrupted.
 
     Raises:
-        ConfigError: a value is wrong, the checkpoint cannot be loaded, the folder is another run's.
+        ConfigError: a value is wrong, the checkpoint cannot be loaded, or the folder is another
+            run's.
     """
     check(config)
     prepare_process(config.hardware)
@@ -84,8 +85,8 @@ def check(config: EvaluateConfig) -> None:
     check_device(config.hardware)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:
         raise ConfigError(
-            f"hardware.tensor_parallel_size={config.hardware.tensor_parallel_size}: an evaluation "
-            "by itself is one process: use 1, and start it with python instead of torchrun"
+            f"hardware.tensor_parallel_size={config.hardware.tensor_parallel_size}: a separate "
+            "evaluation runs in one process: use 1, and start it with python instead of torchrun"
         )
 
 

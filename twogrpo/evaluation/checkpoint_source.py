@@ -1,7 +1,7 @@
-"""What an evaluation is of: where a checkpoint's weights lie, which run trained them, their hash.
+"""Locates a checkpoint's weights, their hash and the run that trained them.
 
 A checkpoint is a run's folder (its final policy, else its newest checkpoint), one checkpoint of a
-run, a folder that `transformers` loads, or a hub id.
+run, a folder in `transformers` format, or a hub id.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twogrpo.run_record.rows import training_rows
 
 @dataclass(frozen=True)
 class Source:
-    """`training` is a training checkpoint, to be loaded over the model at `model_path`."""
+    """A checkpoint's location; `training` is a checkpoint to load into `model_path`'s model."""
 
     name: str
     model_path: str
@@ -35,13 +35,13 @@ class Source:
     step: int = 0
 
     def weights(self) -> dict[str, Tensor]:
-        """A training checkpoint's parameters by their names."""
+        """The training checkpoint's parameters by name."""
         assert self.training is not None
         return checkpoints.read_weights(self.training)
 
 
 def find(checkpoint: str, revision: str | None) -> Source:
-    """Raises ConfigError where there is no such folder and no hub that has it."""
+    """Raises ConfigError if neither a folder nor the hub has the checkpoint."""
     if source := _here(checkpoint):
         return source
     return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
@@ -58,7 +58,7 @@ def _here(checkpoint: str) -> Source | None:
         return _of_training_checkpoint(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"checkpoint={checkpoint} holds no run.json, state.json or config.json: "
+            f"checkpoint={checkpoint} has no run.json, state.json or config.json: "
             "give a run's folder, one of its checkpoints or a model's folder"
         )
     if folder.name == "final" and is_run_folder(folder.parent):
@@ -67,12 +67,12 @@ def _here(checkpoint: str) -> Source | None:
 
 
 def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
-    """The configuration with the questions, the verifier, the sampler and the dtypes of the run
-    that trained the checkpoint, if one did; what `typed` names, as `key=value`, stays as typed. The
-    device is that of the machine at hand, so on a GPU `hardware=one_gpu` is typed.
+    """The configuration with the evaluation, reward, sampler and dtypes of the run that trained the
+    checkpoint, if any; keys in `typed` (`key=value`) keep their values. The device is not taken
+    from that run, so a GPU needs `hardware=one_gpu`.
 
     Raises:
-        ConfigError: the checkpoint's folder is none.
+        ConfigError: the folder is not a checkpoint.
     """
     source = _here(cfg.checkpoint)
     if source is None or source.run is None:
@@ -94,7 +94,7 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
 
 
 def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
-    """The config with what the source says: the model, its hash, and the run that trained it."""
+    """The config with the source's model, hash and the run that trained it."""
     model = replace(config.model, path=source.model_path)
     config = replace(
         config,
@@ -124,7 +124,7 @@ def _of_run(folder: Path) -> Source:
     saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
     if not saved:
         raise ConfigError(
-            f"checkpoint={folder} is a run without a checkpoint yet: let it train, or give another"
+            f"checkpoint={folder} is a run that has no checkpoint yet: train it, or give another"
         )
     return _of_training_checkpoint(saved[-1])
 
@@ -133,8 +133,8 @@ def _of_training_checkpoint(folder: Path) -> Source:
     run_folder = folder.parent.parent
     if not is_run_folder(run_folder):
         raise ConfigError(
-            f"checkpoint={folder} lies outside its run's folder, whose run.json names the model: "
-            "give it where training wrote it"
+            f"checkpoint={folder} is outside its run's folder, whose run.json names the model: "
+            "give the path where training wrote it"
         )
     run = read_run_file(run_folder)
     return Source(
@@ -147,7 +147,7 @@ def _of_training_checkpoint(folder: Path) -> Source:
 
 
 def _sha256(source: Source) -> str:
-    """Of the files of weights, in the order of their names."""
+    """The hash of the weight files, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted((source.training or Path(source.model_path)).glob("*.safetensors")):
         with path.open("rb") as file:

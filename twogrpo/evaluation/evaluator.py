@@ -1,4 +1,4 @@
-"""Evaluation: n samples of every benchmark problem, and how many of them are correct."""
+"""Evaluation: samples and grades n responses to every benchmark problem."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from twogrpo.run_record.lm_eval_format import write_lm_eval_log
 from twogrpo.run_record.progress import Progress
 from twogrpo.types import Draw, Prompt
 
-# A grading process that dies (out of memory, say) counts as one that hangs.
+# A grading process that dies (for example out of memory) counts as a time-out.
 TIMEOUTS = ("verifier_timeout", "verifier_died")
 Benchmarks = Mapping[str, Sequence[Prompt]]
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The sampler, the reward, and how many samples of a problem they give.
+    """The sampler, the reward and the number of samples per problem.
 
-    The same seed gives every policy the same draws, so that two policies are compared in pairs.
-    `rollouts_per_chunk` are sampled and graded at a time: as much as an interruption may lose;
-    `on_chunk` is called before each chunk and may raise to end the evaluation there.
+    All policies use the same random numbers for the same seed, so their comparison is paired.
+    `rollouts_per_chunk` rollouts are sampled and graded at a time, which bounds the loss by an
+    interruption; `on_chunk` is called before each chunk and may raise to end the evaluation.
     """
 
     sampler: Sampler
@@ -44,7 +44,7 @@ class Evaluator:
     on_chunk: Callable[[], None] = lambda: None
 
     def chunks(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
-        """The prompts in chunks: the same ones for the same prompts, whatever was done before."""
+        """The prompts in chunks, which depend on the prompts only, not on past progress."""
         size = max(1, self.rollouts_per_chunk // self.num_samples)
         return [prompts[first : first + size] for first in range(0, len(prompts), size)]
 
@@ -74,7 +74,7 @@ def load_benchmarks(
     """The prompts of every benchmark.
 
     Raises:
-        ConfigError: a benchmark cannot be read, or the reward cannot grade by one of its answers.
+        ConfigError: a benchmark cannot be read, or the reward cannot parse one of its answers.
     """
     benchmarks = benchmark_prompts(evaluation, processor)
     for name, prompts in benchmarks.items():
@@ -99,9 +99,9 @@ def build_evaluator(
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Counts per problem: from them any estimate and any interval can be recomputed.
+    """Counts per problem, from which any estimate or interval can be recomputed.
 
-    `verifier_timeouts` and `verifier_unparsed` count samples, which were graded as wrong.
+    `verifier_timeouts` and `verifier_unparsed` count samples; these are graded as wrong.
     """
 
     num_samples: int
@@ -118,13 +118,13 @@ class BenchmarkResult:
         """The result of one benchmark's problems, each with the same number of samples."""
         total = sum(len(problem.num_tokens) for problem in samples)
         lengths = sum(sum(problem.num_tokens) for problem in samples)
-        cut = sum(problem.finish_reasons.count("length") for problem in samples)
+        truncated = sum(problem.finish_reasons.count("length") for problem in samples)
         return cls(
             num_samples=len(samples[0].num_tokens),
             problem_ids=[problem.problem_id for problem in samples],
             num_correct=[sum(problem.is_correct) for problem in samples],
             tokens_mean=lengths / total,
-            truncated_fraction=cut / total,
+            truncated_fraction=truncated / total,
             verifier_timeouts=sum(r in TIMEOUTS for p in samples for r in p.reasons),
             verifier_unparsed=sum(p.reasons.count("verifier_unparsed") for p in samples),
             seconds=sum(problem.seconds for problem in samples),
@@ -137,13 +137,13 @@ class BenchmarkResult:
         return sum(counts) / len(counts)
 
     def row(self, benchmark: str) -> dict[str, Any]:
-        """The metrics under the names of the run's record."""
+        """The metrics under their run-record keys."""
         values = {**vars(self), "mean": self.mean}
         return {f"evaluation/{benchmark}/{name}": value for name, value in values.items()}
 
 
 def evaluate(prompts: Sequence[Prompt], evaluator: Evaluator) -> BenchmarkResult:
-    """Evaluates once and leaves nothing on disk: for the validation split."""
+    """Evaluates without writing to disk, for the validation split."""
     return BenchmarkResult.of(
         [
             sample
@@ -161,10 +161,10 @@ def evaluate_benchmarks(
     name: str,
     every_seconds: float = math.inf,
 ) -> dict[str, Any]:
-    """One row of the run's record with every benchmark's result; every sample goes to `store`.
+    """Returns a row with every benchmark's result, and appends every sample to `store`.
 
-    Continues at the first chunk with a problem that the store does not have, with the same numbers:
-    a sample depends on the policy, the problem and its own seed. The store's writer shows the
+    Resumes at the first chunk with a problem missing from the store, with the same numbers: a
+    sample depends only on the policy, the problem and its own seed. The store's writer shows the
     progress under `name`.
     """
     samples: list[ProblemSamples] = []
@@ -197,7 +197,7 @@ def evaluate_benchmarks(
 
 
 def _num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
-    """The number of problems that the store does not have."""
+    """The number of problems missing from the store."""
     return sum(
         prompt.prompt_id not in store.done(benchmark)
         for benchmark, prompts in benchmarks.items()
@@ -206,7 +206,7 @@ def _num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
 
 
 def progress_text(benchmark: str, samples: Sequence[ProblemSamples]) -> str:
-    """The progress of a benchmark, in one line for a person."""
+    """A progress line for one benchmark."""
     seconds = max(sum(problem.seconds for problem in samples), 1e-9)
     num_tokens = sum(sum(problem.num_tokens) for problem in samples)
     accuracy = BenchmarkResult.of(samples).mean

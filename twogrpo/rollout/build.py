@@ -1,4 +1,4 @@
-"""Builds the sampler that a configuration names; vLLM is imported only where it is asked for."""
+"""Builds the configured sampler; vLLM is imported only if it is selected."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def build_sampler(
     context_tokens: int | None = None,
     image_processor: ImageProcessor | None = None,
 ) -> Sampler:
-    """The sampler at the start weights, for prompts with responses of up to `context_tokens`.
+    """The sampler with the initial weights, for prompt and response of up to `context_tokens`.
 
     Raises:
-        ConfigError: the engine is unknown or missing, or does not suit the model or the machine.
+        ConfigError: the engine is unknown, not installed, or does not support the model or device.
     """
     if rollout.engine == "transformers":
         loaded = load_model(model)

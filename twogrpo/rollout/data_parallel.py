@@ -1,4 +1,4 @@
-"""The sampler and the reward of a run with several ranks: each rank does its share, all get all."""
+"""Data-parallel sampler and reward: each rank processes a shard; results are all-gathered."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from twogrpo.types import Completion, Prompt, Verdict
 
 @dataclass
 class DataParallelSampler:
-    """See `twogrpo.rollout.protocol.Sampler`; an engine a rank, all with the same weights.
+    """See `twogrpo.rollout.protocol.Sampler`; one engine per rank, all with the same weights.
 
-    With tensor parallelism `tensor_parallel_size` neighbours share one copy of the weights, so they
-    are asked for the same responses.
+    With tensor parallelism `tensor_parallel_size` adjacent ranks share one copy of the weights, so
+    they sample the same prompts.
     """
 
     engine: Sampler
@@ -45,11 +45,11 @@ class DataParallelSampler:
         self.engine.load(weights)
 
     def sleep(self) -> None:
-        """Leaves the device's memory to the policy."""
+        """Frees device memory for the policy."""
         self.engine.sleep()
 
     def close(self) -> None:
-        """Frees what the engine holds."""
+        """Closes the engine."""
         self.engine.close()
 
 
@@ -62,7 +62,7 @@ class DataParallelReward:
 
     @property
     def grades_truncated(self) -> bool:
-        """Whether a response that was cut is judged at all."""
+        """Whether truncated responses are graded."""
         return self.reward.grades_truncated
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
@@ -71,5 +71,5 @@ class DataParallelReward:
         return self.ranks.unshard(mine)
 
     def close(self) -> None:
-        """Ends its workers."""
+        """Stops its workers."""
         self.reward.close()

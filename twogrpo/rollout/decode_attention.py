@@ -1,6 +1,6 @@
-"""Attention of the sampler for `transformers`: one new token a row.
+"""Decoding attention for the `transformers` sampler: one new token per row.
 
-N rows, L = 1 new token, T tokens seen so far, H heads of size D.
+N rows, L = 1 new token, T tokens in the cache, H heads of size D.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def cached_attention(
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """As `sdpa` of transformers, but for one new token a row (L = 1) on a CPU.
+    """Replaces transformers' `sdpa` for one new token per row (L = 1) on a CPU.
 
-    There its kernel takes four to ten times as long in bfloat16. These are two matrix products in
-    float32, the query's heads that share a key's together. `attention_mask` [N, 1, L, T] is true
-    where a token looks.
+    There the `sdpa` kernel takes four to ten times as long in bfloat16. This one is two matrix
+    products in float32, with the query heads of a shared key head batched together.
+    `attention_mask` [N, 1, L, T] is true where a token attends.
     """
     if query_NHLD.shape[2] > 1 or query_NHLD.device.type != "cpu":
         attended_NLHD, _ = sdpa_attention_forward(

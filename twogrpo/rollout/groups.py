@@ -1,4 +1,4 @@
-"""From prompts to graded groups: the seeds of the rollouts, the sampler, the reward."""
+"""Samples and grades groups of rollouts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twogrpo.types import Draw, Group, Verdict
 
 
 def rollout_seed(run_seed: int, draw: int, prompt_id: str, index: int, attempt: int = 0) -> int:
-    """The seed of one rollout, derived from what names it.
+    """The seed of one rollout, a hash of its identifiers.
 
-    No two rollouts of a group share a seed, and a resumed run draws the same tokens.
+    No two rollouts of a group share a seed, and a resumed run samples the same tokens.
     """
     name = f"{run_seed}/{draw}/{prompt_id}/{index}" + (f"/{attempt}" if attempt else "")
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) >> 1

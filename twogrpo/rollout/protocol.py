@@ -1,4 +1,4 @@
-"""What the loop asks of a sampler; it knows nothing else of it."""
+"""The sampler's interface to the training loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twogrpo.types import Completion, Prompt
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How tokens are drawn. `top_k` = 0 and `top_p` = 1 cut nothing."""
+    """The parameters of token sampling. `top_k` = 0 and `top_p` = 1 disable truncation."""
 
     temperature: float
     top_p: float
@@ -25,7 +25,7 @@ class SamplingParams:
     def of(
         cls, drawn: RolloutConfig | EvaluationConfig, max_response_tokens: int
     ) -> SamplingParams:
-        """As the configuration of training or of an evaluation says."""
+        """The parameters of a training or evaluation configuration."""
         return cls(drawn.temperature, drawn.top_p, drawn.top_k, max_response_tokens)
 
 
@@ -38,18 +38,18 @@ class Sampler(Protocol):
         seeds_PG: Sequence[Sequence[int]],
         sampling: SamplingParams,
     ) -> list[tuple[Completion, ...]]:
-        """For each prompt one response a seed. A response depends on weights, prompt and seed only,
-        never on what else is in the batch (beyond rounding)."""
+        """Samples one response per seed of each prompt. A response depends on weights, prompt and
+        seed only, not on the rest of the batch (up to rounding)."""
         ...
 
     def load(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """π_old ← π_θ, by Hugging Face parameter names, all of them."""
+        """π_old ← π_θ, with all parameters by their Hugging Face names."""
         ...
 
     def sleep(self) -> None:
-        """Leaves the device's memory to the policy, which is updated next; `load` follows."""
+        """Frees device memory for the policy update; `load` follows."""
         ...
 
     def close(self) -> None:
-        """Frees what it holds."""
+        """Frees all resources."""
         ...

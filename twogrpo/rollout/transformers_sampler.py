@@ -1,6 +1,6 @@
-"""The plain sampler: `transformers` with a key-value cache, where vLLM is missing or not worth it.
+"""The sampler for machines and models without vLLM: `transformers` with a key-value cache.
 
-P prompts, G rollouts each, N rows still running, V vocabulary.
+P prompts, G rollouts each, N running rows, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twogrpo.types import Completion, Prompt
 
 @dataclass
 class _PartialCompletion:
-    """A response being written."""
+    """A response in progress."""
 
     token_ids: list[int]
     logps: list[float]
@@ -31,14 +31,14 @@ class _PartialCompletion:
 
 @dataclass
 class _DecodeState:
-    """What the model remembers of the rows that go on; `positions_N` are their next tokens'."""
+    """The cache of the running rows; `positions_N` are their next tokens' positions."""
 
     cache: DynamicCache
     attention_NT: Tensor
     positions_N: Tensor
 
     def select(self, rows: Tensor) -> None:
-        """Keeps or repeats rows."""
+        """Selects or repeats rows."""
         self.cache.batch_select_indices(rows)
         self.attention_NT, self.positions_N = self.attention_NT[rows], self.positions_N[rows]
 
@@ -46,8 +46,8 @@ class _DecodeState:
 class TransformersSampler:
     """See `twogrpo.rollout.protocol.Sampler`.
 
-    Each prompt goes through the model once, its images too where `image_processor` says how, and
-    its cache is shared by the group; rows that are finished leave the batch.
+    Each prompt, with its images if there is an `image_processor`, is prefilled once and its cache
+    repeated for the group; finished rows leave the batch.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TransformersSampler:
         image_processor: ImageProcessor | None = None,
     ) -> None:
         self.image_processor = image_processor
-        if model.config._attn_implementation == "sdpa":  # of the text; images are read once
+        if model.config._attn_implementation == "sdpa":  # for text only: images are prefilled once
             model.set_attn_implementation({"": CACHED, "text_config": CACHED})
         self.model = model.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
@@ -74,7 +74,7 @@ class TransformersSampler:
         seeds_PG: Sequence[Sequence[int]],
         sampling: SamplingParams,
     ) -> list[tuple[Completion, ...]]:
-        """One response a seed, `rollouts_per_call` at a time, groups kept whole."""
+        """Samples one response per seed, `rollouts_per_call` at a time without splitting groups."""
         rollouts: list[tuple[Completion, ...]] = []
         start = 0
         while start < len(prompts):
@@ -85,14 +85,14 @@ class TransformersSampler:
         return rollouts
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Copies the weights in place; raises RuntimeError where a name is missing."""
+        """Copies the weights in place; raises RuntimeError if a name is missing."""
         self.model.load_state_dict(dict(weights), strict=True)
 
     def sleep(self) -> None:
-        """Holds its weights alone, and they stay."""
+        """Does nothing: its weights stay in memory, and it holds nothing else."""
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Does nothing: there is nothing to close."""
 
     @torch.inference_mode()
     def _sample_call(
@@ -103,19 +103,19 @@ class TransformersSampler:
     ) -> list[tuple[Completion, ...]]:
         group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
         uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
-        drafts = self._decode(prompts, group_sizes, uniforms_NT, sampling)
+        responses = self._decode(prompts, group_sizes, uniforms_NT, sampling)
         end_id = self._end_id
         texts = self.tokenizer.batch_decode(
-            [draft.token_ids for draft in drafts], skip_special_tokens=True
+            [response.token_ids for response in responses], skip_special_tokens=True
         )
         rollouts = iter(
             Completion(
-                token_ids=tuple(draft.token_ids),
-                sampler_logps=tuple(draft.logps),
+                token_ids=tuple(response.token_ids),
+                sampler_logps=tuple(response.logps),
                 text=text,
-                finish_reason="stop" if draft.token_ids[-1] == end_id else "length",
+                finish_reason="stop" if response.token_ids[-1] == end_id else "length",
             )
-            for draft, text in zip(drafts, texts, strict=True)
+            for response, text in zip(responses, texts, strict=True)
         )
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
 
@@ -133,8 +133,8 @@ class TransformersSampler:
         sampling: SamplingParams,
     ) -> list[_PartialCompletion]:
         logits_NV, state = self._prefill(prompts, group_sizes)
-        drafts = [_PartialCompletion([], []) for _ in range(len(uniforms_NT))]
-        running = torch.arange(len(drafts))
+        responses = [_PartialCompletion([], []) for _ in range(len(uniforms_NT))]
+        running = torch.arange(len(responses))
         for position in range(sampling.max_response_tokens):
             tokens_N, logps_N = sample_tokens(
                 logits_NV,
@@ -147,27 +147,27 @@ class TransformersSampler:
             for row, token, logp in zip(
                 running.tolist(), tokens_N.tolist(), logps_N.tolist(), strict=True
             ):
-                drafts[row].token_ids.append(token)
-                drafts[row].logps.append(logp)
-            goes_on_N = tokens_N != self._end_id
-            if position + 1 == sampling.max_response_tokens or not goes_on_N.any():
+                responses[row].token_ids.append(token)
+                responses[row].logps.append(logp)
+            is_running_N = tokens_N != self._end_id
+            if position + 1 == sampling.max_response_tokens or not is_running_N.any():
                 break
-            if not goes_on_N.all():
-                kept = goes_on_N.nonzero().squeeze(-1)
+            if not is_running_N.all():
+                kept = is_running_N.nonzero().squeeze(-1)
                 running, tokens_N = running[kept], tokens_N[kept]
                 state.select(kept.to(self.device))
             logits_NV = self._advance(tokens_N, state)
-        return drafts
+        return responses
 
     def _prefill(
         self, prompts: Sequence[Prompt], group_sizes: Tensor
     ) -> tuple[Tensor, _DecodeState]:
-        """The prompts, padded on the left, once each; then one row a rollout."""
+        """Runs each prompt once, padded on the left; then repeats its row for every rollout."""
         lengths_P = torch.tensor([len(prompt.token_ids) for prompt in prompts])
         width = int(lengths_P.max())
         attention_PT = (torch.arange(width) >= width - lengths_P[:, None]).long().to(self.device)
         inputs = self._inputs(prompts, attention_PT)
-        # Of a row of text or, with images, of its three kinds of position.
+        # The maximum over a row, and with images over its three kinds of position.
         last_P = inputs["position_ids"].movedim(-2, 0).flatten(1).amax(dim=1)
         state = _DecodeState(DynamicCache(config=self.model.config), attention_PT, last_P + 1)
         logits_PV = self.model(
@@ -201,7 +201,7 @@ class TransformersSampler:
 
 
 def _uniforms(seeds: Sequence[int], sampling: SamplingParams) -> Tensor:
-    """Uniform numbers in [0, 1), one a token, from each rollout's own counter-based generator."""
+    """Uniform numbers in [0, 1), one per token, from each rollout's own counter-based generator."""
     uniforms_NT = np.empty((len(seeds), sampling.max_response_tokens), dtype=np.float32)
     for uniforms_T, seed in zip(uniforms_NT, seeds, strict=True):
         np.random.Generator(np.random.Philox(key=seed)).random(dtype=np.float32, out=uniforms_T)

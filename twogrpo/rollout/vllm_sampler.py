@@ -1,4 +1,4 @@
-"""The fast sampler: vLLM in the policy's own process, one engine a rank.
+"""The fast sampler: vLLM in the policy's process, one engine per rank.
 
 P prompts, G rollouts each.
 """
@@ -31,19 +31,19 @@ from twogrpo.rollout.vllm_setup import (
 from twogrpo.types import Completion, Prompt
 
 logger = logging.getLogger(__name__)
-# vLLM raises what is lower to this, with no more than a log line.
+# vLLM raises lower temperatures to this, with only a log line.
 LOWEST_TEMPERATURE = 0.01
 
 
 class VllmFault(Fault):
-    """vLLM raised while it sampled or took weights; what is the cause says the message."""
+    """vLLM failed while sampling or loading weights; the message names the cause."""
 
 
 class VllmSampler:
     """See `twogrpo.rollout.protocol.Sampler`.
 
-    Each rollout is a request with a seed of its own; those of one prompt share the cache of its
-    prefix. Prompts, stopping, text and random state are as with the transformers sampler.
+    Each rollout is a request with its own seed; those of one prompt share its prefix cache.
+    Prompts, stopping, text and random state behave as in the transformers sampler.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class VllmSampler:
         seeds_PG: Sequence[Sequence[int]],
         sampling: SamplingParams,
     ) -> list[tuple[Completion, ...]]:
-        """One response a seed; vLLM itself queues what does not fit into its cache.
+        """Samples one response per seed; vLLM queues requests that do not fit into its cache.
 
         Raises:
             ConfigError: a prompt and its response do not fit into the context.
@@ -89,19 +89,19 @@ class VllmSampler:
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Copies the weights in memory and forgets the cached prefixes, which are the old weights'.
+        """Copies the weights in memory and resets the prefix cache of the old weights.
 
         Raises:
             RuntimeError: a name is missing or unknown.
             VllmFault: vLLM failed.
         """
-        self._wake("weights")  # not yet the cache: both copies of the weights may be there now
+        self._wake("weights")  # not the cache yet: both copies of the weights may be in memory
         unknown: list[str] = []
         missing = set(self._names)
-        wanted = self._wanted(weights, missing, unknown)
+        known = self._known(weights, missing, unknown)
         with preserved_process_state(self.hardware.device):
             # Collected first and refused last: a load that is broken off leaves no model at all.
-            self._call("taking weights", self._reload, wanted)
+            self._call("taking weights", self._reload, known)
         if missing or unknown:
             raise RuntimeError(
                 f"weights missing: {sorted(missing) or 'none'}, unknown: {unknown or 'none'}"
@@ -116,9 +116,7 @@ class VllmSampler:
         before = _free_gib()
         self._call("falling asleep", partial(self.llm.sleep, level=self.hardware.sleep_level))
         self._is_asleep = True
-        logger.info(
-            "sampler asleep: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
-        )
+        logger.info("sampler asleep: %.1f GiB of GPU memory free, %.1f before", _free_gib(), before)
 
     def close(self) -> None:
         """Shuts the engine down, and with it the process group of all ranks."""
@@ -130,8 +128,8 @@ class VllmSampler:
     def _check(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
         if sampling.temperature < LOWEST_TEMPERATURE:
             raise ConfigError(
-                f"temperature={sampling.temperature} is under {LOWEST_TEMPERATURE}, the lowest "
-                "that vLLM draws at: raise it or use rollout=transformers"
+                f"temperature={sampling.temperature} is below {LOWEST_TEMPERATURE}, the lowest "
+                "that vLLM supports: raise it or use rollout=transformers"
             )
         longest = max((len(prompt.token_ids) for prompt in prompts), default=0)
         if longest + sampling.max_response_tokens > self.context_tokens:
@@ -156,10 +154,10 @@ class VllmSampler:
                 top_k=sampling.top_k,
                 max_tokens=sampling.max_response_tokens,
                 seed=seed,
-                # Our tokenizer's end token and no other that the model's files may name.
+                # Only our tokenizer's end token, not others that the model's files may name.
                 ignore_eos=True,
                 stop_token_ids=[self.tokenizer.eos_token_id],
-                logprobs=0,  # of the sampled token alone
+                logprobs=0,  # only the sampled token's
                 detokenize=False,
             )
             for seeds in seeds_PG
@@ -172,8 +170,9 @@ class VllmSampler:
     def _rollout(self, prompt: Prompt, output: Any) -> Completion:
         if len(output.prompt_token_ids) != len(prompt.token_ids):
             raise VllmFault(
-                f"vLLM made {len(output.prompt_token_ids)} tokens of prompt {prompt.prompt_id} and "
-                f"its images, the policy {len(prompt.token_ids)}: their image processors differ"
+                f"vLLM encoded prompt {prompt.prompt_id} with its images as "
+                f"{len(output.prompt_token_ids)} tokens, the policy as {len(prompt.token_ids)}: "
+                "their image processors differ"
             )
         [response] = output.outputs
         token_ids = tuple(response.token_ids)
@@ -187,7 +186,7 @@ class VllmSampler:
             finish_reason="stop" if token_ids[-1] == self.tokenizer.eos_token_id else "length",
         )
 
-    def _wanted(
+    def _known(
         self, weights: Iterable[tuple[str, Tensor]], missing: set[str], unknown: list[str]
     ) -> Iterator[tuple[str, Tensor]]:
         tied = {name for names in self._names.values() for name in names}
@@ -201,8 +200,8 @@ class VllmSampler:
     def _reload(self, weights: Iterator[tuple[str, Tensor]]) -> None:
         self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         if not self.llm.reset_prefix_cache():
-            raise RuntimeError("the cached prefixes of the old weights could not be dropped")
-        # The worker forgot its images' vectors with the old weights; the scheduler must, too.
+            raise RuntimeError("the prefix cache of the old weights could not be reset")
+        # The worker dropped its image embeddings with the old weights; the scheduler must, too.
         self.llm.llm_engine.reset_encoder_cache()
 
     def _wake(self, *parts: str) -> None:
@@ -211,7 +210,7 @@ class VllmSampler:
             self._call("waking up", partial(self.llm.wake_up, tags=list(parts) or None))
             self._is_asleep = bool(parts)
             logger.info(
-                "sampler awake: %.1f GiB of the GPU are free, %.1f before", _free_gib(), before
+                "sampler awake: %.1f GiB of GPU memory free, %.1f before", _free_gib(), before
             )
 
     def _call(self, doing: str, function: Any, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Starts vLLM inside this process and leaves the process as it was: threads, random state."""
+"""Starts vLLM in this process and preserves the process's threads and random state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from twogrpo.models.load import source
 
 GIB = 2**30
 ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights go over in memory
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are copied in memory
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-# vLLM's attention on a CPU takes smaller heads at the start and fails at the first token.
+# vLLM on a CPU starts with smaller attention heads but fails at the first token.
 SMALLEST_HEAD = 32
-# Prompts that a CPU takes in together; they are never cut, see `arguments`.
+# Prompt tokens per prefill on a CPU; prompts are never chunked, see `arguments`.
 PREFILL_TOKENS = 8192
 
 
@@ -43,8 +43,8 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
     `context_tokens` is the longest prompt with its response; None is the model's own limit.
 
     Raises:
-        ConfigError: vLLM is missing or of the other kind, the model does not suit it, the context
-            is too short, or the memory does not suffice.
+        ConfigError: vLLM is missing or built for another device, does not support the model, the
+            context is too short, or there is too little memory.
     """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
@@ -68,11 +68,11 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
                 f"device, use hardware={other} or rollout=transformers, or rebuild the environment "
                 f"with `make clean setup-vllm TORCH={hardware.device}`"
             )
-        was_joined = torch.distributed.is_initialized()
+        was_initialized = torch.distributed.is_initialized()
         try:
             return LLM(**arguments(model, hardware, context_tokens=context_tokens))
         except (ValueError, RuntimeError) as error:
-            if not was_joined:  # it stays initialised when the start fails on the way
+            if not was_initialized:  # a failed start leaves it initialized
                 from vllm.distributed import cleanup_dist_env_and_memory
 
                 cleanup_dist_env_and_memory()
@@ -140,7 +140,7 @@ def arguments(
             "external_launcher" if torch.distributed.is_initialized() else None
         ),
         "generation_config": "vllm",
-        "logprobs_mode": "processed_logprobs",  # at the temperature, as the policy's
+        "logprobs_mode": "processed_logprobs",  # at the temperature, like the policy's
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
         "seed": 0,
@@ -154,7 +154,7 @@ def arguments(
         "kv_cache_memory_bytes": int(hardware.kv_cache_gib * GIB),
         # Compiling takes a minute or two and gains a fifth at best.
         "enforce_eager": True,
-        # A prompt taken in pieces breaks seeded requests on a CPU (its generator has no offset).
+        # Chunked prefill breaks seeded requests on a CPU (its generator has no offset).
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(
             PREFILL_TOKENS, hardware.rollouts_per_call, context_tokens or _model_limit(model)
@@ -202,7 +202,7 @@ def preserved_process_state(device: str) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, short enough for a sentence."""
+    """The error message on one line, at most 300 characters."""
     words = " ".join(str(error).partition(" [type=")[0].split())  # pydantic adds its input there
     return words if len(words) <= 300 else f"{words[:300]} …"
 

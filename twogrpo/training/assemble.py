@@ -1,4 +1,4 @@
-"""Builds a run from its configuration; refuses before anything is written."""
+"""Builds a run from its configuration and rejects mistakes before anything is written."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from twogrpo.training.sampler_mismatch import SyncCheck
 
 
 def assemble(config: Config) -> Run:
-    """Builds the run; its record is opened last.
+    """Builds the run; opens its record last.
 
     Raises:
-        ConfigError: a value is wrong, the model cannot be loaded, the folder is another run's.
+        ConfigError: a value is wrong, the model cannot be loaded, or the folder is another run's.
     """
     check(config)
     check_device(config.hardware)
@@ -114,7 +114,7 @@ def assemble(config: Config) -> Run:
 
 
 def _counts(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
-    """How many prompts are used and how many were dropped; says what that means for the epochs."""
+    """The numbers of used and dropped prompts; prints the effect on the number of epochs."""
     if prompts.num_dropped:
         drawn = config.num_steps * config.training.prompts_per_step
         sys.stderr.write(
@@ -122,8 +122,8 @@ def _counts(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts])
             f"{config.dataset.num_prompts}; {prompts.num_dropped} of them are dropped, so the "
             f"others are drawn {drawn / len(prompts):.2f} times\n"
         )
-    asked = {name: part.counts for name, part in benchmarks.items()}
-    return {"training": prompts.counts, "benchmarks": asked}
+    of_benchmarks = {name: part.counts for name, part in benchmarks.items()}
+    return {"training": prompts.counts, "benchmarks": of_benchmarks}
 
 
 def sync_check_size(sync_check: SyncCheckConfig, ranks: Ranks) -> int:

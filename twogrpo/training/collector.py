@@ -1,4 +1,4 @@
-"""Steps 1 to 3 of the loop: draws prompts, samples and grades their groups, fills the batch."""
+"""Lines 1 to 3 of the loop: draws prompts, samples and grades their groups, fills the batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twogrpo.types import Draw, Group
 
 @dataclass(frozen=True)
 class Collected:
-    """The groups of a step: those to train on, and all that were drawn, discarded ones included."""
+    """The groups of a step: the training batch, and all drawn groups including discarded ones."""
 
     batch: Sequence[Group]
     drawn: Sequence[Group]
@@ -26,7 +26,7 @@ class Collected:
 
 @dataclass
 class Collector:
-    """Owns what a step's groups come from: prompts, sampler, reward, resampling and counters."""
+    """Produces a step's groups; owns the prompts, sampler, reward, resampling and counters."""
 
     stream: PromptStream
     sampler: Sampler
@@ -42,10 +42,10 @@ class Collector:
     _drawn: list[Group] = field(default_factory=list, init=False)
 
     def collect(self, step: int) -> Collected:
-        """Returns the groups of a step, then leaves the device to the policy.
+        """Returns the groups of a step, after freeing device memory for the policy.
 
         Raises:
-            Preempted: SIGTERM came; nothing of the step is kept.
+            Preempted: SIGTERM arrived; the step is discarded.
         """
         self._step, self._drawn = step, []
         batch = self.resampling.fill(self, step=step, counters=self.counters)
@@ -53,7 +53,7 @@ class Collector:
         return Collected(batch, self._drawn)
 
     def new_prompts(self, count: int) -> list[Group]:
-        """Graded groups of the next `count` prompts of the stream."""
+        """Graded groups for the stream's next `count` prompts."""
         return self._sample_and_grade(self.stream.next(count))
 
     def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
@@ -80,7 +80,7 @@ class Collector:
         return groups
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step's groups depend on, as JSON."""
+        """The state that the next step's groups depend on, as JSON."""
         return {
             "stream_position": self.stream.position,
             "counters": asdict(self.counters),
@@ -88,7 +88,7 @@ class Collector:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continues from `state()`."""
+        """Restores `state()`."""
         self.stream.position = state["stream_position"]
         self.counters = Counters(**state["counters"])
         self.resampling.load_state(state["resampling"])

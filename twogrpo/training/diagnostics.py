@@ -1,4 +1,4 @@
-"""What a step measures beside training: distances between sampler, policy and reference policy."""
+"""Diagnostics of a step: differences between sampler, policy and reference policy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twogrpo.training.sampler_mismatch import SyncCheck, mismatch_row
 
 @dataclass
 class Diagnostics:
-    """Measurements that change nothing; each gives values for the step's row."""
+    """Measurements without effect on training; each returns values for the step's row."""
 
     config: Config
     collector: Collector
@@ -25,7 +25,8 @@ class Diagnostics:
     sync_check: SyncCheck
 
     def before_update(self, collected: Collected, step: int) -> dict[str, Any]:
-        """The sampler's mismatch, the cosine of GRPO's and DPO's gradients, KL; at π_θ = π_old."""
+        """The sampler's mismatch, the cosine of GRPO's and DPO's gradients and the KL divergence,
+        at π_θ = π_old."""
         row: dict[str, Any] = mismatch_row(self.policy, collected.drawn, self.config)
         row |= cosine_row(
             collected.batch, self.policy, self.reference_policy, self.config, step=step

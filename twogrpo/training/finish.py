@@ -1,4 +1,4 @@
-"""The end of a run: the policy is exported and evaluated, the record closed."""
+"""The end of a run: exports and evaluates the policy and closes the record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twogrpo.training.validate import evaluate_at_end
 def finish(run: Run) -> None:
     """Exports the policy, evaluates it and closes the record.
 
-    The last row holds the seconds of what came after the last step: its checkpoint and the export.
+    The last row has the seconds spent after the last step, on its checkpoint and the export.
     """
     config = run.config
     run.step = config.num_steps

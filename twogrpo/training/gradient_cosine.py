@@ -1,4 +1,4 @@
-"""How alike 2-GRPO and DPO are: the cosine of their gradients on one mini-batch, over training."""
+"""The cosine between the gradients of GRPO and DPO on one mini-batch, tracked over training."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from twogrpo.training.dpo import refresh_advantages
 from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Group
 
-# Each is a row of the three choices. The second DPO differs from the first in its aggregation only,
-# so the two cosines tell apart what the sum over tokens does and what the sigmoid does.
+# Each sets the three choices. The second DPO differs from the first in its aggregation only, so the
+# two cosines separate the effect of the sum over tokens from that of the sigmoid.
 GRPO: dict[str, Any] = {
     "advantage": "standardised_population",
     "surrogate": "token_ratio_clipped",
@@ -40,11 +40,10 @@ def cosine_row(
     *,
     step: int,
 ) -> dict[str, Any]:
-    """The cosines at π_θ = π_old, on a mini-batch of groups, whatever arm is training.
+    """The cosines at π_θ = π_old on a mini-batch of groups, whatever algorithm is training.
 
-    They are the step's first: groups that resampling carried over, of an older π_old, do not
-    count. `tracking.gradient_cosine_every` = 0 measures never; without a mixed group there is no
-    row.
+    The groups are the step's first; groups carried over by resampling, from an older π_old, are
+    excluded. The row is empty if no group has a signal or `tracking.gradient_cosine_every` is 0.
     """
     every = config.tracking.gradient_cosine_every
     on_policy = [group for group in groups if group.step == step]

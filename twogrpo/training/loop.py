@@ -1,4 +1,4 @@
-"""The training loop, as in the paper's algorithm box."""
+"""The training loop (Algorithm 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from twogrpo.types import TrainingSample
 
 
 def train(run: Run) -> None:
-    """Trains from the last checkpoint to the end, then evaluates; every step is one row.
+    """Trains from the last checkpoint to the end, then evaluates; logs one row per step.
 
     Raises:
-        Fault: what stopped it before the end, see twogrpo/errors.py.
+        Fault: the run stopped before the end, see twogrpo/errors.py.
     """
     with opened(run):
         first = resume(run)
@@ -82,4 +82,4 @@ def _announce(run: Run, first: int) -> None:
     if run.ranks.is_first:
         sys.stderr.write(f"{run.config.run_name}\n{batch_table(run.config)}\n")
         if first:
-            sys.stderr.write(f"  continues at step {first}\n")
+            sys.stderr.write(f"  resumes at step {first}\n")

@@ -1,4 +1,4 @@
-"""The row that a step leaves in the run's record; every name says what it counts."""
+"""The metrics of a step, as one row of the run record."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.training.resampling import Counters
 from twogrpo.types import Group, TrainingSample
 
-# Reasons for a reward of 0 that are the verifier's, not the response's: counted in every row.
+# Reasons for a reward of 0 that lie in the verifier, not in the response; counted in every row.
 VERIFIER_FAILURES = ("verifier_timeout", "verifier_unparsed", "verifier_died")
 
 
 def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
-    """About all groups drawn in a step, those that resampling discards included.
+    """Metrics of all groups drawn in a step, including those that resampling discards.
 
     `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
-    entropy of a token, in nats, at the rollout temperature. The rates of the mean are those of the
-    share of correct responses.
+    entropy of a token, in nats, at the rollout temperature. The `…_of_mean` rates are computed from
+    the mean share of correct responses.
     """
     rollouts = [rollout for group in drawn for rollout in group.rollouts]
     rewards = [reward for group in drawn for reward in group.rewards]
@@ -34,11 +34,11 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
     reasons = Counter(verdict.reason for verdict in verdicts)
     success_rate = sum(verdict.is_correct for verdict in verdicts) / len(rollouts)
     group_size = len(drawn[0].rollouts)
-    dead = discard_rate(group.rewards for group in drawn)
+    zero_variance_share = discard_rate(group.rewards for group in drawn)
     return {
         "reward/mean": sum(rewards) / len(rewards),
-        "groups/contrastive_share": 1 - dead,
-        "groups/discard_rate": dead,
+        "groups/contrastive_share": 1 - zero_variance_share,
+        "groups/discard_rate": zero_variance_share,
         "groups/discard_rate_of_mean": discard_rate_of_mean(success_rate, group_size=group_size),
         "groups/kept_rate_of_mean": kept_rate_of_mean(success_rate, group_size=group_size),
         "policy/entropy": -math.fsum(x for r in rollouts for x in r.sampler_logps) / num_tokens,
@@ -53,7 +53,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
 def update_row(
     minibatches: Sequence[Sequence[TrainingSample]], updates: Sequence[UpdateMetrics]
 ) -> dict[str, Any]:
-    """About the optimiser steps of a step: means over them, weighted by tokens for clips."""
+    """Metrics of a step's optimizer steps: means, weighted by tokens for clip fractions."""
     advantages = torch.tensor([s.advantage for minibatch in minibatches for s in minibatch])
     num_tokens = sum(update.num_tokens for update in updates)
     clipped = {
@@ -73,7 +73,7 @@ def update_row(
 def kl_row(
     drawn: Sequence[Group], reference_policy: LogprobModel | None, *, num_rollouts: int
 ) -> dict[str, Any]:
-    """KL(π_old ‖ π_start) in nats a token, on the first `num_rollouts` of the step."""
+    """KL(π_old ‖ π_ref) in nats per token, on the step's first `num_rollouts` rollouts."""
     pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
     if not pairs or reference_policy is None:
         return {}
@@ -85,19 +85,19 @@ def kl_row(
 
 
 def speed_row(row: dict[str, Any]) -> dict[str, Any]:
-    """Tokens sampled in a step by its seconds, all phases but validation included."""
+    """Tokens sampled in a step per second of all its phases except validation."""
     seconds = sum(value for name, value in row.items() if name.startswith("seconds/"))
     return {"speed/tokens_per_second": row["tokens/generated"] / seconds}
 
 
 def counters_row(counters: Counters) -> dict[str, Any]:
-    """Rollouts since the start of the run."""
+    """The numbers of rollouts since the start of the run."""
     return {f"rollouts/{name}": value for name, value in asdict(counters).items()}
 
 
 def progress_text(row: dict[str, Any]) -> str:
-    """The row in one line for a person."""
+    """A progress line for the row."""
     return (
-        f"reward {row['reward/mean']:.3f}  mixed {row['groups/contrastive_share']:.0%}  "
+        f"reward {row['reward/mean']:.3f}  with signal {row['groups/contrastive_share']:.0%}  "
         f"rollouts {row['rollouts/generated']:,}  {row['speed/tokens_per_second']:,.0f} tok/s"
     )

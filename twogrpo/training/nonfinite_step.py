@@ -1,10 +1,10 @@
-"""Saves an optimizer step that was not taken because its loss or gradient was not finite.
+"""Saves an optimizer step that was skipped because its loss or gradient was not finite.
 
-`bad_batch-000012-1/` beside the record is mini-batch 1 of step 12:
+`bad_batch-000012-1/` in the run's folder is mini-batch 1 of step 12:
 
     batch.json    the config, the reason, and for each rollout its prompt's id, reward, tokens,
                   advantage, weight and π_old's log-probabilities
-    policy/       the policy as it was, as `transformers` loads it
+    policy/       the policy before the step, in `transformers` format
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FILE, POLICY = "batch.json", "policy"
 
 
 def update(run: Run, minibatch: Minibatch) -> UpdateMetrics:
-    """Makes the update.
+    """Updates the policy on a mini-batch.
 
     Raises:
-        NotFiniteFault: it cannot be made; the mini-batch and the policy are saved.
+        NotFiniteFault: its loss or gradient is not finite; the mini-batch and policy are saved.
     """
     try:
         return run.policy.update(minibatch.samples)
@@ -41,19 +41,19 @@ def update(run: Run, minibatch: Minibatch) -> UpdateMetrics:
             folder = save(
                 minibatch, run.policy, run.config, reason=str(error), is_writer=run.ranks.is_first
             )
-            then = f"Its batch and the policy are in {folder}"
-        except (OSError, CheckpointFault) as unkept:
-            then = f"Its batch is not kept: {unkept}"
+            saved = f"Its batch and the policy are in {folder}"
+        except (OSError, CheckpointFault) as save_error:
+            saved = f"Its batch could not be saved: {save_error}"
         raise NotFiniteFault(
             f"step {minibatch.step}, mini-batch {minibatch.index}: {error}; the update was not "
-            f"made. {then}"
+            f"made. {saved}"
         ) from error
 
 
 def save(
     minibatch: Minibatch, policy: Policy, config: Config, *, reason: str, is_writer: bool
 ) -> Path:
-    """Writes the mini-batch's folder and returns it; every rank calls, one writes."""
+    """Writes the mini-batch's folder and returns it; all ranks call it, one writes."""
     folder = Path(config.output_dir) / f"bad_batch-{minibatch.step:06d}-{minibatch.index}"
     if is_writer:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""SIGTERM, by which Slurm and the clouds ask for the machine back: a run ends at its next boundary
-between phases, with a checkpoint, and the same command goes on from there.
+"""Preemption by SIGTERM, as Slurm and clouds announce it: a run writes a checkpoint at its next
+phase boundary and exits, and the same command resumes it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ CONTINUES = "the same command continues at the last checkpoint"
 
 
 class PreemptionHandler:
-    """Whether SIGTERM came, while this is entered. A phase that takes longer than `grace_seconds`
-    is not waited for: the process ends there and then, as if killed, but with a code that says so
-    and after `at_last`.
+    """Catches SIGTERM while entered. If the current phase takes longer than `grace_seconds`, the
+    process exits without a checkpoint, after `on_forced_exit` and with EXIT_LATE.
     """
 
     def __init__(
@@ -30,35 +29,35 @@ class PreemptionHandler:
         on_forced_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._ranks = ranks
-        self._came = False
-        self._at_last = on_forced_exit
-        self._late = threading.Timer(grace_seconds, self._give_up)
-        self._late.daemon = True
+        self._is_received = False
+        self._on_forced_exit = on_forced_exit
+        self._grace_timer = threading.Timer(grace_seconds, self._force_exit)
+        self._grace_timer.daemon = True
 
     def __enter__(self) -> PreemptionHandler:
-        # Only the main thread may be told; a run in another one is ended as the system does.
+        # Python allows signal handlers in the main thread only; elsewhere SIGTERM just kills.
         self._is_listening = threading.current_thread() is threading.main_thread()
         if self._is_listening:
-            self._before = signal.signal(signal.SIGTERM, self._on_signal)
+            self._previous_handler = signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._late.cancel()
+        self._grace_timer.cancel()
         if self._is_listening:
-            signal.signal(signal.SIGTERM, self._before)
+            signal.signal(signal.SIGTERM, self._previous_handler)
 
     def check(self) -> None:
-        """Raises Preempted on every rank if SIGTERM came to one: all must ask at the same place."""
-        if any(self._ranks.all_gather(self._came)):
+        """Raises Preempted on all ranks if any received SIGTERM; all ranks must call it."""
+        if any(self._ranks.all_gather(self._is_received)):
             raise Preempted(f"ended by SIGTERM: {CONTINUES}")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._came:
-            self._came = True
-            os.write(2, b"SIGTERM: a checkpoint after the current phase, then the end\n")
-            self._late.start()
+        if not self._is_received:
+            self._is_received = True
+            os.write(2, b"SIGTERM: writes a checkpoint after the current phase, then exits\n")
+            self._grace_timer.start()
 
-    def _give_up(self) -> None:
+    def _force_exit(self) -> None:
         os.write(2, f"SIGTERM: the phase takes too long to wait for; {CONTINUES}\n".encode())
-        self._at_last()
+        self._on_forced_exit()
         os._exit(EXIT_LATE)

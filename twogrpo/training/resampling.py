@@ -1,7 +1,8 @@
-"""Which groups make a training batch: as drawn, or with zero-variance groups replaced (2-GRPO+RS).
+"""Selects the groups of a training batch: as drawn, or with zero-variance groups replaced
+(2-GRPO+RS).
 
-A zero-variance group is one whose rewards are all equal: its advantages, and so its gradient, are
-zero. The others are groups with signal.
+The rewards of a zero-variance group are all equal, so its advantages and its gradient are zero.
+All other groups are groups with signal.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from typing import Any, Protocol
 from twogrpo.config.schema import Config
 from twogrpo.types import Group
 
-# A smaller estimated share of groups with signal would ask for rounds of absurd size.
+# A lower bound on the estimated share of groups with signal, which limits the size of a round.
 SMALLEST_SHARE = 0.05
 
 
 class GroupSource(Protocol):
-    """Samples and grades; twogrpo/training/collector.py has the real one."""
+    """Samples and grades groups; implemented by twogrpo/training/collector.py."""
 
     def new_prompts(self, count: int) -> list[Group]:
-        """Graded groups of `count` fresh prompts."""
+        """Graded groups for `count` new prompts."""
         ...
 
     def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
@@ -34,36 +35,36 @@ class GroupSource(Protocol):
 class Counters:
     """Rollouts since the start of the run; generated = kept + discarded + those of the surplus."""
 
-    generated: int = 0  # sampled, whatever became of them
+    generated: int = 0  # all that were sampled
     kept: int = 0  # entered a training batch
-    discarded: int = 0  # of zero-variance groups that made room for others
-    trained_on: int = 0  # of those kept: had an advantage, so went through the model
+    discarded: int = 0  # of zero-variance groups that were replaced
+    trained_on: int = 0  # of those kept: had a non-zero advantage, so went through the model
 
 
 class Resampling(Protocol):
     """Fills a batch with groups."""
 
     def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
-        """Returns the groups to train on; draws what it takes and counts `kept`, `discarded`."""
+        """Draws groups, returns those to train on and counts `kept` and `discarded`."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """What the next batch depends on, as JSON; empty where nothing is carried over."""
+        """The state that the next batch depends on, as JSON; empty if nothing is carried over."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continues from `state()`."""
+        """Restores `state()`."""
         assert not state
 
 
 @dataclass
 class NoResampling(Resampling):
-    """The batch is what was drawn, zero-variance groups included."""
+    """The batch is the drawn groups, including zero-variance ones."""
 
     batch_size: int
 
     def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
-        """Returns `batch_size` groups of as many prompts."""
+        """Returns one group for each of `batch_size` prompts."""
         groups = source.new_prompts(self.batch_size)
         counters.kept += num_rollouts(groups)
         return groups
@@ -73,11 +74,11 @@ class NoResampling(Resampling):
 class NewPromptResampling(Resampling):
     """New prompts replace zero-variance groups, as in DAPO's dynamic sampling (2503.14476).
 
-    The budget counts rollouts from the start of the run: after step t no more than
-    (t + 1) · `budget_per_step` have been sampled, so never more than the baseline's at the same
-    step. Groups with signal beyond the batch wait in `surplus`, with the log-probabilities of the
-    policy that sampled them. When the budget is spent before the batch is full, zero-variance
-    groups of this step take the remaining places (ours): the batch keeps its size and its
+    The budget counts rollouts from the start of the run: after step t at most
+    (t + 1) · `budget_per_step` have been sampled, so never more than by the baseline at the same
+    step. Groups with signal beyond the batch size are carried over in `surplus`, with the
+    log-probabilities of the policy that sampled them. If the budget is spent before the batch is
+    full, zero-variance groups of this step fill it (ours): the batch keeps its size and its
     denominator, as in 2-GRPO.
     """
 
@@ -90,7 +91,7 @@ class NewPromptResampling(Resampling):
     def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
         """Returns `batch_size` groups in the order of their draws.
 
-        All of them have a signal unless the budget is spent.
+        All have a signal unless the budget is spent.
         """
         budget = (step + 1) * self.budget_per_step
         with_signal, zero_variance = list(self.surplus), list[Group]()
@@ -99,7 +100,7 @@ class NewPromptResampling(Resampling):
             if affordable == 0:
                 break
             expected = math.ceil((self.batch_size - len(with_signal)) / self.signal_share)
-            # No round is larger than the batch, so no surplus is: every step draws afresh.
+            # No round, and so no surplus, is larger than the batch: every step draws new groups.
             fresh = source.new_prompts(min(expected, affordable, self.batch_size))
             with_signal += [group for group in fresh if group.has_signal]
             zero_variance += [group for group in fresh if not group.has_signal]
@@ -118,26 +119,26 @@ class NewPromptResampling(Resampling):
         return {"surplus": surplus, "signal_share": self.signal_share}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continues from `state()`."""
+        """Restores `state()`."""
         self.surplus = [Group.from_json(group) for group in state["surplus"]]
         self.signal_share = state["signal_share"]
 
 
 @dataclass
 class SamePromptResampling(Resampling):
-    """Each prompt is sampled again, a full group at a time, until its group has a signal.
+    """Each prompt is resampled, a full group at a time, until its group has a signal.
 
-    At most `num_attempts` groups a prompt are drawn; the last one stays even without a signal, and
-    all are charged. Given that its group ends with a signal, a prompt of success rate p weighs
-    1 / (1 − p^G − (1−p)^G) times what it does without resampling: the mode moves weight to the
-    prompts whose groups seldom have one.
+    At most `num_attempts` groups per prompt are drawn; the last one is kept even without a signal,
+    and all count towards the budget. Given that its group ends with a signal, a prompt of success
+    rate p has 1 / (1 − p^G − (1−p)^G) times its weight without resampling: the mode shifts weight
+    to prompts whose groups seldom have a signal.
     """
 
     batch_size: int
     num_attempts: int
 
     def fill(self, source: GroupSource, *, step: int, counters: Counters) -> list[Group]:
-        """Returns `batch_size` groups of as many prompts, in the order of the prompts."""
+        """Returns one group for each of `batch_size` prompts, in the order of the prompts."""
         batch = source.new_prompts(self.batch_size)
         counters.kept += num_rollouts(batch)
         for _ in range(self.num_attempts - 1):
@@ -152,7 +153,7 @@ class SamePromptResampling(Resampling):
 
 
 def build_resampling(config: Config) -> Resampling:
-    """The resampling that `algorithm.resampling` names."""
+    """Builds the resampling selected by `algorithm.resampling`."""
     algorithm, batch_size = config.algorithm, config.training.prompts_per_step
     if algorithm.resampling == "none":
         return NoResampling(batch_size)
@@ -170,5 +171,5 @@ def build_resampling(config: Config) -> Resampling:
 
 
 def num_rollouts(groups: Sequence[Group]) -> int:
-    """The number of rollouts in all the groups."""
+    """The total number of rollouts in the groups."""
     return sum(len(group.rollouts) for group in groups)

@@ -1,4 +1,4 @@
-"""How a run is interrupted and resumed: its checkpoints, SIGTERM, and what it closes at the end."""
+"""Interrupts and resumes a run: checkpoints, SIGTERM and clean-up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twogrpo.training.run import Run
 
 
 def resume(run: Run) -> int:
-    """Loads the newest checkpoint that is intact, if any, and returns the step to go on with."""
+    """Loads the newest intact checkpoint, if any, and returns the next step."""
     tensors = run.policy.state()
     state = checkpoint.load_latest(_folder(run), into=tensors, ranks=run.ranks)
     if state is None:
@@ -33,11 +33,11 @@ def resume(run: Run) -> int:
 
 @contextmanager
 def opened(run: Run) -> Iterator[None]:
-    """Listens for SIGTERM; at the end records an interruption, if any, and closes everything."""
-    with ExitStack() as at_the_end:  # all of it, whatever fails; the reward's workers first
-        at_the_end.callback(shutdown, run.ranks)
-        at_the_end.callback(run.collector.sampler.close)
-        at_the_end.callback(run.collector.reward.close)
+    """Listens for SIGTERM; on exit records an interruption, if any, and closes everything."""
+    with ExitStack() as on_exit:  # runs all, even if one fails; the reward's workers first
+        on_exit.callback(shutdown, run.ranks)
+        on_exit.callback(run.collector.sampler.close)
+        on_exit.callback(run.collector.reward.close)
         try:
             with run.preemption:
                 yield
@@ -51,10 +51,10 @@ def opened(run: Run) -> Iterator[None]:
 
 @contextmanager
 def resumable(run: Run, step: int) -> Iterator[None]:
-    """Lets a step be interrupted.
+    """Makes a step interruptible.
 
-    SIGTERM before the step's first update leaves the policy as it was: the state from before the
-    step is saved, and the resumed run draws the same tokens again.
+    SIGTERM before the step's first update leaves the policy unchanged: the state before the step is
+    saved, and the resumed run samples the same tokens again.
     """
     run.step, before = step, loop_state(run, step)
     try:
@@ -74,12 +74,12 @@ def save_checkpoint_if_due(run: Run) -> None:
 
 
 def loop_state(run: Run, step: int) -> dict[str, Any]:
-    """Everything that a checkpoint holds beside the policy, before that step."""
+    """A checkpoint's content other than the policy, before that step."""
     return {"step": step, "num_updates": run.policy.num_updates, **run.collector.state()}
 
 
 def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
-    """Saves the policy as it is, with that state of the loop."""
+    """Saves the current policy with a state of the loop."""
     checkpoint.save(
         _folder(run),
         step=state["step"],
@@ -91,12 +91,12 @@ def save_checkpoint(run: Run, state: dict[str, Any]) -> None:
 
 
 def resume_command(run: Run) -> str:
-    """Says at the end of a trace where the run was, and how to resume it."""
+    """The note at the end of a traceback: the step, the last checkpoint and how to resume."""
     launcher = _torchrun() if run.ranks.is_sharded else "python"
     saved = checkpoint.newest(_folder(run))
     return (
         f"At step {run.step} of {run.config.run_name}. Last checkpoint: "
-        f"{saved or 'none yet'}. To go on: {launcher} {shlex.join(sys.argv)}"
+        f"{saved or 'none yet'}. To resume: {launcher} {shlex.join(sys.argv)}"
     )
 
 
@@ -105,7 +105,7 @@ def _folder(run: Run) -> Path:
 
 
 def _torchrun() -> str:
-    """The launch of which this is a rank; torchrun does not say where its ranks were to meet."""
+    """This rank's torchrun command; the rendezvous endpoint is not known to ranks."""
     num_nodes, ranks_here = (
         int(os.environ.get(name, "1")) for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE")
     )

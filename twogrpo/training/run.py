@@ -1,4 +1,4 @@
-"""Everything that takes part in a run."""
+"""The components of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twogrpo.types import Prompt
 
 @dataclass
 class Run:
-    """Everything that takes part in a run; `twogrpo.training.assemble` builds it."""
+    """The components of a run; `twogrpo.training.assemble` builds them."""
 
     config: Config
     record: RunRecord
@@ -32,4 +32,4 @@ class Run:
     ranks: Ranks
     timer: PhaseTimer
     preemption: PreemptionHandler
-    step: int = field(default=0, init=False)  # the one under way
+    step: int = field(default=0, init=False)  # the current step

@@ -1,7 +1,7 @@
-"""How far the sampler's log-probabilities are from the policy's, on the same tokens and weights.
+"""The difference between the sampler's and the policy's log-probabilities of the same tokens.
 
-Different kernels and dtypes make them differ a little at every token; a weight sync that failed,
-a stale prefix cache or a temperature applied on one side only make them differ a lot.
+Different kernels and dtypes cause small differences at every token; a failed weight sync, a stale
+prefix cache or a temperature applied on one side only cause large ones.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from twogrpo.types import Draw, Group, Prompt, TrainingSample
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Over sampled tokens: largest |Δ log-probability|, KL(sampler ‖ policy) in nats a token, and
-    the share whose ratio policy/sampler lies beyond the clip range, so that clipping would cut it.
+    """The largest |Δ log-probability| over sampled tokens, KL(sampler ‖ policy) in nats per token,
+    and the share of tokens whose ratio policy/sampler is outside the clip range.
     """
 
     max: float
@@ -32,19 +32,19 @@ class Mismatch:
     beyond_clip_fraction: float
 
     def row(self, prefix: str) -> dict[str, float]:
-        """Under the names of the run's record."""
+        """The values under their run-record keys."""
         return {f"{prefix}/{name}": value for name, value in vars(self).items()}
 
 
 def mismatch(
     policy: TokenLogprobs, groups: Sequence[Group], *, clip: tuple[float, float]
 ) -> Mismatch:
-    """Of the groups' rollouts, which the sampler drew with the weights that the policy has now."""
+    """The mismatch on groups that the sampler drew with the policy's current weights."""
     return compare(_policy_logps(policy, groups), _sampler_logps(groups), clip=clip)
 
 
 def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, float]) -> Mismatch:
-    """Of log-probabilities of the same tokens, flat, in order."""
+    """The mismatch of two flat tensors of log-probabilities of the same tokens."""
     ratios = (policy_logps - sampler_logps).exp()
     is_beyond = (ratios < 1 - clip[0]) | (ratios > 1 + clip[1])
     return Mismatch(
@@ -55,20 +55,20 @@ def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, f
 
 
 def mismatch_row(policy: TokenLogprobs, drawn: Sequence[Group], config: Config) -> dict[str, float]:
-    """On the first groups of a step, before any update; nothing where none are asked for."""
-    wanted = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
-    if not wanted:
+    """The mismatch on the first groups of a step, before any update; empty if disabled."""
+    num_groups = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
+    if not num_groups:
         return {}
-    return mismatch(policy, drawn[:wanted], clip=_clip(config)).row("mismatch")
+    return mismatch(policy, drawn[:num_groups], clip=_clip(config)).row("mismatch")
 
 
 @dataclass
 class SyncCheck:
     """Samples a few tokens for the same few prompts with the same seeds after every weight sync.
 
-    Prompts that are asked again are what a prefix cache would answer from stale keys and values;
-    the same seeds make the same weights give the same numbers, so that a sampler which missed an
-    update is known by its repeating itself, however small the update.
+    Repeated prompts expose a prefix cache with stale keys and values. With the same seeds, the same
+    weights give the same numbers, so a sampler that missed an update, however small, repeats its
+    previous output exactly.
     """
 
     prompts: Sequence[Prompt]
@@ -80,7 +80,7 @@ class SyncCheck:
     def check_sync(
         self, rollout: Sampler, policy: TokenLogprobs, sampling: SamplingParams, config: Config
     ) -> dict[str, float]:
-        """The mismatch under `canary/…`; nothing where there are no prompts.
+        """The mismatch under `canary/…`; empty without prompts.
 
         Raises:
             SyncFault: sampler and policy differ by more than `sync_check.bounds` at a token or
@@ -100,8 +100,8 @@ class SyncCheck:
         policy_logps, sampler_logps = _policy_logps(policy, groups), _sampler_logps(groups)
         found = compare(policy_logps, sampler_logps, clip=_clip(config))
         _check_bounds(found, config)
-        if _knows_moves(config) and self._before is not None:
-            _check_moved(self._before, (policy_logps, sampler_logps))
+        if _detects_small_updates(config) and self._before is not None:
+            _check_changed(self._before, (policy_logps, sampler_logps))
         self._before = policy_logps, sampler_logps
         return found.row("canary")
 
@@ -122,29 +122,29 @@ def _check_bounds(found: Mismatch, config: Config) -> None:
             )
 
 
-def _knows_moves(config: Config) -> bool:
-    """A bfloat16 sampler may round away an update that a float32 policy shows."""
+def _detects_small_updates(config: Config) -> bool:
+    """False for a bfloat16 sampler, which may round away an update of a float32 policy."""
     return (config.hardware.dtype, config.hardware.sampler_dtype) != ("float32", "bfloat16")
 
 
-def _check_moved(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> None:
-    """Raises SyncFault where the sampler repeats itself to the bit (hence the same tokens) and the
-    policy gives most of these tokens another log-probability than before.
+def _check_changed(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> None:
+    """Raises SyncFault if the sampler's log-probabilities are bitwise unchanged (and so the tokens)
+    while the policy's changed for more than half of the tokens.
     """
     (policy_before, sampler_before), (policy_now, sampler_now) = before, now
     if not torch.equal(sampler_now, sampler_before):
         return
-    has_moved = (policy_now != policy_before).float().mean().item()
-    if has_moved > 0.5:
+    changed_share = (policy_now != policy_before).float().mean().item()
+    if changed_share > 0.5:
         raise SyncFault(
             f"after a weight sync the sampler gives the same log-probabilities to the last bit as "
-            f"before the update, which changed {has_moved:.0%} of the policy's: its weights are "
-            "stale; see its load()"
+            f"before the update, which changed {changed_share:.0%} of the policy's: its weights "
+            "are stale; see its load()"
         )
 
 
 def _policy_logps(policy: TokenLogprobs, groups: Sequence[Group]) -> Tensor:
-    """Of all tokens of the groups' rollouts, flat."""
+    """The policy's log-probabilities of all tokens of the groups' rollouts, flat."""
     sequences = [
         TrainingSample.of(group.prompt, rollout) for group in groups for rollout in group.rollouts
     ]

@@ -1,4 +1,4 @@
-"""Evaluations of a run: of the validation split during training, of the benchmarks at the end."""
+"""Validation during training and benchmark evaluation at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twogrpo.training.run import Run
 
 
 def validate(run: Run, step: int) -> dict[str, Any]:
-    """Mean accuracy on the validation split, at the steps where it is due."""
+    """The mean accuracy on the validation split; empty at steps where validation is not due."""
     evaluation = run.config.evaluation
     every, is_last = evaluation.validation_every, step + 1 == run.config.num_steps
     if not every or not (step % every == 0 or is_last):
@@ -23,7 +23,7 @@ def validate(run: Run, step: int) -> dict[str, Any]:
 
 
 def evaluate_at_end(run: Run) -> dict[str, Any]:
-    """The row of all benchmarks; continues where an interrupted evaluation left off."""
+    """The results of all benchmarks; resumes an interrupted evaluation."""
     config = run.config
     evaluator = replace(run_evaluator(run), on_chunk=run.preemption.check)
     store = rank_zero_first(
@@ -45,7 +45,7 @@ def evaluate_at_end(run: Run) -> dict[str, Any]:
 
 
 def run_evaluator(run: Run) -> Evaluator:
-    """The evaluator of the policy as the sampler holds it."""
+    """The evaluator of the sampler's current weights."""
     hardware = run.config.hardware
     num_samplers = max(1, run.ranks.size // hardware.tensor_parallel_size)
     return build_evaluator(

@@ -1,6 +1,6 @@
-"""Makes the start checkpoint of the embedded experiment: supervised training, a gate, a folder.
+"""Makes the initial checkpoint of the built-in experiment by supervised training, with a gate.
 
-The stages see the `warm_start` split only; what they teach and why stands in conf/tiny_model.yaml.
+The stages use the `warm_start` split only; conf/tiny_model.yaml explains them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _IGNORED_LABEL = -100  # transformers leaves these positions out of the loss
 # Not frozen, as in twogrpo/config/schema.py: omegaconf cannot merge into nested frozen dataclasses.
 @dataclass
 class Architecture:
-    """Of the Qwen2."""
+    """The architecture of the Qwen2 model."""
 
     hidden_size: int
     num_hidden_layers: int
@@ -62,7 +62,7 @@ class Stage:
 
 @dataclass
 class Gate:
-    """What a start must bring, as shares in [0, 1]."""
+    """The required accuracy of the checkpoint, as shares in [0, 1]."""
 
     benchmark: str
     mean_at_least: float
@@ -84,14 +84,14 @@ class WarmStart:
 
 
 def make(config: WarmStart) -> None:
-    """Train, measure, and only then write: the folder holds a start that passed the gate.
+    """Trains and measures a checkpoint, and writes it only if it passes the gate.
 
-    The same bytes on the same machine; another kind of processor may round otherwise.
+    The bytes are the same on the same machine; other processors may round differently.
 
     Raises:
-        ConfigError: the gate refuses, or the folder pins other bytes. Nothing is written.
+        ConfigError: the gate fails, or the folder pins other bytes. Nothing is written.
     """
-    torch.set_num_threads(1)  # the order of a sum, and so its rounding, depends on the threads
+    torch.set_num_threads(1)  # the order of sums, and so their rounding, depends on the threads
     transformers_logging.disable_progress_bar()
     tokenizer = tiny_tokenizer.build()
     model = build_model(config.architecture, tokenizer, seed=config.seed)
@@ -109,7 +109,7 @@ def make(config: WarmStart) -> None:
 def build_model(
     architecture: Architecture, tokenizer: PreTrainedTokenizerBase, *, seed: int
 ) -> Qwen2ForCausalLM:
-    """The untrained model, its embeddings tied, float32."""
+    """The untrained model in float32, with tied embeddings."""
     shape = asdict(architecture)
     rope = {"rope_type": "default", "rope_theta": shape.pop("rope_theta")}
     torch.manual_seed(seed)
@@ -129,7 +129,7 @@ def build_model(
 def train(
     model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, stage: Stage, *, seed: int
 ) -> None:
-    """Train the model in place: AdamW without decay, cosine to 0, gradients clipped to norm 1."""
+    """Trains in place: AdamW without decay, cosine schedule to 0, gradients clipped to norm 1."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=stage.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: (1 + math.cos(math.pi * step / stage.steps)) / 2
@@ -149,7 +149,7 @@ def train(
 
 
 def traces(error_rate: float, *, seed: int) -> Iterator[tuple[str, str]]:
-    """Endless pairs of prompt and written reduction from the `warm_start` split."""
+    """An endless stream of prompts and their written reductions from the `warm_start` split."""
     rng = random.Random(f"slips/{seed}")
     for expression in chain_arithmetic.expressions("warm_start", seed):
         yield f"{expression}=", corrupt_trace(expression, error_rate, rng)
@@ -158,7 +158,7 @@ def traces(error_rate: float, *, seed: int) -> Iterator[tuple[str, str]]:
 def collate(
     pairs: list[tuple[str, str]], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, torch.Tensor]:
-    """Padded token ids, their mask, and labels on the responses with their end token only."""
+    """Padded token ids, their mask, and labels on the response and its end token only."""
     texts = [prompt + response + tokenizer.eos_token for prompt, response in pairs]
     batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, _IGNORED_LABEL)
@@ -170,7 +170,7 @@ def collate(
 def measure(
     model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerBase, config: WarmStart
 ) -> tuple[float, float]:
-    """Mean@n and Pass@n on the gate's benchmark, sampled as the experiment's evaluations are."""
+    """Mean@n and Pass@n on the gate's benchmark, with the experiment's sampling parameters."""
     sampler = TransformersSampler(
         model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
     )
@@ -182,35 +182,35 @@ def measure(
 
 
 def check_gate(gate: Gate, *, mean: float, passed: float) -> None:
-    """Refuses a start that is too strong or too weak for the experiment to show anything."""
+    """Rejects a checkpoint that is too strong or too weak for an informative experiment."""
     if not gate.mean_at_least <= mean <= gate.mean_at_most:
         direction = "raise" if mean > gate.mean_at_most else "lower"
         raise ConfigError(
-            f"the start's Mean@n on {gate.benchmark} is {mean:.3f}, outside "
+            f"the checkpoint's Mean@n on {gate.benchmark} is {mean:.3f}, outside "
             f"gate.mean_at_least={gate.mean_at_least} and gate.mean_at_most={gate.mean_at_most}: "
             f"{direction} the last stage's error_rate"
         )
     if passed < gate.pass_at_least:
         raise ConfigError(
-            f"the start's Pass@n on {gate.benchmark} is {passed:.3f}, under "
+            f"the checkpoint's Pass@n on {gate.benchmark} is {passed:.3f}, below "
             f"gate.pass_at_least={gate.pass_at_least}: lower the last stage's error_rate "
             "or raise the first stage's steps"
         )
 
 
 def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
-    """Write the checkpoint and its SHA256SUMS, unless the folder already pins other bytes.
+    """Writes the checkpoint and its SHA256SUMS, unless the folder already pins other bytes.
 
-    No generation_config.json: sampling comes from conf/ alone.
+    It writes no generation_config.json: all sampling parameters come from conf/.
     """
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
-        # A new one: a tokenizer that has padded writes how it padded last into its file.
+        # A new tokenizer, because a used one saves its last padding settings.
         tiny_tokenizer.build().save_pretrained(scratch)
         made, pins = checksums(Path(scratch)), folder / CHECKSUMS
         if pins.exists() and pins.read_text() != made and not replace:
             raise ConfigError(
-                f"output_dir={folder} pins another start in {CHECKSUMS}: choose another "
+                f"output_dir={folder} pins another checkpoint in {CHECKSUMS}: choose another "
                 "output_dir, or replace=true to start every experiment from this one"
             )
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,7 +221,7 @@ def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
 
 
 def checksums(folder: Path) -> str:
-    """The lines of a SHA256SUMS file, which `sha256sum --check` reads."""
+    """The lines of a SHA256SUMS file in the format of `sha256sum --check`."""
     return "".join(
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES
     )

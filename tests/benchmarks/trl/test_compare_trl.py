@@ -67,7 +67,7 @@ def test_trl_is_asked_for_the_same_step(group_size, given):
     batch = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
     pairs = [
         (batch, config.rollouts_per_minibatch),
-        (asked["num_steps"], group_size),
+        (asked["num_generations"], group_size),
         (asked["max_steps"], config.warmup_steps + config.steps),
         (asked["max_completion_length"], config.dataset.max_response_tokens),
         (asked["epsilon"], algorithm.clip_low),
@@ -187,8 +187,8 @@ def test_sides_that_did_not_do_the_same_work_are_no_pair():
     compare_trl.check_work(ours, peer | {"tokens_per_rollout": 13.7})
     compare_trl.check_work(ours | {"tokens_per_rollout": 13.7}, peer)
     for wrong, words in (
-        ({"rollouts_a_step": 16.0}, "32 rollouts a step, TRL's 16"),
-        ({"tokens_per_rollout": 13.9}, "12.0 tokens a rollout, TRL's 13.9"),
+        ({"rollouts_a_step": 16.0}, "32 rollouts per step, TRL's 16"),
+        ({"tokens_per_rollout": 13.9}, "12.0 tokens per rollout, TRL's 13.9"),
     ):
         with pytest.raises(SystemExit, match=words):
             compare_trl.check_work(ours, peer | wrong)

@@ -117,5 +117,5 @@ def test_problems_refuses_more_than_there_are(monkeypatch):
     monkeypatch.setattr(chain_arithmetic, "_MAX_REJECTED_DRAWS", 100)
     sums = Recipe(owned_percent=5, operands=(2, 2), operators="+")  # 100 sums in all
     monkeypatch.setitem(RECIPES, "in_distribution", sums)
-    with pytest.raises(ValueError, match="count=101 exceeds the different problems"):
+    with pytest.raises(ValueError, match="count=101 exceeds the distinct problems"):
         problems("in_distribution", 101, 0)

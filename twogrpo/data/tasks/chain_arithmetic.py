@@ -1,9 +1,9 @@
-"""The embedded task: order of operations in Z/10, worked out step by step.
+"""The built-in task: order of operations in Z/10, worked out step by step.
 
-A prompt is ``(3*8)+5*7*9=``. The wanted response is its written reduction,
-``4+5*7*9=4+5*9=4+5=9``, then the end token; what follows the last ``=`` is the answer.
+A prompt is ``(3*8)+5*7*9=``. The correct response is its written reduction,
+``4+5*7*9=4+5*9=4+5=9``, then the end token; the answer follows the last ``=``.
 Every operand and every result is one digit, so a character is a token and an expression is a
-plain string. The five benchmarks are shifted distributions that stand in for the paper's five.
+plain string. The five benchmarks are shifted distributions in place of the paper's five.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ MODULUS = 10
 
 @dataclass(frozen=True)
 class Problem:
-    """One expression to reduce; ``problem_id`` is its split and itself, so it never changes."""
+    """One expression to reduce; ``problem_id`` is its split and text, so it never changes."""
 
     problem_id: str
-    text: str  # the prompt, up to and with its "="
+    text: str  # the prompt, including its "="
     answer: str  # one digit
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one split draws its expressions, and the percentage of all expressions it owns."""
+    """A split's distribution of expressions, and the percentage of all expressions it owns."""
 
     owned_percent: int
-    operands: tuple[int, int] = (3, 5)  # fewest and most, equally likely in between
+    operands: tuple[int, int] = (3, 5)  # minimum and maximum, uniform in between
     digits: str = "0123456789"
-    operators: str = "+-*"  # a repeated symbol is drawn so much oftener
+    operators: str = "+-*"  # a repeated symbol is drawn more often
     parenthesised_fraction: float = 0.3
 
 
-# Every value here is ours: the paper has no such task.
+# All values are ours: the paper has no such task.
 RECIPES: dict[str, Recipe] = {
     "warm_start": Recipe(owned_percent=40, operands=(2, 6), parenthesised_fraction=0.5),
     "rl_pool": Recipe(owned_percent=25),
@@ -48,19 +48,19 @@ RECIPES: dict[str, Recipe] = {
 }
 BENCHMARKS = ("in_distribution", "longer", "parenthesised", "multiplication", "big_digits")
 
-# What binds tightest first; within a pattern the leftmost match is reduced.
+# In order of precedence; within a pattern the leftmost match is reduced.
 _REDEXES = tuple(map(re.compile, (r"\(\d[-+*]\d\)", r"\d\*\d", r"\d[-+]\d")))
 _MAX_REJECTED_DRAWS = 10_000  # in a row, before the split counts as exhausted
 
 
 def problems(split: str, count: int, seed: int) -> list[Problem]:
-    """The first ``count`` different problems of a split's stream for this seed.
+    """The first ``count`` distinct problems of a split's stream for this seed.
 
-    The same on every machine, and a prefix of what a larger ``count`` gives. Splits share no
-    expression, whatever their counts and seeds (see `owner`).
+    They are the same on every machine, and a prefix of those of a larger ``count``. Splits share
+    no expression, whatever their counts and seeds (see `owner`).
 
     Raises:
-        ValueError: for an unknown split, or one too small for so many different problems.
+        ValueError: the split is unknown, or has fewer distinct problems.
     """
     found: dict[str, Problem] = {}
     rejected = 0
@@ -70,7 +70,7 @@ def problems(split: str, count: int, seed: int) -> list[Problem]:
         rejected = rejected + 1 if expression in found else 0
         if rejected > _MAX_REJECTED_DRAWS:
             raise ValueError(
-                f"count={count} exceeds the different problems of split={split}: "
+                f"count={count} exceeds the distinct problems of split={split}: "
                 f"use {len(found)} or fewer"
             )
         found.setdefault(expression, _problem(split, expression))
@@ -91,7 +91,7 @@ def expressions(split: str, seed: int) -> Iterator[str]:
 def owner(expression: str) -> str:
     """The one split that may use this expression, by a stable hash of its characters.
 
-    This makes the splits disjoint by construction: no exclusion list, no order of generation.
+    The splits are disjoint by construction: no exclusion list, no order of generation.
     """
     bucket = int.from_bytes(hashlib.sha256(expression.encode()).digest()[:8]) % 100
     for split, recipe in RECIPES.items():
@@ -102,7 +102,7 @@ def owner(expression: str) -> str:
 
 
 def operate(left: str, operator: str, right: str) -> str:
-    """``left operator right`` in Z/10, digits in, digit out.
+    """Computes ``left operator right`` in Z/10, digits in, digit out.
 
     >>> operate("3", "-", "5")
     '8'
@@ -118,7 +118,7 @@ def reduce_once(expression: str, *, operate: Callable[[str, str, str], str] = op
     '4+5*9'
 
     Raises:
-        ValueError: where nothing is left to carry out.
+        ValueError: no operation is left.
     """
     for redex in _REDEXES:
         if match := redex.search(expression):
@@ -133,7 +133,7 @@ def trace(expression: str, *, step: Callable[[str], str] = reduce_once) -> str:
     >>> trace("(3*8)+5*7*9")
     '4+5*7*9=4+5*9=4+5=9'
 
-    ``step`` carries out one operation; a careless one writes a careless trace.
+    ``step`` carries out one operation; a noisy one writes a noisy trace.
     """
     steps = []
     while len(expression) > 1:
@@ -148,9 +148,9 @@ def _problem(split: str, expression: str) -> Problem:
 
 
 def _draw(recipe: Recipe, rng: random.Random) -> str:
-    """One expression: digits and operators by turns, perhaps one pair of neighbours in ( )."""
+    """One expression: alternating digits and operators, at most one adjacent pair in ( )."""
     terms = rng.choices(recipe.digits, k=rng.randint(*recipe.operands))
-    # Around all of a two-operand expression parentheses would say nothing.
+    # Parentheses around a full two-operand expression would change nothing.
     if len(terms) > 2 and rng.random() < recipe.parenthesised_fraction:
         first = rng.randrange(len(terms) - 1)
         pair = f"({terms[first]}{rng.choice(recipe.operators)}{terms[first + 1]})"

@@ -1,8 +1,8 @@
-"""The embedded task for a real language model: sums and products of small numbers, asked in words.
+"""The built-in task for a real language model: questions on sums and products of small numbers.
 
 A prompt is ``What is 7 + 5? Answer with the number only.``, the reference ``12``. Every fact, a
 pair of numbers with ``+`` or ``*``, belongs to one part: training, validation or test, and 7 + 5
-to the same as 5 + 7. The five benchmarks ask the test facts as in training, in words and inside of
+to the same as 5 + 7. The five benchmarks pose the test facts as in training, in words and in
 stories, and sums of three digits. All values are ours: the paper has no such task.
 """
 
@@ -21,10 +21,10 @@ BENCHMARKS = ("sums", "products", "three_operands", "number_words", "word_proble
 SPLITS = ("rl_pool", "validation", *BENCHMARKS)
 
 Operator = Literal["+", "*"]
-# With single digits alone (55 and 36 facts) the policy soon knew the training's by heart, and those
-# held out suffered. Once something is no arithmetic, so products begin at 2 × 2.
+# With single digits alone (55 and 36 facts) the policy soon memorised the training facts, and
+# accuracy on held-out ones fell. Multiplying by 1 is no arithmetic, so products begin at 2 × 2.
 NUMBERS: dict[Operator, range] = {"+": range(1, 16), "*": range(2, 13)}
-# Percent of each operator's facts: the first 60 are training's, 10 validation's, the rest test's.
+# Percent of each operator's facts: the first 60 for training, 10 for validation, the rest for test.
 LAST_PERCENT = {"rl_pool": 60, "validation": 70, "test": 100}
 
 PHRASINGS = (
@@ -53,7 +53,7 @@ STORIES: dict[Operator, tuple[str, ...]] = {
 
 
 class Fact(NamedTuple):
-    """One thing to know, its numbers in the order in which they are asked."""
+    """One operation with its numbers, in the order of the question."""
 
     operator: Operator
     numbers: tuple[int, ...]
@@ -78,18 +78,18 @@ class Fact(NamedTuple):
 def problems(split: str, count: int, seed: int) -> list[Problem]:
     """The first ``count`` problems of a split in this seed's order.
 
-    The same on every machine, and a prefix of what a larger ``count`` gives. Splits share no
-    problem, and a fact of `rl_pool` is in no other split, whatever the phrasing.
+    They are the same on every machine, and a prefix of those of a larger ``count``. Splits share
+    no problem, and a fact of `rl_pool` is in no other split, whatever the phrasing.
 
     Raises:
-        ValueError: for an unknown split, or one with fewer problems.
+        ValueError: the split is unknown, or has fewer problems.
     """
     if split not in SPLITS:
         raise ValueError(f"split={split} is unknown: use one of {', '.join(SPLITS)}")
     found = [Problem(f"{split}/{text}", text, str(fact.answer)) for text, fact in _questions(split)]
     if count > len(found):
         raise ValueError(
-            f"count={count} exceeds the different problems of split={split}: "
+            f"count={count} exceeds the distinct problems of split={split}: "
             f"use {len(found)} or fewer"
         )
     random.Random(f"{split}/{seed}").shuffle(found)  # a string seed is hashed by SHA-512
@@ -97,10 +97,10 @@ def problems(split: str, count: int, seed: int) -> list[Problem]:
 
 
 def part(fact: Fact) -> str:
-    """`rl_pool`, `validation` or `test`: who may ask this fact of two numbers, in either order.
+    """The part that owns a fact of two numbers in either order: `rl_pool`, `validation` or `test`.
 
     The facts of an operator are ranked by a hash and cut at `LAST_PERCENT`, so every part has its
-    share of each operator, and none depends on what is drawn.
+    share of each operator, and none depends on which problems are drawn.
     """
     pairs = itertools.combinations_with_replacement(NUMBERS[fact.operator], 2)
     ranked = sorted((Fact(fact.operator, pair) for pair in pairs), key=_hash)
@@ -110,7 +110,7 @@ def part(fact: Fact) -> str:
 
 
 def _questions(split: str) -> Iterator[tuple[str, Fact]]:
-    """Every question of a split with the fact that it asks for."""
+    """Every question of a split, with its fact."""
     facts = _facts(split)
     if split == "number_words":
         return ((phrasing.format(_in_words(f)), f) for f in facts for phrasing in PHRASINGS)
@@ -120,17 +120,17 @@ def _questions(split: str) -> Iterator[tuple[str, Fact]]:
 
 
 def _facts(split: str) -> Iterator[Fact]:
-    """The facts that a split may ask, in every order of their numbers."""
+    """The facts of a split, in every order of their numbers."""
     if split == "three_operands":
         return (Fact("+", numbers) for numbers in itertools.product(range(1, 10), repeat=3))
     operators: dict[str, tuple[Operator, ...]] = {"sums": ("+",), "products": ("*",)}
-    wanted = "test" if split in BENCHMARKS else split
+    owner = "test" if split in BENCHMARKS else split
     facts = (
         Fact(operator, numbers)
         for operator in operators.get(split, ("+", "*"))
         for numbers in itertools.product(NUMBERS[operator], repeat=2)
     )
-    return (fact for fact in facts if part(fact) == wanted)
+    return (fact for fact in facts if part(fact) == owner)
 
 
 def _in_words(fact: Fact) -> str:

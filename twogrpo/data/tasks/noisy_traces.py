@@ -1,7 +1,7 @@
-"""A pupil who can reduce expressions but slips: it gives the start checkpoint its room to learn.
+"""Reductions with random errors: the warm start on them leaves the model room to improve.
 
-A model that only ever saw clean traces errs where it never learnt, and reinforcement finds
-nothing to reinforce. After this pupil's traces it knows the right way and several wrong ones.
+A model trained only on clean traces fails where it has learnt nothing, and reinforcement has
+nothing to reinforce. Noisy traces teach it the right way and several wrong ones.
 """
 
 import random
@@ -14,10 +14,10 @@ _LEFTMOST = re.compile(r"\d[-+*]\d")
 
 
 def corrupt_trace(expression: str, error_rate: float, rng: random.Random) -> str:
-    """A reduction in which each step is wrong with ``error_rate``, by either slip alike.
+    """A reduction whose steps are each wrong with probability ``error_rate``.
 
-    Later steps go on from whatever was written. Where neither slip would be wrong (2*2 taken as
-    2+2) the step is right.
+    Both kinds of error are equally likely, and later steps continue from the wrong one. Where
+    neither would change the result (2*2 taken as 2+2) the step is correct.
     """
     return trace(expression, step=partial(_step, error_rate=error_rate, rng=rng))
 
@@ -26,12 +26,12 @@ def _step(expression: str, *, error_rate: float, rng: random.Random) -> str:
     right = reduce_once(expression)
     if rng.random() >= error_rate:
         return right
-    slips = {forget_precedence(expression), mistake_operation(expression)} - {right}
-    return rng.choice(sorted(slips)) if slips else right
+    wrong = {forget_precedence(expression), mistake_operation(expression)} - {right}
+    return rng.choice(sorted(wrong)) if wrong else right
 
 
 def forget_precedence(expression: str) -> str:
-    """Overlook parentheses and the precedence of ``*``: carry out the leftmost operation.
+    """Carry out the leftmost operation, ignoring parentheses and the precedence of ``*``.
 
     >>> forget_precedence("4+5*(7-9)")
     '9*7-9'
@@ -41,9 +41,9 @@ def forget_precedence(expression: str) -> str:
 
 
 def mistake_operation(expression: str) -> str:
-    """Carry out the right operation wrongly, always in the same way.
+    """Carry out the correct operation wrongly, always in the same way.
 
-    A sum is one too many, a difference is taken the other way round, a product is a sum.
+    A sum is one too large, a difference is reversed, a product becomes a sum.
 
     >>> mistake_operation("4+5*7")
     '4+2'

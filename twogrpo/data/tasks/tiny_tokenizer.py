@@ -1,8 +1,8 @@
-"""The tiny model's tokenizer: one token for each of the task's 16 symbols, one to pad, one to end.
+"""The tiny model's tokenizer: one token for each of the task's 16 symbols, a pad and an end token.
 
-transformers 5 loads every folder whose model is a Qwen2 as `Qwen2Tokenizer` (a
+transformers 5 loads the tokenizer of every Qwen2 folder as `Qwen2Tokenizer` (a
 `PreTrainedTokenizerFast`), whatever class was saved, keeping the vocabulary and replacing the
-rest. So this builds a `Qwen2Tokenizer` in the first place: what is saved is what is loaded.
+rest. Building a `Qwen2Tokenizer` makes the saved and the loaded tokenizer the same.
 """
 
 from transformers import Qwen2Tokenizer
@@ -17,9 +17,8 @@ def build() -> Qwen2Tokenizer:
     """A byte-level BPE without merges over `SYMBOLS`, so that a character is a token.
 
     Ids: 0 pads, 1 ends, then `SYMBOLS` in their order. Prompts are padded on the left, as
-    sampling wants it. Encoding adds nothing; a character outside `SYMBOLS` is *dropped* without
-    an error (this tokenizer class knows no unknown token), so compare the decoded text when in
-    doubt.
+    sampling requires. Encoding adds no special tokens; a character outside `SYMBOLS` is *dropped*
+    silently (this tokenizer class has no unknown token), so compare the decoded text when in doubt.
     """
     vocabulary = {symbol: token_id for token_id, symbol in enumerate([PAD, EOS, *SYMBOLS])}
     return Qwen2Tokenizer(
