@@ -12,8 +12,9 @@ from tests.training.test_loop import BRIEF, full_disk
 from twogrpo.errors import NotFiniteFault
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.run_record.files import read_rows
-from twogrpo.training import loop, nonfinite_step
+from twogrpo.training import loop
 from twogrpo.training.minibatches import Minibatch
+from twogrpo.training.update import update
 
 ARM = ["algorithm=two_grpo", *BRIEF]
 NOTHING_DONE = UpdateMetrics(0.0, 0.0, 0.0, 0.0, 0, 0)
@@ -64,7 +65,7 @@ def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_pa
             NotFiniteFault, match=r"mini-batch 0: loss nan .*not be saved: .*disk is full"
         ),
     ):
-        nonfinite_step.update(run, step)
+        update(run, step)
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 

@@ -1,4 +1,4 @@
-"""Lines 1 to 3 of the loop: draws prompts, samples and grades their groups, fills the batch."""
+"""Lines 1 to 3 of the algorithm in loop.py: draws prompts, samples and grades their groups."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Collector:
     _drawn: list[Group] = field(default_factory=list, init=False)
 
     def collect(self, step: int) -> Collected:
-        """Returns the groups of a step, after freeing device memory for the policy.
+        """Samples and grades a step's groups, then puts the sampler to sleep.
 
         Raises:
             Preempted: SIGTERM arrived; the step is discarded.
@@ -54,7 +54,7 @@ class Collector:
 
     def new_prompts(self, count: int) -> list[Group]:
         """Graded groups for the stream's next `count` prompts."""
-        return self._sample_and_grade(self.stream.next(count))
+        return self._sample_and_grade(self.stream.next(count))  # 1  q ~ Q
 
     def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
         """A new graded group for the prompt of each group."""
@@ -80,7 +80,7 @@ class Collector:
         return groups
 
     def state(self) -> dict[str, Any]:
-        """The state that the next step's groups depend on, as JSON."""
+        """Everything besides the weights that decides the next groups, as JSON."""
         return {
             "stream_position": self.stream.position,
             "counters": asdict(self.counters),

@@ -1,4 +1,4 @@
-"""Diagnostics of a step: differences between sampler, policy and reference policy."""
+"""A step's diagnostics: sampler mismatch, KL from the reference, gradient cosine, sync check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twogrpo.training.sampler_mismatch import SyncCheck, mismatch_row
 
 @dataclass
 class Diagnostics:
-    """Measurements without effect on training; each returns values for the step's row."""
+    """Measurements for the step's row; none changes an update; a failed sync check stops it."""
 
     config: Config
     collector: Collector

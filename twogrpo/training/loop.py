@@ -13,9 +13,9 @@ from twogrpo.run_record.progress import Progress
 from twogrpo.training import metrics
 from twogrpo.training.finish import finish
 from twogrpo.training.minibatches import minibatches, refreshed
-from twogrpo.training.nonfinite_step import update
-from twogrpo.training.resume import opened, resumable, resume, save_checkpoint_if_due
+from twogrpo.training.resume import open_run, resume, save_checkpoint_if_due, save_if_preempted
 from twogrpo.training.run import Run
+from twogrpo.training.update import update
 from twogrpo.training.validate import validate
 from twogrpo.types import TrainingSample
 
@@ -26,7 +26,7 @@ def train(run: Run) -> None:
     Raises:
         Fault: the run stopped before the end, see twogrpo/errors.py.
     """
-    with opened(run):
+    with open_run(run):
         first = resume(run)
         _announce(run, first)
         run.diagnostics.after_sync()
@@ -38,7 +38,7 @@ def train(run: Run) -> None:
             is_shown=run.ranks.is_first,
         ) as progress:
             for step in range(first, run.config.num_steps):
-                with resumable(run, step):
+                with save_if_preempted(run, step):
                     row = train_step(run, step)
                     row |= validate(run, step)
                 run.record.log(row)

@@ -1,4 +1,7 @@
-"""Interrupts and resumes a run: checkpoints, SIGTERM and clean-up."""
+"""What a checkpoint holds, when one is saved, and how a run is interrupted and resumed.
+
+Whether a folder may be resumed at all is decided in twogrpo/run_record/record.py.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def resume(run: Run) -> int:
 
 
 @contextmanager
-def opened(run: Run) -> Iterator[None]:
+def open_run(run: Run) -> Iterator[None]:
     """Listens for SIGTERM; on exit records an interruption, if any, and closes everything."""
     with ExitStack() as on_exit:  # runs all, even if one fails; the reward's workers first
         on_exit.callback(shutdown, run.ranks)
@@ -50,11 +53,11 @@ def opened(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(run: Run, step: int) -> Iterator[None]:
-    """Makes a step interruptible.
+def save_if_preempted(run: Run, step: int) -> Iterator[None]:
+    """Saves the state before the step if SIGTERM ends it.
 
-    SIGTERM before the step's first update leaves the policy unchanged: the state before the step is
-    saved, and the resumed run samples the same tokens again.
+    SIGTERM is only checked before the step's first update, so the policy is unchanged, and the
+    resumed run samples the same tokens again. Later, the step is finished first.
     """
     run.step, before = step, loop_state(run, step)
     try:
@@ -74,7 +77,8 @@ def save_checkpoint_if_due(run: Run) -> None:
 
 
 def loop_state(run: Run, step: int) -> dict[str, Any]:
-    """A checkpoint's content other than the policy, before that step."""
+    """What a checkpoint holds besides weights and Adam's moments: the next step, the number of
+    updates, the prompt position, the counters and the groups carried over."""
     return {"step": step, "num_updates": run.policy.num_updates, **run.collector.state()}
 
 
