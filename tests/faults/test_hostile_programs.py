@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.hostile_programs import PROGRAMS, fenced
+from tests.faults.hostile_programs import PROGRAMS, fenced, processes_with
 from twogrpo.rewards.code_execution.reward import CodeTests
 from twogrpo.rewards.code_execution.sandbox import Limits
 from twogrpo.training import loop
@@ -52,18 +52,6 @@ class AddReward(CodeTests):
         return super().grade(responses, [ADD] * len(responses))
 
 
-def processes_of_the_sandbox() -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_text()
-        except OSError:  # it has ended
-            continue
-        if "sandbox_launcher" in words or "time.sleep(600)" in words:
-            found.append(words)
-    return found
-
-
 def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     assert len(PROGRAMS) >= 25
     secret = f"secret-{os.urandom(8).hex()}"
@@ -83,6 +71,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     )  # fmt: skip
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inbox,
         socket.socket(socket.AF_UNIX) as local,
     ):
         monkeypatch.chdir(home)  # a socket's path may have 108 characters
@@ -90,6 +79,8 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
         local.listen()
         monkeypatch.chdir(package.parent)
         server.settimeout(0.1)
+        inbox.bind(server.getsockname())
+        inbox.settimeout(0.1)
         values = {
             "port": server.getsockname()[1],
             "socket": str(home / "s"),
@@ -112,6 +103,8 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
         row = loop.train_step(run, 0)
         with pytest.raises(TimeoutError):
             server.accept()
+        with pytest.raises(TimeoutError):
+            inbox.recv(1)
     lines = (tmp_path / "run/rollouts.jsonl").read_text().splitlines()
     rewards = [reward for line in lines for reward in json.loads(line)["rewards"]]
     names = ["honest", *PROGRAMS, *["honest"] * (47 - len(PROGRAMS))]
@@ -122,9 +115,10 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     assert not (package / "planted.py").exists()
     assert not Path("/etc/planted").exists()
     end = time.monotonic() + 10
-    while processes_of_the_sandbox() and time.monotonic() < end:
+    marks = ("/sandbox-", "time.sleep(600)")
+    while processes_with(*marks) and time.monotonic() < end:
         time.sleep(0.2)
-    assert processes_of_the_sandbox() == []
+    assert processes_with(*marks) == []
     assert shutil.disk_usage(tmp_path).free > free - 500 * 2**20
     for path in (tmp_path / "run").rglob("*"):
         if path.is_file():

@@ -11,7 +11,7 @@ from twogrpo.rewards.protocol import CORRECT, NO_ANSWER, WRONG
     ("response", "verdict"),
     [
         ("4+5=9", CORRECT),
-        ("9", CORRECT),  # without "=" all is answer
+        ("9", CORRECT),  # a response without "=" is all answer
         ("1+1=2=9", CORRECT),  # only the last counts
         ("4+5=8", WRONG),
         ("9=8", WRONG),
@@ -25,18 +25,7 @@ def test_verdicts_worked_by_hand(response, verdict):
     assert ExactAnswer().grade([response], ["9"]) == [verdict]
 
 
-def test_verdicts_keep_their_order():
-    verdicts = ExactAnswer().grade(["1", "2", "3"], ["1", "3", "3"])
-    assert [verdict.reward for verdict in verdicts] == [1, 0, 1]
-
-
 def test_every_reference_trace_is_correct():
     for problem in problems("rl_pool", 100, 0):
         response = trace(problem.text.removesuffix("="))
-        [verdict] = ExactAnswer().grade([response], [problem.answer])
-        assert verdict.reward == 1
-
-
-def test_a_response_without_a_reference_raises():
-    with pytest.raises(ValueError):
-        ExactAnswer().grade(["1", "2"], ["1"])
+        assert ExactAnswer().grade([response], [problem.answer]) == [CORRECT]

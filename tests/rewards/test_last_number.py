@@ -37,25 +37,16 @@ def test_verdicts_worked_by_hand(response, verdict):
 
 
 def test_signs_thousands_and_long_numbers():
-    responses = ["3-7", "so -7", "1,012", "9" * 400, "1012"]
-    references = ["7", "-7", "1012", "9", "1012"]
-    rewards = [verdict.reward for verdict in LastNumber().grade(responses, references)]
-    assert rewards == [1, 1, 1, 0, 1]
+    verdicts = LastNumber().grade(["3-7", "so -7", "1,012", "9" * 400], ["7", "-7", "1012", "9"])
+    assert verdicts == [CORRECT, CORRECT, CORRECT, WRONG]
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_references_are_correct_and_repeated_questions_are_not(split):
     found = problems(split, 60, 0)
     references = [problem.answer for problem in found]
-    gold = LastNumber().grade(references, references)
-    assert all(verdict.reward for verdict in gold)
+    assert set(LastNumber().grade(references, references)) == {CORRECT}
     echo = LastNumber().grade([problem.text for problem in found], references)
     # "0 + 3" ends in its answer; an echo is correct only for such sums with 0.
     for problem, verdict in zip(found, echo, strict=True):
         assert not verdict.reward or re.search(r"\b0\b|zero", problem.text)
-
-
-def test_truncated_responses_are_not_graded_and_missing_references_raise():
-    assert not LastNumber.grades_truncated
-    with pytest.raises(ValueError):
-        LastNumber().grade(["1", "2"], ["1"])

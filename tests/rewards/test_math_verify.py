@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from twogrpo.rewards.math_verify import MathVerify
+from twogrpo.types import Verdict
 
 HANGS = r"\boxed{\int_0^{\infty} \sin(x^{x}) dx}"
 
@@ -23,9 +24,7 @@ def test_verdicts_are_in_order_and_a_hang_costs_its_deadline(reward: MathVerify)
         ["1/2", "3", "3", "3", "x+1", "3"],
     )
     reasons = ["correct", "wrong", "no_answer", "verifier_timeout", "correct", "correct"]
-    assert [verdict.reason for verdict in verdicts] == reasons
-    assert [verdict.is_correct for verdict in verdicts] == [r == "correct" for r in reasons]
-    assert [verdict.reward for verdict in verdicts] == [float(r == "correct") for r in reasons]
+    assert verdicts == [Verdict(float(r == "correct"), r == "correct", r) for r in reasons]
 
 
 def test_the_self_check_reads_good_golds_and_names_bad_ones(reward: MathVerify) -> None:

@@ -1,6 +1,5 @@
 """Worker pools: order, deadlines, deaths. The judge that hangs is tests/rewards/slow_judge.py."""
 
-import math
 import os
 import signal
 import threading
@@ -21,9 +20,9 @@ def task(reference: str, response: str) -> dict[str, str]:
 SAME, OTHER, HANGS = task("x", "x+0"), task("x", "y"), task("x", "hang")
 
 
-def make_pool(**values) -> WorkerPool:
+def make_pool(module=MODULE, **values) -> WorkerPool:
     settings = {"num_workers": 2, "deadline_seconds": 2.5} | values
-    return WorkerPool(MODULE, warm_up=SAME, **settings)
+    return WorkerPool(module, warm_up=SAME, **settings)
 
 
 @pytest.fixture
@@ -41,13 +40,8 @@ def test_results_keep_the_order_of_the_tasks(pool: WorkerPool) -> None:
 
 def test_a_hanging_task_is_killed_and_the_others_are_judged(pool: WorkerPool) -> None:
     start = time.monotonic()
-    assert pool.run([SAME, HANGS, SAME, OTHER, HANGS]) == [
-        CORRECT,
-        TIMEOUT,
-        CORRECT,
-        WRONG,
-        TIMEOUT,
-    ]
+    found = pool.run([SAME, HANGS, SAME, OTHER, HANGS])
+    assert found == [CORRECT, TIMEOUT, CORRECT, WRONG, TIMEOUT]
     assert time.monotonic() - start < 30
     assert pool.run([SAME]) == [CORRECT]  # by a new worker
 
@@ -61,26 +55,20 @@ def test_a_dead_worker_is_replaced() -> None:
     pool.close()
 
 
-def test_a_pool_works_in_a_thread_and_after_close(pool: WorkerPool) -> None:
+def test_a_pool_works_in_a_thread_and_closing_it_leaves_no_process(pool: WorkerPool) -> None:
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.extend(pool.run([SAME])))
     thread.start()
     thread.join()
+    [process] = [worker.process for worker in pool._workers if worker.process]  # one for one task
     pool.close()
+    assert process.poll() is not None
     assert found == pool.run([SAME]) == [CORRECT]
 
 
-def test_close_leaves_no_process(pool: WorkerPool) -> None:
-    pool.run([SAME])
-    processes = [worker.process for worker in pool._workers]
-    pool.close()
-    assert processes
-    assert all(process.poll() is not None for process in processes)
-
-
-def test_unusable_settings_are_named() -> None:
-    with pytest.raises(ValueError, match="num_workers=0"):
-        make_pool(num_workers=0)
-    for deadline_seconds in (0, math.inf, math.nan):
-        with pytest.raises(ValueError, match=f"deadline_seconds={deadline_seconds}"):
-            make_pool(deadline_seconds=deadline_seconds)
+def test_a_worker_that_cannot_start_ends_the_call(capfd) -> None:
+    pool = make_pool("tests.rewards.no_such_module")
+    with pytest.raises(RuntimeError, match="ended while starting"):
+        pool.run([SAME] * 2000)
+    assert capfd.readouterr().err.count("ModuleNotFoundError") < 20
+    assert all(worker.process is None for worker in pool._workers)

@@ -26,10 +26,6 @@ def fenced(program: str) -> str:
     return f"Here it is:\n```python\n{program}\n```\nDone."
 
 
-def test_the_reward_names_its_sandbox_method(reward: CodeTests) -> None:
-    assert reward.sandbox_method in ("bubblewrap", "namespaces")
-
-
 @pytest.mark.parametrize(
     ("program", "reference", "reason"),
     [
@@ -53,12 +49,6 @@ def test_verdicts_worked_by_hand(
 ) -> None:
     verdict = reward.grade([fenced(program)], [reference])[0]
     assert verdict == Verdict(float(reason == "correct"), reason == "correct", reason)
-
-
-def test_verdicts_are_in_order(reward: CodeTests) -> None:
-    good = fenced("def add(a, b):\n    return a + b")
-    verdicts = reward.grade(["no code", good, "no code"], [ADD] * 3)
-    assert [verdict.reason for verdict in verdicts] == ["no_answer", "correct", "no_answer"]
 
 
 def test_the_last_block_is_the_program() -> None:

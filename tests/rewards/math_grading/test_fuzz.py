@@ -1,5 +1,6 @@
 """The answer parser on 100,000 random strings: it parses or raises ParseError, in time."""
 
+import contextlib
 import random
 import time
 
@@ -20,14 +21,7 @@ PIECES = r"""
 \boxed{ <answer> #### answer: x y 1 23 4.5 1,234 1e9 -7 i e sin log and or cm hours \approx
 \overline{ : ' é ² √ − 答案是 A. (B) None true 1/2 \pmod{ **
 """
-FRAGMENTS = [
-    *PIECES.split(),
-    " ",
-    "\n",
-    "\x0c",
-    "\x00",
-    "\ud800",
-]
+FRAGMENTS = [*PIECES.split(), " ", "\n", "\x0c", "\x00", "\ud800"]
 GOLDS = ("5", "\\frac{1}{2}", "(1, 2]", "x^2 + 1", "\\text{(C)}", "3, 4", "12:30")
 # Answers are a few characters long: one that takes a second is close to a hang.
 LIMIT_SECONDS = 1.0
@@ -49,7 +43,6 @@ def draw(rng: random.Random) -> str:
 def test_no_string_makes_the_parser_raise_or_hang():
     rng = random.Random(8)
     num_read = num_extracted = 0
-    slowest = ("", 0.0)
     for _ in range(NUM_STRINGS):
         text = draw(rng)
         start = time.process_time()
@@ -58,15 +51,10 @@ def test_no_string_makes_the_parser_raise_or_hang():
         if found is not None:
             num_extracted += 1
             assert 0 < len(found.text) <= MAX_ANSWER_CHARS
-            try:
+            with contextlib.suppress(ParseError, RecursionError):  # counted by the caller
                 read(clean(found.text))
                 num_read += 1
-            except (ParseError, RecursionError):  # counted by the caller
-                pass
-        seconds = time.process_time() - start
-        slowest = max(slowest, (text, seconds), key=lambda pair: pair[1])
-    assert slowest[1] < LIMIT_SECONDS, repr(slowest[0])
+        assert time.process_time() - start < LIMIT_SECONDS, repr(text)
     # Enough strings are good ones, so that all of the parser is reached.
     assert num_extracted > NUM_STRINGS / 3
     assert num_read > NUM_STRINGS / 20
-    print(f"{num_extracted} extracted, {num_read} read, slowest {slowest[1]:.3f} s {slowest[0]!r}")

@@ -23,18 +23,8 @@ def test_verdicts_are_in_order(reward: MathAnswer) -> None:
     assert verdicts == [Verdict(float(r == "correct"), r == "correct", r) for r in reasons]
 
 
-def test_unequal_lengths_are_named(reward: MathAnswer) -> None:
-    with pytest.raises(ValueError, match="2 responses but 1 references"):
-        reward.grade(["1", "2"], ["1"])
-
-
-def test_the_self_check_passes_on_good_golds(reward: MathAnswer) -> None:
-    reward.self_check(
-        ["12", r"\frac{3}{4}", r"(-\infty, 2]", r"\text{Monday}", "$1$,$-3$", "8.7e8", r"x^2+1"]
-    )
-
-
-def test_the_self_check_raises_on_golds_that_cannot_be_parsed(reward: MathAnswer) -> None:
-    golds = ["12", r"\frac{3}{", "", r"\weird{\stuff"]
-    with pytest.raises(ValueError, match=r"recognises 25.0% of the gold answers"):
-        reward.self_check(golds)
+def test_the_self_check_passes_on_good_golds_and_raises_on_bad_ones(reward: MathAnswer) -> None:
+    good = ["12", r"\frac{3}{4}", r"(-\infty, 2]", r"\text{Monday}", "$1$,$-3$", "8.7e8", "x^2+1"]
+    reward.self_check(good)
+    with pytest.raises(ValueError, match=r"25.0%"):
+        reward.self_check(["12", r"\frac{3}{", "", r"\weird{\stuff"])

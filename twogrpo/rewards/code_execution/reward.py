@@ -68,17 +68,10 @@ class CodeTests(Verifier):
     )
     prompt_templates = ("code_r1",)
     grades_truncated = True
+    sandbox_method = "bubblewrap"
 
-    def __init__(
-        self,
-        *,
-        num_workers: int = 2,
-        limits: Limits | None = None,
-        method: str | None = None,
-        allow_rlimits_only: bool = False,
-    ) -> None:
-        self.sandbox = Sandbox(limits=limits, method=method, allow_rlimits_only=allow_rlimits_only)
-        self.sandbox_method = self.sandbox.method
+    def __init__(self, *, num_workers: int = 2, limits: Limits | None = None) -> None:
+        self.sandbox = Sandbox(limits=limits)
         self._threads = ThreadPoolExecutor(num_workers)
 
     @classmethod
@@ -93,20 +86,23 @@ class CodeTests(Verifier):
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """One verdict per response, in order; raises ValueError for a reference without tests."""
         tests = [parse_tests(reference) for reference in references]
-        return list(self._threads.map(self._grade_one, responses, tests))
+        return list(self._threads.map(self._grade_one, zip(responses, tests, strict=True)))
 
     def close(self) -> None:
         """Ends the threads; no program is running any more."""
         self._threads.shutdown()
 
-    def _grade_one(self, response: str, tests: Tests) -> Verdict:
-        program = extract_program(response)
+    def _grade_one(self, case: tuple[str, Tests]) -> Verdict:
+        program, tests = extract_program(case[0]), case[1]
         if program is None:
             return NO_ANSWER
         if tests.assertions:
             return self._assert(program, tests.assertions)
         outcomes = run_all(self.sandbox, {"main.py": program}, tests.inputs)
-        return _printed(outcomes, tests.outputs)
+        if not outcomes[-1].succeeded:
+            return _failure(outcomes[-1])
+        printed = [_lines(outcome.output) for outcome in outcomes]
+        return CORRECT if printed == [_lines(text) for text in tests.outputs] else WRONG
 
     def _assert(self, program: str, assertions: str) -> Verdict:
         token = secrets.token_hex(16)
@@ -145,14 +141,6 @@ def parse_tests(reference: str) -> Tests:
 
 def _text(value: object) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _printed(outcomes: Sequence[Outcome], expected: Sequence[str]) -> Verdict:
-    if not outcomes[-1].succeeded:
-        return _failure(outcomes[-1])
-    pairs = zip(outcomes, expected, strict=False)
-    is_same = all(_lines(outcome.output) == _lines(text) for outcome, text in pairs)
-    return CORRECT if is_same and len(outcomes) == len(expected) else WRONG
 
 
 def _lines(text: str) -> list[str]:

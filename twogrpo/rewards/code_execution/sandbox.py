@@ -1,9 +1,7 @@
-"""Runs an untrusted program without network or the user's files, with all resources bounded.
+"""Runs an untrusted program in bubblewrap: no network, no user's files, all resources bounded.
 
-It uses bubblewrap where installed, else our own namespaces where the kernel allows them; plain
-limits (process group, rlimits, another user) must be allowed explicitly. `method` says which is in
-use. Under the first two a program sees only the interpreter, the system's programs (read-only) and
-its own folder: no homes, data sets, repository or other processes.
+A program sees only the interpreter, the system's programs (read-only) and its own folder: no homes,
+data sets, repository or other processes. This file needs only the standard library.
 """
 
 from __future__ import annotations
@@ -19,13 +17,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-METHODS = ("bubblewrap", "namespaces", "rlimits")
-_LAUNCHER = Path(__file__).with_name("sandbox_launcher.py")
 _USER_IDS = itertools.cycle(range(61_000, 64_000))
 _MEBIBYTE = 2**20
 # What an interpreter and its libraries may need besides their own folders, where it exists.
@@ -33,6 +29,19 @@ _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"),
     *("/etc/alternatives", "/etc/ld.so.cache"),
 )
+# Runs inside, before the program. The bound on processes holds per user and not for root, so each
+# program of root becomes a user of its own, which also gives up root's rights.
+_LAUNCHER = """\
+import json, os, resource, sys
+user_id, limits, command = json.loads(sys.argv[1])
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(user_id)
+    os.setuid(user_id)
+for name, value in limits.items():
+    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+os.execv(command[0], command)
+"""
 
 
 @dataclass(frozen=True)
@@ -65,100 +74,98 @@ class Outcome:
 class Sandbox:
     """Runs Python programs under `limits`; safe to use from several threads.
 
-    Raises ValueError if this machine does not offer the requested isolation.
+    Raises ValueError where bubblewrap is missing or does not work.
     """
 
-    def __init__(
-        self,
-        *,
-        limits: Limits | None = None,
-        method: str | None = None,
-        allow_rlimits_only: bool = False,
-    ) -> None:
+    def __init__(self, *, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self.method = _available(method, self.limits, allow_rlimits_only=allow_rlimits_only)
+        self._bwrap = shutil.which("bwrap") or ""
+        if not self._bwrap:
+            raise ValueError(
+                "no sandbox works here: bubblewrap is missing (apt-get install bubblewrap)"
+            )
+        outcome = self.run({"main.py": "print('ready')"}, wall_seconds=60.0)
+        if not outcome.succeeded or outcome.output != "ready\n":
+            raise ValueError(
+                f"no sandbox works here: allow bubblewrap the namespaces it needs "
+                f"({' '.join(outcome.errors.split())[-200:]})"
+            )
 
-    def run(self, files: dict[str, str], *, stdin: str = "", wall_seconds: float = 0.0) -> Outcome:
-        """Runs main.py of `files` in a new folder; `wall_seconds` may lower the limit."""
-        bound = min(wall_seconds or self.limits.wall_seconds, self.limits.wall_seconds)
-        return _run(self.method, self.limits, files, stdin, bound)
-
-
-def _available(method: str | None, limits: Limits, *, allow_rlimits_only: bool) -> str:
-    """Returns the first method that works on this machine."""
-    if method is not None and method not in METHODS:
-        raise ValueError(f"sandbox method={method} is unknown: use one of {', '.join(METHODS)}")
-    wanted = [method] if method else [m for m in METHODS if m != "rlimits" or allow_rlimits_only]
-    failures = []
-    for candidate in wanted:
-        if candidate == "bubblewrap" and shutil.which("bwrap") is None:
-            failures.append("bubblewrap: not installed")
-            continue
-        outcome = _run(candidate, limits, {"main.py": "print('ready')"}, "", 60.0)
-        if outcome.succeeded and outcome.output == "ready\n":
-            return candidate
-        failures.append(f"{candidate}: {outcome.errors.strip()[-200:]}")
-    raise ValueError(
-        f"no sandbox works here ({'; '.join(failures)}): install bubblewrap or allow user "
-        "namespaces"
-    )
-
-
-def _run(
-    method: str,
-    limits: Limits,
-    files: dict[str, str],
-    stdin: str,
-    wall_seconds: float,
-) -> Outcome:
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as root:
-        folder, source = Path(root, "work"), Path(root, "source")
-        Path(root).chmod(0o711)
-        folder.mkdir(mode=0o777)
-        folder.chmod(0o777)
-        source.mkdir()
-        source.chmod(0o755)  # another user reads it, whatever the umask
-        for name, text in files.items():
-            (source / name).write_text(text, encoding="utf-8", errors="replace")
-            (source / name).chmod(0o644)
-        settings = _settings(method, limits, folder, source)
-        with subprocess.Popen(
-            [sys.executable, "-I", str(_LAUNCHER), json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            env={},
-            cwd="/",
-        ) as process:
-            return _watch(process, stdin, limits, wall_seconds)
+    def run(
+        self, files: dict[str, str], *, stdin: str = "", wall_seconds: float | None = None
+    ) -> Outcome:
+        """Runs main.py of `files` in a new folder; `wall_seconds` takes the limit's place."""
+        if wall_seconds is None:
+            wall_seconds = self.limits.wall_seconds
+        with tempfile.TemporaryDirectory(prefix="sandbox-") as name:
+            source, folder = Path(name), Path(name, "work")
+            folder.mkdir()
+            source.chmod(0o755)  # another user reads it, whatever the umask
+            for file, text in files.items():
+                (source / file).write_text(text, encoding="utf-8", errors="replace")
+                (source / file).chmod(0o644)
+            environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
+            environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+            with subprocess.Popen(
+                [self._bwrap, *_isolation(source, folder, self.limits.disk_bytes),
+                 sys.executable, "-I", "-S", "-c", _LAUNCHER, _orders(source, self.limits)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                start_new_session=True, env=environment, cwd="/",
+            ) as process:  # fmt: skip
+                return _watch(process, stdin, self.limits.output_bytes, wall_seconds)
 
 
-def _settings(method: str, limits: Limits, folder: Path, source: Path) -> dict[str, object]:
-    program = [sys.executable, "-I", "-B", str(source / "main.py")]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    visible, links = _visible(source), _links()
-    return {
-        "method": method,
-        "command": [*_bubblewrap(visible, links, folder, limits.disk_bytes), *program]
-        if method == "bubblewrap"
-        else program,
-        "environment": environment,
-        "folder": str(folder),
-        "visible": visible,
-        "links": links,
-        "disk_bytes": limits.disk_bytes,
-        "user_id": next(_USER_IDS),
-        "limits": {
-            "CPU": limits.cpu_seconds,
-            "AS": limits.memory_bytes,
-            "FSIZE": limits.disk_bytes,
-            "NPROC": limits.num_processes,
-            "NOFILE": 64,
-            "CORE": 0,
-        },
+def run_all(sandbox: Sandbox, files: dict[str, str], stdins: Sequence[str]) -> list[Outcome]:
+    """Runs once per input, within one wall-clock limit; stops at the first failure."""
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + sandbox.limits.wall_seconds
+    for stdin in stdins:
+        left = end - time.monotonic()
+        if left <= 0:
+            outcomes.append(Outcome("timed_out", -1, "", ""))
+        else:
+            outcomes.append(sandbox.run(files, stdin=stdin, wall_seconds=left))
+        if not outcomes[-1].succeeded:
+            break
+    return outcomes
+
+
+def _orders(source: Path, limits: Limits) -> str:
+    """Returns what the launcher reads: a user, the kernel's limits and the program's command."""
+    bounds = {
+        "CPU": limits.cpu_seconds,
+        "AS": limits.memory_bytes,
+        "FSIZE": limits.disk_bytes,
+        "NPROC": limits.num_processes,
+        "NOFILE": 64,
+        "CORE": 0,
     }
+    command = [sys.executable, "-I", "-B", str(source / "main.py")]
+    return json.dumps([next(_USER_IDS), bounds, command])
+
+
+def _isolation(source: Path, folder: Path, disk_bytes: int) -> list[str]:
+    """Returns bubblewrap's options.
+
+    Root keeps its user namespace, so that folders which only root may enter can be shown from
+    within, and the two rights by which the launcher becomes another user.
+    """
+    visible = _visible(source)
+    links = {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
+    # Bubblewrap would make them for their owner only.
+    parents = sorted({str(parent) for path in visible for parent in Path(path).parents} - {"/"})
+    kept = ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+    return [
+        *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+        *("--unshare-cgroup-try", "--die-with-parent", "--new-session"),
+        *(kept if os.getuid() == 0 else ("--unshare-user",)),
+        *(word for path in parents for word in ("--perms", "0755", "--dir", path)),
+        *(word for path in visible for word in ("--ro-bind", path, path)),
+        *(word for path, target in links.items() for word in ("--symlink", target, path)),
+        *("--dev", "/dev", "--proc", "/proc", "--perms", "0777"),
+        *("--size", str(disk_bytes), "--tmpfs", str(folder), "--chdir", str(folder)),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both are in memory and unbounded
+    ]
 
 
 def _visible(source: Path) -> list[str]:
@@ -176,40 +183,29 @@ def _visible(source: Path) -> list[str]:
     return sorted(map(str, [*outermost, source]))
 
 
-def _links() -> dict[str, str]:
-    """Returns the system's folders that are links (/bin -> usr/bin)."""
-    return {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
-
-
-def _bubblewrap(
-    visible: Sequence[str], links: Mapping[str, str], folder: Path, disk_bytes: int
-) -> list[str]:
-    return [
-        shutil.which("bwrap") or "bwrap",
-        *("--unshare-all", "--die-with-parent", "--new-session"),
-        *(word for path in visible for word in ("--ro-bind", path, path)),
-        *(word for path, target in links.items() for word in ("--symlink", target, path)),
-        *("--dev", "/dev", "--proc", "/proc"),
-        *("--size", str(disk_bytes), "--tmpfs", str(folder), "--chdir", str(folder)),
-        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both are in memory and unbounded
-    ]
-
-
 def _watch(
-    process: subprocess.Popen[bytes], stdin: str, limits: Limits, wall_seconds: float
+    process: subprocess.Popen[bytes], stdin: str, output_bytes: int, wall_seconds: float
 ) -> Outcome:
     """Feeds and drains a program until it ends, prints too much or reaches its time limit."""
     assert process.stdin and process.stdout and process.stderr
     overflow = threading.Event()
+
+    def drain(pipe: IO[bytes], kept: bytearray) -> None:
+        while chunk := os.read(pipe.fileno(), 65536):
+            if len(kept) + len(chunk) > output_bytes:
+                overflow.set()
+                _kill(process)
+                return
+            kept += chunk
+
     output, errors = bytearray(), bytearray()
     threads = [
-        threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True),
-        *(
-            threading.Thread(
-                target=_drain, args=(pipe, kept, limits.output_bytes, overflow, process)
-            )
-            for pipe, kept in ((process.stdout, output), (process.stderr, errors))
-        ),
+        threading.Thread(target=target, args=arguments, daemon=True)
+        for target, arguments in (
+            (_feed, (process.stdin, stdin)),
+            (drain, (process.stdout, output)),
+            (drain, (process.stderr, errors)),
+        )
     ]
     for thread in threads:
         thread.start()
@@ -223,51 +219,18 @@ def _watch(
         thread.join()
     if overflow.is_set():
         ending = "overflowed"
-    return Outcome(
-        ending, process.returncode, output.decode(errors="replace"), errors.decode(errors="replace")
-    )
+    texts = (kept.decode(errors="replace") for kept in (output, errors))
+    return Outcome(ending, process.returncode, *texts)
 
 
 def _feed(pipe: IO[bytes], text: str) -> None:
-    with contextlib.suppress(OSError):  # the program may end without reading its input
+    with contextlib.suppress(OSError), pipe:  # the program may end without reading its input
         pipe.write(text.encode(errors="replace"))
-    with contextlib.suppress(OSError):
-        pipe.close()
-
-
-def _drain(
-    pipe: IO[bytes],
-    kept: bytearray,
-    bound: int,
-    overflow: threading.Event,
-    process: subprocess.Popen[bytes],
-) -> None:
-    while chunk := os.read(pipe.fileno(), 65536):
-        if len(kept) + len(chunk) > bound:
-            overflow.set()
-            _kill(process)
-            return
-        kept += chunk
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills the process group, and with it every process of the namespace."""
+    """Kills bubblewrap, and with it every process of its namespace."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-
-
-def run_all(sandbox: Sandbox, files: dict[str, str], stdins: Sequence[str]) -> list[Outcome]:
-    """Runs once per input, within one wall-clock limit; stops at the first failure."""
-    outcomes: list[Outcome] = []
-    end = time.monotonic() + sandbox.limits.wall_seconds
-    for stdin in stdins:
-        left = end - time.monotonic()
-        if left <= 0:
-            outcomes.append(Outcome("timed_out", -1, "", ""))
-        else:
-            outcomes.append(sandbox.run(files, stdin=stdin, wall_seconds=left))
-        if not outcomes[-1].succeeded:
-            break
-    return outcomes

@@ -47,9 +47,10 @@ def read(text: str) -> Answer:
     text = unbraced(text.strip())
     if not text:
         raise ParseError("nothing")
-    special = _special(text)
-    if special is not None:
-        return special
+    if (wrapped := _TEXT.fullmatch(text)) is not None:
+        return _read_text(wrapped[1].strip())
+    if (named := _named(text)) is not None:
+        return named
     if (environment := _ENVIRONMENT.match(text)) is not None:
         return _read_environment(environment[1], environment[2])
     pieces = [piece for piece in split(text, SEPARATORS)[0] if piece.strip()]
@@ -71,8 +72,7 @@ def _read_single(text: str) -> Answer:
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
     if len(parts) > 1:
         return Union(tuple(read(part) for part in parts))
-    bracketed = _read_brackets(text)
-    if bracketed is not None:
+    if (bracketed := _read_brackets(text)) is not None:
         return bracketed
     if re.search(r"\\[pm][pm](?![a-z])", text):
         return _read_plus_minus(text)
@@ -140,10 +140,9 @@ def _read_environment(kind: str, body: str) -> Answer:
     cells = [split(row, re.compile("&"))[0] for row in rows]
     if len({len(row) for row in cells}) != 1:
         raise ParseError("rows of unequal length")
-    matrix = Matrix(tuple(tuple(read(cell) for cell in row) for row in cells))
     if kind in ("vmatrix", "Vmatrix"):
         raise ParseError("determinant")
-    return matrix
+    return Matrix(tuple(tuple(read(cell) for cell in row) for row in cells))
 
 
 def _read_scalar(text: str) -> Answer:
@@ -152,8 +151,7 @@ def _read_scalar(text: str) -> Answer:
         re.search(r"(?i)(?<![a-z])(?:percent(?:age)?|pct)\b", text)
     )
     body = body.rstrip(" %") if percent else body
-    clock = _clock(text)
-    if clock is not None:
+    if (clock := _clock(text)) is not None:
         return clock
     tree = parse(_scientific(body))
     if factor != 1:
@@ -200,13 +198,6 @@ def _decimal(text: str) -> Decimal | None:
     return Decimal(-value if text.startswith("-") else value, last_place, digits)
 
 
-def _special(text: str) -> Answer | None:
-    """Parses words, letters of a choice and sets with a name, such as "no solution"."""
-    if (wrapped := _TEXT.fullmatch(text)) is not None:
-        return _read_text(wrapped[1].strip())
-    return _named(text)
-
-
 def _read_text(content: str) -> Answer:
     r"""Parses the content of a ``\text{…}``: a formula, a letter, words or a list of them."""
     pieces = split(content, SEPARATORS)[0]
@@ -220,6 +211,7 @@ def _read_text(content: str) -> Answer:
 
 
 def _named(text: str, *, wordy: bool = False) -> Answer | None:
+    """Parses words, letters of a choice and sets with a name, such as "no solution"."""
     letters = letters_of(text)
     words = CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
     if words in (r"\emptyset", "undefined", "yes", "no"):

@@ -54,13 +54,12 @@ def same(reference: Answer, answer: Answer) -> bool:
     if isinstance(reference, Scalar) and isinstance(answer, Scalar):
         return same_scalar(reference, answer)
     if isinstance(reference, Matrix) and isinstance(answer, Matrix):
-        return _same_rows(reference.rows, answer.rows)
+        return len(reference.rows) == len(answer.rows) and all(
+            map(_same_items, reference.rows, answer.rows)
+        )
     if isinstance(reference, Union) and isinstance(answer, Union):
         return _matched(reference.parts, answer.parts, same)
     return _same_listing(reference, answer)
-
-
-# -- lists --------------------------------------------------------------------------------------
 
 
 def _same_listing(reference: Answer, answer: Answer) -> bool:
@@ -77,7 +76,11 @@ def _same_listing(reference: Answer, answer: Answer) -> bool:
     pair = len(mine.items) == 2 and "" not in kinds and "matrix" not in kinds
     if len(kinds) > 1 and (pair or kinds & {"[)", "(]"}):
         return False  # (1, 2] is not [1, 2)
-    return all(same(a, b) for a, b in zip(mine.items, theirs.items, strict=True))
+    return _same_items(mine.items, theirs.items)
+
+
+def _same_items(mine: Sequence[Answer], theirs: Sequence[Answer]) -> bool:
+    return len(mine) == len(theirs) and all(map(same, mine, theirs))
 
 
 def _listing(answer: Answer) -> Listing:
@@ -97,9 +100,7 @@ def _same_named(mine: Listing, theirs: Listing) -> bool:
     """Whether "1, 2" gives the values of "x = 1, y = 2" in the order of the names."""
     names = [_assigned_name(item) for item in mine.items], [_assigned_name(i) for i in theirs.items]
     full = [None not in side and len(set(side)) == len(side) > 1 for side in names]
-    if full[0] == full[1]:
-        return False
-    return all(same(a, b) for a, b in zip(mine.items, theirs.items, strict=True))
+    return full[0] != full[1] and _same_items(mine.items, theirs.items)
 
 
 def _assigned_name(item: Answer) -> str | None:
@@ -119,19 +120,6 @@ def _matched(mine: Sequence[T], theirs: Sequence[T], alike: Callable[[T, T], boo
             return False
         left.remove(partner)
     return True
-
-
-def _same_rows(
-    mine: tuple[tuple[Answer, ...], ...], theirs: tuple[tuple[Answer, ...], ...]
-) -> bool:
-    return [len(row) for row in mine] == [len(row) for row in theirs] and all(
-        same(a, b)
-        for row, other in zip(mine, theirs, strict=True)
-        for a, b in zip(row, other, strict=True)
-    )
-
-
-# -- relations ----------------------------------------------------------------------------------
 
 
 def _unrelated(reference: Answer, answer: Answer) -> tuple[Answer, Answer]:
@@ -157,8 +145,7 @@ def _named_value(relation: Relation) -> Answer | None:
 
 def _claimed(relation: Relation) -> Answer | None:
     """Returns the value that a chain of equalities ends in, else None."""
-    named = _named_value(relation)
-    if named is not None:
+    if (named := _named_value(relation)) is not None:
         return named
     if not set(relation.signs) <= {"=", r"\approx"}:
         return None
@@ -183,16 +170,10 @@ def _same_relation(reference: Relation, answer: Answer) -> bool:
         return False
     values = _named_value(reference), _named_value(answer)
     if values[0] is not None and values[1] is not None and same(values[0], values[1]):
-        return _same_left(reference, answer) or _is_function(values[0])
+        names = [relation.texts[0].replace(" ", "") for relation in (reference, answer)]
+        is_function = isinstance(values[0], Scalar) and expression_values.symbols(values[0].tree)
+        return names[0] == names[1] or bool(is_function)
     return _matched(_links(reference), _links(answer), _same_link)
-
-
-def _same_left(mine: Relation, theirs: Relation) -> bool:
-    return mine.texts[0].replace(" ", "") == theirs.texts[0].replace(" ", "")
-
-
-def _is_function(value: Answer) -> bool:
-    return isinstance(value, Scalar) and bool(expression_values.symbols(value.tree))
 
 
 Link = tuple[str, Answer, Answer]

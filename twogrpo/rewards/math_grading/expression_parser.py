@@ -33,8 +33,6 @@ class _Parser(Tokens):
         super().__init__(text)
         self.depth = 0
 
-    # -- levels of precedence ---------------------------------------------------------------
-
     def whole(self) -> Tree:
         tree = self.sum()
         if self.index < len(self.tokens):
@@ -95,21 +93,17 @@ class _Parser(Tokens):
             else:
                 return tree
 
-    # -- atoms ------------------------------------------------------------------------------
-
     def starts_factor(self) -> bool:
         kind, text = self.peek()
         if kind == "sign":
-            return text in "({[" or (text == "|" and self.closes_later())
+            if text != "|":
+                return text in "({["
+            # A bar opens an absolute value if, with it, an even number of bars is left.
+            return sum(token[:2] == (kind, text) for token in self.tokens[self.index :]) % 2 == 0
         after_number = self.peek(-1)[0] in ("number", "repeating")
         if kind == "number" and after_number and self.peek(-2) != ("sign", "^"):
             raise ParseError("two numbers side by side")
-        return kind not in ("end",) and not (kind == "command" and text in _NOT_FACTORS)
-
-    def closes_later(self) -> bool:
-        """Whether a bar opens an absolute value: with it, an even number of bars is left."""
-        bars = sum(token[:2] == ("sign", "|") for token in self.tokens[self.index :])
-        return bars % 2 == 0
+        return kind != "end" and not (kind == "command" and text in _NOT_FACTORS)
 
     def atom(self) -> Tree:
         kind, text = self.peek()
@@ -171,18 +165,10 @@ class _Parser(Tokens):
     def symbol(self, name: str) -> Tree:
         if self.accept("_"):
             name += "_" + self.subscript()
-        if self.applied_to_zero():
+        if [self.peek(i)[1] for i in range(3)] == ["(", "0", ")"]:
+            self.index += 3  # the value of a function at 0, as nobody multiplies by 0
             return ("symbol", f"{name}(0)")
-        if name == "e":
-            return ("e",)
-        return ("i",) if name == "i" else ("symbol", name)
-
-    def applied_to_zero(self) -> bool:
-        """Whether "(0)" follows: the value of a function at 0, as nobody multiplies by 0."""
-        if [self.peek(i)[1] for i in range(3)] != ["(", "0", ")"]:
-            return False
-        self.index += 3
-        return True
+        return (name,) if name in ("e", "i") else ("symbol", name)
 
     def argument(self, *, signed: bool = False) -> Tree:
         """Parses a TeX argument: a group in braces or one token (with its sign if `signed`)."""
@@ -199,7 +185,7 @@ class _Parser(Tokens):
         return self.atom()
 
     def command(self, name: str) -> Tree:
-        if name in FUNCTIONS and name not in ("sqrt",):
+        if name in FUNCTIONS and name != "sqrt":
             return self.function(name)
         if name in ("frac", "binom"):
             return ("/" if name == "frac" else "binomial", self.argument(), self.argument())
@@ -254,15 +240,12 @@ class _Parser(Tokens):
                 self.expect(closing)
                 return arguments
         tree = self.signed()
-        while self.starts_factor() and not self.next_is_function():
-            if self.peek() == ("sign", "("):
+        while self.starts_factor() and self.peek() != ("sign", "("):
+            kind, text = self.peek()
+            if kind in ("name", "command") and text in FUNCTIONS and text != "sqrt":
                 break
             tree = ("*", tree, self.power())
         return [tree]
-
-    def next_is_function(self) -> bool:
-        kind, text = self.peek()
-        return kind in ("name", "command") and text in FUNCTIONS and text != "sqrt"
 
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}", "|": "|"}

@@ -99,9 +99,6 @@ def points(names: frozenset[str]) -> list[Point]:
     return found
 
 
-# -- exact arithmetic ---------------------------------------------------------------------------
-
-
 def _exact(tree: Tree) -> Fraction:
     operation = tree[0]
     if operation == "number":
@@ -124,7 +121,6 @@ def _exact_power(base: Fraction, exponent: Fraction) -> Fraction:
 def _exact_root(radicand: Fraction, degree: Fraction) -> Fraction:
     if degree != 2 or radicand < 0:
         raise _Inexact
-
     top, bottom = math.isqrt(radicand.numerator), math.isqrt(radicand.denominator)
     if top * top != radicand.numerator or bottom * bottom != radicand.denominator:
         raise _Inexact
@@ -132,7 +128,6 @@ def _exact_root(radicand: Fraction, degree: Fraction) -> Fraction:
 
 
 def _exact_factorial(n: Fraction) -> Fraction:
-
     if n.denominator != 1 or not 0 <= n <= 1000:
         raise _Inexact
     return Fraction(math.factorial(int(n)))
@@ -163,15 +158,14 @@ _EXACT: dict[str, Callable[..., Fraction]] = {
 }
 
 
-# -- 50 digits ----------------------------------------------------------------------------------
-
-
 def _value(tree: Tree, point: Point, log_base: float | None) -> Value:
     operation = tree[0]
     if operation == "number":
         return mpmath.mpf(tree[1].numerator) / tree[1].denominator
     if operation == "symbol":
-        return point[tree[1]] if tree[1] in point else _missing(tree[1])
+        if tree[1] not in point:
+            raise Undefined(f"no value for {tree[1]}")
+        return point[tree[1]]
     if operation == "function":
         return _function(tree[1], [_value(part, point, log_base) for part in tree[2:]], log_base)
     if operation == "^" and (power := _odd_root_power(tree, point, log_base)) is not None:
@@ -183,19 +177,12 @@ def _value(tree: Tree, point: Point, log_base: float | None) -> Value:
     return result
 
 
-def _missing(name: str) -> Value:
-    raise Undefined(f"no value for {name}")
-
-
 def _power(base: Value, exponent: Value) -> Value:
     if not base:
         if mpmath.re(exponent) <= 0:
             raise Undefined("0 to a power that is not positive")
         return mpmath.mpf(0)
-    if (
-        abs(exponent * mpmath.log(abs(base) or 1)) > _MAX_MAGNITUDE
-        or abs(exponent) > _MAX_MAGNITUDE
-    ):
+    if max(abs(exponent), abs(exponent * mpmath.log(abs(base) or 1))) > _MAX_MAGNITUDE:
         raise Undefined("too big a power")
     return mpmath.power(base, exponent)
 

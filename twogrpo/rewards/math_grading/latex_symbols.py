@@ -2,11 +2,17 @@ r"""Tables of typed mathematics: Unicode signs, synonymous commands, layout, fun
 
 from __future__ import annotations
 
+import re
+
 
 def _pairs(table: str) -> dict[str, str]:
-    """Parses lines of the form "many spellings -> one"."""
-    rows = [line.split("->") for line in table.strip().splitlines()]
-    return {spelling: result.strip() for names, result in rows for spelling in names.split()}
+    """Parses entries "many spellings -> one", which a line end or several spaces separate."""
+    rows = [entry.split(" -> ") for entry in re.split(r"\s{2,}", table.strip())]
+    return {spelling: result for names, result in rows for spelling in names.split()}
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 def _spaced(table: dict[str, str]) -> dict[str, str]:
@@ -16,129 +22,53 @@ def _spaced(table: dict[str, str]) -> dict[str, str]:
 
 UNICODE = _spaced(
     _pairs(r"""
-    − – — ‐ ﹣ － -> -
-    × ∗ ⋅ · ∙ • ✕ -> *
-    ÷ ⁄ ∕ -> /
-    “ ” -> "
-    ‘ ’ ′ ＇ -> '
-    √ -> \sqrt
-    ∛ -> \sqrt[3]
-    ∞ -> \infty
-    ≤ ⩽ -> <=
-    ≥ ⩾ -> >=
-    ≠ -> !=
-    ≈ -> \approx
-    ≡ -> \equiv
-    ± -> \pm
-    ∓ -> \mp
-    ∪ -> \cup
-    ∩ -> \cap
-    ∈ -> \in
-    ∅ -> \emptyset
-    ° º -> ^\circ
-    ℝ -> \mathbb{R}
-    ℤ -> \mathbb{Z}
-    ⟨ -> \langle
-    ⟩ -> \rangle
-    ⌊ -> \lfloor
-    ⌋ -> \rfloor
-    ⌈ -> \lceil
-    ⌉ -> \rceil
-    ∠ -> \angle
-    ％ -> %
-    ， 、 -> ,
-    ； -> ;
-    ： -> :
-    。 -> .
-    ½ -> \frac{1}{2}
-    ⅓ -> \frac{1}{3}
-    ⅔ -> \frac{2}{3}
-    ¼ -> \frac{1}{4}
-    ¾ -> \frac{3}{4}
-    ⅕ -> \frac{1}{5}
-    ⅛ -> \frac{1}{8}
-    α -> \alpha
-    β -> \beta
-    γ -> \gamma
-    δ -> \delta
-    ε -> \epsilon
-    θ -> \theta
-    λ -> \lambda
-    μ -> \mu
-    π -> \pi
-    ρ -> \rho
-    σ -> \sigma
-    τ -> \tau
-    φ -> \phi
-    ω -> \omega
-    Δ -> \Delta
-    Σ -> \Sigma
-    Ω -> \Omega
+    − – — ‐ ﹣ － -> -   × ∗ ⋅ · ∙ • ✕ -> *   ÷ ⁄ ∕ -> /   “ ” -> "   ‘ ’ ′ ＇ -> '   √ -> \sqrt
+    ∛ -> \sqrt[3]   ∞ -> \infty   ≤ ⩽ -> <=   ≥ ⩾ -> >=   ≠ -> !=   ≈ -> \approx   ≡ -> \equiv
+    ± -> \pm   ∓ -> \mp   ∪ -> \cup   ∩ -> \cap   ∈ -> \in   ∅ -> \emptyset   ° º -> ^\circ
+    ℝ -> \mathbb{R}   ℤ -> \mathbb{Z}   ⟨ -> \langle   ⟩ -> \rangle   ⌊ -> \lfloor
+    ⌋ -> \rfloor   ⌈ -> \lceil   ⌉ -> \rceil   ∠ -> \angle   ％ -> %   ， 、 -> ,   ； -> ;
+    ： -> :   。 -> .
     """)
 )
+_LETTERS = "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi omega Delta Sigma"
+UNICODE |= dict(zip("αβγδεθλμπρστφωΔΣ", (f"\\{name} " for name in _LETTERS.split()), strict=True))
+UNICODE["Ω"] = r"\Omega "
+UNICODE |= {
+    sign: rf"\frac{{{top}}}{{{bottom}}}"
+    for sign, top, bottom in zip("½⅓⅔¼¾⅕⅛", "1121311", "2334458", strict=True)
+}
 SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿ", "0123456789-+n", strict=True))
 SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 
 SYNONYMS = {"infin": r"\infty "} | _spaced(
     _pairs(r"""
-    cdot times ast bullet -> *
-    le leq leqslant leqq -> <=
-    ge geq geqslant geqq -> >=
-    ne neq -> !=
-    to rightarrow Rightarrow implies iff Leftrightarrow -> \to
-    thickapprox approxeq simeq sim doteq -> \approx
-    varnothing O -> \emptyset
-    lvert rvert vert mid lVert rVert Vert -> |
-    degree degrees textdegree -> ^\circ
-    dots ldots cdots dotsc dotsb -> \dots
-    lbrack -> [
-    rbrack -> ]
-    lbrace -> \{
-    rbrace -> \}
-    land wedge -> \text{ and }
-    lor vee -> \text{ or }
-    setminus backslash -> \setminus
-    union bigcup -> \cup
-    varepsilon -> \epsilon
-    varphi -> \phi
-    vartheta -> \theta
-    upi -> \pi
-    div -> /
-    lt -> <
-    gt -> >
-    colon -> :
-    percent -> %
+    cdot times ast bullet -> *   le leq leqslant leqq -> <=   ge geq geqslant geqq -> >=
+    ne neq -> !=   to rightarrow Rightarrow implies iff Leftrightarrow -> \to
+    thickapprox approxeq simeq sim doteq -> \approx   varnothing O -> \emptyset
+    lvert rvert vert mid lVert rVert Vert -> |   degree degrees textdegree -> ^\circ
+    dots ldots cdots dotsc dotsb -> \dots   lbrack -> [   rbrack -> ]   lbrace -> \{
+    rbrace -> \}   land wedge -> \text{ and }   lor vee -> \text{ or }
+    setminus backslash -> \setminus   union bigcup -> \cup   varepsilon -> \epsilon
+    varphi -> \phi   vartheta -> \theta   upi -> \pi   div -> /   lt -> <   gt -> >
+    colon -> :   percent -> %
     """)
 )
-SYNONYMS |= _pairs(r"""
-    dfrac tfrac cfrac nicefrac sfrac -> \frac
-    dbinom tbinom -> \binom
-    """)
+SYNONYMS |= _pairs(r"dfrac tfrac cfrac nicefrac sfrac -> \frac   dbinom tbinom -> \binom")
 
-LAYOUT = frozenset(
-    _pairs("""
-    left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr -> size
-    displaystyle textstyle scriptstyle limits nolimits nonumber noindent -> style
-    quad qquad hfill hspace vspace thinspace enspace space phantom -> space
-    rm bf it mathrm mathbf mathit mathsf mathtt mathcal mathscr boldsymbol bm -> font
-    text textnormal operatorname emph underline ensuremath boxed fbox cancel -> wrapping
-    overrightarrow vec hat widehat -> accent
+LAYOUT = _words("""
+    left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr
+    displaystyle textstyle scriptstyle limits nolimits nonumber noindent
+    quad qquad hfill hspace vspace thinspace enspace space phantom
+    rm bf it mathrm mathbf mathit mathsf mathtt mathcal mathscr boldsymbol bm
+    text textnormal operatorname emph underline ensuremath boxed fbox cancel
+    overrightarrow vec hat widehat
     """)
-)
-
-FUNCTIONS = frozenset(
-    _pairs("""
-    sin cos tan cot sec csc sinh cosh tanh coth sech csch -> angle
-    arcsin arccos arctan arccot arcsec arccsc arcsinh arccosh arctanh -> inverse
-    asin acos atan asinh acosh atanh -> inverse
-    ln log lg exp sqrt cbrt abs floor ceil max min gcd lcm sgn det Re Im arg -> other
+FUNCTIONS = _words("""
+    sin cos tan cot sec csc sinh cosh tanh coth sech csch
+    arcsin arccos arctan arccot arcsec arccsc arcsinh arccosh arctanh asin acos atan asinh acosh
+    atanh ln log lg exp sqrt cbrt abs floor ceil max min gcd lcm sgn det Re Im arg
     """)
-)
-
-GREEK = frozenset(
-    _pairs("""
-    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau -> small
-    upsilon phi chi psi omega ell hbar nabla -> small
-    Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega -> capital
+GREEK = _words("""
+    alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau
+    upsilon phi chi psi omega ell hbar nabla Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega
     """)
-)

@@ -18,6 +18,10 @@ from twogrpo.rewards.math_grading.latex_symbols import (
 )
 
 _TABLE = str.maketrans(UNICODE)
+_SCRIPTS = str.maketrans(SUPERSCRIPTS | SUBSCRIPTS)
+_SUPERSCRIPT, _SUBSCRIPT = (
+    re.compile(f"[{''.join(table)}]+") for table in (SUPERSCRIPTS, SUBSCRIPTS)
+)
 
 _COMMAND = re.compile(r"\\([A-Za-z]+)\*?")
 _STYLED_WORD = re.compile(
@@ -62,18 +66,11 @@ def _single_backslashes(text: str) -> str:
 
 
 def _unicode(text: str) -> str:
-    text = _scripts(text, SUPERSCRIPTS, "^")
-    text = _scripts(text, SUBSCRIPTS, "_")
     if text.isascii():
         return text
+    text = _SUPERSCRIPT.sub(lambda match: f"^{{{match.group()}}}", text)
+    text = _SUBSCRIPT.sub(lambda match: f"_{{{match.group()}}}", text).translate(_SCRIPTS)
     return unicodedata.normalize("NFKC", text.translate(_TABLE)).translate(_TABLE)
-
-
-def _scripts(text: str, table: dict[str, str], mark: str) -> str:
-    if text.isascii():
-        return text
-    run = re.compile(f"[{''.join(table)}]+")
-    return run.sub(lambda match: f"{mark}{{{''.join(table[c] for c in match.group())}}}", text)
 
 
 def _strip_delimiters(text: str) -> str:
@@ -90,11 +87,8 @@ def _join_digits(text: str) -> str:
     r"""Removes separators that can only group digits: ``1{,}234``, ``1,\!234``, ``1 234 567``."""
     text = re.sub(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\!\s*,)\s*(?=\d)", "", text)
     text = re.sub(r"(?<=\d)(?:\\[,!; ]|\\thinspace|~)\s*(?=\d{3}(?!\d))", "", text)
-    return re.sub(r"(?<![\d.,/^_{])(\d{1,3})((?: \d{3})+)(?![\d/,]|\s*\\frac)", _unspaced, text)
-
-
-def _unspaced(match: re.Match[str]) -> str:
-    return match.group().replace(" ", "")
+    spaced = re.compile(r"(?<![\d.,/^_{])\d{1,3}(?: \d{3})+(?![\d/,]|\s*\\frac)")
+    return spaced.sub(lambda match: match.group().replace(" ", ""), text)
 
 
 def _word(match: re.Match[str]) -> str:

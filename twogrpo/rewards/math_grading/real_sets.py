@@ -11,8 +11,6 @@ from twogrpo.rewards.math_grading.expression_values import Undefined
 Piece = tuple[mpmath.mpf, bool, mpmath.mpf, bool]
 """Lower end, whether it belongs to the set, upper end, whether it belongs."""
 
-_EVERYTHING: list[Piece] = [(-mpmath.inf, False, mpmath.inf, False)]
-
 
 def real_set(answer: Answer) -> list[Piece] | None:
     """Returns the pieces of a set in order, adjacent ones merged; None for other answers."""
@@ -79,7 +77,7 @@ def _end(item: Answer) -> mpmath.mpf | None:
         return None
     if item.tree == ("infty",):
         return mpmath.inf
-    if item.tree in (("negative", ("infty",)), ("-", ("infty",))):
+    if item.tree == ("negative", ("infty",)):
         return -mpmath.inf
     try:
         value = expression_values.value(item.tree)
@@ -90,13 +88,15 @@ def _end(item: Answer) -> mpmath.mpf | None:
 
 def _solved(relation: Relation) -> list[Piece] | None:
     """Solves a chain around one bare variable, such as 1 < x <= 2, x != 3 or 0 > x."""
-    variables = [i for i, side in enumerate(relation.sides) if _is_variable(side)]
-    if len(variables) != 1 or len(relation.sides) > 3:
+    variables = [
+        i
+        for i, side in enumerate(relation.sides)
+        if isinstance(side, Scalar) and side.tree[0] == "symbol"
+    ]
+    if (len(relation.sides), variables) not in ((2, [0]), (2, [1]), (3, [1])):
         return None
-    middle = variables[0]
-    if len(relation.sides) == 3 and middle != 1:
-        return None
-    pieces = _EVERYTHING
+    [middle] = variables
+    pieces: list[Piece] = [(-mpmath.inf, False, mpmath.inf, False)]
     for index, sign in enumerate(relation.signs):
         number = _end(relation.sides[index + 1 if index >= middle else index])
         if number is None:
@@ -108,20 +108,15 @@ def _solved(relation: Relation) -> list[Piece] | None:
     return pieces
 
 
-def _is_variable(side: Answer) -> bool:
-    return isinstance(side, Scalar) and side.tree[0] == "symbol"
-
-
 def _bounded(sign: str, number: mpmath.mpf, *, variable_left: bool) -> list[Piece] | None:
     infinity = mpmath.inf
     if sign == "!=":
         return [(-infinity, False, number, False), (number, False, infinity, False)]
     if sign[0] not in "<>":
         return None
-    closed = sign.endswith("=")
-    if (sign[0] == "<") == variable_left:
-        return [(-infinity, False, number, closed and not mpmath.isinf(number))]
-    return [(number, closed and not mpmath.isinf(number), infinity, False)]
+    closed = sign.endswith("=") and not mpmath.isinf(number)
+    is_above = (sign[0] == "<") == variable_left
+    return [(-infinity, False, number, closed) if is_above else (number, closed, infinity, False)]
 
 
 def _intersection(a: Piece, b: Piece) -> Piece:

@@ -28,10 +28,6 @@ class MathAnswer(PooledVerifier):
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """One verdict per response, in order; a pair beyond the deadline gets reward 0."""
-        if len(responses) != len(references):
-            raise ValueError(
-                f"{len(responses)} responses but {len(references)} references: give one for each"
-            )
         pairs = list(zip(references, responses, strict=True))
         verdicts = {pair: quick_verdict(*pair) for pair in dict.fromkeys(pairs)}
         hard = [pair for pair, verdict in verdicts.items() if verdict is None]

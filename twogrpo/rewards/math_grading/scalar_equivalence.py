@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 
@@ -24,11 +25,8 @@ def same_scalar(reference: Scalar, answer: Scalar) -> bool:
     """Whether two values are equal; one side may leave out a percent or degree sign."""
     if units.clash(reference.units, answer.units):
         return False
-    for mine in _meanings(reference, answer):
-        for theirs in _meanings(answer, reference):
-            if _same_value(mine, theirs):
-                return True
-    return False
+    pairs = itertools.product(_meanings(reference, answer), _meanings(answer, reference))
+    return any(_same_value(mine, theirs) for mine, theirs in pairs)
 
 
 def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
@@ -49,13 +47,12 @@ def _same_value(reference: Scalar, answer: Scalar) -> bool:
         return mine == theirs or _rounds(reference, answer, mine, theirs)
     names = expression_values.symbols(reference.tree) | expression_values.symbols(answer.tree)
     if names:
-        return _same_function(reference.tree, answer.tree, tolerance=_tolerance(reference, answer))
+        return _same_function(reference.tree, answer.tree, names, _tolerance(reference, answer))
     return _same_irrational(reference, answer)
 
 
 def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
-    bases = (None, 10) if _bare_log(reference.tree) or _bare_log(answer.tree) else (None,)
-    for base in bases:
+    for base in _log_bases(reference.tree, answer.tree):
         try:
             mine = expression_values.value(reference.tree, log_base=base)
             theirs = expression_values.value(answer.tree, log_base=base)
@@ -77,8 +74,9 @@ def _comparable(reference: Scalar, answer: Scalar, mine: Value, theirs: Value) -
     return bool(reference.decimals or answer.decimals) and real and moderate
 
 
-def _bare_log(tree: Tree) -> bool:
-    return expression_values.mentions(tree, "log")
+def _log_bases(*trees: Tree) -> tuple[int | None, ...]:
+    """Returns the bases that a bare log may have: e, and 10 where there is one."""
+    return (None, 10) if any(expression_values.mentions(tree, "log") for tree in trees) else (None,)
 
 
 def _fraction(value: Value) -> Fraction:
@@ -121,19 +119,16 @@ def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
 
 def _tolerance(reference: Scalar, answer: Scalar) -> Value:
     """Returns a looser tolerance if exactly one side contains rounded decimals (1.414x)."""
-    rounded = [
-        bool(_LONG_DECIMAL.search(side.text)) and side.decimals is None
+    mine, theirs = (
+        side.decimals is None and bool(_LONG_DECIMAL.search(side.text))
         for side in (reference, answer)
-    ]
-    return _COMPOSITE_TOLERANCE if rounded[0] != rounded[1] else expression_values.TOLERANCE
+    )
+    return _COMPOSITE_TOLERANCE if mine != theirs else expression_values.TOLERANCE
 
 
-def _same_function(
-    mine: Tree, theirs: Tree, *, tolerance: Value = expression_values.TOLERANCE
-) -> bool:
+def _same_function(mine: Tree, theirs: Tree, names: frozenset[str], tolerance: Value) -> bool:
     """Whether two expressions agree at all positive points and wherever both are real."""
-    names = expression_values.symbols(mine) | expression_values.symbols(theirs)
-    bases = (None, 10) if _bare_log(mine) or _bare_log(theirs) else (None,)
+    bases = _log_bases(mine, theirs)
     return any(_agree_at_points(mine, theirs, names, tolerance, base) for base in bases)
 
 
