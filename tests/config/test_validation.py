@@ -94,6 +94,10 @@ WRONG_VALUES = [
     ("hardware.logits_chunk_tokens=0", "0"),
     ("hardware.tokens_per_microbatch=10", "10"),
     ("hardware.sleep_level=3", "3"),
+    ("hardware.num_gpus=-1", "-1"),
+    ("hardware.tensor_parallel_size=2", "2"),  # of the transformers sampler
+    ("rollout=vllm hardware=one_gpu hardware.tensor_parallel_size=2", "use one of 1,"),
+    ("rollout=vllm hardware=four_gpus hardware.tensor_parallel_size=3", "use one of 1, 2, 4,"),
     ("hardware.gpu_memory_share=1", "1.0"),
     ("sync_check.prompts=-1", "-1"),
     ("sync_check.bounds.float32=0", "0.0"),
@@ -204,4 +208,7 @@ def test_a_folder_that_cannot_be_made_is_refused(make_config, tmp_path):
 def test_the_small_run_of_these_tests_is_right(make_config: Callable[..., Config], tmp_path: Path):
     """Else every refusal above might be of something else."""
     check(make_config())
+    check(make_config("rollout=vllm", "hardware=four_gpus", "hardware.tensor_parallel_size=2"))
+    # hardware=cpu does not say how many ranks there are; torchrun does.
+    check(make_config("rollout=vllm", "hardware.tensor_parallel_size=2"))
     assert list(tmp_path.iterdir()) == []

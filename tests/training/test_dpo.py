@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.conftest import parse_config, tiny_model
-from twogrpo.core.dpo import dpo_loss
+from twogrpo.core.dpo import dpo_loss, preference_over_all_pairs
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
 from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.policy import TransformersPolicy
 from twogrpo.training import gradient_cosine, loop
-from twogrpo.training.dpo import pair_weights, refresh_advantages
+from twogrpo.training.dpo import refresh_advantages
 from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Completion, Group, Prompt, Verdict
 
@@ -36,6 +36,10 @@ def make_groups(group_size: int) -> list[Group]:
         verdicts = tuple(Verdict(reward, reward == 1, "") for reward in rewards)
         groups.append(Group(Prompt(str(draw), "", "", prompt), draw, 0, rollouts, verdicts))
     return groups
+
+
+def pair_weights(groups: list[Group]) -> torch.Tensor:
+    return preference_over_all_pairs(torch.tensor([group.rewards for group in groups]))
 
 
 def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersPolicy:
@@ -80,17 +84,12 @@ def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> t
     return torch.cat([-p.grad.flatten() for p in policy.scoring.parameters()])
 
 
-@pytest.mark.parametrize(
-    "pairing", ["preference_over_all_pairs", "preference_over_one_random_pair"]
-)
 @pytest.mark.parametrize("group_size", [2, 4])
-def test_gradient_is_that_of_the_plain_dpo_loss(make_config, pairing: str, group_size: int) -> None:
-    config = make_config(
-        "algorithm=dpo", f"algorithm.advantage={pairing}", f"algorithm.preference_beta={BETA}"
-    )
+def test_gradient_is_that_of_the_plain_dpo_loss(make_config, group_size: int) -> None:
+    config = make_config("algorithm=dpo", f"algorithm.preference_beta={BETA}")
     groups = make_groups(group_size)
     reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
-    weights_PGG = pair_weights(groups, advantage=pairing, seed=config.seed)
+    weights_PGG = pair_weights(groups)
     policy = make_policy(seed=0)
     expected = plain_dpo_gradient(groups, policy, reference, weights_PGG)
     # A budget of one token puts every sequence into its own micro-batch, so pairs are split.
@@ -116,7 +115,7 @@ def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
     assert [s.advantage for s in sequences][1::3] == [0.0] * len(groups)
     policy = make_policy(seed=0)
     reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
-    weights_PGG = pair_weights(groups, advantage="preference_over_all_pairs", seed=0)
+    weights_PGG = pair_weights(groups)
     assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
     log_ratios_PG = torch.stack(
         [
@@ -142,15 +141,15 @@ def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
 def test_only_paired_rollouts_have_advantages_and_zero_variance_groups_stay_in_the_mean(
     make_config,
 ) -> None:
-    config = make_config("algorithm=dpo", "algorithm.advantage=preference_over_one_random_pair")
+    config = make_config("algorithm=dpo")
     groups = make_groups(4)
     policy, reference = make_policy(seed=0), make_policy(seed=0)
     sequences = refresh_advantages(
         training_samples(groups, config, step=0), policy, reference, config.algorithm
     )
-    # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 on one pair in each of the three groups.
+    # At π_θ = π_ref: G · β · σ(0) = 4 · 0.1 · 1/2 for each winner, a third of it for its losers.
     advantages = [s.advantage for s in sequences]
-    assert sorted(advantages) == pytest.approx([-0.2] * 3 + [0.0] * 10 + [0.2] * 3)
+    assert sorted(advantages) == pytest.approx([-0.2 / 3] * 9 + [0.0] * 4 + [0.2] * 3)
     assert advantages[-4:] == [0.0] * 4
     assert {s.token_weight for s in sequences} == {1 / 16}
 
@@ -164,16 +163,6 @@ def test_samples_of_other_algorithms_are_returned_unchanged(make_config) -> None
             refresh_advantages(sequences, None, None, config.algorithm), sequences, strict=True
         )
     )
-
-
-def test_a_random_pair_depends_on_draw_and_seed_only() -> None:
-    groups = [replace(group, draw=d) for d in range(20) for group in make_groups(4)[:1]]
-
-    def pairs(seed: int) -> list:
-        return pair_weights(groups, advantage="preference_over_one_random_pair", seed=seed).tolist()
-
-    assert pairs(0) == pairs(0)
-    assert pairs(0) != pairs(1)
 
 
 def test_a_dpo_run_trains_and_logs_the_cosine(make_run) -> None:

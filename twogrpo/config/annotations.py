@@ -30,14 +30,13 @@ class Bounded:
 
     def check(self, key: str, value: float) -> None:
         """Raises ConfigError if the value is out of bounds, NaN or infinite."""
-        is_inside = (
+        if not (
             math.isfinite(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
             and (self.below is None or value < self.below)
-        )
-        if not is_inside:
+        ):
             raise ConfigError(f"{key}={value} {self.why}: use {self._range()}")
 
     def _range(self) -> str:

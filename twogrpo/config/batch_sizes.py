@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from twogrpo.config.schema import AlgorithmConfig, Config
 from twogrpo.core.advantages import ADVANTAGES
 
-# The paper's section on experiments.
-PAPER_GENERATION = 512
-PAPER_PROMPTS = 7500
-PAPER_EPOCHS = 10
+# The paper's section on experiments; of 7,500 prompts.
+PAPER_TRAINING: dict[str, Any] = {
+    "epochs": 10, "prompts_per_step": 512, "prompts_per_minibatch": 32, "learning_rate": 1e-6,
+}  # fmt: skip
+TOTAL = 7  # the row of all rollouts, of which resampling knows bounds only
 
 
 def batch_table(config: Config) -> str:
@@ -19,7 +23,12 @@ def batch_table(config: Config) -> str:
 def batch_rows(config: Config) -> list[tuple[str, str]]:
     """The name and value of each size."""
     group_size, steps = config.algorithm.group_size, config.num_steps
-    prompts = config.training.prompts_per_step
+    prompts, budget = config.training.prompts_per_step, None
+    if config.algorithm.resampling != "none":
+        budget = config.algorithm.resampling_budget_group_size
+    total = f"{steps * prompts * group_size:,}"
+    if budget is not None:
+        total = f"at least {total}, at most {steps * prompts * budget:,} (resampling)"
     return [
         ("prompts a step", f"{prompts:,}"),
         ("rollouts a step", f"{prompts * group_size:,}   (G = {group_size} a prompt)"),
@@ -28,7 +37,7 @@ def batch_rows(config: Config) -> list[tuple[str, str]]:
         ("updates a step", f"{config.updates_per_step:,}"),
         ("steps", f"{steps:,}   ({config.training.epochs} epochs)"),
         ("updates in all", f"{steps * config.updates_per_step:,}"),
-        ("rollouts in all", _total_rollouts(config)),
+        ("rollouts in all", total),
         ("learning rate", f"{config.learning_rate:g}"),
     ]
 
@@ -39,23 +48,22 @@ def paper_column(config: Config) -> list[str]:
     2-GRPO and 2-GRPO+RS have mini-batches of 256 prompts and a learning rate of 8e-6, the ablation
     32 prompts and 1e-6. For RS the paper gives only a bound of its rollouts: those of 16-GRPO.
     """
-    group_size = config.algorithm.group_size
-    if not _is_published(config.algorithm):
+    algorithm = config.algorithm
+    if not _is_published(algorithm):
         return ["–"] * 9
-    scale = 8 if config.algorithm.minibatch_scale > 1 else 1
-    prompts = 32 * scale
-    steps, updates = PAPER_PROMPTS * PAPER_EPOCHS // PAPER_GENERATION, 512 // prompts
-    numbers = (PAPER_GENERATION, PAPER_GENERATION * group_size, prompts, prompts * group_size)
-    is_bound = config.algorithm.resampling != "none"
-    total = steps * PAPER_GENERATION * (16 if is_bound else group_size)
-    return [
-        *(f"{number:,}" for number in numbers),
-        f"{updates:,}",
-        f"{steps:,}",
-        f"{steps * updates:,}",
-        f"{'at most ' if is_bound else ''}{total:,}",
-        f"{scale * 1e-6:g}",
-    ]
+    scale = 8 if algorithm.minibatch_scale > 1 else 1
+    paper = replace(
+        config,
+        algorithm=replace(
+            algorithm, minibatch_scale=scale, learning_rate_scale=scale, resampling="none"
+        ),
+        training=replace(config.training, **PAPER_TRAINING),
+        dataset=replace(config.dataset, num_prompts=7500),
+    )
+    column = [value.split()[0] for _, value in batch_rows(paper)]
+    if algorithm.resampling != "none":
+        column[TOTAL] = f"at most {paper.num_steps * paper.training.prompts_per_step * 16:,}"
+    return column
 
 
 def _is_published(algorithm: AlgorithmConfig) -> bool:
@@ -78,12 +86,3 @@ def needs_reference_policy(config: Config) -> bool:
         or tracking.gradient_cosine_every
         or ADVANTAGES[config.algorithm.advantage].needs_reference_policy
     )
-
-
-def _total_rollouts(config: Config) -> str:
-    per_group_size = config.num_steps * config.training.prompts_per_step
-    total = f"{per_group_size * config.algorithm.group_size:,}"
-    budget = config.algorithm.resampling_budget_group_size
-    if config.algorithm.resampling == "none" or budget is None:
-        return total
-    return f"at least {total}, at most {per_group_size * budget:,} (resampling)"

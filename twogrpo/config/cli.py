@@ -64,7 +64,9 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     def guarded(cfg: DictConfig) -> None:
         try:
             if _shares_its_process():
-                _run_in_own_process()
+                command = [sys.executable, sys.argv[0], *HydraConfig.get().overrides.task]
+                if code := subprocess.run(command, check=False).returncode:
+                    raise SystemExit(code)
             else:
                 function(cfg)
         except ConfigError as error:
@@ -89,7 +91,9 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
             if shortage is None:
                 raise
             notes = getattr(error, "__notes__", [])  # only a run that had begun says how to go on
-            line = f"{shortage}: lower {', '.join(_keys_that_take_memory())}"
+            marks = annotations_of(HardwareConfig)
+            keys = [f"hardware.{name}" for name in marks if TAKES_MEMORY in marks[name]]
+            line = f"{shortage}: lower {', '.join(keys)}"
             _fail("\n".join([line, *notes]), EXIT_MEMORY if notes else EXIT_USAGE)
         except KeyboardInterrupt:
             _fail("interrupted: the same command continues where this left off", EXIT_INTERRUPTED)
@@ -97,22 +101,10 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
     return guarded
 
 
-def _keys_that_take_memory() -> list[str]:
-    marks = annotations_of(HardwareConfig)
-    return [f"hardware.{name}" for name in marks if TAKES_MEMORY in marks[name]]
-
-
 def _shares_its_process() -> bool:
     """Whether this is a job of a sweep on this machine; submitit's have processes of their own."""
     hydra = HydraConfig.get()
     return hydra.mode == RunMode.MULTIRUN and hydra.launcher._target_.endswith("BasicLauncher")
-
-
-def _run_in_own_process() -> None:
-    command = [sys.executable, sys.argv[0], *HydraConfig.get().overrides.task]
-    code = subprocess.run(command, check=False).returncode
-    if code:
-        raise SystemExit(code)
 
 
 def _explain(error: HydraException) -> str:

@@ -10,11 +10,6 @@ from typing import Any
 from twogrpo.config.annotations import keys
 
 
-def identifying(config: Any) -> dict[str, Any]:
-    """The values of the keys that identify a run, by dotted key."""
-    return flatten({key.name: key.value for key in keys(config) if key.identifies})
-
-
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries, and dataclasses in them, as one dictionary by dotted key.
 
@@ -31,7 +26,14 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def identity_of(values: dict[str, Any]) -> str:
-    """A hash of identifying values."""
-    content = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+class Identified:
+    """A configuration of a run: two runs with the same identity and the same code are the same."""
+
+    def identity(self) -> str:
+        """A hash of every value that can change a number beyond rounding."""
+        content = json.dumps(self.identifying(), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def identifying(self) -> dict[str, Any]:
+        """The values in the hash, by dotted key."""
+        return flatten({key.name: key.value for key in keys(self) if key.identifies})

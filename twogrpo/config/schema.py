@@ -6,7 +6,7 @@ What a key means, its unit, its source and its value stand in conf/, the only pl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,7 +21,7 @@ from twogrpo.config.annotations import (
     Bounded,
     OneOf,
 )
-from twogrpo.config.identity import identifying, identity_of
+from twogrpo.config.identity import Identified
 from twogrpo.errors import ConfigError
 
 T = TypeVar("T")
@@ -213,7 +213,7 @@ class TrackingConfig:
 
 
 @dataclass
-class Config:
+class Config(Identified):
     """A training run."""
 
     algorithm: AlgorithmConfig
@@ -257,17 +257,6 @@ class Config:
     def learning_rate(self) -> float:
         """The learning rate after the warm-up."""
         return self.algorithm.scaled(self.training.learning_rate)
-
-    def identity(self) -> str:
-        """A hash of every value that can change a number beyond rounding.
-
-        Two runs with the same identity and the same code are the same run.
-        """
-        return identity_of(self.identifying())
-
-    def identifying(self) -> dict[str, Any]:
-        """Every value that can change a number beyond rounding, by dotted key."""
-        return identifying(self)
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from twogrpo.config.annotations import NOT_IDENTIFYING, NOT_NEGATIVE, OneOf
-from twogrpo.config.identity import identifying, identity_of
+from twogrpo.config.identity import Identified
 from twogrpo.config.schema import (
     DatasetConfig,
     EvaluationConfig,
@@ -38,7 +38,7 @@ class TrainedOn:
 
 
 @dataclass
-class EvaluateConfig:
+class EvaluateConfig(Identified):
     """An evaluation of a checkpoint; `algorithm`, `dataset`, `seed` are its training's."""
 
     checkpoint: Annotated[str, NOT_IDENTIFYING]
@@ -58,13 +58,9 @@ class EvaluateConfig:
     output_dir: Annotated[str, NOT_IDENTIFYING]
     resume: Annotated[str, OneOf(("auto", "never")), NOT_IDENTIFYING]
 
-    def identity(self) -> str:
-        """A hash of the weights and of every value that can change a number."""
-        return identity_of(self.identifying())
-
     def identifying(self) -> dict[str, Any]:
         """The values in the hash, by dotted key; the weights count, not the folder they lie in."""
-        return {key: value for key, value in identifying(self).items() if key != "model.path"}
+        return {key: value for key, value in super().identifying().items() if key != "model.path"}
 
 
 @dataclass

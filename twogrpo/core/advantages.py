@@ -24,11 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from twogrpo.core.dpo import (
-    preference_advantages,
-    preference_over_all_pairs,
-    preference_over_one_random_pair,
-)
+from twogrpo.core.dpo import preference_advantages, preference_over_all_pairs
 
 AdvantageFunction = Callable[..., Tensor]
 
@@ -38,10 +34,10 @@ class Advantage:
     """A choice of `algorithm.advantage`.
 
     Without `refresh` the rewards decide alone: `from_rewards(rewards_PG, *, epsilon)` returns the
-    advantages [P, G]. With it `from_rewards(rewards_PG, *, uniforms_P)` returns pair weights
-    [P, G, G] (`uniforms_P` are random numbers in [0, 1)), and just before each update
-    `refresh(log_ratios_PG, pair_weights_PGG, *, beta)` returns the advantages [P, G] at the current
-    policy, where `log_ratios_PG` are the sums over tokens of log π_θ − log π_ref.
+    advantages [P, G]. With it `from_rewards(rewards_PG)` returns pair weights [P, G, G], and just
+    before each update `refresh(log_ratios_PG, pair_weights_PGG, *, beta)` returns the advantages
+    [P, G] at the current policy, where `log_ratios_PG` are the sums over tokens of
+    log π_θ − log π_ref.
 
     `required_surrogate` and `required_aggregation` are the only ones it goes with; None: any.
     """
@@ -134,16 +130,6 @@ def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
     return _zero_where_equal(rewards_PG, (rewards_PG - mean_P1) / variance_P1)
 
 
-def _dpo(pair_weights: AdvantageFunction) -> Advantage:
-    """DPO on these pairs: only with this surrogate and this aggregation is it DPO."""
-    return Advantage(
-        pair_weights,
-        refresh=preference_advantages,
-        required_surrogate="log_likelihood",
-        required_aggregation="sequence_mean_of_token_sums",
-    )
-
-
 ADVANTAGES = {
     "standardised_population": Advantage(standardised_population),
     "standardised_sample": Advantage(standardised_sample),
@@ -151,8 +137,13 @@ ADVANTAGES = {
     "leave_one_out": Advantage(leave_one_out),
     "leave_one_out_standardised": Advantage(leave_one_out_standardised),
     "class_balanced": Advantage(class_balanced),
-    "preference_over_all_pairs": _dpo(preference_over_all_pairs),
-    "preference_over_one_random_pair": _dpo(preference_over_one_random_pair),
+    # Only with this surrogate and this aggregation is it DPO.
+    "preference_over_all_pairs": Advantage(
+        preference_over_all_pairs,
+        refresh=preference_advantages,
+        required_surrogate="log_likelihood",
+        required_aggregation="sequence_mean_of_token_sums",
+    ),
 }
 
 

@@ -4,7 +4,7 @@ The gradient of a pair's DPO loss is −β σ(r̂(o−) − r̂(o+)) · (∇log 
 et al. 2023, 2305.18290, after Eq. 7). So DPO is: advantage ±β σ(…), held fixed; surrogate
 `log_likelihood`; aggregation `sequence_mean_of_token_sums`. The advantages need the log-probability
 sums of both rollouts of a pair; once they are known, each rollout can go through the model in any
-micro-batch. Both pairings have an entry in `ADVANTAGES` (twogrpo/core/advantages.py).
+micro-batch. Its entry in `ADVANTAGES` is in twogrpo/core/advantages.py.
 
 P prompts, G rollouts each. Pair weights [P, G, G] hold at (i, j) how much "i over j" counts. Those
 of a group with signal sum to 1, those of a zero-variance group to 0; zero-variance groups stay in
@@ -18,35 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def preference_over_all_pairs(rewards_PG: Tensor, *, uniforms_P: Tensor) -> Tensor:
-    """Every pair of a better and a worse rollout with equal weight; `uniforms_P` is not used.
+def preference_over_all_pairs(rewards_PG: Tensor) -> Tensor:
+    """Every pair of a better and a worse rollout with equal weight.
 
     >>> import torch
-    >>> preference_over_all_pairs(torch.tensor([[1.0, 0.0, 0.0]]), uniforms_P=torch.zeros(1))
+    >>> preference_over_all_pairs(torch.tensor([[1.0, 0.0, 0.0]]))
     tensor([[[0.0000, 0.5000, 0.5000],
              [0.0000, 0.0000, 0.0000],
              [0.0000, 0.0000, 0.0000]]])
     """
     is_pair_PGG = (rewards_PG[:, :, None] > rewards_PG[:, None, :]).to(rewards_PG.dtype)
     return is_pair_PGG / is_pair_PGG.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-
-
-def preference_over_one_random_pair(rewards_PG: Tensor, *, uniforms_P: Tensor) -> Tensor:
-    """One pair per group with signal, chosen by the group's number in [0, 1).
-
-    >>> import torch
-    >>> rewards_PG, uniforms_P = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0.6])
-    >>> preference_over_one_random_pair(rewards_PG, uniforms_P=uniforms_P)
-    tensor([[[0., 0., 1.],
-             [0., 0., 0.],
-             [0., 0., 0.]]])
-    """
-    is_pair = (rewards_PG[:, :, None] > rewards_PG[:, None, :]).flatten(1)
-    num_pairs_P = is_pair.sum(dim=1)
-    chosen_P = (uniforms_P * num_pairs_P).long().clamp_max(num_pairs_P - 1)
-    is_chosen = is_pair & (is_pair.cumsum(dim=1) == chosen_P[:, None] + 1)
-    group_size = rewards_PG.shape[1]
-    return is_chosen.unflatten(1, (group_size, group_size)).to(rewards_PG.dtype)
 
 
 def dpo_loss(log_ratios_PG: Tensor, pair_weights_PGG: Tensor, *, beta: float) -> Tensor:

@@ -12,6 +12,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -38,13 +39,34 @@ PROCESSOR_FILES = (
 )
 
 
+def load_config(model: ModelConfig) -> PretrainedConfig:
+    """Loads the model's own configuration; raises ConfigError if it cannot."""
+    config: PretrainedConfig = _load(AutoConfig, model)
+    return config
+
+
+def check_context(config: PretrainedConfig, path: str, context_tokens: int | None) -> None:
+    """Refuses prompts with responses of `context_tokens` tokens if the model has fewer positions.
+
+    Raises:
+        ConfigError: the model has fewer; beyond its last position it would write nonsense.
+    """
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if limit and context_tokens and context_tokens > limit:
+        raise ConfigError(
+            f"model.path={path} has a context of {limit} tokens, but prompt and response may need "
+            f"{context_tokens}: lower dataset.max_response_tokens, "
+            "evaluation.max_response_tokens or dataset.max_prompt_tokens"
+        )
+
+
 def load_model(model: ModelConfig) -> PreTrainedModel:
     """Loads the model in float32. Remote code is never run; weights come from safetensors only.
 
     Raises:
         ConfigError: the folder or hub id cannot be loaded.
     """
-    takes_images = _load(AutoConfig, model).model_type in IMAGE_MODEL_TYPES
+    takes_images = load_config(model).model_type in IMAGE_MODEL_TYPES
     loaded: PreTrainedModel = _load(
         AutoModelForImageTextToText if takes_images else AutoModelForCausalLM,
         model,
@@ -79,7 +101,7 @@ def load_image_processor(model: ModelConfig) -> ImageProcessor | None:
     Raises:
         ConfigError: its image processor cannot be loaded.
     """
-    config = _load(AutoConfig, model)
+    config = load_config(model)
     if config.model_type not in IMAGE_MODEL_TYPES:
         return None
     processor = _load(AutoImageProcessor, model)
@@ -96,9 +118,8 @@ def load_processor(model: ModelConfig) -> PromptProcessor:
     Raises:
         ConfigError: one of them cannot be loaded.
     """
-    return PromptProcessor(
-        load_tokenizer(model), model.prompt_template, load_image_processor(model)
-    )
+    tokenizer, images = load_tokenizer(model), load_image_processor(model)
+    return PromptProcessor(tokenizer, model.prompt_template, images)
 
 
 def source(model: ModelConfig) -> str:

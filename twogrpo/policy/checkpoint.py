@@ -16,6 +16,7 @@ import re
 import shutil
 import sys
 import warnings
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,12 +63,12 @@ def save(
             (temporary / STATE).write_text(json.dumps(state))
         ranks.barrier()
         _write_shards(temporary, tensors, ranks)
-        mine = [STATE] * ranks.is_first + _shards(temporary, ranks)
-        sums = ranks.all_gather(checkpoint_manifest.sums_of(temporary / name for name in mine))
+        # The shards that this rank wrote; the writer counts ranks from 1.
+        mine = [*temporary.glob(f"shard-{ranks.rank + 1:05d}-*")]
+        mine += [temporary / STATE] * ranks.is_first
+        sums = ranks.all_gather(checkpoint_manifest.sums_of(mine))
         if ranks.is_first:
-            checkpoint_manifest.publish(
-                temporary, final, {k: v for part in sums for k, v in part.items()}
-            )
+            checkpoint_manifest.publish(temporary, final, dict(ChainMap(*sums)))
             _prune(folder, kept)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -89,15 +90,13 @@ def load_latest(
         ValueError: the checkpoint has other tensors than these.
     """
     damaged: list[Path] = []
-    for checkpoint in reversed(
-        ranks.all_gather(_checkpoints(folder))[0]
-    ):  # as the first rank sees it
+    found = ranks.all_gather(_checkpoints(folder))[0]  # as the first rank sees it
+    for checkpoint in reversed(found):
         reasons = _damage(checkpoint, ranks)
         if not reasons:
             _read_shards(checkpoint, into, ranks)
             _set_aside(damaged, ranks)
-            state: dict[str, Any] = json.loads((checkpoint / STATE).read_bytes())
-            return state
+            return dict(json.loads((checkpoint / STATE).read_bytes()))
         damaged.append(checkpoint)
         if ranks.is_first:
             sys.stderr.write(
@@ -152,11 +151,6 @@ def _write_shards(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> 
     packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with _explained(ranks):
         dcp.save(packed, storage_writer=writer, no_dist=ranks.size == 1)
-
-
-def _shards(folder: Path, ranks: Ranks) -> list[str]:
-    """The names of the shards that this rank wrote; the writer counts ranks from 1."""
-    return sorted(path.name for path in folder.glob(f"shard-{ranks.rank + 1:05d}-*"))
 
 
 def _read_shards(folder: Path, into: Mapping[str, Tensor], ranks: Ranks) -> None:

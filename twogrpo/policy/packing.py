@@ -59,11 +59,11 @@ def split_into_microbatches(
     filled, here = 0, set[Hashable]()
     for place in order:
         sequence = sequences[place]
-        cost = _cost(sequence, here)
+        is_there = _shared(sequence) in here
+        cost = len(sequence.response_token_ids) if is_there else sequence.num_tokens
         if not runs or filled >= even or filled + cost > budget:
             runs.append([])
-            filled, here = 0, set()
-            cost = _cost(sequence, here)
+            filled, here, cost = 0, set(), sequence.num_tokens
         runs[-1].append(place)
         here.add(_shared(sequence))
         filled += cost
@@ -73,12 +73,6 @@ def split_into_microbatches(
 def _shared(sequence: TrainingSample) -> Hashable:
     """What two sequences must have in common to share one copy of their prompt."""
     return sequence.prompt_token_ids, sequence.images
-
-
-def _cost(sequence: TrainingSample, here: set[Hashable]) -> int:
-    """The tokens that a sequence adds to a run that already has the prompts in `here`."""
-    is_there = _shared(sequence) in here
-    return len(sequence.response_token_ids) if is_there else sequence.num_tokens
 
 
 # It goes through the model and adds exactly zero to every gradient.

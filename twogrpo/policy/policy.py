@@ -88,7 +88,7 @@ class TransformersPolicy:
         mine = torch.zeros(4, dtype=torch.float64)
         for places, batch in self.scoring.pack(with_signal):
             num_tokens = sum(len(with_signal[place].response_token_ids) for place in places)
-            mine += torch.tensor([*self._accumulate(batch, self.surrogate), num_tokens])
+            mine += torch.tensor([*self._accumulate_gradient(batch, self.surrogate), num_tokens])
         low, high, objective, num_tokens = sum(self.ranks.all_gather(mine)).tolist()  # type: ignore[union-attr]
         if not math.isfinite(objective):
             raise NonFiniteError(f"loss {-objective} at update {self.num_updates + 1}")
@@ -108,7 +108,7 @@ class TransformersPolicy:
         """The gradient of the weighted sum of the surrogate over tokens, flat, on the CPU."""
         self._zero_gradient()
         for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
-            self._accumulate(batch, surrogate)
+            self._accumulate_gradient(batch, surrogate)
         gradients = [p.grad for p in self.scoring.parameters() if p.grad is not None]
         return torch.cat([-full_tensor(gradient).flatten().cpu() for gradient in gradients])
 
@@ -117,7 +117,7 @@ class TransformersPolicy:
         for parameter in self.scoring.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
-    def _accumulate(
+    def _accumulate_gradient(
         self, batch: MicroBatch, surrogate: SurrogateFunction
     ) -> tuple[int, int, float]:
         """Adds to the gradient; returns tokens clipped below and above, and the objective."""
@@ -155,7 +155,7 @@ class TransformersPolicy:
             self.scoring.parameters(), torch.inf if bound is None else bound
         )
         norm = full_tensor(clipped).item()
-        if not torch.isfinite(torch.tensor(norm)):
+        if not math.isfinite(norm):
             raise NonFiniteError(f"gradient norm {norm} at update {self.num_updates + 1}")
         warmup = min(1.0, (self.num_updates + 1) / max(self.training.warmup_updates, 1))
         learning_rate = self.algorithm.scaled(self.training.learning_rate) * warmup
@@ -213,9 +213,8 @@ class TransformersPolicy:
         try:
             self.scoring.model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
-            for name, content in (
-                self.image_processor.files if self.image_processor else {}
-            ).items():
+            files = self.image_processor.files if self.image_processor else {}
+            for name, content in files.items():
                 (temporary / name).write_bytes(content)
             shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)

@@ -26,14 +26,18 @@ class UpdateMetrics:
     num_tokens: int
 
 
-class Policy(Protocol):
-    """π_θ with its optimiser."""
-
-    num_updates: int
+class TokenLogprobs(Protocol):
+    """The policy or the reference policy."""
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
         """The log-probabilities of each sequence's response tokens, in order; no gradient."""
         ...
+
+
+class Policy(TokenLogprobs, Protocol):
+    """π_θ with its optimiser."""
+
+    num_updates: int
 
     def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
         """Takes one optimiser step on the weighted sum of the surrogate over response tokens."""
@@ -59,12 +63,4 @@ class Policy(Protocol):
 
     def export(self, folder: Path) -> None:
         """Writes a folder that `transformers` and vLLM can load."""
-        ...
-
-
-class TokenLogprobs(Protocol):
-    """The policy or the reference policy."""
-
-    def token_logps(self, sequences: Sequence[TrainingSample]) -> list[torch.Tensor]:
-        """The log-probabilities of each sequence's response tokens; no gradient."""
         ...

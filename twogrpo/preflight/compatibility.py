@@ -1,4 +1,4 @@
-"""Compatibility checks that run before training."""
+"""What does not go together, or will go wrong, in a run whose values are valid by themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from omegaconf import OmegaConf
 
-from twogrpo.config import validation
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
 from twogrpo.data.contamination import load_overlap
@@ -21,10 +20,11 @@ from twogrpo.data.templates import CHAT
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import Architecture, config_file
 from twogrpo.preflight.text_tables import gib
-from twogrpo.preflight.wandb_reachable import look_up_wandb
 from twogrpo.rewards.build import REWARDS, build_reward
 
 Level = Literal["ok", "warning", "failure"]
+# Those of the paper's arms: GRPO, CTR-GRPO and DPO.
+PAPER_ADVANTAGES = ("standardised_population", "class_balanced", "preference_over_all_pairs")
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
@@ -38,45 +38,39 @@ class Finding:
 
 
 def compatibility_findings(config: Config, model: Architecture) -> list[Finding]:
-    """The findings of every check, in a fixed order, on values that passed `check_values`. No check
-    writes a file; only W&B is looked up in the network."""
+    """The findings in a fixed order. No check writes a file or uses the network."""
     return [
-        Finding("ok", "values", "batch sizes divide, names and ranges are right"),  # check_values
+        *_small_groups(config),
         _model(config, model),
         _context(config, model),
         *_template(config),
         _contamination(config),
         _verifier(config),
         _disk(config, model),
-        _wandb(config),
     ]
 
 
-def exit_code(findings: list[Finding]) -> int:
-    """0: all is well, 1: there are warnings, 2: the run will fail."""
-    levels = {finding.level for finding in findings}
-    return 2 if "failure" in levels else 1 if "warning" in levels else 0
-
-
-def check_values(config: Config) -> None:
-    """A run's own first check, but for whether this machine has a GPU; before anything is computed.
-
-    Raises:
-        ConfigError: the first value that is wrong by itself or beside another.
-    """
-    validation.check(config)
+def _small_groups(config: Config) -> list[Finding]:
+    name, cap = config.algorithm.advantage, config.algorithm.importance_sampling_cap
+    prompts, ranks = config.training.prompts_per_step, max(config.hardware.num_gpus, 1)
+    text = f"{name} is none of the paper's ({', '.join(PAPER_ADVANTAGES)})"
+    corrections = f"importance_sampling_cap={cap}: a cap can weaken one half of a pair"
+    left = f"{prompts} prompts over {ranks} ranks, {prompts % ranks} left over"
+    return [
+        Finding("ok" if name in PAPER_ADVANTAGES else "warning", "advantage", text),
+        Finding("ok" if cap is None else "warning", "corrections", corrections),
+        Finding("warning" if prompts % ranks else "ok", "ranks", left),
+    ]
 
 
 def _model(config: Config, model: Architecture) -> Finding:
-    """Where the model's sizes come from; a hub id is not looked up, a missing folder fails."""
-    path = config.model.path
-    if config_file(config.model) is None and not HUB_ID.fullmatch(path):
-        text = (
-            f"model.path={path} is no folder with a config.json, and no hub id: make it "
-            f"(scripts/prepare_model.py) or give another. Planned from {model.source}"
-        )
-        return Finding("failure", "model", text)
-    return Finding("ok", "model", f"{path}, planned from {model.source}")
+    """A hub id is not looked up; a missing folder fails."""
+    path, text = config.model.path, f"planned from {model.source}"
+    if config_file(config.model) is not None or HUB_ID.fullmatch(path):
+        return Finding("ok", "model", f"{path}, {text}")
+    remedy = "make it (scripts/prepare_model.py) or give another"
+    missing = f"model.path={path} is no folder with a config.json, and no hub id"
+    return Finding("failure", "model", f"{missing}: {remedy}; {text}")
 
 
 def _context(config: Config, model: Architecture) -> Finding:
@@ -86,39 +80,39 @@ def _context(config: Config, model: Architecture) -> Finding:
     if test.at_end:
         pairs.append((test.max_prompt_tokens, test.max_response_tokens))
     prompt, response = max(pairs, key=sum)
-    positions, total = model.positions, prompt + response
-    if total <= positions:
-        return Finding("ok", "context", f"{prompt} + {response} tokens in {positions:,} positions")
-    if positions <= prompt:
-        return Finding("failure", "context", f"a prompt of {prompt} fills {positions} positions")
-    room = positions - prompt
+    room, total = model.positions - prompt, prompt + response
     text = (
-        f"prompt {prompt} + response {response} = {total} tokens in {positions:,} positions: use "
-        f"dataset.max_response_tokens={room} evaluation.max_response_tokens={room} or, as the "
+        f"prompt {prompt} + response {response} = {total} tokens in {model.positions:,} positions"
+    )
+    if room >= response:
+        return Finding("ok", "context", text)
+    if room <= 0:
+        return Finding("failure", "context", f"{text}: lower the longest prompt")
+    remedy = (
+        f"use dataset.max_response_tokens={room} evaluation.max_response_tokens={room} or, as the "
         f"paper must have with Qwen2.5-Math, a copy of the model whose config.json allows {total}"
     )
-    return Finding("failure", "context", text)
+    return Finding("failure", "context", f"{text}: {remedy}")
 
 
 def _template(config: Config) -> Iterator[Finding]:
     """The model must know the template's format, which must ask for what the verifier looks for."""
-    template, file = config.model.prompt_template, CONF / f"model/{config.model.name}.yaml"
-    own = OmegaConf.select(OmegaConf.load(file), "prompt_template") if file.is_file() else template
-    # The templates of CHAT share the tokenizer's own format and differ only in their request.
-    is_known = template == own or {template, own} <= CHAT.keys()
+    model, template = config.model.name, config.model.prompt_template
+    file = CONF / f"model/{model}.yaml"
+    own = OmegaConf.load(file).prompt_template if file.is_file() else template
     reward = REWARDS.get(config.reward.name)
     suitable = reward.prompt_templates if reward else ()
-    is_suitable = template in suitable if suitable else template != "code_r1"
-    if not is_known:
-        text = f"model.prompt_template={template}, but {config.model.name} uses {own}"
+    # The templates of CHAT share the tokenizer's own format and differ only in their request.
+    if template != own and not {template, own} <= CHAT.keys():
+        text = f"model.prompt_template={template}, but {model} uses {own}"
         yield Finding("warning", "template", text)
-    elif not is_suitable:
+    elif template not in suitable if suitable else template == "code_r1":
         text = f"model.prompt_template={template} does not ask for what reward.name="
         yield Finding("warning", "template", f"{text}{config.reward.name} looks for")
     else:
         yield Finding("ok", "template", template)
-    if config.dataset.name == "geometry3k" and "vl" not in config.model.name.split("_"):
-        text = f"dataset={config.dataset.name} has images, model={config.model.name} cannot see"
+    if config.dataset.name == "geometry3k" and "vl" not in model.split("_"):
+        text = f"dataset={config.dataset.name} has images, model={model} cannot see"
         yield Finding("failure", "images", f"{text}: use model=qwen25_vl_7b")
 
 
@@ -139,8 +133,7 @@ def _contamination(config: Config) -> Finding:
 
 
 def _verifier(config: Config) -> Finding:
-    """The verifier must accept its example's correct response and reject the wrong one."""
-    name = config.reward.name
+    """The verifier must find what it needs: its packages, a sandbox for programs."""
     try:
         reward = build_reward(config.reward)
     except ConfigError as error:
@@ -149,24 +142,14 @@ def _verifier(config: Config) -> Finding:
         is_elsewhere = error.__cause__ is not None and not _runs_here(config)
         level: Level = "warning" if is_elsewhere else "failure"
         return Finding(level, "verifier", f"not tried: {error}")
-    correct, wrong, reference = reward.example
-    try:
-        verdicts = reward.grade([correct, wrong], [reference, reference])
-    finally:
-        reward.close()
-    if [verdict.is_correct for verdict in verdicts] != [True, False]:
-        reasons = ", ".join(verdict.reason for verdict in verdicts)
-        return Finding("failure", "verifier", f"{name} grades right and wrong as {reasons}")
-    return Finding("ok", "verifier", f"{name} tells a right answer from a wrong one")
+    reward.close()
+    return Finding("ok", "verifier", f"{config.reward.name} can be built")
 
 
 def checkpoint_bytes(config: Config, model: Architecture) -> int:
     """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
     and the final model in float32."""
-    kept = min(
-        config.checkpointing.kept,
-        config.num_steps // config.checkpointing.every,
-    )
+    kept = min(config.checkpointing.kept, config.num_steps // config.checkpointing.every)
     return 12 * model.parameters * (kept + 1) + 4 * model.parameters
 
 
@@ -185,10 +168,3 @@ def _disk(config: Config, model: Architecture) -> Finding:
 def _runs_here(config: Config) -> bool:
     """Whether this machine could run it; a plan for GPUs is often made on another one."""
     return config.hardware.device == "cpu" or torch.cuda.is_available()
-
-
-def _wandb(config: Config) -> Finding:
-    if config.tracking.wandb_mode != "online":
-        return Finding("ok", "W&B", f"{config.tracking.wandb_mode or 'off'}: needs no network")
-    level, text = look_up_wandb()
-    return Finding(level, "W&B", text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from omegaconf import OmegaConf
 
+from twogrpo.config.annotations import POSITIVE
 from twogrpo.config.cli import CONF
 
 
@@ -14,7 +16,7 @@ class Device:
     """A device's name and the memory that one process can use of it, GiB."""
 
     name: str
-    memory_gib: float
+    memory_gib: Annotated[float, POSITIVE]
 
     @property
     def memory_bytes(self) -> float:
@@ -31,9 +33,3 @@ def load_device(name: str) -> Device:
 def device_names() -> list[str]:
     """The names of conf/planned_device/."""
     return sorted(file.stem for file in (CONF / "planned_device").glob("*.yaml"))
-
-
-def default_device() -> str:
-    """The device of conf/preflight.yaml, planned for where none is chosen."""
-    defaults = OmegaConf.load(CONF / "preflight.yaml").defaults
-    return str(next(entry.planned_device for entry in defaults if "planned_device" in entry))

@@ -7,18 +7,16 @@ conf/scale/paper.yaml.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from twogrpo.config.batch_sizes import batch_rows, paper_column
+from twogrpo.config.batch_sizes import TOTAL, batch_rows, paper_column
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
 from twogrpo.errors import ConfigError
-
-TOTAL = 7  # the batch table's row of all rollouts, of which resampling knows bounds only
 
 
 @dataclass(frozen=True)
@@ -70,15 +68,13 @@ def measured_on(config: Config, device: str, num_ranks: int) -> dict[str, Any]:
 def read_calibration(path: Path) -> Calibration:
     """The inverse of `Calibration.write`; raises ConfigError if the file is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = Calibration(**{field.name: content[field.name] for field in fields(Calibration)})
+        found = Calibration(**json.loads(path.read_text(encoding="utf-8")))
         if not (found.step_seconds > 0 and min(found.seconds.values()) >= 0):
             raise ValueError("seconds must be numbers over 0, by phase")
         dict(found.measured_on)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"calibration={path} cannot be read ({reason}): write it with scripts/benchmark.py "
+            f"calibration={path} cannot be read ({error}): write it with scripts/benchmark.py "
             "calibrate=FILE, or leave it null"
         ) from error
     return found
@@ -91,12 +87,10 @@ def calibrated_hours(path: Path, config: Config, device: str) -> float:
     `device` is the planned device; its family is part of the GPU's name ("NVIDIA H200").
     """
     found = read_calibration(path)
-    kind = config.hardware.device
-    ranks = max(config.hardware.num_gpus, 1)
-    planned = measured_on(config, "cpu" if kind == "cpu" else device, ranks)
-    measured = dict(found.measured_on)
-    if kind != "cpu" and device.partition("_")[0] in str(measured.get("device")).lower():
+    is_cpu, measured = config.hardware.device == "cpu", dict(found.measured_on)
+    if not is_cpu and device.partition("_")[0] in str(measured.get("device")).lower():
         measured["device"] = device
+    planned = measured_on(config, "cpu" if is_cpu else device, max(config.hardware.num_gpus, 1))
     for key, value in planned.items():
         if measured.get(key) != value:
             raise ConfigError(
@@ -109,13 +103,13 @@ def calibrated_hours(path: Path, config: Config, device: str) -> float:
 def paper_hours(config: Config) -> tuple[float, int] | None:
     """Hours and GPUs (140 GB) of Table 1 if the run is one of its cells, by dataset, model, arm and
     batch sizes; else None."""
+    algorithm = config.algorithm
     batches = zip(batch_rows(config), paper_column(config), strict=True)
     same = [value.split()[0] == paper for (_, value), paper in batches]
-    algorithm = config.algorithm
-    is_arm = algorithm.group_size == 16 or algorithm.minibatch_scale > 1
-    if not is_arm or not all(same[:TOTAL]):
+    is_baseline = algorithm.group_size == 16
+    if not all(same[:TOTAL]) or not (is_baseline or algorithm.minibatch_scale > 1):
         return None
-    arm = "grpo" if algorithm.group_size == 16 else "two_grpo"
+    arm = "grpo" if is_baseline else "two_grpo"
     arm += "" if algorithm.resampling == "none" else "_rs"
     costs = OmegaConf.load(CONF / "scale/paper.yaml").expected_costs
     cost = costs.get(f"table1/{config.dataset.name}_{config.model.name}_{arm}")

@@ -15,8 +15,8 @@ from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Numbers of experts in a layer, by family (Qwen, DeepSeek, Mixtral).
-MIXTURES = ("num_experts", "n_routed_experts", "num_local_experts")
+# The values of `model_type` whose decoder is the one below.
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl")
 
 
 @dataclass(frozen=True)
@@ -106,25 +106,39 @@ def config_file(model: ModelConfig) -> Path | None:
 
 
 def architecture_of(model: ModelConfig) -> Architecture:
-    """The architecture of the folder `model.path`, else that of the table, by `model.name`; a model
-    that is in neither is a ConfigError."""
-    file = config_file(model)
+    """The architecture of the folder `model.path`, else that of the table, by `model.name`; raises
+    ConfigError where the sizes are not known."""
+    file, published = config_file(model), PUBLISHED.get(model.name)
     if file is not None:
-        return from_config_file(file)
-    if model.name not in PUBLISHED:
+        return from_config_file(file, tower=published.other_parameters if published else 0)
+    if published is None:
         raise ConfigError(
             f"model.path={model.path} is no folder here and model.name={model.name} is in no table "
             f"of twogrpo/preflight/model_shapes.py ({', '.join(PUBLISHED)}): give a folder"
         )
-    return PUBLISHED[model.name]
+    return published
 
 
-def from_config_file(file: Path) -> Architecture:
-    """The architecture in a dense model's `config.json`, a vision tower counted; raises ConfigError
-    where a size is missing or wrong."""
-    values = _read_config(file)
+def from_config_file(file: Path, *, tower: int = 0) -> Architecture:
+    """The architecture in a `config.json`; raises ConfigError where it gives no sizes.
+
+    `tower` are the parameters of the vision tower that such a model has.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        family, has_tower = values.get("model_type"), bool(values.get("vision_config"))
+        values |= values.get("text_config") or {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{file} is no model's config.json ({error}): give a folder as save_pretrained writes"
+        ) from error
+    if family not in FAMILIES or (has_tower and not tower):
+        raise ConfigError(
+            f"{file}: the sizes of model_type={family} under this model.name are not known: give a "
+            f"dense model of {', '.join(FAMILIES)}, or model=qwen25_vl_7b with its folder"
+        )
     heads, hidden = _size(values, "num_attention_heads", file), _size(values, "hidden_size", file)
-    decoder = Architecture(
+    return Architecture(
         source=file.parent.name + "/config.json",
         layers=_size(values, "num_hidden_layers", file),
         hidden=hidden,
@@ -135,30 +149,9 @@ def from_config_file(file: Path) -> Architecture:
         positions=_size(values, "max_position_embeddings", file),
         head_dim=_size(values, "head_dim", file, default=max(hidden // heads, 1)),
         is_tied=bool(values.get("tie_word_embeddings")),
-        has_qkv_bias=str(values.get("model_type")).startswith("qwen2"),
+        has_qkv_bias=family.startswith("qwen2"),
+        other_parameters=tower if has_tower else 0,
     )
-    if not values.get("vision_config"):
-        return decoder
-    other = _count_parameters(file.parent) - decoder.parameters
-    return replace(decoder, other_parameters=other)
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    """The file's values; those of a `text_config` take precedence."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        values = {**values, **(values.get("text_config") or {})}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(
-            f"{file} is no model's config.json ({error}): give a folder as save_pretrained writes"
-        ) from error
-    for key in MIXTURES:
-        if isinstance(values.get(key), int) and values[key] > 1:
-            raise ConfigError(
-                f"{file}: {key}={values[key]} is a mixture of experts, and only dense models are "
-                "planned: give the folder of a dense model"
-            )
-    return values
 
 
 def _size(values: dict[str, Any], key: str, file: Path, *, default: int | None = None) -> int:
@@ -167,21 +160,3 @@ def _size(values: dict[str, Any], key: str, file: Path, *, default: int | None =
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{file}: {key}={value!r} is no size: use a whole number of 1 or more")
     return value
-
-
-def _count_parameters(folder: Path) -> int:
-    """All parameters of a vision-language model, counted on its class without taking memory."""
-    import torch  # with the next line a few seconds, and most models have no tower
-    from transformers import AutoConfig, AutoModelForImageTextToText
-
-    try:
-        config = AutoConfig.from_pretrained(folder)
-        with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(config)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"{folder}/config.json has a vision_config that cannot be built ({reason}): give the "
-            "folder of a vision-language model that transformers knows"
-        ) from error
-    return sum(parameter.numel() for parameter in model.parameters())

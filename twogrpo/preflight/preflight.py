@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
+from twogrpo.config import validation
+from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
 from twogrpo.errors import ConfigError
-from twogrpo.preflight.compatibility import (
-    Finding,
-    Level,
-    check_values,
-    compatibility_findings,
-    exit_code,
-)
-from twogrpo.preflight.devices import Device, default_device, device_names, load_device
+from twogrpo.preflight.compatibility import Finding, Level, compatibility_findings
+from twogrpo.preflight.devices import Device, device_names, load_device
 from twogrpo.preflight.hours import calibrated_hours, paper_hours
 from twogrpo.preflight.memory.estimate import Memory, memory, verdict
 from twogrpo.preflight.model_shapes import Architecture, architecture_of
-from twogrpo.preflight.small_group_checks import small_group_findings
 from twogrpo.preflight.text_tables import gib
 from twogrpo.preflight.zero_variance import ASSUMED, Beta, Counts, read_success_rates
 
@@ -54,13 +51,14 @@ class Preflight:
     @property
     def exit_code(self) -> int:
         """0: all is well, 1: there are warnings, 2: the run will fail."""
-        return exit_code(self.findings)
+        levels = {finding.level for finding in self.findings}
+        return 2 if "failure" in levels else 1 if "warning" in levels else 0
 
 
 def preflight(config: PreflightConfig) -> Preflight:
     """Checks a run and estimates what it needs; raises ConfigError where a value is wrong, the
     model's sizes are unknown, or a given file cannot be read or is not of this run."""
-    check_values(config)
+    validation.check(config)  # not the device: a plan for GPUs is often made where there is none
     model, device = architecture_of(config.model), device_of(config)
     rates, file, needed = config.success_rates, config.calibration, memory(config, model, device)
     return Preflight(
@@ -71,11 +69,7 @@ def preflight(config: PreflightConfig) -> Preflight:
         needed=needed,
         calibrated_hours=calibrated_hours(Path(file), config, device.name) if file else None,
         paper=paper_hours(config),
-        findings=[
-            *small_group_findings(config),
-            *compatibility_findings(config, model),
-            _memory_finding(needed, device),
-        ],
+        findings=[*compatibility_findings(config, model), _memory_finding(needed, device)],
     )
 
 
@@ -83,11 +77,10 @@ def device_of(config: PreflightConfig) -> Device:
     """The planned device (a CPU's for hardware=cpu), named as the user's own if its memory is not
     that of its file; raises ConfigError where a GPU was chosen for a run on a CPU."""
     device = config.planned_device
-    if not device.memory_gib > 0:
-        raise ConfigError(f"planned_device.memory_gib={device.memory_gib} must be over 0")
     is_changed = device.name in device_names() and device != load_device(device.name)
     if config.hardware.device == "cpu" and device.name != "cpu":
-        if is_changed or device.name != default_device():
+        defaults = OmegaConf.load(CONF / "preflight.yaml").defaults
+        if is_changed or {"planned_device": device.name} not in defaults:
             raise ConfigError(
                 f"planned_device.name={device.name} planned_device.memory_gib={device.memory_gib:g}"
                 " describes a GPU, but hardware=cpu plans for a CPU: add hardware=one_gpu (or "
@@ -98,10 +91,8 @@ def device_of(config: PreflightConfig) -> Device:
 
 
 def _memory_finding(needed: Memory, device: Device) -> Finding:
-    text = f"{gib(needed.peak)} of the {device.memory_gib:g} of {device.name}"
     outcome = verdict(needed, device)
-    if outcome == "fits":
-        return Finding("ok", "memory", text)
+    text = f"{outcome}: {gib(needed.peak)} of the {device.memory_gib:g} of {device.name}"
     remedy = "more GPUs, hardware.activation_checkpointing=true"
     if needed.reference_policy:
         remedy += ", tracking.kl_rollouts=0 (no start policy)"
@@ -109,4 +100,5 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
     elif needed.sampling_peak == needed.peak:
         remedy = "lower hardware.gpu_memory_share (vllm) or hardware.rollouts_per_call"
-    return Finding(VERDICT_LEVELS[outcome], "memory", f"{outcome}: {text}: {remedy}")
+    level = VERDICT_LEVELS[outcome]
+    return Finding(level, "memory", text if level == "ok" else f"{text}: {remedy}")

@@ -19,21 +19,22 @@ GROUP_SIZES = (2, 4, 8, 16)
 def report(found: Preflight) -> str:
     """The report for a person."""
     config, gpus = found.config, max(found.config.hardware.num_gpus, 1)
-    outcome = verdict(found.needed, found.device)
+    pairs = zip(batch_rows(config), paper_column(config), strict=True)
+    batches = [[name, value, paper] for (name, value), paper in pairs]
     return "\n".join(
         [
             f"Preflight of {config.run_name}",
             note(
                 f"{config.model.name}, {found.model.parameters / 1e9:.3g} B parameters, on "
-                f"{gpus} × {found.device.name}: {outcome}. {config.rollout.engine} samples."
+                f"{gpus} × {found.device.name}: {verdict(found.needed, found.device)}. "
+                f"{config.rollout.engine} samples."
             ),
             "",
-            section("Batches", _batches(found)),
+            section("Batches", table(["", "this run", "paper"], batches, left=2)),
             section("Memory of one device, estimated from sizes", memory_part(found)),
             section("Hours of training", _hours(found)),
             section("Zero-variance groups", _forecast(found)),
-            section("Checks", _findings(found)),
-            _last_line(found),
+            _findings(found),
         ]
     )
 
@@ -55,15 +56,12 @@ def as_json(found: Preflight) -> dict[str, Any]:
         "memory": asdict(needed) | {peak: getattr(needed, peak) for peak in peaks},
         "verdicts": {d.name: verdict(memory(config, found.model, d), d) for d in devices(found)},
         "hours": {"calibrated": found.calibrated_hours, "paper": hours, "paper_gpus": gpus},
-        "zero_variance": [_finite(asdict(row)) for row in _rows(found)],
+        "zero_variance": [
+            {name: value if math.isfinite(value) else None for name, value in asdict(row).items()}
+            for row in _rows(found)
+        ],
         "findings": [asdict(finding) for finding in found.findings],
     }
-
-
-def _batches(found: Preflight) -> str:
-    pairs = zip(batch_rows(found.config), paper_column(found.config), strict=True)
-    rows = [[name, value, paper] for (name, value), paper in pairs]
-    return table(["", "this run", "paper"], rows, left=2)
 
 
 def _hours(found: Preflight) -> str:
@@ -89,7 +87,8 @@ def _forecast(found: Preflight) -> str:
     rows = [
         [
             f"{row.group_size}{' ←' if row.group_size == own else ''}",
-            f"{1 - row.signal_share:.1%}{_plus_minus(row.error)}",
+            f"{1 - row.signal_share:.1%}"
+            + ("" if math.isnan(row.error) else f" ± {row.error:.1%}"),
             f"{row.signal_share * minibatch:,.0f} of {minibatch:,}",
             f"{row.draws_per_signal:.3g}",
             f"{row.prompts_per_minibatch:,.0f}",
@@ -106,24 +105,12 @@ def _forecast(found: Preflight) -> str:
     return "\n".join([table([*header, "prompts for 16-GRPO's signal"], rows), note(source)])
 
 
-def _plus_minus(error: float) -> str:
-    return "" if math.isnan(error) else f" ± {error:.1%}"
-
-
 def _findings(found: Preflight) -> str:
-    """Passed checks by name, the others in full."""
-    passed = ", ".join(finding.name for finding in found.findings if finding.level == "ok")
-    others = [finding for finding in found.findings if finding.level != "ok"]
-    lines = [f"{MARKS['ok']} {passed}", *(f"{MARKS[f.level]} {f.name}: {f.text}" for f in others)]
-    return "\n".join(map(note, lines))
-
-
-def _last_line(found: Preflight) -> str:
+    """Passed checks by name, the others in full, and what the exit code means."""
     levels = [finding.level for finding in found.findings]
+    passed = ", ".join(finding.name for finding in found.findings if finding.level == "ok")
+    others = [f"{MARKS[f.level]} {f.name}: {f.text}" for f in found.findings if f.level != "ok"]
+    checks = section("Checks", *map(note, [f"{MARKS['ok']} {passed}", *others]))
     meaning = ("all is well", "look at the warnings", "the run will fail")[found.exit_code]
     counts = f"warnings: {levels.count('warning')}, failures: {levels.count('failure')}"
-    return f"{counts}: {meaning} (exit code {found.exit_code})"
-
-
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+    return f"{checks}\n{counts}: {meaning} (exit code {found.exit_code})"

@@ -7,8 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from twogrpo.config.schema import HardwareConfig, ModelConfig, RolloutConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError
-from twogrpo.models.context_length import check_context
-from twogrpo.models.load import DTYPES, load_model
+from twogrpo.models.load import DTYPES, check_context, load_model
 from twogrpo.rollout.protocol import Sampler
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 
@@ -39,23 +38,13 @@ def build_sampler(
             image_processor=image_processor,
         )
     if rollout.engine == "vllm":
-        return _vllm_sampler(model, hardware, tokenizer, context_tokens, image_processor)
+        from twogrpo.rollout.vllm_sampler import VllmSampler
+
+        return VllmSampler(
+            tokenizer,
+            model,
+            hardware,
+            context_tokens=context_tokens,
+            image_processor=image_processor,
+        )
     raise ConfigError(f"rollout.engine={rollout.engine} is unknown: use transformers or vllm")
-
-
-def _vllm_sampler(
-    model: ModelConfig,
-    hardware: HardwareConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    context_tokens: int | None,
-    image_processor: ImageProcessor | None,
-) -> Sampler:
-    from twogrpo.rollout.vllm_sampler import VllmSampler
-
-    return VllmSampler(
-        tokenizer,
-        model,
-        hardware,
-        context_tokens=context_tokens,
-        image_processor=image_processor,
-    )

@@ -22,14 +22,6 @@ from twogrpo.types import Completion, Prompt
 
 
 @dataclass
-class _PartialCompletion:
-    """A response in progress."""
-
-    token_ids: list[int]
-    logps: list[float]
-
-
-@dataclass
 class _DecodeState:
     """The cache of the running rows; `positions_N` are their next tokens' positions."""
 
@@ -103,27 +95,18 @@ class TransformersSampler:
     ) -> list[tuple[Completion, ...]]:
         group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
         uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
-        responses = self._decode(prompts, group_sizes, uniforms_NT, sampling)
-        end_id = self._end_id
-        texts = self.tokenizer.batch_decode(
-            [response.token_ids for response in responses], skip_special_tokens=True
-        )
+        token_ids, logps = self._decode(prompts, group_sizes, uniforms_NT, sampling)
+        texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
         rollouts = iter(
             Completion(
-                token_ids=tuple(response.token_ids),
-                sampler_logps=tuple(response.logps),
+                token_ids=tuple(ids),
+                sampler_logps=tuple(sampler_logps),
                 text=text,
-                finish_reason="stop" if response.token_ids[-1] == end_id else "length",
+                finish_reason="stop" if ids[-1] == self.tokenizer.eos_token_id else "length",
             )
-            for response, text in zip(responses, texts, strict=True)
+            for ids, sampler_logps, text in zip(token_ids, logps, texts, strict=True)
         )
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
-
-    @property
-    def _end_id(self) -> int:
-        end_id = self.tokenizer.eos_token_id
-        assert isinstance(end_id, int)
-        return end_id
 
     def _decode(
         self,
@@ -131,10 +114,12 @@ class TransformersSampler:
         group_sizes: Tensor,
         uniforms_NT: Tensor,
         sampling: SamplingParams,
-    ) -> list[_PartialCompletion]:
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """The tokens of each response and their log-probabilities."""
         logits_NV, state = self._prefill(prompts, group_sizes)
-        responses = [_PartialCompletion([], []) for _ in range(len(uniforms_NT))]
-        running = torch.arange(len(responses))
+        token_ids: list[list[int]] = [[] for _ in uniforms_NT]
+        logps: list[list[float]] = [[] for _ in uniforms_NT]
+        running = torch.arange(len(uniforms_NT))
         for position in range(sampling.max_response_tokens):
             tokens_N, logps_N = sample_tokens(
                 logits_NV,
@@ -147,9 +132,9 @@ class TransformersSampler:
             for row, token, logp in zip(
                 running.tolist(), tokens_N.tolist(), logps_N.tolist(), strict=True
             ):
-                responses[row].token_ids.append(token)
-                responses[row].logps.append(logp)
-            is_running_N = tokens_N != self._end_id
+                token_ids[row].append(token)
+                logps[row].append(logp)
+            is_running_N = tokens_N != self.tokenizer.eos_token_id
             if position + 1 == sampling.max_response_tokens or not is_running_N.any():
                 break
             if not is_running_N.all():
@@ -157,7 +142,7 @@ class TransformersSampler:
                 running, tokens_N = running[kept], tokens_N[kept]
                 state.select(kept.to(self.device))
             logits_NV = self._advance(tokens_N, state)
-        return responses
+        return token_ids, logps
 
     def _prefill(
         self, prompts: Sequence[Prompt], group_sizes: Tensor

@@ -6,12 +6,10 @@ P prompts, G rollouts each.
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -21,7 +19,6 @@ from twogrpo.errors import ConfigError, Fault
 from twogrpo.models.image_inputs import vllm_prompt
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.vllm_setup import (
-    GIB,
     one_line,
     preserved_process_state,
     sleeps,
@@ -30,7 +27,6 @@ from twogrpo.rollout.vllm_setup import (
 )
 from twogrpo.types import Completion, Prompt
 
-logger = logging.getLogger(__name__)
 # vLLM raises lower temperatures to this, with only a log line.
 LOWEST_TEMPERATURE = 0.01
 
@@ -113,10 +109,8 @@ class VllmSampler:
         are dropped, and `load` must come before `sample`."""
         if self._is_asleep or not sleeps(self.hardware):
             return
-        before = _free_gib()
         self._call("falling asleep", partial(self.llm.sleep, level=self.hardware.sleep_level))
         self._is_asleep = True
-        logger.info("sampler asleep: %.1f GiB of GPU memory free, %.1f before", _free_gib(), before)
 
     def close(self) -> None:
         """Shuts the engine down, and with it the process group of all ranks."""
@@ -206,12 +200,8 @@ class VllmSampler:
 
     def _wake(self, *parts: str) -> None:
         if self._is_asleep:
-            before = _free_gib()
             self._call("waking up", partial(self.llm.wake_up, tags=list(parts) or None))
             self._is_asleep = bool(parts)
-            logger.info(
-                "sampler awake: %.1f GiB of GPU memory free, %.1f before", _free_gib(), before
-            )
 
     def _call(self, doing: str, function: Any, *arguments: Any) -> Any:
         try:
@@ -220,7 +210,3 @@ class VllmSampler:
             raise VllmFault(
                 f"vLLM failed while {doing} ({type(error).__name__}: {one_line(error)})"
             ) from error
-
-
-def _free_gib() -> float:
-    return torch.cuda.mem_get_info()[0] / GIB

@@ -16,8 +16,7 @@ from transformers import PretrainedConfig
 
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.errors import ConfigError
-from twogrpo.models.context_length import check_context
-from twogrpo.models.load import source
+from twogrpo.models.load import check_context, load_config, source
 
 GIB = 2**30
 ENVIRONMENT = {
@@ -76,28 +75,12 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
                 from vllm.distributed import cleanup_dist_env_and_memory
 
                 cleanup_dist_env_and_memory()
+            key = "gpu_memory_share" if hardware.device == "cuda" else "kv_cache_gib"
             raise ConfigError(
                 f"rollout=vllm: vLLM does not start with model.path={model.path} "
-                f"({one_line(error)}): lower {_memory_key(hardware)}, lower the response length, "
-                "or use rollout=transformers"
+                f"({one_line(error)}): lower hardware.{key}={getattr(hardware, key)}, lower the "
+                "response length, or use rollout=transformers"
             ) from error
-
-
-def load_config(model: ModelConfig) -> PretrainedConfig:
-    """The model's configuration.
-
-    Raises:
-        ConfigError: it cannot be loaded.
-    """
-    try:
-        return transformers.AutoConfig.from_pretrained(
-            source(model), revision=model.revision, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"model.path={model.path} cannot be loaded ({one_line(error)}): give a folder with "
-            "weights, config and tokenizer, or a hub id that can be reached"
-        ) from error
 
 
 def check_model(
@@ -150,15 +133,15 @@ def arguments(
             "gpu_memory_utilization": hardware.gpu_memory_share,
             "enable_sleep_mode": sleeps(hardware),
         }
+    limit = getattr(load_config(model).get_text_config(), "max_position_embeddings", 0)
+    longest = context_tokens or limit
     return common | {
         "kv_cache_memory_bytes": int(hardware.kv_cache_gib * GIB),
         # Compiling takes a minute or two and gains a fifth at best.
         "enforce_eager": True,
         # Chunked prefill breaks seeded requests on a CPU (its generator has no offset).
         "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(
-            PREFILL_TOKENS, hardware.rollouts_per_call, context_tokens or _model_limit(model)
-        ),
+        "max_num_batched_tokens": max(PREFILL_TOKENS, hardware.rollouts_per_call, longest),
     }
 
 
@@ -205,13 +188,3 @@ def one_line(error: BaseException) -> str:
     """The error message on one line, at most 300 characters."""
     words = " ".join(str(error).partition(" [type=")[0].split())  # pydantic adds its input there
     return words if len(words) <= 300 else f"{words[:300]} …"
-
-
-def _model_limit(model: ModelConfig) -> int:
-    return getattr(load_config(model).get_text_config(), "max_position_embeddings", 0)
-
-
-def _memory_key(hardware: HardwareConfig) -> str:
-    if hardware.device == "cuda":
-        return f"hardware.gpu_memory_share={hardware.gpu_memory_share}"
-    return f"hardware.kv_cache_gib={hardware.kv_cache_gib}"

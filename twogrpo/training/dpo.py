@@ -1,11 +1,10 @@
-"""DPO in the training loop: pairs formed from the rollouts, and advantages at the current policy.
+"""DPO in the training loop: advantages at the current policy.
 
 P prompts, G rollouts each, B = P·G rollouts of a mini-batch.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,18 +14,7 @@ from torch import Tensor
 from twogrpo.config.schema import AlgorithmConfig
 from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.policy.protocol import TokenLogprobs
-from twogrpo.types import Group, TrainingSample
-
-
-def pair_weights(groups: Sequence[Group], *, advantage: str, seed: int) -> Tensor:
-    """The weights [P, G, G] of the pairs that a preference advantage forms.
-
-    A random pair depends only on the group's draw and the run's seed, so a resumed run forms the
-    same pairs.
-    """
-    uniforms_P = torch.tensor([_uniform(seed, group.draw) for group in groups])
-    rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float32)
-    return ADVANTAGES[advantage].from_rewards(rewards_PG, uniforms_P=uniforms_P)
+from twogrpo.types import TrainingSample
 
 
 def refresh_advantages(
@@ -65,8 +53,3 @@ def refresh_advantages(
 
 def _sums(model: TokenLogprobs, samples: Sequence[TrainingSample]) -> Tensor:
     return torch.stack([logps.double().sum() for logps in model.token_logps(samples)]).float()
-
-
-def _uniform(seed: int, draw: int) -> float:
-    digest = hashlib.sha256(f"{seed}/{draw}/pair".encode()).digest()
-    return int.from_bytes(digest[:3]) / 2**24

@@ -16,7 +16,7 @@ from twogrpo.core.advantages import ADVANTAGES
 from twogrpo.core.aggregation import AGGREGATIONS
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.policy.protocol import Policy, TokenLogprobs
-from twogrpo.training.dpo import pair_weights, refresh_advantages
+from twogrpo.training.dpo import refresh_advantages
 from twogrpo.types import Group, TrainingSample
 
 
@@ -94,7 +94,7 @@ def _advantages(groups: Sequence[Group], config: Config) -> tuple[Tensor, list[l
     if advantage.refresh is None:
         advantages_PG = advantage.from_rewards(rewards_PG, epsilon=algorithm.advantage_epsilon)
         return advantages_PG, [[]] * rewards_PG.numel()
-    weights_PGG = pair_weights(groups, advantage=algorithm.advantage, seed=config.seed)
+    weights_PGG = advantage.from_rewards(rewards_PG)
     advantages_PG = advantage.refresh(
         torch.zeros_like(rewards_PG), weights_PGG, beta=algorithm.preference_beta
     )

@@ -87,21 +87,15 @@ def layer_bytes(
     to equal length (in float32), the unpadded rows too.
     """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
-    hidden = _hidden_bytes(bytes_per_value, is_autocast=is_autocast) * model.hidden
-    per_token = hidden + bytes_per_value * (queries + 4 * model.intermediate)
+    norms, products = 2 * 4 + 2 * bytes_per_value, 2 * bytes_per_value
+    if is_autocast:
+        norms, products = 4 * 4, 5 * bytes_per_value
+    per_token = (norms + products) * model.hidden
+    per_token += bytes_per_value * (queries + 4 * model.intermediate)
     kept = tokens.padded or tokens.attended
     copied = tokens.attended if tokens.padded else 0.0
     attention = kept * (2 * queries + 2 * keys) + copied * (queries + 2 * keys)
     return tokens.distinct * per_token + (4 if tokens.padded else bytes_per_value) * attention
-
-
-def _hidden_bytes(bytes_per_value: int, *, is_autocast: bool) -> int:
-    """Bytes per token and value of the hidden size."""
-    if is_autocast:
-        return 4 * 4 + 5 * bytes_per_value
-    if bytes_per_value == 4:
-        return 6 * 4
-    return 2 * 4 + 4 * bytes_per_value
 
 
 def logits_bytes(model: Architecture, num_tokens: int, *, bytes_per_value: int) -> float:

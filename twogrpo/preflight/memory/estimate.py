@@ -39,7 +39,7 @@ TIGHT = 0.92
 @dataclass(frozen=True)
 class Memory:
     """Bytes on one device. The sampler holds weights and cache while it is awake, and
-    `sampler_in_updates` during updates."""
+    `sampler_in_updates` during updates; the transformers sampler then holds its weights alone."""
 
     weights: float
     gradients: float
@@ -95,7 +95,7 @@ def memory(
     ranks (FSDP2). One process on a CPU is not sharded: its passes run under autocast, which keeps a
     copy of the weights in their dtype.
     """
-    hardware = config.hardware
+    hardware, is_vllm = config.hardware, config.rollout.engine == "vllm"
     ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]
     share = 4.0 * model.parameters / ranks
     is_gpu = hardware.device != "cpu"
@@ -104,12 +104,20 @@ def memory(
     tokens = largest_microbatch(config, lengths or Lengths.assumed(config))
     chunk = int(min(hardware.logits_chunk_tokens, tokens.distinct))
     sampler_weights, cache = _sampler(config, model, device)
+    sampler_overhead = SAMPLER_OVERHEAD if is_gpu and is_vllm else 0.0
+    is_asleep = is_gpu and is_vllm and hardware.sleep_level > 0
+    awake = sampler_weights + (cache + sampler_overhead if is_vllm else 0.0)
+    # In the policy's dtype: the layer in use, the next one, and embedding and head.
+    gathered = (2 * model.layer_parameters + model.embedding_parameters) * width
+    # In float32: vLLM takes the weights one by one, at most the embedding; the transformers
+    # sampler takes all of them together.
+    synced = model.vocabulary * model.hidden if is_vllm else model.parameters
     return Memory(
         weights=share,
         gradients=share,
         optimiser=2 * share,
         reference_policy=share if needs_reference_policy(config) else 0.0,
-        gathered=_gathered(model, width) if is_sharded else 0.0,
+        gathered=float(gathered) if is_sharded else 0.0,
         casts=float(width * model.active_parameters) if is_autocast else 0.0,
         activations=activation_bytes(
             model,
@@ -120,36 +128,13 @@ def memory(
         ),
         logits=logits_bytes(model, chunk, bytes_per_value=width),
         head_gradient=head_gradient_bytes(model, bytes_per_value=width),
-        sync=_sync(config, model) if is_sharded else 0.0,
+        sync=4.0 * synced if is_sharded else 0.0,
         sampler_weights=sampler_weights,
         cache=cache,
-        sampler_overhead=SAMPLER_OVERHEAD if is_gpu and config.rollout.engine == "vllm" else 0.0,
-        sampler_in_updates=_in_updates(config, sampler_weights, cache),
+        sampler_overhead=sampler_overhead,
+        sampler_in_updates=0.0 if is_asleep else awake,
         overhead=OVERHEAD if is_gpu else CPU_OVERHEAD,
     )
-
-
-def _gathered(model: Architecture, width: int) -> float:
-    """Gathered layers in the policy's dtype: one in use, the next, and embedding and head."""
-    return float((2 * model.layer_parameters + model.embedding_parameters) * width)
-
-
-def _sync(config: Config, model: Architecture) -> float:
-    """Gathered float32 weights on their way to the sampler: vLLM takes them one by one, at most the
-    embedding; the transformers sampler takes all of them together."""
-    values = (
-        model.vocabulary * model.hidden if config.rollout.engine == "vllm" else model.parameters
-    )
-    return 4.0 * values
-
-
-def _in_updates(config: Config, weights: float, cache: float) -> float:
-    """What the sampler holds during updates: the transformers sampler its weights."""
-    if config.rollout.engine != "vllm":
-        return weights
-    if config.hardware.device == "cpu":
-        return weights + cache
-    return weights + cache + SAMPLER_OVERHEAD if config.hardware.sleep_level == 0 else 0.0
 
 
 def _sampler(config: Config, model: Architecture, device: Device) -> tuple[float, float]:
