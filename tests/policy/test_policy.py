@@ -256,5 +256,5 @@ def test_a_microbatch_of_nothing_adds_nothing_with_a_cap():
     subject.algorithm = replace(subject.algorithm, importance_sampling_cap=2.0)
     empty = microbatch([EMPTY_SAMPLE], device="cpu")
     subject._zero_gradient()
-    assert subject._accumulate(empty, token_ratio_clipped)[2] == 0
+    assert subject._accumulate_gradient(empty, token_ratio_clipped)[2] == 0
     assert all(torch.count_nonzero(g) == 0 for g in gradient(subject).values())
