@@ -36,8 +36,8 @@ def rows(*changed: dict) -> bytes:
 FILES = {
     "missing": (None, "is not a file: give"),
     "empty": (b"", "num_prompts=2 but only 0|no usable|is empty"),
-    "not UTF-8": (rows() + b'{"id": "\xff\xfe"}\n', "line 2 is not UTF-8 JSON"),
-    "a broken line": (rows() + b'{"id": "b", "problem"\n', "line 2 is not UTF-8 JSON"),
+    "not UTF-8": (rows() + b'{"id": "\xff\xfe"}\n', "line 2 is not a JSON object"),
+    "a broken line": (rows() + b'{"id": "b", "problem"\n', "line 2 is not a JSON object"),
     "no object": (rows() + b"[1, 2]\n", "line 2 is not a JSON object"),
     "another schema": (b'{"question_text": "1+1="}\n' * 2, "another schema|lacks|has no"),
     "answers empty": (rows({"answer": "", "problem": "2+2="}), "num_prompts=2 but only 1|empty"),

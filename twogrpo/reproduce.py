@@ -9,11 +9,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hydra import compose
-from omegaconf import DictConfig
 
 from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
@@ -21,9 +20,6 @@ from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_run_file
 from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.record import earlier_run
-
-if TYPE_CHECKING:
-    from twogrpo.run_record.provenance import Recorded
 
 
 @dataclass
@@ -65,7 +61,7 @@ class Job:
     """One run: its configuration and command."""
 
     name: str
-    config: Recorded
+    config: Config | EvaluateConfig
     command: list[str]
     cost: Cost | None = None
 
@@ -112,7 +108,8 @@ def reproduce(config: ReproduceConfig) -> None:
     _print(f"{len(planned)} runs, {states.count('done')} of them done, in {config.runs_dir}")
     if config.dry_run:
         for job, state in zip(planned, states, strict=True):
-            _print(f"{state}  {_cost(job)}{shlex.join(job.command)}")
+            cost = f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h expected  " if job.cost else ""
+            _print(f"{state}  {cost}{shlex.join(job.command)}")
         return
     waiting = [job for job in planned if not job.is_done]
     _run_all(waiting, processes=config.processes)
@@ -135,30 +132,21 @@ def jobs(config: ReproduceConfig) -> list[Job]:
         given = [f"experiment={experiment}", *scale.overrides]
         composed = compose("train", given)  # once for all seeds: takes a third of a second
         for seed in scale.seeds:
-            folder = f"{config.runs_dir}/{Path(experiment).name}-seed{seed}"
-            job = _training(composed, given, seed, folder, launcher=scale.launcher)
-            planned.append(replace(job, cost=scale.expected_costs.get(experiment)))
+            name = f"{Path(experiment).name}-seed{seed}"
+            composed.seed, composed.output_dir = seed, f"{config.runs_dir}/{name}"
+            training = parse(composed, Config)  # interpolations follow
+            arguments = [*given, f"seed={seed}", f"output_dir={training.output_dir}"]
+            start = _start(scale.launcher, training.hardware)
+            command = [*start, "scripts/train.py", *arguments]
+            planned.append(Job(name, training, command, scale.expected_costs.get(experiment)))
     for checkpoint, overrides in scale.checkpoints.items():
-        folder = f"{config.runs_dir}/base-{Path(checkpoint).name}"
+        name = f"base-{Path(checkpoint).name}"
         given = [f"checkpoint={checkpoint}", *scale.checkpoint_overrides, *overrides]
-        planned.append(_evaluation([*given, f"output_dir={folder}"]))
+        arguments = [*given, f"output_dir={config.runs_dir}/{name}"]
+        evaluation = parse(compose("evaluate", arguments), EvaluateConfig)
+        command = [sys.executable, "scripts/evaluate.py", *arguments]  # one process, see its checks
+        planned.append(Job(name, evaluation, command))
     return planned
-
-
-def _training(
-    composed: DictConfig, given: Sequence[str], seed: int, folder: str, *, launcher: str
-) -> Job:
-    composed.seed, composed.output_dir = seed, folder  # interpolations follow
-    config = parse(composed, Config)
-    arguments = [*given, f"seed={seed}", f"output_dir={folder}"]
-    command = [*_start(launcher, config.hardware), "scripts/train.py", *arguments]
-    return Job(Path(folder).name, config, command)
-
-
-def _evaluation(arguments: list[str]) -> Job:
-    config = parse(compose("evaluate", arguments), EvaluateConfig)
-    command = [sys.executable, "scripts/evaluate.py", *arguments]  # one process, see its checks
-    return Job(Path(config.output_dir).name, config, command)
 
 
 def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
@@ -171,29 +159,20 @@ def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     return [sys.executable, *torchrun]
 
 
-def _cost(job: Job) -> str:
-    if job.cost is None:
-        return ""
-    return f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h expected  "
-
-
 def _run_all(waiting: Sequence[Job], *, processes: int) -> None:
     start = time.monotonic()
     with ThreadPoolExecutor(processes) as pool:
-        futures = {pool.submit(_run, job): job for job in waiting}
+        run = partial(subprocess.run, cwd=ROOT, check=False)
+        futures = {pool.submit(run, job.command): job for job in waiting}
         try:
             for done, future in enumerate(as_completed(futures), start=1):
-                if future.result() != 0:
+                if future.result().returncode != 0:
                     raise SystemExit(f"{futures[future].name} failed: see its message above")
                 minutes, seconds = divmod(round(time.monotonic() - start), 60)
                 _print(f"{done}/{len(waiting)} runs done, {minutes}:{seconds:02d} so far")
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def _run(job: Job) -> int:
-    return subprocess.run(job.command, cwd=ROOT, check=False).returncode
 
 
 def _print(line: str) -> None:

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.records.readers import Record
-from twogrpo.run_record.arms import arm_key
-from twogrpo.run_record.identity import training_identity
+from twogrpo.run_record.arms import arm_key, training_identity
 from twogrpo.run_record.rows import benchmark_results, training_rows
 
 # Evaluations are comparable if they agree in these.

@@ -126,11 +126,16 @@ def write(folder: Path, about_run: dict[str, Any], rows_of_run: list[dict[str, A
     return folder
 
 
+def add(folder: Path, arm: str, seed: int = 0, **changes: Any) -> Path:
+    """The folder of an arm's finished run; `changes` as in `changed`."""
+    return write(folder, changed(about(arm, seed), **changes), rows(arm, seed))
+
+
 def write_arms(folder: Path, *, seeds: tuple[int, ...] = (0, 1), arms: Any = tuple(ARMS)) -> Path:
     """Every arm at every seed; `base` once."""
     for arm in arms:
         for seed in seeds[:1] if arm == "base" else seeds:
-            write(folder / f"run-{arm}-{seed}", about(arm, seed), rows(arm, seed))
+            add(folder / f"run-{arm}-{seed}", arm, seed)
     return folder
 
 

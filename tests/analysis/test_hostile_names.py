@@ -1,6 +1,7 @@
 """Hostile names in a record: every output of the analysis only shows them."""
 
 import csv
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -71,20 +72,14 @@ def test_no_cell_is_a_formula(out):
             cells += [cell for row in csv.reader(file) for cell in row]
     assert any(cell.startswith("'=") for cell in cells)
     for cell in cells:
-        assert not cell.startswith(FORMULA_STARTS) or is_number(cell), cell
-
-
-def is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        is_number = re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", cell)
+        assert not cell.startswith(FORMULA_STARTS) or is_number, cell
 
 
 def test_no_tag_of_theirs_is_on_the_page(out):
     names = Tags((out / "report.html").read_text()).names
     assert "section" in names and "onerror" not in names
+    assert "&lt;img src=x" in (out / "report.html").read_text()
     assert (out / "report.html").read_text().count("<script") <= 1  # the page's own
     for path in out.rglob("*.md"):
         assert "<script" not in path.read_text() and "<img" not in path.read_text(), path
@@ -92,8 +87,7 @@ def test_no_tag_of_theirs_is_on_the_page(out):
 
 def test_a_refusal_shows_them_harmlessly(tmp_path):
     for arm, code in (("grpo_g16", "one"), ("two_grpo", "".join(ALL))):
-        about = recorded.changed(recorded.about(arm, 0), code=code)
-        recorded.write(tmp_path / arm, about, recorded.rows(arm, 0))
+        recorded.add(tmp_path / arm, arm, code=code)
     with pytest.raises(ValueError, match="runs differ in their code") as refusal:
         load(str(tmp_path))
     assert is_harmless(str(refusal.value))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twogrpo.data.filtering import prepare, select_problems
+from twogrpo.data.filtering import prepare, read_problems, select_problems
 from twogrpo.data.problems import Problem
 from twogrpo.errors import ConfigError
 
@@ -35,21 +35,13 @@ def test_each_drop_is_counted_by_its_name():
         "repeat": ["spaced repeat"],
     }
     assert len(prepared.problems) + sum(prepared.counts.values()) == prepared.num_rows
+    assert "not_english" not in prepare(rows, origin="here").counts
+    assert len(read_problems(rows, origin="here")) == 8  # a benchmark keeps all
 
 
 def test_a_repeat_may_spell_its_answer_otherwise():
     rows = [row("a", "What?", r"\frac{1}{3}"), row("b", "What?", r"$\frac 13$")]
     assert prepare(rows, origin="here").counts == {"repeat": 1}
-
-
-def test_other_languages_stay_unless_only_english_is_wanted():
-    prepared = prepare([row("a", "求 1+1", "2")], origin="here")
-    assert len(prepared.problems) == 1
-
-
-def test_a_benchmark_keeps_its_repeats():
-    rows = [row("a", "1?", "1"), row("b", "1?", "1"), row("c", "1?", "2")]
-    assert len(prepare(rows, origin="here", drop=False).problems) == 3
 
 
 def test_bad_rows_are_named():
@@ -69,12 +61,9 @@ def test_a_draw_does_not_depend_on_the_order_of_rows(shuffled, count, seed):
     assert select_problems(shuffled, count, seed) == select_problems(problems, count, seed)
 
 
-def test_a_draw_is_a_prefix_of_a_larger_one_and_moves_with_the_seed():
+def test_a_draw_is_a_prefix_of_a_larger_one_and_depends_on_the_seed_not_on_ids():
     assert select_problems(problems, 5, 0) == select_problems(problems, 20, 0)[:5]
     assert select_problems(problems, 20, 0) != select_problems(problems, 20, 1)
-
-
-def test_ids_upstream_do_not_matter_to_a_draw():
     renamed = [Problem(f"other {i}", p.text, p.answer) for i, p in enumerate(problems)]
     texts = [p.text for p in select_problems(problems, 7, 0)]
     assert texts == [p.text for p in select_problems(renamed, 7, 0)]

@@ -32,8 +32,10 @@ def test_a_picture_stands_upright():
     assert open_image(buffer.getvalue()).size == (20, 40)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", image("red")[:-30]])
-def test_a_broken_picture_is_refused(content):
+@pytest.mark.parametrize(
+    "content", [b"", b"no image", image("red")[:-30], image("red", kind="TIFF")]
+)
+def test_a_broken_picture_or_one_in_another_format_is_refused(content):
     with pytest.raises(ValueError, match="an image cannot be used"):
         open_image(content)
 
@@ -45,11 +47,6 @@ def test_a_bomb_is_refused_before_it_is_decoded(times, monkeypatch):
         open_image(image("red", (40, 30)))
 
 
-def test_other_formats_are_refused():
-    with pytest.raises(ValueError, match="cannot identify image file"):
-        open_image(image("red", kind="TIFF"))
-
-
 def test_problems_with_broken_pictures_are_dropped_and_counted():
     rows = [
         {"id": "good", "problem": "<image>1?", "answer": "1", "images": [image("red")]},
@@ -59,7 +56,7 @@ def test_problems_with_broken_pictures_are_dropped_and_counted():
 
 
 def rendered(problem: str, num_images: int, template: str = "chat") -> str:
-    token_ids = render(problem, template=template, tokenizer=TOKENIZER, num_images=num_images)
+    token_ids = render(problem, template, TOKENIZER, num_images=num_images)
     return TOKENIZER.decode(token_ids)
 
 
@@ -84,9 +81,7 @@ def test_places_and_pictures_must_be_as_many():
     with pytest.raises(ValueError, match="1 images but 2 places"):
         rendered("<image> and <image>", 1)
     with pytest.raises(ValueError, match="1 images but 2 places"):
-        token_ids = render(
-            "<image> <|image_pad|>", template="chat", tokenizer=TOKENIZER, num_images=1
-        )
+        token_ids = render("<image> <|image_pad|>", "chat", TOKENIZER, num_images=1)
         PICTURES.expanded(token_ids, [image("red")])
     with pytest.raises(ConfigError, match="prompt_template=plain does not support images"):
         rendered("<image>Find x.", 1, template="plain")
@@ -121,8 +116,5 @@ def test_positions_by_hand():
         [0, 1, 1, 1, 2, 2, 2, 4, 5],
         [0, 1, 2, 3, 1, 2, 3, 4, 5],
     ]
-
-
-def test_positions_of_text_count_up():
-    places = torch.zeros(4, dtype=torch.bool)
-    assert PICTURES.positions(places, ()).tolist() == [[0, 1, 2, 3]] * 3
+    text = torch.zeros(4, dtype=torch.bool)
+    assert PICTURES.positions(text, ()).tolist() == [[0, 1, 2, 3]] * 3

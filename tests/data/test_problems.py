@@ -1,15 +1,14 @@
 """Rows of every layout become the same problem; bad rows and files are refused in one line."""
 
 import gzip
-import io
 import json
 
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
+from tests.tiny_vision import image
 from twogrpo.config.schema import HubConfig
 from twogrpo.data.problems import Problem, content_id, from_hub, from_path, last_box, to_problem
 from twogrpo.errors import ConfigError
@@ -42,11 +41,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_problem(layout):
     assert to_problem(LAYOUTS[layout]) == Problem("x", QUESTION, "2")
-
-
-def test_thousands_commas_of_gsm8k_go():
-    row = {"question": "?", "answer": "many\n#### 1,234,567"}
-    assert to_problem(row).answer == "1234567"
+    thousands = {"question": "?", "answer": "many\n#### 1,234,567"}
+    assert to_problem(thousands).answer == "1234567"
 
 
 def test_a_row_without_an_id_is_named_by_its_content():
@@ -128,21 +124,14 @@ def test_a_missing_or_unknown_file_is_refused(tmp_path):
         list(from_path(tmp_path / "x.parquet"))
 
 
-def png(colour: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_the_hub_and_a_file_give_the_same_problems(tmp_path, monkeypatch):
     """A data set with images as the hub's library holds it, against its parquet copy."""
-    rows = [{"images": [{"bytes": png("red"), "path": None}], "problem": "<image>?", "answer": "1"}]
+    rows = [
+        {"images": [{"bytes": image("red"), "path": None}], "problem": "<image>?", "answer": "1"}
+    ]
+    text = datasets.Value("string")
     features = datasets.Features(
-        {
-            "images": datasets.List(datasets.Image()),
-            "problem": datasets.Value("string"),
-            "answer": datasets.Value("string"),
-        }
+        {"images": datasets.List(datasets.Image()), "problem": text, "answer": text}
     )
     on_hub = datasets.Dataset.from_list(rows, features=features)
     asked = {}
@@ -156,7 +145,7 @@ def test_the_hub_and_a_file_give_the_same_problems(tmp_path, monkeypatch):
     assert asked == {"name": "some/set", "config": "main", "split": "train", "revision": "abc123"}
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "copy.parquet")
     assert found == [to_problem(row) for row in from_path(tmp_path / "copy.parquet")]
-    assert found[0].images == (png("red"),)
+    assert found[0].images == (image("red"),)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch):

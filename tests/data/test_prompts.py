@@ -48,15 +48,12 @@ def config(folder: Path, *overrides: str) -> Config:
     )
 
 
-def test_as_many_as_asked_for_the_same_each_time(folder):
+def test_the_same_problems_are_drawn_each_time_and_too_few_are_refused(folder):
     problems = training_problems(config(folder).dataset)
     assert len(problems) == 12
     assert problems == training_problems(config(folder).dataset)
     other = training_problems(config(folder, "dataset.seed=1").dataset)
     assert {p.problem_id for p in other} != {p.problem_id for p in problems}
-
-
-def test_fewer_than_asked_for_is_refused(folder):
     with pytest.raises(ConfigError, match=r"num_prompts=21 but only 20 usable.*num_prompts=20"):
         training_problems(config(folder, "dataset.num_prompts=21").dataset)
 
@@ -76,23 +73,15 @@ def test_a_longer_prompt_is_dropped_and_counted_never_cut(folder, tokenizer, cap
 
 def test_validation_is_what_training_leaves_over(folder, tokenizer):
     small = config(folder, "evaluation.validation_every=1", "evaluation.validation_problems=8")
-    validation = validation_prompts(
-        small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain")
-    )
+    processor = PromptProcessor(tokenizer, "plain")
+    assert validation_prompts(small.dataset, config(folder).evaluation, processor) == []
+    validation = validation_prompts(small.dataset, small.evaluation, processor)
     training = {problem.text for problem in training_problems(small.dataset)}
     assert len(validation) == 8
     assert not training & {prompt.text for prompt in validation}
     small.evaluation.validation_problems = 9
     with pytest.raises(ConfigError, match="leaves only 8 of 20 problems"):
-        validation_prompts(small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain"))
-
-
-def test_nobody_looks_so_nothing_is_held_out(folder, tokenizer):
-    small = config(folder)
-    assert (
-        validation_prompts(small.dataset, small.evaluation, PromptProcessor(tokenizer, "plain"))
-        == []
-    )
+        validation_prompts(small.dataset, small.evaluation, processor)
 
 
 def test_a_benchmark_is_found_in_its_folder_and_may_be_shortened(folder, tokenizer):
@@ -120,29 +109,15 @@ def test_published_ids_choose_and_must_all_be_there(folder):
         ("dataset.source=banana", "dataset.source=banana is unknown"),
         ("dataset.path=nowhere.jsonl", "is not a file"),
         ("dataset.ids=nowhere.txt", "dataset.ids=nowhere.txt cannot be read"),
+        ("dataset.source=path dataset.path=null", "dataset.path is not set: dataset.path="),
     ],
 )
 def test_a_wrong_source_is_one_line(folder, override, message):
     with pytest.raises(ConfigError, match=message):
-        prepared_dataset(config(folder, override).dataset)
+        prepared_dataset(config(folder, *override.split()).dataset)
 
 
-def test_pictures_are_not_silently_left_out(folder, tokenizer):
-    rows = [{"problem": "1+1=", "answer": "2", "images": [image("red")]}]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
-    dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
-    dataset.num_prompts = 1
-    with pytest.raises(ConfigError, match="have images"):
-        training_prompts(dataset, PromptProcessor(tokenizer, "plain"))
-
-
-def test_a_path_that_is_not_given_is_asked_for(folder):
-    dataset = config(folder, "dataset.source=path", "dataset.path=null").dataset
-    with pytest.raises(ConfigError, match=r"dataset.path is not set: dataset.path="):
-        prepared_dataset(dataset)
-
-
-def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, capsys):
+def test_pictures_without_a_place_or_a_model_that_takes_them(folder, tokenizer, capsys):
     rows = [
         {"id": "good", "problem": "<image>1?", "answer": "1", "images": [image("red")]},
         {"id": "odd", "problem": "<image><image>2?", "answer": "2", "images": [image("red")]},
@@ -150,14 +125,11 @@ def test_a_prompt_whose_pictures_have_no_place_is_dropped_and_counted(folder, ca
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train.parquet")
     dataset = config(folder, f"dataset.path={folder / 'train.parquet'}").dataset
     dataset.num_prompts, dataset.max_prompt_tokens = 2, 100
-    (prompt,) = training_prompts(
-        dataset,
-        PromptProcessor(
-            tiny_vision.tokenizer(),
-            "chat",
-            ImageProcessor(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"]),
-        ),
-    )
+    images = ImageProcessor(tiny_vision.processor(), tiny_vision.ID["<|image_pad|>"])
+    with pytest.raises(ConfigError, match="have images"):
+        training_prompts(dataset, PromptProcessor(tokenizer, "plain"))
+    processor = PromptProcessor(tiny_vision.tokenizer(), "chat", images)
+    (prompt,) = training_prompts(dataset, processor)
     assert prompt.prompt_id == "good"
     assert prompt.images == (image("red"),)
     assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1

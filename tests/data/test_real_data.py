@@ -41,29 +41,24 @@ def test_dapo_has_its_published_repeats_and_chinese_rows(dapo: FilteredProblems)
     assert len(dapo.problems) == 13_781
 
 
-def test_math_and_gsm8k():
+def test_math_gsm8k_and_the_benchmarks_have_their_sizes_and_repeats():
     math = prepared("math_train.jsonl.gz")
     assert (math.num_rows, math.counts) == (7_500, {"repeat": 2})
-    gsm8k = prepared("gsm8k_train.jsonl.gz")
-    assert (gsm8k.num_rows, gsm8k.counts) == (7_473, {})
-
-
-def test_the_benchmarks_have_their_sizes_and_no_repeats():
-    for name, size in SIZES.items():
-        benchmark = prepared(f"{name}.jsonl")
-        assert (benchmark.num_rows, benchmark.counts) == (size, {})
+    for name, size in {"gsm8k_train": 7_473, **SIZES}.items():
+        found = prepared(f"{name}.jsonl.gz" if name == "gsm8k_train" else f"{name}.jsonl")
+        assert (found.num_rows, found.counts) == (size, {})
 
 
 def test_dapo_holds_the_known_benchmark_problems(overlaps: dict[str, Overlap]):
     equal = {name: len(found.equal) for name, found in overlaps.items()}
     assert equal == {"math500": 7, "amc23": 8, "minerva_math": 0, "aime25": 0, "olympiadbench": 9}
     rows = {name: sorted(chain(*found.equal.values())) for name, found in overlaps.items()}
-    amc = "14720 15263 15860 15868 15876 15885 15900 15901 16666 16683 16733"
-    assert rows["amc23"] == [f"dapo-{number}" for number in amc.split()]
-    math500 = "16667 4953 5742 5840 6090 6170 6216"
-    assert rows["math500"] == [f"dapo-{number}" for number in math500.split()]
-    olympiad = "11270 11273 11277 11278 11279 11280 127 4473 9706"
-    assert rows["olympiadbench"] == [f"dapo-{number}" for number in olympiad.split()]
+    for name, numbers in {
+        "amc23": "14720 15263 15860 15868 15876 15885 15900 15901 16666 16683 16733",
+        "math500": "16667 4953 5742 5840 6090 6170 6216",
+        "olympiadbench": "11270 11273 11277 11278 11279 11280 127 4473 9706",
+    }.items():
+        assert rows[name] == [f"dapo-{number}" for number in numbers.split()]
 
 
 def test_math_holds_three_of_olympiadbench():

@@ -54,17 +54,13 @@ def test_a_set_is_frozen_with_its_manifest(tmp_path):
 
 
 def test_its_content_hash_does_not_depend_on_file_or_order(tmp_path):
-    rows = [("a", "1?", "1"), ("b", "2?", "2")]
+    rows, hashes = [("a", "1?", "1"), ("b", "2?", "2")], []
     write(tmp_path / "amc23.jsonl", ("x", "new", "1"))
-    hashes = set()
-    for order in (rows, rows[::-1]):
-        write(tmp_path / "train.jsonl", *order)
+    for content in (rows, rows[::-1], [*rows, ("c", "3?", "3")]):
+        write(tmp_path / "train.jsonl", *content)
         prepare_data(config(tmp_path))
-        hashes.add(json.loads((tmp_path / "set/manifest.json").read_text())["content_sha256"])
-    write(tmp_path / "train.jsonl", *rows, ("c", "3?", "3"))
-    prepare_data(config(tmp_path))
-    hashes.add(json.loads((tmp_path / "set/manifest.json").read_text())["content_sha256"])
-    assert len(hashes) == 2
+        hashes.append(json.loads((tmp_path / "set/manifest.json").read_text())["content_sha256"])
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_nothing_is_written_for_bad_input(tmp_path):
@@ -83,18 +79,15 @@ def files(folder):
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (("output_dir=data",), "deleted with dataset.path=data/train.jsonl"),
-        (("output_dir=.",), "deleted with dataset.path=data/train.jsonl"),
-        (("output_dir=exams",), "deleted with evaluation.folder=exams"),
-        (
-            ("output_dir=frozen", "dataset.path=frozen"),
-            "deleted with dataset.path=frozen/prompts.parquet",
-        ),
-        (("output_dir=notes",), "contains more than a prompt set"),
-        (("output_dir=of_another",), "contains more than a prompt set"),
-        (("output_dir=beside",), "contains more than a prompt set"),
-        (("output_dir=data/train.jsonl",), "deleted with dataset.path"),
-        (("output_dir=exams/amc23.jsonl",), "contains more than a prompt set"),
+        ("output_dir=data", "deleted with dataset.path=data/train.jsonl"),
+        ("output_dir=.", "deleted with dataset.path=data/train.jsonl"),
+        ("output_dir=exams", "deleted with evaluation.folder=exams"),
+        ("output_dir=frozen dataset.path=frozen", "deleted with dataset.path=frozen/prompts"),
+        ("output_dir=notes", "contains more than a prompt set"),
+        ("output_dir=of_another", "contains more than a prompt set"),
+        ("output_dir=beside", "contains more than a prompt set"),
+        ("output_dir=data/train.jsonl", "deleted with dataset.path"),
+        ("output_dir=exams/amc23.jsonl", "contains more than a prompt set"),
     ],
 )
 def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, why):
@@ -111,7 +104,7 @@ def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, 
     (tmp_path / "beside/thesis.txt").write_text("three years")
     before = files(tmp_path)
     with pytest.raises(ConfigError, match=re.escape(why)):
-        prepare_data(config(tmp_path, *paths, *overrides))
+        prepare_data(config(tmp_path, *paths, *overrides.split()))
     assert files(tmp_path) == before
 
 

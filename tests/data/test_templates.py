@@ -29,9 +29,7 @@ class Characters:
 
 
 def rendered(template: str, chat_template: str | None = CHATML) -> str:
-    return "".join(
-        map(chr, render(PROBLEM, template=template, tokenizer=Characters(chat_template)))
-    )
+    return "".join(map(chr, render(PROBLEM, template, Characters(chat_template))))
 
 
 def chatml(*messages: tuple[str, str]) -> str:
@@ -39,11 +37,8 @@ def chatml(*messages: tuple[str, str]) -> str:
     return text + "<|im_start|>assistant\n"
 
 
-def test_plain_is_the_text_itself():
+def test_plain_is_the_text_itself_and_qwen25_math_its_authors_text():
     assert rendered("plain", None) == PROBLEM
-
-
-def test_qwen25_math_is_its_authors_text():
     assert BOXED == "Please reason step by step, and put your final answer within \\boxed{}."
     assert rendered("qwen25_math", None) == chatml(("system", BOXED), ("user", PROBLEM))
 

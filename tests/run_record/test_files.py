@@ -11,28 +11,18 @@ from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file, run_folders
 
 
-def test_a_folder_without_a_record_is_empty(tmp_path):
+def test_a_record_is_found_and_read_but_for_a_half_written_row(tmp_path):
     assert not is_run_folder(tmp_path)
-    assert read_run_file(tmp_path) == {}
-    assert read_rows(tmp_path) == []
-    assert run_folders(tmp_path) == []
-
-
-def test_a_record_is_found_and_read(tmp_path):
+    assert (read_run_file(tmp_path), read_rows(tmp_path), run_folders(tmp_path)) == ({}, [], [])
     rows = [{"step": 0, "reward/mean": 1 / 3}, {"step": 1}]
     for name in ("b", "a/nested"):
         folder = recorded.write(tmp_path / name, {"config": {"seed": 0}}, rows)
         assert is_run_folder(folder)
         assert read_run_file(folder) == {"config": {"seed": 0}}
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 2')  # half written
         assert read_rows(folder) == rows
     assert run_folders(tmp_path) == [tmp_path / "a/nested", tmp_path / "b"]
-
-
-def test_a_half_written_last_row_is_skipped(tmp_path):
-    folder = recorded.write(tmp_path / "run", {}, [{"step": 0}])
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 1')
-    assert read_rows(folder) == [{"step": 0}]
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])

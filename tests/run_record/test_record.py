@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -33,6 +34,8 @@ def test_rows_are_read_as_they_were_logged(config, tmp_path):
 
 def test_truncate_removes_later_rows_and_a_half_written_line(config, tmp_path):
     record = RunRecord(config)
+    record.truncate(0)
+    assert record.rows() == []
     for step in range(4):
         record.log({"step": step})
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
@@ -41,12 +44,6 @@ def test_truncate_removes_later_rows_and_a_half_written_line(config, tmp_path):
     assert record.rows() == [{"step": 0}, {"step": 1}]
     record.log({"step": 2})
     assert [row["step"] for row in record.rows()] == [0, 1, 2]
-
-
-def test_truncating_an_empty_record_leaves_it_empty(config):
-    record = RunRecord(config)
-    record.truncate(0)
-    assert record.rows() == []
 
 
 def test_run_file_holds_identity_config_and_versions(config, tmp_path):
@@ -71,28 +68,24 @@ def test_only_the_same_run_counts_as_finished(config, make_config, tmp_path):
         is_finished(make_config("seed=1"))
 
 
-def test_the_difference_named_is_an_identifying_value(config, make_config):
-    """A changed hardware knob does not make another run."""
-    RunRecord(config)
-    other = make_config("hardware.tokens_per_microbatch=999", "tracking.kl_rollouts=1", "seed=3")
-    with pytest.raises(ConfigError, match="seed=0 there, 3 here"):
-        RunRecord(other)
-
-
-def test_a_refused_folder_is_unchanged(config, make_config, tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "code", "why"),
+    [
+        # A changed hardware knob does not make another run: the difference named is the seed.
+        (("hardware.tokens_per_microbatch=999", "seed=3"), "one code", "seed=0 there, 3 here"),
+        (("resume=never",), "one code", "resume=never"),
+        ((), "other code", "made by other code"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused_and_unchanged(
+    config, make_config, tmp_path, monkeypatch, overrides, code, why
+):
     RunRecord(config).log({"step": 0})
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    for other in (make_config("seed=1"), make_config("resume=never")):
-        with pytest.raises(ConfigError):
-            RunRecord(other)
+    monkeypatch.setattr(provenance, "code_hash", lambda: code)
+    with pytest.raises(ConfigError, match=why):
+        RunRecord(make_config(*overrides))
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
-
-
-def test_other_code_does_not_continue_a_run(config, monkeypatch):
-    RunRecord(config)
-    monkeypatch.setattr(provenance, "code_hash", lambda: "other code")
-    with pytest.raises(ConfigError, match=r"made by other code.*give a new folder"):
-        RunRecord(config)
 
 
 def test_the_code_hash_depends_on_the_package_s_sources_alone(tmp_path, monkeypatch):
@@ -133,36 +126,20 @@ def test_the_mirror_in_wandb_has_the_same_rows_and_needs_no_network(
     make_config, monkeypatch, tmp_path
 ):
     """W&B receives config, tags, group and id, then every row under its step."""
-    import wandb
-
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
-    wandb_summary: dict = {}
-    calls: dict[str, list] = {"init": [], "log": [], "finish": []}
-
-    class Mirror:
-        summary = wandb_summary
-
-        def log(self, row, step):
-            calls["log"].append((step, row))
-
-        def finish(self, exit_code=0):
-            calls["finish"].append(exit_code)
-
-    def init(**arguments):
-        calls["init"].append(arguments)
-        return Mirror()
-
-    monkeypatch.setattr(wandb, "init", init)
+    mirror = Mock(summary={})
+    init = Mock(return_value=mirror)
+    monkeypatch.setattr("wandb.init", init)
     config = make_config("tracking=wandb_offline", "algorithm=two_grpo", "seed=3")
     opened = RunRecord(config)
     opened.log({"step": 0, "reward/mean": 0.5})
     opened.finish({"evaluation/average": 0.25})
-    [arguments] = calls["init"]
+    arguments = init.call_args.kwargs
     assert arguments["mode"] == "offline"
     assert {"two_grpo", "G=2", "seed=3"} <= set(arguments["tags"])
     assert arguments["group"] == "chain_arithmetic-tiny"
     assert arguments["id"] == about(tmp_path / "run")["run_id"]
     assert arguments["config"]["algorithm"]["group_size"] == 2
-    assert calls["log"] == [(0, {"reward/mean": 0.5})]
-    assert wandb_summary["evaluation/average"] == 0.25
-    assert calls["finish"] == [0]
+    mirror.log.assert_called_once_with({"reward/mean": 0.5}, step=0)
+    assert mirror.summary["evaluation/average"] == 0.25
+    mirror.finish.assert_called_once_with(exit_code=0)

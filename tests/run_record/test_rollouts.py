@@ -66,15 +66,12 @@ def test_reading_what_is_not_there_is_refused(tmp_path: Path) -> None:
         rollouts.read(tmp_path, step=7)
 
 
-def test_a_run_with_save_rollouts_saves_every_group_drawn(make_run) -> None:
+def test_a_run_saves_every_group_drawn_with_save_rollouts_alone(make_run) -> None:
+    run = make_run("algorithm=two_grpo_rs")
+    loop.train_step(run, 0)
+    assert not (run.record.folder / rollouts.FILE).exists()
     run = make_run("algorithm=two_grpo_rs", "tracking.save_rollouts=true")
     row = loop.train_step(run, 0)
     saved = lines(run.record.folder)
     assert sum(len(line["rewards"]) for line in saved) == row["rollouts/generated"]
     assert sum(sum(line["num_tokens"]) for line in saved) == row["tokens/generated"]
-
-
-def test_a_run_saves_no_rollouts_by_default(make_run) -> None:
-    run = make_run("algorithm=two_grpo")
-    loop.train_step(run, 0)
-    assert not (run.record.folder / rollouts.FILE).exists()

@@ -5,11 +5,10 @@ import pytest
 from twogrpo.run_record.rows import (
     benchmark_results,
     column_sums,
-    is_training_row,
+    summary,
     training_rows,
     training_seconds,
 )
-from twogrpo.run_record.summary import summary
 
 STEPS = [
     {
@@ -51,15 +50,10 @@ TRAINING = {
 
 
 @pytest.mark.parametrize("final", FINAL)
-def test_training_seconds_count_the_last_checkpoint_and_the_export(final):
+def test_the_final_row_is_no_training_row_but_its_save_and_export_are_training_time(final):
     rows = STEPS + FINAL[final]
+    assert training_rows(rows) == STEPS
     assert (training_seconds(rows), training_seconds(rows, "cpu_seconds")) == TRAINING[final]
-
-
-@pytest.mark.parametrize("final", FINAL)
-def test_the_final_row_is_no_training_row(final):
-    assert training_rows(STEPS + FINAL[final]) == STEPS
-    assert not any(map(is_training_row, FINAL[final]))
 
 
 def test_columns_are_summed_by_kind_over_all_rows():
@@ -83,15 +77,9 @@ def test_benchmark_results_are_the_columns_of_three_parts_the_last_row_counts():
 
 def test_summary_has_sums_the_last_counters_and_the_average():
     found = summary(STEPS + FINAL["both"])
-    assert found["seconds/update"] == 3
-    assert found["seconds/save"] == 4.25
-    assert found["seconds/validate"] == 10
-    assert found["seconds/training"] == 15.75
-    assert found["cpu_seconds/training"] == 1.125
+    assert found.items() >= column_sums(STEPS + FINAL["both"], "seconds").items()
+    assert (found["seconds/training"], found["cpu_seconds/training"]) == TRAINING["both"]
     assert found["tokens/generated"] == 7
     assert found["rollouts/generated"] == 8  # cumulative already: the last one, not the sum
     assert found["evaluation/average"] == 0.5
-
-
-def test_summary_of_no_rows_is_zero_seconds():
     assert summary([]) == {"seconds/training": 0, "cpu_seconds/training": 0}

@@ -5,6 +5,7 @@ here, in the place of a rollout engine.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks
 from twogrpo.rewards.build import build_reward
-from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training import assemble
@@ -143,9 +143,8 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
             return bytes(token_ids).decode()
 
     prompts = benchmark_prompts(config.evaluation, PromptProcessor(Bytes(), "plain"))
-    evaluator = Evaluator(
-        Programmer(), reward, SamplingParams(1, 1, 0, 8), 2, 0, rollouts_per_chunk=4, keep_text=True
-    )
+    asked = replace(config.evaluation, num_samples=2, keep_text=True)
+    evaluator = Evaluator(asked, Programmer(), reward, rollouts_per_chunk=4)
     row = evaluate_benchmarks(prompts, evaluator, SampleStore(tmp_path / "out", "key"), name="code")
     assert row["evaluation/code_r1_test/num_correct"] == [1, 1]
     lines = (tmp_path / "out/samples_code_r1_test.jsonl").read_text().splitlines()

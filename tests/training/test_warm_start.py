@@ -109,7 +109,7 @@ def test_the_gate_names_what_is_wrong(tmp_path):
         warm_start.check_gate(gate, mean=0.51, passed=1.0)
     with pytest.raises(ConfigError, match=r"Mean@n .* is 0.240, .* lower the last"):
         warm_start.check_gate(gate, mean=0.24, passed=1.0)
-    with pytest.raises(ConfigError, match=r"Pass@n .* is 0.740, below gate.pass_at_least=0.75"):
+    with pytest.raises(ConfigError, match=r"Pass@n .* is 0.740, but gate.pass_at_least=0.75"):
         warm_start.check_gate(gate, mean=0.30, passed=0.74)
 
 

@@ -19,7 +19,6 @@ _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|quad|qquad|mathrm|mathbf|mathit|text|textbf"
     r"|textit|emph|rm|operatorname)(?![a-z])|\\[,;!: ()\[\]]"
 )
-_NOT_MEANT = re.compile(r"[^a-z0-9+\-*/^=<>()!|]+")
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,10 @@ def overlap(training: Sequence[Problem], benchmark: Sequence[Problem]) -> Overla
             by_ngram[ngram].append(problem.problem_id)
     equal, similar = {}, {}
     for problem in benchmark:
-        found = by_text.get(normal_form(problem.text))
-        if found:
-            equal[problem.problem_id] = found
-            continue
         near = {i for ngram in ngrams(problem.text) for i in by_ngram.get(ngram, ())}
-        if near:
+        if found := by_text.get(normal_form(problem.text)):
+            equal[problem.problem_id] = found
+        elif near:
             similar[problem.problem_id] = sorted(near)
     return Overlap(len(benchmark), equal, similar)
 
@@ -64,17 +61,15 @@ def normal_form(text: str) -> str:
     >>> normal_form(r"Find $\left(\dfrac{1}{2}\right)^2$.")
     'find(frac12)^2'
     """
-    text = _LAYOUT.sub("", text.lower())
-    return _NOT_MEANT.sub("", re.sub(r"\\[dt]frac", r"\\frac", text))
+    text = re.sub(r"\\[dt]frac", r"\\frac", _LAYOUT.sub("", text.lower()))
+    return re.sub(r"[^a-z0-9+\-*/^=<>()!|]+", "", text)
 
 
 def ngrams(text: str) -> set[str]:
     """Every run of 13 words (letters or a number); empty for a shorter text."""
     words = re.findall(r"[a-z]+|[0-9]+", _LAYOUT.sub(" ", text.lower()))
-    return {
-        " ".join(words[first : first + NGRAM_WORDS])
-        for first in range(len(words) - NGRAM_WORDS + 1)
-    }
+    starts = range(len(words) - NGRAM_WORDS + 1)
+    return {" ".join(words[start : start + NGRAM_WORDS]) for start in starts}
 
 
 def load_overlap(folder: Path) -> dict[str, list[str]] | None:
@@ -98,8 +93,6 @@ def report(overlaps: Mapping[str, Overlap]) -> str:
     width = max(len(name) for name in overlaps)
     lines = [f"{'benchmark':<{width}}  problems  equal  13 words shared"]
     for name, found in overlaps.items():
-        lines.append(
-            f"{name:<{width}}  {found.num_problems:>8}  {len(found.equal):>5}"
-            f"  {len(found.similar):>15}"
-        )
+        counts = f"{found.num_problems:>8}  {len(found.equal):>5}  {len(found.similar):>15}"
+        lines.append(f"{name:<{width}}  {counts}")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from twogrpo.data.images import open_image
 from twogrpo.data.problems import Problem, Row, content_id, to_problem
@@ -23,7 +23,7 @@ class FilteredProblems:
 
     problems: list[Problem]
     num_rows: int
-    dropped: dict[str, list[str]] = field(default_factory=dict)
+    dropped: dict[str, list[str]]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -31,10 +31,17 @@ class FilteredProblems:
         return {reason: len(ids) for reason, ids in self.dropped.items()}
 
 
-def prepare(
-    rows: Iterable[Row], *, origin: str, english_only: bool = False, drop: bool = True
-) -> FilteredProblems:
-    """Reads rows into problems and, with `drop`, removes those that cannot be trained on.
+def read_problems(rows: Iterable[Row], *, origin: str) -> list[Problem]:
+    """Reads rows into problems and drops none.
+
+    Raises:
+        ConfigError: a row has another schema, two rows share an id, or there is no row.
+    """
+    return _checked(_read(rows, origin), origin)
+
+
+def prepare(rows: Iterable[Row], *, origin: str, english_only: bool = False) -> FilteredProblems:
+    """Reads rows into problems and removes those that cannot be trained on.
 
     The reasons, in this order: `no_question`, `no_answer` (empty); `not_english` (contains a Han
     character, with `english_only`); `broken_picture` (cannot be opened, or is huge);
@@ -45,21 +52,24 @@ def prepare(
     Raises:
         ConfigError: a row has another schema, two rows share an id, or no row is left.
     """
-    problems = [_problem(row, number, origin) for number, row in enumerate(rows, start=1)]
-    if not drop:
-        _check(problems, origin)
-        return FilteredProblems(problems, len(problems))
+    problems = _read(rows, origin)
     dropped: dict[str, list[str]] = defaultdict(list)
-    kept = []
+    by_content: dict[str, list[Problem]] = defaultdict(list)
     for problem in problems:
-        reason = _unusable(problem, english_only=english_only)
-        if reason:
+        if reason := _unusable(problem, english_only=english_only):
             dropped[reason].append(problem.problem_id)
         else:
-            kept.append(problem)
-    kept = _unrepeated(kept, dropped)
-    _check(kept, origin)
-    return FilteredProblems(kept, len(problems), dict(dropped))
+            by_content[content_id(problem.text, problem.images)].append(problem)
+    kept = []
+    for first, *others in by_content.values():
+        # Without optional TeX: `\frac{1}{3}` and `\frac13` are one answer.
+        if len({re.sub(r"[\s{}$]", "", problem.answer) for problem in (first, *others)}) > 1:
+            dropped["conflicting_answers"] += [p.problem_id for p in (first, *others)]
+        else:
+            kept.append(first)
+            if others:
+                dropped["repeat"] += [problem.problem_id for problem in others]
+    return FilteredProblems(_checked(kept, origin), len(problems), dict(dropped))
 
 
 def select_problems(problems: Sequence[Problem], count: int, seed: int) -> list[Problem]:
@@ -68,23 +78,25 @@ def select_problems(problems: Sequence[Problem], count: int, seed: int) -> list[
     Problems are sorted by a hash of seed and content instead of drawn by a random generator: copies
     of a data set with another row order, or a few more rows, give (nearly) the same selection.
     """
-    return sorted(problems, key=lambda p: draw_key(p, seed))[:count]
+
+    def key(problem: Problem) -> str:
+        name = f"{seed}/{content_id(problem.text, problem.images)}"
+        return hashlib.sha256(name.encode()).hexdigest()
+
+    return sorted(problems, key=key)[:count]
 
 
-def draw_key(problem: Problem, seed: int) -> str:
-    """The sort key of a problem under a seed."""
-    name = f"{seed}/{content_id(problem.text, problem.images)}"
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def _problem(row: Row, number: int, origin: str) -> Problem:
-    try:
-        return to_problem(row)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ConfigError(
-            f"{origin} row {number} has another schema ({error}): "
-            "each row needs a problem and an answer, see twogrpo/data/problems.py"
-        ) from error
+def _read(rows: Iterable[Row], origin: str) -> list[Problem]:
+    problems = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            problems.append(to_problem(row))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ConfigError(
+                f"{origin} row {number} has another schema ({error}): "
+                "each row needs a problem and an answer, see twogrpo/data/problems.py"
+            ) from error
+    return problems
 
 
 def _unusable(problem: Problem, *, english_only: bool) -> str | None:
@@ -94,41 +106,18 @@ def _unusable(problem: Problem, *, english_only: bool) -> str | None:
         return "no_answer"
     if english_only and _HAN.search(problem.text):
         return "not_english"
-    return "broken_picture" if any(map(_is_broken, problem.images)) else None
-
-
-def _is_broken(image: bytes) -> bool:
     try:
-        open_image(image)
+        for image in problem.images:
+            open_image(image)
     except ValueError:
-        return True
-    return False
+        return "broken_picture"
+    return None
 
 
-def _unrepeated(problems: list[Problem], dropped: dict[str, list[str]]) -> list[Problem]:
-    """Removes repeats and contradictions, and adds them to `dropped`."""
-    by_content: dict[str, list[Problem]] = defaultdict(list)
-    for problem in problems:
-        by_content[content_id(problem.text, problem.images)].append(problem)
-    kept = []
-    for same in by_content.values():
-        if len({_spelling(problem.answer) for problem in same}) > 1:
-            dropped["conflicting_answers"] += [problem.problem_id for problem in same]
-        else:
-            kept.append(same[0])
-            for problem in same[1:]:
-                dropped["repeat"].append(problem.problem_id)
-    return kept
-
-
-def _spelling(answer: str) -> str:
-    r"""The answer without optional TeX: `\frac{1}{3}` is `\frac13`."""
-    return re.sub(r"[\s{}$]", "", answer)
-
-
-def _check(problems: list[Problem], origin: str) -> None:
+def _checked(problems: list[Problem], origin: str) -> list[Problem]:
     if not problems:
         raise ConfigError(f"{origin} has no usable row: give a file with problems and answers")
     twice = [i for i, n in Counter(problem.problem_id for problem in problems).items() if n > 1]
     if twice:
         raise ConfigError(f"{origin} has the id {twice[0]} twice: give every row its own")
+    return problems

@@ -21,7 +21,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 # The cache is bounded because an image's patches take a few megabytes.
 CACHED_PROMPTS = 64
 
@@ -38,8 +37,8 @@ def open_image(content: bytes) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow only warns of a possible decompression bomb
-            image = ImageOps.exif_transpose(Image.open(io.BytesIO(content), formats=FORMATS))
-            image = image.convert("RGBA")
+            opened = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP"))
+            image = ImageOps.exif_transpose(opened).convert("RGBA")
     except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
         raise ValueError(f"an image cannot be used ({error})") from error
     white = Image.new("RGBA", image.size, "white")
@@ -57,14 +56,9 @@ class ImageProcessor:
     image_token_id: int
     files: Mapping[str, bytes] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        cached = lru_cache(maxsize=CACHED_PROMPTS)(self._cut)
-        object.__setattr__(self, "_cached_patches", cached)
-
     def patches(self, images: tuple[bytes, ...]) -> tuple[Tensor, Tensor]:
         """The patches [num_patches, patch_size] of all images, and each image's grid (t, h, w)."""
-        found: tuple[Tensor, Tensor] = self._cached_patches(images)  # type: ignore[attr-defined]
-        return found
+        return _cut(self.processor, images)
 
     def expanded(self, token_ids: Sequence[int], images: Sequence[bytes]) -> list[int]:
         """The prompt with each image token repeated once per vector of its image.
@@ -77,29 +71,24 @@ class ImageProcessor:
         if num_places != len(images):
             raise ValueError(f"{len(images)} images but {num_places} places for them")
         counts = iter(num_tokens)
-        return [
-            token
-            for place in token_ids
-            for token in [place] * (next(counts) if place == self.image_token_id else 1)
-        ]
+        expanded: list[int] = []
+        for token in token_ids:
+            expanded += [token] * (next(counts) if token == self.image_token_id else 1)
+        return expanded
 
     def collapsed(self, token_ids: Sequence[int]) -> list[int]:
         """The inverse of `expanded`, for a sampler that expands image tokens itself.
 
         Two images are never adjacent: the family's chat template marks where each begins.
         """
-        runs = [(token, len(list(run))) for token, run in groupby(token_ids)]
-        return [
-            token
-            for token, length in runs
-            for _ in range(1 if token == self.image_token_id else length)
-        ]
+        collapsed: list[int] = []
+        for token, run in groupby(token_ids):
+            collapsed += [token] if token == self.image_token_id else run
+        return collapsed
 
     def places(self, token_ids: Sequence[int], images: Sequence[bytes]) -> Tensor:
         """The positions of image vectors in a prompt, bool [L]; all false without images."""
-        if not images:
-            return torch.zeros(len(token_ids), dtype=torch.bool)
-        return torch.tensor(token_ids) == self.image_token_id
+        return (torch.tensor(token_ids) == self.image_token_id) & bool(images)
 
     def positions(self, places_L: Tensor, images: tuple[bytes, ...]) -> Tensor:
         """The rotary positions [3, L] of a sequence with images at `places_L`."""
@@ -111,19 +100,12 @@ class ImageProcessor:
         from PIL import Image
 
         side = self.processor.patch_size * self.processor.merge_size
-        return self._processed([Image.new("RGB", (side, side), "white")])
+        return _processed(self.processor, [Image.new("RGB", (side, side), "white")])
 
     def _num_tokens(self, image: bytes) -> int:
         width, height = open_image(image).size
         num_patches: int = self.processor.get_number_of_image_patches(height, width, {})
         return num_patches // self.processor.merge_size**2
-
-    def _cut(self, images: tuple[bytes, ...]) -> tuple[Tensor, Tensor]:
-        return self._processed([open_image(image) for image in images])
-
-    def _processed(self, opened: list[Image]) -> tuple[Tensor, Tensor]:
-        features = self.processor(images=opened, return_tensors="pt")
-        return features["pixel_values"], features["image_grid_thw"]
 
 
 def rope_positions(
@@ -143,7 +125,8 @@ def rope_positions(
         while place < end:
             if is_image:  # possibly the first of several adjacent images
                 _, height, width = next(left)
-                block = _block(height // merge_size, width // merge_size)
+                sides = torch.arange(height // merge_size), torch.arange(width // merge_size)
+                block = torch.cartesian_prod(torch.arange(1), *sides).T
             else:
                 block = torch.arange(end - place).expand(3, -1)
             columns.append(block + position)
@@ -151,6 +134,11 @@ def rope_positions(
     return torch.cat(columns, dim=1)
 
 
-def _block(height: int, width: int) -> Tensor:
-    rows, columns = torch.arange(height), torch.arange(width)
-    return torch.cartesian_prod(torch.zeros(1, dtype=torch.long), rows, columns).T
+@lru_cache(maxsize=CACHED_PROMPTS)
+def _cut(processor: Any, images: tuple[bytes, ...]) -> tuple[Tensor, Tensor]:
+    return _processed(processor, [open_image(image) for image in images])
+
+
+def _processed(processor: Any, opened: list[Image]) -> tuple[Tensor, Tensor]:
+    features = processor(images=opened, return_tensors="pt")
+    return features["pixel_values"], features["image_grid_thw"]

@@ -48,11 +48,9 @@ def from_path(path: Path) -> Iterator[Row]:
     """
     if not path.is_file():
         raise ConfigError(f"{path} is not a file: give one that ends in {', '.join(SUFFIXES)}")
-    if path.name.endswith(".parquet"):
-        return _parquet_rows(path)
-    if path.name.endswith((".jsonl", ".jsonl.gz")):
-        return _json_rows(path)
-    raise ConfigError(f"{path} has an unknown file type: use one of {', '.join(SUFFIXES)}")
+    if not path.name.endswith(SUFFIXES):
+        raise ConfigError(f"{path} has an unknown file type: use one of {', '.join(SUFFIXES)}")
+    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
 
 
 def from_hub(hub: HubConfig) -> Iterator[Row]:
@@ -70,20 +68,12 @@ def from_hub(hub: HubConfig) -> Iterator[Row]:
             f"the data set {hub.id} cannot be downloaded from the hub ({type(error).__name__}): "
             "run once with network access, or give a local copy with path=…"
         ) from error
-    return iter(undecoded(rows))
-
-
-def undecoded(rows: Any) -> Any:
-    """A `datasets.Dataset` whose images stay bytes, undecoded until a processor needs them."""
-    import datasets
-
     for name, feature in rows.features.items():
         inner = getattr(feature, "feature", feature)
-        if isinstance(inner, datasets.Image):
+        if isinstance(inner, datasets.Image):  # stays bytes until a processor needs it
             plain = datasets.Image(decode=False)
-            as_list = inner is not feature
-            rows = rows.cast_column(name, datasets.List(plain) if as_list else plain)
-    return rows
+            rows = rows.cast_column(name, plain if inner is feature else datasets.List(plain))
+    return iter(rows)
 
 
 def to_problem(row: Row) -> Problem:
@@ -139,20 +129,18 @@ def _question(row: Row) -> Any:
         if isinstance(messages, str):
             return messages
         # The template provides the system message; the question is the last user message.
-        return _unwrapped([m["content"] for m in messages if m["role"] == "user"][-1])
+        text = [m["content"] for m in messages if m["role"] == "user"][-1]
+        wrapped = _DAPO_WRAPPER.match(text.strip())
+        return wrapped[1] if wrapped else text
     raise ValueError(f"no question among the columns {', '.join(map(str, row))}")
-
-
-def _unwrapped(text: str) -> str:
-    found = _DAPO_WRAPPER.match(text.strip())
-    return found[1] if found else text
 
 
 def _answer(row: Row) -> Any:
     if "answer" in row:
         answer = row["answer"]
-        # GSM8K keeps solution and answer in one column.
-        return answer.rpartition("####")[2].replace(",", "") if _is_gsm8k(answer) else answer
+        if isinstance(answer, str) and "\n####" in answer:  # GSM8K: the solution precedes
+            return answer.rpartition("####")[2].replace(",", "")
+        return answer
     if "final_answer" in row:  # OlympiadBench
         return ", ".join(row["final_answer"])
     if "reward_model" in row:
@@ -161,10 +149,6 @@ def _answer(row: Row) -> Any:
         boxed = last_box(row["solution"])
         return boxed if boxed or "\\boxed" in row["solution"] else row["solution"]
     raise ValueError(f"no answer among the columns {', '.join(map(str, row))}")
-
-
-def _is_gsm8k(answer: Any) -> bool:
-    return isinstance(answer, str) and "\n####" in answer
 
 
 def _text(value: Any) -> str:
@@ -198,14 +182,13 @@ def _json_rows(path: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line.decode("utf-8"))
+                if not isinstance(row, dict):
+                    raise ValueError(f"it is a {type(row).__name__}")
             except (ValueError, RecursionError) as error:
                 raise ConfigError(
-                    f"{path} line {number} is not UTF-8 JSON ({error}): repair or delete the line"
+                    f"{path} line {number} is not a JSON object in UTF-8 ({error}): "
+                    "repair or delete the line"
                 ) from error
-            if not isinstance(row, dict):
-                raise ConfigError(
-                    f"{path} line {number} is not a JSON object: repair or delete the line"
-                )
             yield row
 
 

@@ -19,16 +19,12 @@ from twogrpo.types import Draw, Prompt
 
 
 class Prompts(list[Prompt]):
-    """The usable prompts; `num_dropped` more were too long or ill-formed."""
+    """The usable prompts; `counts` has their number and that of the too long or ill-formed ones."""
 
     def __init__(self, prompts: Sequence[Prompt], num_dropped: int) -> None:
         super().__init__(prompts)
         self.num_dropped = num_dropped
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The numbers of used and dropped prompts, for the run record."""
-        return {"used": len(self), "dropped": self.num_dropped}
+        self.counts = {"used": len(self), "dropped": num_dropped}
 
 
 @dataclass(frozen=True)
@@ -44,12 +40,7 @@ class PromptProcessor:
     def prompt(self, problem: Problem) -> Prompt:
         """Raises ValueError if the numbers of image places in the text and of images differ."""
         images = problem.images
-        token_ids = render(
-            problem.text,
-            template=self.template,
-            tokenizer=self.tokenizer,
-            num_images=len(images),
-        )
+        token_ids = render(problem.text, self.template, self.tokenizer, num_images=len(images))
         if images:
             assert self.image_processor is not None  # checked
             token_ids = self.image_processor.expanded(token_ids, images)
@@ -58,10 +49,7 @@ class PromptProcessor:
 
 def training_prompts(dataset: DatasetConfig, processor: PromptProcessor) -> Prompts:
     """The training prompts; the same `dataset.seed` gives the same prompts on every machine."""
-    limit = dataset.max_prompt_tokens
-    return _prompts(
-        training_problems(dataset), processor, limit=limit, key="dataset.max_prompt_tokens"
-    )
+    return _prompts(training_problems(dataset), processor, "dataset", dataset.max_prompt_tokens)
 
 
 def validation_prompts(
@@ -74,26 +62,18 @@ def validation_prompts(
     """
     if not evaluation.validation_every:
         return Prompts([], 0)
-    return _prompts(
-        validation_problems(dataset, evaluation.validation_problems),
-        processor,
-        limit=dataset.max_prompt_tokens,
-        key="dataset.max_prompt_tokens",
-    )
+    problems = validation_problems(dataset, evaluation.validation_problems)
+    return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 
 def benchmark_prompts(
     evaluation: EvaluationConfig, processor: PromptProcessor
 ) -> dict[str, Prompts]:
     """The prompts of every benchmark of `evaluation.benchmarks`, by name."""
+    limit = evaluation.max_prompt_tokens
     return {
-        benchmark: _prompts(
-            benchmark_problems(evaluation, benchmark),
-            processor,
-            limit=evaluation.max_prompt_tokens,
-            key="evaluation.max_prompt_tokens",
-        )
-        for benchmark in evaluation.benchmarks
+        name: _prompts(benchmark_problems(evaluation, name), processor, "evaluation", limit)
+        for name in evaluation.benchmarks
     }
 
 
@@ -127,7 +107,7 @@ class PromptStream:
 
 
 def _prompts(
-    problems: Sequence[Problem], processor: PromptProcessor, *, limit: int, key: str
+    problems: Sequence[Problem], processor: PromptProcessor, section: str, limit: int
 ) -> Prompts:
     """The prompts of at most `limit` tokens; longer ones are dropped and counted, not truncated."""
     if processor.image_processor is None and any(problem.images for problem in problems):
@@ -135,7 +115,7 @@ def _prompts(
             "the problems have images but model.path is a text-only model: use a vision-language "
             "model (model=qwen25_vl_7b) or a text-only data set"
         )
-    prompts, unusable = list[Prompt](), list[str]()
+    prompts, unusable, key = list[Prompt](), list[str](), f"{section}.max_prompt_tokens"
     for problem in problems:
         try:
             prompts.append(processor.prompt(problem))
@@ -152,20 +132,15 @@ def _prompts(
         raise ConfigError(f"all problems are ill-formed ({', '.join(unusable[:1])}): give others")
     num_longer = len(prompts) - len(kept)
     _print_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
-    if processor.template == "plain":
-        _check_symbols(kept, processor.tokenizer)
+    for prompt in kept if processor.template == "plain" else ():
+        if processor.tokenizer.decode(prompt.token_ids) != prompt.text:
+            raise ConfigError(
+                f"the tokenizer of model.path cannot encode prompt {prompt.prompt_id}: "
+                "use the model's own tokenizer, or a model trained on the task"
+            )
     return Prompts(kept, len(problems) - len(kept))
 
 
 def _print_dropped(count: int, total: int, why: str) -> None:
     if count:
         sys.stderr.write(f"{count} of {total} prompts {escape_control_chars(why)}: dropped\n")
-
-
-def _check_symbols(prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
-    for prompt in prompts:
-        if tokenizer.decode(prompt.token_ids) != prompt.text:
-            raise ConfigError(
-                f"the tokenizer of model.path cannot encode prompt {prompt.prompt_id}: "
-                "use the model's own tokenizer, or a model trained on the task"
-            )

@@ -24,18 +24,14 @@ from twogrpo.config.schema import DatasetConfig
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.data.contamination import overlap, report
 from twogrpo.data.filtering import FilteredProblems
-from twogrpo.data.problems import Problem, content_id
+from twogrpo.data.problems import content_id
 from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
 from twogrpo.errors import ConfigError
 
 FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
 SCHEMA = pyarrow.schema(
-    {
-        "id": pyarrow.string(),
-        "problem": pyarrow.string(),
-        "answer": pyarrow.string(),
-        "images": pyarrow.list_(pyarrow.binary()),
-    }
+    dict.fromkeys(("id", "problem", "answer"), pyarrow.string())
+    | {"images": pyarrow.list_(pyarrow.binary())}
 )
 
 
@@ -59,27 +55,27 @@ def prepare_data(config: PrepareDataConfig) -> str:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    write_prompts(temporary / "prompts.parquet", prepared.problems)
-    names = [content_id(problem.text, problem.images) for problem in prepared.problems]
+    rows = [
+        {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
+        for p in prepared.problems
+    ]
+    table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
+    pyarrow.parquet.write_table(table, temporary / "prompts.parquet")
+    names = [content_id(p.text, p.images) for p in prepared.problems]
     (temporary / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
     _write_json(temporary / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
-    facts = manifest(config.dataset, prepared, names)
+    facts = _manifest(config.dataset, prepared, names)
     _write_json(temporary / "manifest.json", facts)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    return f"{_summary(facts)}\n{report(overlaps)}\n{config.output_dir}"
+    dropped = ", ".join(f"{count} {reason}" for reason, count in prepared.counts.items())
+    return (
+        f"{config.dataset.name}: {prepared.num_rows} rows, {len(prepared.problems)} kept; "
+        f"dropped: {dropped or 'none'}\n{report(overlaps)}\n{config.output_dir}"
+    )
 
 
-def write_prompts(path: Path, problems: Sequence[Problem]) -> None:
-    """Writes the problems as parquet."""
-    rows = [
-        {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
-        for p in problems
-    ]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=SCHEMA), path)
-
-
-def manifest(
+def _manifest(
     dataset: DatasetConfig, prepared: FilteredProblems, names: Sequence[str]
 ) -> dict[str, Any]:
     """The set's source, counts and hashes.
@@ -92,7 +88,7 @@ def manifest(
     return {
         "dataset": dataset.name,
         "source": str(file) if file else asdict(dataset)["hub"],
-        "source_sha256": _file_sha256(file) if file else None,
+        "source_sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file else None,
         "num_rows": prepared.num_rows,
         "num_kept": len(prepared.problems),
         "num_dropped": prepared.counts,
@@ -129,28 +125,10 @@ def _is_prompt_set(folder: Path) -> bool:
     """Whether the folder is empty or has only the files of a prompt set."""
     if not folder.is_dir():
         return False
-    names = {path.name for path in folder.iterdir()}
-    if not names:
-        return True
-    manifest_file = folder / "manifest.json"
-    return names <= set(FILES) and "content_sha256" in (
-        manifest_file.read_text(encoding="utf-8", errors="replace")
-        if manifest_file.is_file()
-        else ""
-    )
-
-
-def _summary(facts: dict[str, Any]) -> str:
-    dropped = ", ".join(f"{count} {reason}" for reason, count in facts["num_dropped"].items())
-    return (
-        f"{facts['dataset']}: {facts['num_rows']} rows, {facts['num_kept']} kept; "
-        f"dropped: {dropped or 'none'}"
-    )
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    names, manifest_file = {path.name for path in folder.iterdir()}, folder / "manifest.json"
+    if not manifest_file.is_file() or not names <= set(FILES):
+        return not names
+    return b"content_sha256" in manifest_file.read_bytes()
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig, HubConfig
-from twogrpo.data.filtering import FilteredProblems, draw_key, prepare, select_problems
-from twogrpo.data.problems import SUFFIXES, Problem, content_id, from_hub, from_path
+from twogrpo.data.filtering import FilteredProblems, prepare, read_problems, select_problems
+from twogrpo.data.problems import SUFFIXES, Problem, Row, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 from twogrpo.errors import ConfigError
 
@@ -26,8 +27,7 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
         ConfigError: the source cannot be read, or has fewer usable problems.
     """
     if dataset.source == "generated":
-        task = _generator("dataset.name", dataset.name)
-        key = "dataset.num_prompts"
+        task, key = _generator("dataset.name", dataset.name), "dataset.num_prompts"
         return _generated(task, "rl_pool", dataset.num_prompts, dataset.seed, key=key)
     problems = prepared_dataset(dataset).problems
     if len(problems) < dataset.num_prompts:
@@ -48,7 +48,7 @@ def validation_problems(dataset: DatasetConfig, count: int) -> list[Problem]:
         task = _generator("dataset.name", dataset.name)
         return _generated(task, "validation", count, 0, key="evaluation.validation_problems")
     problems = prepared_dataset(dataset).problems
-    left = sorted(problems, key=lambda p: draw_key(p, dataset.seed))[dataset.num_prompts :]
+    left = select_problems(problems, len(problems), dataset.seed)[dataset.num_prompts :]
     if len(left) < count:
         raise ConfigError(
             f"evaluation.validation_problems={count} but dataset.num_prompts={dataset.num_prompts} "
@@ -77,15 +77,15 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
                 f"evaluation.benchmarks={benchmark} is unknown: use {', '.join(task.BENCHMARKS)}"
             )
         return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
-    path = _benchmark_file(evaluation.folder, benchmark)
-    origin, rows = _rows(
-        evaluation.source, path, evaluation.hub.get(benchmark), key="evaluation.folder"
-    )
-    return prepare(rows, origin=origin, drop=False).problems[:count]
+    path, hub = _benchmark_file(evaluation.folder, benchmark), evaluation.hub.get(benchmark)
+    origin, rows = _rows(evaluation.source, path, hub, key="evaluation.folder")
+    return read_problems(rows, origin=origin)[:count]
 
 
 def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     """All usable problems of a published dataset, and the dropped ids.
+
+    `dataset.ids` is a file of content ids, one per line, relative to the repository root.
 
     Raises:
         ConfigError: the source cannot be read, or lacks ids listed in `dataset.ids`.
@@ -94,15 +94,17 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
     if dataset.ids is None:
         return prepared
-    ids = read_ids(dataset.ids)
+    try:
+        ids = set((ROOT / dataset.ids).read_text().split())
+    except OSError as error:
+        raise ConfigError(f"dataset.ids={dataset.ids} cannot be read ({error.strerror})") from error
     kept = [p for p in prepared.problems if content_id(p.text, p.images) in ids]
     if len(kept) < len(ids):
         raise ConfigError(
             f"{origin} lacks {len(ids) - len(kept)} of the {len(ids)} problems of "
             f"dataset.ids={dataset.ids}: give the full data set, or dataset.ids=null"
         )
-    chosen = {problem.problem_id for problem in kept}
-    others = [p.problem_id for p in prepared.problems if p.problem_id not in chosen]
+    others = [p.problem_id for p in prepared.problems if content_id(p.text, p.images) not in ids]
     return FilteredProblems(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
 
 
@@ -112,18 +114,6 @@ def dataset_file(dataset: DatasetConfig) -> Path | None:
         return None
     found = Path(dataset.path) if Path(dataset.path).exists() else ROOT / dataset.path
     return found / "prompts.parquet" if found.is_dir() else found
-
-
-def read_ids(path: str) -> set[str]:
-    """The content ids in a file, one per line; relative paths start at the repository root.
-
-    Raises:
-        ConfigError: the file cannot be read.
-    """
-    try:
-        return set((ROOT / path).read_text().split())
-    except OSError as error:
-        raise ConfigError(f"dataset.ids={path} cannot be read ({error.strerror})") from error
 
 
 def _generator(key: str, name: str) -> ModuleType:
@@ -136,13 +126,15 @@ def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str)
     if count > MOST_GENERATED:
         raise ConfigError(f"{key}={count} would take minutes to draw: use {MOST_GENERATED} or less")
     try:
-        problems = task.problems(split, count, seed)
+        problems: list[Problem] = task.problems(split, count, seed)
+        return problems
     except ValueError as error:
         raise ConfigError(f"{key}={count}: {error}") from error
-    return [Problem(problem.problem_id, problem.text, problem.answer) for problem in problems]
 
 
-def _rows(source: str, path: Path | None, hub: HubConfig | None, *, key: str):  # type: ignore[no-untyped-def]
+def _rows(
+    source: str, path: Path | None, hub: HubConfig | None, *, key: str
+) -> tuple[str, Iterator[Row]]:
     """A description of the rows' origin, and the rows."""
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):

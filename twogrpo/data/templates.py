@@ -12,7 +12,6 @@ code_r1       the system message and instruction of Code-R1, examples/data_prepr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -38,28 +37,23 @@ QWEN25_MATH = (
     "<|im_start|>assistant\n"
 )
 
-Messages = list[dict[str, str]]
 
-
-def _user(content: str) -> Messages:
-    return [{"role": "user", "content": content}]
-
-
-# The templates that use the tokenizer's chat template: the problem as messages.
-CHAT: dict[str, Callable[[str], Messages]] = {
-    "chat": _user,
-    "chat_boxed": lambda problem: _user(f"{problem}\n{BOXED}"),
-    "r1_distill": lambda problem: _user(f"{problem}\n{BOXED}"),
-    "code_r1": lambda problem: [{"role": "system", "content": CODE_R1}, *_user(problem)],
-    "think_boxed": lambda problem: _user(f"{problem} {THINK_BOXED}"),
+# The templates that use the tokenizer's chat template: the text after the problem.
+CHAT = {
+    "chat": "",
+    "chat_boxed": f"\n{BOXED}",
+    "r1_distill": f"\n{BOXED}",
+    "code_r1": "",
+    "think_boxed": f" {THINK_BOXED}",
 }
+SYSTEM = {"code_r1": CODE_R1}
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
 # Marks an image in a problem's text, as in EasyR1's release of Geometry3K.
 PICTURE = "<image>"
 
 
 def render(
-    problem: str, *, template: str, tokenizer: PreTrainedTokenizerBase, num_images: int = 0
+    problem: str, template: str, tokenizer: PreTrainedTokenizerBase, *, num_images: int = 0
 ) -> list[int]:
     """The token ids of the templated problem; each image is one image token.
 
@@ -69,7 +63,6 @@ def render(
         ConfigError: the template is unknown, or the tokenizer has no chat template.
         ValueError: the numbers of `<image>` marks and of images differ.
     """
-    text = problem
     if num_images and template not in CHAT:
         raise ConfigError(
             f"model.prompt_template={template} does not support images: use think_boxed"
@@ -78,40 +71,38 @@ def render(
         # Not format(): problems contain braces.
         text = QWEN25_MATH.replace("{problem}", problem)
     elif template in CHAT:
-        messages = CHAT[template](problem)
-        text = _through_chat(_illustrated(messages, num_images), template, tokenizer)
-    elif template != "plain":
+        content = _illustrated(problem + CHAT[template], num_images)
+        text = _through_chat(content, template, tokenizer)
+    elif template == "plain":
+        text = problem
+    else:
         raise ConfigError(
             f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
         )
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def _illustrated(messages: Messages, num_images: int) -> list[dict[str, Any]]:
-    """Splits the user's text at its images; without images the messages are unchanged."""
+def _illustrated(text: str, num_images: int) -> str | list[dict[str, str]]:
+    """Splits the user's text at its images; without images it is unchanged."""
     if not num_images:
-        return list(messages)
-    *before, question = messages
-    content = question["content"]
-    if PICTURE not in content:
-        content = PICTURE * num_images + content
-    first, *others = content.split(PICTURE)
+        return text
+    first, *others = (text if PICTURE in text else PICTURE * num_images + text).split(PICTURE)
     if len(others) != num_images:
         raise ValueError(f"{num_images} images but {len(others)} places for them")
     parts: list[dict[str, str]] = [{"type": "text", "text": first}]
-    for text in others:
-        parts += [{"type": "image"}, {"type": "text", "text": text}]
-    return [*before, {**question, "content": [part for part in parts if part.get("text") != ""]}]
+    for other in others:
+        parts += [{"type": "image"}, {"type": "text", "text": other}]
+    return [part for part in parts if part.get("text") != ""]
 
 
-def _through_chat(
-    messages: list[dict[str, Any]], name: str, tokenizer: PreTrainedTokenizerBase
-) -> str:
+def _through_chat(content: Any, name: str, tokenizer: PreTrainedTokenizerBase) -> str:
     if tokenizer.chat_template is None:
         raise ConfigError(
             f"model.prompt_template={name} needs a tokenizer with a chat template: "
             "use another model, or model.prompt_template=plain"
         )
+    messages = [{"role": "system", "content": SYSTEM[name]}] if name in SYSTEM else []
+    messages.append({"role": "user", "content": content})
     try:
         text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except TemplateError as error:

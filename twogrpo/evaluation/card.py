@@ -21,6 +21,11 @@ from twogrpo.run_record.files import read_rows, read_run_file, write_atomically
 from twogrpo.run_record.rows import benchmark_results
 
 SEED = 0  # for the bootstrap
+SAMPLING = (
+    *("num_samples", "temperature", "top_p", "top_k"),
+    *("max_prompt_tokens", "max_response_tokens"),
+)
+HEALTH = ("tokens_mean", "truncated_fraction", "verifier_timeouts", "verifier_unparsed", "seconds")
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,14 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
     """
     run = read_run_file(folder)
     results = benchmark_results(read_rows(folder))
-    points = [
-        point
-        for benchmark, result in results.items()
-        for point in curve(benchmark, result, (contaminated or {}).get(benchmark, []))
-    ]
+    points = list[Point]()
+    for benchmark, result in results.items():
+        points += curve(benchmark, result, (contaminated or {}).get(benchmark, []))
+    counts = (run.get("prompts") or {}).get("benchmarks", {})  # older runs did not count
     card = {
         "about": about(run),
         "benchmarks": {
-            name: {"num_problems_dropped": dropped(run, name), **health(result)}
+            name: {"num_problems_dropped": counts.get(name, {}).get("dropped"), **health(result)}
             for name, result in results.items()
         },
         "contaminated": contaminated if contaminated is not None else "not known",
@@ -61,7 +65,10 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
     target.mkdir(exist_ok=True)
     write_atomically(target / "card.json", json.dumps(card, indent=1) + "\n")
     write_atomically(target / "card.md", markdown(card, points))
-    write_curve(target / "curve.csv", points)
+    with (target / "curve.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(Point.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(map(asdict, points))
 
 
 def curve(benchmark: str, result: Mapping[str, Any], contaminated: list[str]) -> list[Point]:
@@ -95,14 +102,6 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
     config = run["config"]
     evaluation = config["evaluation"]
     engine, versions = config["rollout"]["engine"], run["versions"]
-    keys = (
-        "num_samples",
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_prompt_tokens",
-        "max_response_tokens",
-    )
     sources = {
         name: evaluation["folder"] or evaluation["hub"].get(name, {}).get("revision") or "generated"
         for name in evaluation["benchmarks"]
@@ -114,7 +113,7 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
         "engine": f"{engine} {versions.get(engine) or versions.get(f'{engine}-cpu') or ''}".strip(),
         "dtype": config["hardware"].get("sampler_dtype", config["hardware"]["dtype"]),
         "template": config["model"]["prompt_template"],
-        "sampling": {key: evaluation[key] for key in keys},
+        "sampling": {key: evaluation[key] for key in SAMPLING},
         "seed": evaluation["seed"],
         "reward": config["reward"]["name"],
         "data": sources,
@@ -126,26 +125,13 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def dropped(run: Mapping[str, Any], benchmark: str) -> int | None:
-    """The number of problems dropped as too long or ill-formed; None if not recorded."""
-    counts = (run.get("prompts") or {}).get("benchmarks", {}).get(benchmark)
-    return counts["dropped"] if counts else None
-
-
 def health(result: Mapping[str, Any]) -> dict[str, Any]:
     """Statistics of sampling and grading other than accuracy."""
-    samples = result["num_samples"] * len(result["problem_ids"])
-    keys = (
-        "tokens_mean",
-        "truncated_fraction",
-        "verifier_timeouts",
-        "verifier_unparsed",
-        "seconds",
-    )
+    num_problems = len(result["problem_ids"])
     return {
-        "num_problems": len(result["problem_ids"]),
-        "num_samples": samples,
-        **{key: result[key] for key in keys},
+        "num_problems": num_problems,
+        "num_samples": result["num_samples"] * num_problems,
+        **{key: result[key] for key in HEALTH},
     }
 
 
@@ -155,11 +141,7 @@ def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
     for key, value in card["about"].items():
         text = value if isinstance(value, str) else json.dumps(value)
         lines.append(f"| {key} | {_cell(text)} |")
-    lines += [
-        "",
-        "| benchmark | problems | metric | value | 95 % interval |",
-        "|---|---|---|---|---|",
-    ]
+    lines += ["", "| benchmark | problems | metric | value | 95 % interval |", "|---" * 5 + "|"]
     for point in points:
         lines.append(
             f"| {_cell(point.benchmark)} | {point.problems} ({point.num_problems}) "
@@ -169,28 +151,17 @@ def markdown(card: Mapping[str, Any], points: list[Point]) -> str:
         "",
         "| benchmark | problems dropped | tokens per response | truncated | verifier time-outs "
         "| unparsed | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "|---" * 7 + "|",
     ]
     for name, row in card["benchmarks"].items():
+        num_dropped = row["num_problems_dropped"]
         lines.append(
-            f"| {_cell(name)} | {_known(row['num_problems_dropped'])} "
+            f"| {_cell(name)} | {'not known' if num_dropped is None else num_dropped} "
             f"| {row['tokens_mean']:.0f} | {row['truncated_fraction']:.1%} "
             f"| {row['verifier_timeouts']} | {row['verifier_unparsed']} | {row['seconds']:.0f} |"
         )
     lines += ["", "Intervals: percentile bootstrap over problems; other seeds may move more.", ""]
     return "\n".join(lines)
-
-
-def write_curve(path: Path, points: list[Point]) -> None:
-    """Writes the points as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(Point.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(asdict(point) for point in points)
-
-
-def _known(count: int | None) -> str:
-    return "not known" if count is None else str(count)
 
 
 def _cell(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,16 @@ from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
 from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
-from twogrpo.evaluation.evaluator import (
-    Benchmarks,
-    build_evaluator,
-    evaluate_benchmarks,
-    load_benchmarks,
-)
+from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks, load_benchmarks
 from twogrpo.models.load import load_model, load_processor
+from twogrpo.policy.checkpoint import read_weights
 from twogrpo.rewards.build import build_reward
 from twogrpo.rollout.build import build_sampler
 from twogrpo.rollout.protocol import Sampler
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.record import RunRecord, is_finished
-from twogrpo.run_record.summary import summary
+from twogrpo.run_record.rows import summary
 
 
 def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
@@ -48,24 +43,18 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     processor = load_processor(config.model)
     reward = build_reward(config.reward)
     benchmarks = load_benchmarks(config.evaluation, processor, reward)
-    sampler = _sampler(config, source, processor, benchmarks)
-    evaluator = build_evaluator(
-        config.evaluation, sampler, reward, rollouts_per_chunk=config.hardware.rollouts_per_call
-    )
+    longest_prompt = max(map(longest, benchmarks.values()), default=0)
+    sampler = _sampler(config, source, processor, longest_prompt)
+    per_chunk = config.hardware.rollouts_per_call
+    evaluator = Evaluator(config.evaluation, sampler, reward, rollouts_per_chunk=per_chunk)
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
     record = RunRecord(config, sandbox=reward.sandbox_method, prompts={"benchmarks": used})
-    store = SampleStore(
-        record.folder / "evaluation",
-        key=record.about["run_id"],
-        keep_text=config.evaluation.keep_text,
-    )
+    folder, keep_text = record.folder / "evaluation", config.evaluation.keep_text
+    store = SampleStore(folder, record.about["run_id"], keep_text=keep_text)
     try:
+        every = config.tracking.progress_every_seconds
         row = evaluate_benchmarks(
-            benchmarks,
-            evaluator,
-            store,
-            name=config.run_name,
-            every_seconds=config.tracking.progress_every_seconds,
+            benchmarks, evaluator, store, name=config.run_name, every_seconds=every
         )
     finally:
         reward.close()
@@ -91,20 +80,19 @@ def check(config: EvaluateConfig) -> None:
 
 
 def _sampler(
-    config: EvaluateConfig, source: Source, processor: PromptProcessor, benchmarks: Benchmarks
+    config: EvaluateConfig, source: Source, processor: PromptProcessor, longest_prompt: int
 ) -> Sampler:
-    prompts = itertools.chain.from_iterable(benchmarks.values())
     sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
         processor.tokenizer,
-        context_tokens=longest(prompts) + config.evaluation.max_response_tokens,
+        context_tokens=longest_prompt + config.evaluation.max_response_tokens,
         image_processor=processor.image_processor,
     )
     if source.training is not None:
         model = load_model(config.model)
-        for name, tensor in source.weights().items():
+        for name, tensor in read_weights(source.training).items():
             model.get_parameter(name).data.copy_(tensor)
         sampler.load(model.state_dict().items())
     return sampler

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from twogrpo.config.script_schemas import EvaluateConfig, Origin, TrainedOn
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 from twogrpo.models.load import ROOT
-from twogrpo.policy import checkpoint as checkpoints
 from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file
 from twogrpo.run_record.rows import training_rows
 
@@ -34,17 +32,11 @@ class Source:
     run: dict[str, Any] | None = None
     step: int = 0
 
-    def weights(self) -> dict[str, Tensor]:
-        """The training checkpoint's parameters by name."""
-        assert self.training is not None
-        return checkpoints.read_weights(self.training)
-
 
 def find(checkpoint: str, revision: str | None) -> Source:
     """Raises ConfigError if neither a folder nor the hub has the checkpoint."""
-    if source := _here(checkpoint):
-        return source
-    return Source(checkpoint.replace("/", "--"), str(hub.snapshot(checkpoint, revision)))
+    name = checkpoint.replace("/", "--")
+    return _here(checkpoint) or Source(name, str(hub.snapshot(checkpoint, revision)))
 
 
 def _here(checkpoint: str) -> Source | None:
@@ -105,10 +97,10 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
     )
     if source.run is not None:
         trained = source.run["config"]
-        template, name = trained["model"]["prompt_template"], trained["model"]["name"]
+        of_run = {key: trained["model"][key] for key in ("prompt_template", "name")}
         config = replace(
             config,
-            model=replace(model, prompt_template=template, name=name),
+            model=replace(model, **of_run),
             algorithm=Origin(trained["algorithm"]["name"], trained["algorithm"]["group_size"]),
             dataset=TrainedOn(trained["dataset"]["name"], trained["dataset"]["num_prompts"]),
             seed=trained["seed"],
@@ -148,8 +140,8 @@ def _of_training_checkpoint(folder: Path) -> Source:
 
 def _sha256(source: Source) -> str:
     """The hash of the weight files, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted((source.training or Path(source.model_path)).glob("*.safetensors")):
+    digest, folder = hashlib.sha256(), source.training or Path(source.model_path)
+    for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -27,43 +27,40 @@ Benchmarks = Mapping[str, Sequence[Prompt]]
 
 @dataclass(frozen=True)
 class Evaluator:
-    """The sampler, the reward and the number of samples per problem.
+    """The sampler, the reward and the evaluation's sampling parameters, seed, number of samples.
 
     All policies use the same random numbers for the same seed, so their comparison is paired.
     `rollouts_per_chunk` rollouts are sampled and graded at a time, which bounds the loss by an
     interruption; `on_chunk` is called before each chunk and may raise to end the evaluation.
     """
 
+    config: EvaluationConfig
     sampler: Sampler
     reward: Reward
-    sampling: SamplingParams
-    num_samples: int
-    seed: int
     rollouts_per_chunk: int
-    keep_text: bool = False
     on_chunk: Callable[[], None] = lambda: None
 
     def chunks(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
         """The prompts in chunks, which depend on the prompts only, not on past progress."""
-        size = max(1, self.rollouts_per_chunk // self.num_samples)
+        size = max(1, self.rollouts_per_chunk // self.config.num_samples)
         return [prompts[first : first + size] for first in range(0, len(prompts), size)]
 
     def sample_and_grade(self, benchmark: str, chunk: Sequence[Prompt]) -> list[ProblemSamples]:
         """The graded samples of one chunk."""
         self.on_chunk()
-        start = time.perf_counter()
+        start, config = time.perf_counter(), self.config
         groups = sample_groups(
             [Draw(0, prompt) for prompt in chunk],
             self.sampler,
-            self.sampling,
-            group_size=self.num_samples,
-            seed=self.seed,
+            SamplingParams.of(config, config.max_response_tokens),
+            group_size=config.num_samples,
+            seed=config.seed,
             step=0,
         )
         groups = grade_groups(groups, self.reward)
         seconds = (time.perf_counter() - start) / len(chunk)
         return [
-            ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=self.keep_text)
+            ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=config.keep_text)
             for group in groups
         ]
 
@@ -80,21 +77,6 @@ def load_benchmarks(
     for name, prompts in benchmarks.items():
         check_references(reward, prompts, where=f"evaluation.benchmarks={name}")
     return benchmarks
-
-
-def build_evaluator(
-    evaluation: EvaluationConfig, sampler: Sampler, reward: Reward, *, rollouts_per_chunk: int
-) -> Evaluator:
-    """The evaluator with the sampling parameters, seed and number of samples of conf/evaluation."""
-    return Evaluator(
-        sampler,
-        reward,
-        SamplingParams.of(evaluation, evaluation.max_response_tokens),
-        num_samples=evaluation.num_samples,
-        seed=evaluation.seed,
-        rollouts_per_chunk=rollouts_per_chunk,
-        keep_text=evaluation.keep_text,
-    )
 
 
 @dataclass(frozen=True)
@@ -116,15 +98,14 @@ class BenchmarkResult:
     @classmethod
     def of(cls, samples: Sequence[ProblemSamples]) -> BenchmarkResult:
         """The result of one benchmark's problems, each with the same number of samples."""
-        total = sum(len(problem.num_tokens) for problem in samples)
-        lengths = sum(sum(problem.num_tokens) for problem in samples)
+        num_tokens = [n for problem in samples for n in problem.num_tokens]
         truncated = sum(problem.finish_reasons.count("length") for problem in samples)
         return cls(
             num_samples=len(samples[0].num_tokens),
             problem_ids=[problem.problem_id for problem in samples],
             num_correct=[sum(problem.is_correct) for problem in samples],
-            tokens_mean=lengths / total,
-            truncated_fraction=truncated / total,
+            tokens_mean=sum(num_tokens) / len(num_tokens),
+            truncated_fraction=truncated / len(num_tokens),
             verifier_timeouts=sum(r in TIMEOUTS for p in samples for r in p.reasons),
             verifier_unparsed=sum(p.reasons.count("verifier_unparsed") for p in samples),
             seconds=sum(problem.seconds for problem in samples),
@@ -144,13 +125,8 @@ class BenchmarkResult:
 
 def evaluate(prompts: Sequence[Prompt], evaluator: Evaluator) -> BenchmarkResult:
     """Evaluates without writing to disk, for the validation split."""
-    return BenchmarkResult.of(
-        [
-            sample
-            for chunk in evaluator.chunks(prompts)
-            for sample in evaluator.sample_and_grade("", chunk)
-        ]
-    )
+    chunks = evaluator.chunks(prompts)
+    return BenchmarkResult.of([s for c in chunks for s in evaluator.sample_and_grade("", c)])
 
 
 def evaluate_benchmarks(
@@ -169,16 +145,16 @@ def evaluate_benchmarks(
     """
     samples: list[ProblemSamples] = []
     row: dict[str, Any] = {}
-    total = sum(map(len, benchmarks.values()))
+    found_done = {benchmark: store.done(benchmark) for benchmark in benchmarks}
     with Progress(
         name,
-        total=total,
-        done=total - _num_missing(benchmarks, store),
+        total=sum(map(len, benchmarks.values())),
+        done=sum(p.prompt_id in found_done[name] for name in benchmarks for p in benchmarks[name]),
         every_seconds=every_seconds,
         is_shown=store.is_writer,
     ) as progress:
         for benchmark, prompts in benchmarks.items():
-            done = store.done(benchmark)
+            done = found_done[benchmark]
             of_benchmark: list[ProblemSamples] = []
             for chunk in evaluator.chunks(prompts):
                 found = [done[p.prompt_id] for p in chunk if p.prompt_id in done]
@@ -188,7 +164,7 @@ def evaluate_benchmarks(
                     progress.update(progress_text(benchmark, of_benchmark + found), len(chunk))
                 of_benchmark += found
             samples += of_benchmark
-            if evaluator.keep_text and store.is_writer:
+            if evaluator.config.keep_text and store.is_writer:
                 log = store.folder / f"samples_{benchmark}.jsonl"
                 write_lm_eval_log(log, prompts, of_benchmark)
             row |= BenchmarkResult.of(of_benchmark).row(benchmark)
@@ -196,21 +172,10 @@ def evaluate_benchmarks(
     return row
 
 
-def _num_missing(benchmarks: Benchmarks, store: SampleStore) -> int:
-    """The number of problems missing from the store."""
-    return sum(
-        prompt.prompt_id not in store.done(benchmark)
-        for benchmark, prompts in benchmarks.items()
-        for prompt in prompts
-    )
-
-
 def progress_text(benchmark: str, samples: Sequence[ProblemSamples]) -> str:
     """A progress line for one benchmark."""
-    seconds = max(sum(problem.seconds for problem in samples), 1e-9)
+    result = BenchmarkResult.of(samples)
+    seconds = max(result.seconds, 1e-9)
     num_tokens = sum(sum(problem.num_tokens) for problem in samples)
-    accuracy = BenchmarkResult.of(samples).mean
-    return (
-        f"{benchmark} {accuracy:.1%}  {len(samples) / seconds:,.1f} problems/s  "
-        f"{num_tokens / seconds:,.0f} tok/s"
-    )
+    speed = f"{len(samples) / seconds:,.1f} problems/s  {num_tokens / seconds:,.0f} tok/s"
+    return f"{benchmark} {result.mean:.1%}  {speed}"

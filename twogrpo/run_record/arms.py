@@ -1,9 +1,11 @@
-"""The arms of the comparison: their keys, derived from a run's configuration, and their names."""
+"""The arms of the comparison: their keys, names and training, from a run's configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from twogrpo.config.identity import flatten
 
 # The key of an arm and its name in every table and figure, in the paper's order.
 LABELS = {
@@ -35,6 +37,11 @@ def arm_key(config: Mapping[str, Any]) -> str:
     name, group_size = str(algorithm["name"]), algorithm.get("group_size")
     usual = {"base": group_size, "two_grpo": 2, "two_grpo_rs": 2, "dpo": 2}.get(name)
     return name if usual == group_size else f"{name}_g{group_size}"
+
+
+def training_identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that all arms of a comparison share: `training`'s, by dotted key."""
+    return flatten({"training": config["training"]})
 
 
 def arm_label(key: str) -> str:

@@ -102,9 +102,7 @@ class SampleStore:
         """Returns the complete lines under the same key; deletes all others."""
         if not self._lines.exists():
             return []
-        lines = self._lines.read_text(encoding="utf-8").split("\n")[
-            :-1
-        ]  # the last may be half written
+        *lines, _ = self._lines.read_text(encoding="utf-8").split("\n")  # the last may be torn
         if not lines or json.loads(lines[0]) != {"key": self._key}:
             if self.is_writer:
                 self._lines.unlink()
@@ -116,20 +114,19 @@ class SampleStore:
 
 def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:
     """One row for each sample, all with the same keys; `response` only if any text was kept."""
-    samples, rows = list(samples), []
+    samples = list(samples)
     is_text_kept = any(problem.responses is not None for problem in samples)
-    for problem in samples:
-        for index, num_tokens in enumerate(problem.num_tokens):
-            row = {
-                "benchmark": problem.benchmark,
-                "problem_id": problem.problem_id,
-                "sample": index,
-                "num_tokens": num_tokens,
-                "finish_reason": problem.finish_reasons[index],
-                "is_correct": problem.is_correct[index],
-                "reason": problem.reasons[index],
-            }
-            if is_text_kept:
-                row["response"] = problem.responses[index] if problem.responses else None
-            rows.append(row)
-    return rows
+    return [
+        {
+            "benchmark": problem.benchmark,
+            "problem_id": problem.problem_id,
+            "sample": index,
+            "num_tokens": num_tokens,
+            "finish_reason": problem.finish_reasons[index],
+            "is_correct": problem.is_correct[index],
+            "reason": problem.reasons[index],
+        }
+        | ({"response": problem.responses and problem.responses[index]} if is_text_kept else {})
+        for problem in samples
+        for index, num_tokens in enumerate(problem.num_tokens)
+    ]

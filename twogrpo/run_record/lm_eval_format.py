@@ -19,11 +19,9 @@ def write_lm_eval_log(
     path: Path, prompts: Sequence[Prompt], samples: Sequence[ProblemSamples]
 ) -> None:
     """Writes the benchmark's problems with their samples, whose texts must have been kept."""
-    lines = [
-        json.dumps(_line(number, prompt, problem))
-        for number, (prompt, problem) in enumerate(zip(prompts, samples, strict=True))
-    ]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    pairs = enumerate(zip(prompts, samples, strict=True))
+    lines = (json.dumps(_line(number, *pair)) + "\n" for number, pair in pairs)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _line(number: int, prompt: Prompt, problem: ProblemSamples) -> dict[str, Any]:

@@ -8,33 +8,22 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 STATM = Path("/proc/self/statm")
 
 
-class Gpu(Protocol):
-    """The functions of `torch.cuda` that the timer calls; so this file needs no torch."""
-
-    def synchronize(self) -> None:
-        """Waits until the GPU has done its work."""
-
-    def reset_peak_memory_stats(self) -> None:
-        """Sets the peak to what is allocated now."""
-
-    def max_memory_allocated(self) -> int:
-        """The peak in bytes since the last reset."""
-
-
 class PhaseTimer:
     """Adds up the time and keeps the memory of named phases; phases do not nest.
+
+    `gpu` is `torch.cuda`, passed so that the run record needs no torch, or None.
 
     On a GPU a phase ends when the GPU has done its work, and its memory is the most that torch
     had allocated in it. On a CPU its memory is what the process held when it ended; nothing where
     there is no /proc. `peak_bytes` is the most in any phase so far.
     """
 
-    def __init__(self, gpu: Gpu | None = None) -> None:
+    def __init__(self, gpu: Any = None) -> None:
         self.peak_bytes = 0
         self._gpu = gpu
         self._wall: dict[str, float] = defaultdict(float)
@@ -73,7 +62,7 @@ class PhaseTimer:
 
     def _held(self) -> int:
         if self._gpu:
-            return self._gpu.max_memory_allocated()
+            return int(self._gpu.max_memory_allocated())
         if not STATM.exists():
             return 0
         return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

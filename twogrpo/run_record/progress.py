@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -26,12 +25,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.close()
 
@@ -43,14 +37,12 @@ class Progress:
             self._bar.set_postfix_str(text, refresh=False)
             self._bar.update(steps)
             return
-        now = time.monotonic()
-        if not self._is_shown:
-            return
-        if now - self._last_line < self._every_seconds and self._done < self._total:
+        now, num_left = time.monotonic(), self._total - self._done
+        is_due = now - self._last_line >= self._every_seconds or num_left <= 0
+        if not (self._is_shown and is_due):
             return
         self._last_line = now
-        left = (now - self._start) / self._steps_here * (self._total - self._done)
-        minutes, seconds = divmod(round(left), 60)
+        minutes, seconds = divmod(round((now - self._start) / self._steps_here * num_left), 60)
         done = f"{self._done}/{self._total}"
         sys.stderr.write(f"{self._label}  {done}  {text}  ETA {minutes}:{seconds:02d}\n")
         sys.stderr.flush()

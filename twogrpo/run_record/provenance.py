@@ -51,19 +51,13 @@ def metadata(config: Recorded) -> dict[str, Any]:
     }
 
 
-def measured_commit() -> str:
-    """The commit of the code that a benchmark measures, "-dirty" if changed; empty without git."""
-    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12")
-
-
 def _git(*arguments: str) -> str:
     try:
-        result = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        command = ["git", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:  # no git: the code hash still identifies the code
         return ""
-    return result.stdout.strip()
+    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:

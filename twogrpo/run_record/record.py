@@ -23,6 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twogrpo.config.identity import flatten
 from twogrpo.errors import ConfigError
 from twogrpo.run_record import provenance
 from twogrpo.run_record.files import (
@@ -32,7 +33,6 @@ from twogrpo.run_record.files import (
     read_run_file,
     write_atomically,
 )
-from twogrpo.run_record.identity import first_difference
 from twogrpo.run_record.wandb_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class RunRecord:
         """Marks the run as interrupted by "SIGTERM" or an error of that name; closes the mirror."""
         self.mark_interrupted(by)
         if self._mirror:
-            self._mirror.interrupt()
+            self._mirror.end(1)
 
     def mark_interrupted(self, by: str) -> None:
         """Marks the run as interrupted in the record alone, when there is no time for more.
@@ -172,3 +172,18 @@ def is_finished(config: Recorded) -> bool:
     if done:
         sys.stderr.write(f"{config.output_dir} is finished, nothing to do\n")
     return done
+
+
+def first_difference(earlier: dict[str, Any], current: Mapping[str, Any]) -> str:
+    """The first identifying value of `current` that another configuration has otherwise.
+
+    `earlier` is a configuration by section, `current` are identifying values by dotted key.
+
+    >>> first_difference({"seed": 0, "training": {"epochs": 1}}, {"seed": 0, "training.epochs": 2})
+    'training.epochs=1 there, 2 here'
+    """
+    there = flatten(earlier)
+    for key, value in current.items():
+        if there.get(key) != value:
+            return f"{key}={there.get(key)} there, {value} here"
+    return "a key is gone"

@@ -11,7 +11,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from twogrpo.run_record.files import write_atomically
 from twogrpo.types import Group, has_signal
@@ -58,7 +57,17 @@ def read(path: Path | str, *, step: int | None = None) -> list[CachedGroup]:
             "scripts/train.py tracking.save_rollouts=true"
         )
     lines = map(json.loads, file.read_text().splitlines())
-    groups = [_group(line) for line in lines if step is None or line["step"] == step]
+    groups = [
+        CachedGroup(
+            step=line["step"],
+            prompt_id=line["prompt_id"],
+            prompt_tokens=tuple(line["prompt_tokens"]),
+            rewards=tuple(line["rewards"]),
+            tokens=tuple(map(tuple, line["tokens"])),
+        )
+        for line in lines
+        if step is None or line["step"] == step
+    ]
     if not groups:
         raise ValueError(f"rollouts={path}: no group of step {step} in it")
     return groups
@@ -75,29 +84,17 @@ def append(folder: Path, step: int, groups: Sequence[Group]) -> None:
         kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < step]
         write_atomically(path, "".join(kept))
     with path.open("a") as file:
-        file.writelines(json.dumps(_line(step, group)) + "\n" for group in groups)
-
-
-def _line(step: int, group: Group) -> dict[str, Any]:
-    return {
-        "step": step,
-        "draw": group.draw,
-        "prompt_id": group.prompt.prompt_id,
-        "prompt_tokens": group.prompt.token_ids,
-        "rewards": group.rewards,
-        "num_tokens": [len(rollout.token_ids) for rollout in group.rollouts],
-        "tokens": [rollout.token_ids for rollout in group.rollouts],
-    }
-
-
-def _group(line: dict[str, Any]) -> CachedGroup:
-    return CachedGroup(
-        step=line["step"],
-        prompt_id=line["prompt_id"],
-        prompt_tokens=tuple(line["prompt_tokens"]),
-        rewards=tuple(line["rewards"]),
-        tokens=tuple(tuple(tokens) for tokens in line["tokens"]),
-    )
+        for group in groups:
+            line = {
+                "step": step,
+                "draw": group.draw,
+                "prompt_id": group.prompt.prompt_id,
+                "prompt_tokens": group.prompt.token_ids,
+                "rewards": group.rewards,
+                "num_tokens": [len(rollout.token_ids) for rollout in group.rollouts],
+                "tokens": [rollout.token_ids for rollout in group.rollouts],
+            }
+            file.write(json.dumps(line) + "\n")
 
 
 def _last_step(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""The schema of a record's rows: training rows, the time of training, the benchmarks' columns.
+"""The schema of a record's rows: training rows, training time, benchmarks' columns, the summary.
 
 A row holds numbers by name. A training row is one step of the loop; `step` counts from 0. The final
 row, at `step` = number of steps, holds the results of the final evaluation, if there is one, and
@@ -9,7 +9,7 @@ policy in `final/`. Rows of older records lack those seconds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -19,14 +19,9 @@ CLOCKS = ("seconds", "cpu_seconds")
 EVALUATION_PHASES = ("validate", "evaluate")
 
 
-def is_training_row(row: Row) -> bool:
-    """Whether the row is a step of the loop."""
-    return "rollouts/generated" in row
-
-
 def training_rows(rows: Iterable[Row]) -> list[Row]:
     """The rows that are steps of the loop."""
-    return [row for row in rows if is_training_row(row)]
+    return [row for row in rows if "rollouts/generated" in row]
 
 
 def is_training_time(name: str, clock: str = "seconds") -> bool:
@@ -57,10 +52,9 @@ def column_sums(rows: Iterable[Row], kind: str) -> dict[str, float]:
     {'seconds/save': 3.0}
     """
     values: dict[str, list[float]] = {}
-    for row in rows:
-        for name, value in row.items():
-            if name.startswith(f"{kind}/"):
-                values.setdefault(name, []).append(value)
+    for name, value in (pair for row in rows for pair in row.items()):
+        if name.startswith(f"{kind}/"):
+            values.setdefault(name, []).append(value)
     return {name: math.fsum(values[name]) for name in sorted(values)}
 
 
@@ -70,9 +64,25 @@ def benchmark_results(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
     Where several rows hold a column, the last one counts.
     """
     results: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        for column, value in row.items():
-            if column.startswith("evaluation/") and column.count("/") == 2:
-                _, benchmark, name = column.split("/")
-                results.setdefault(benchmark, {})[name] = value
+    for column, value in (pair for row in rows for pair in row.items()):
+        if column.startswith("evaluation/") and column.count("/") == 2:
+            _, benchmark, name = column.split("/")
+            results.setdefault(benchmark, {})[name] = value
     return results
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Seconds by phase and tokens, summed over the run; its last counters; the benchmarks' average.
+
+    `seconds/training` counts all phases but validation and evaluation (see `training_seconds`).
+    """
+    summed = dict[str, float]()
+    for kind in (*CLOCKS, "tokens"):
+        summed |= column_sums(rows, kind)
+    for clock in CLOCKS:
+        summed[f"{clock}/training"] = training_seconds(rows, clock)
+    last = training_rows(rows)[-1:]
+    counters = {n: v for row in last for n, v in row.items() if n.startswith("rollouts/")}
+    means = [result["mean"] for result in benchmark_results(rows).values() if "mean" in result]
+    average = {"evaluation/average": sum(means) / len(means)} if means else {}
+    return summed | counters | average

@@ -31,7 +31,8 @@ class Mirror:
         self._wandb = wandb
         self._config, self._about = config, about
         self._run: Any = None
-        if not self._attempt(self._open, str(config.tracking.wandb_mode)) and self._is_online():
+        mode = str(config.tracking.wandb_mode)
+        if not self._attempt(self._open, mode) and mode == "online":
             self._attempt(self._open, "offline")
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -44,18 +45,12 @@ class Mirror:
         """Sends the summary and ends the W&B run."""
         if self._run:
             self._attempt(lambda: self._run.summary.update({**summary, "status": "finished"}))
-        self._end(0)
+        self.end(0)
 
-    def interrupt(self) -> None:
-        """Ends the W&B run as one that did not finish."""
-        self._end(1)
-
-    def _end(self, exit_code: int) -> None:
+    def end(self, exit_code: int) -> None:
+        """Ends the W&B run; an exit code other than 0 marks it as not finished."""
         if self._run:
             self._attempt(lambda: self._run.finish(exit_code=exit_code))
-
-    def _is_online(self) -> bool:
-        return self._config.tracking.wandb_mode == "online"
 
     def _open(self, mode: str) -> None:
         config, about = self._config, self._about
@@ -64,6 +59,7 @@ class Mirror:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        waits = dict.fromkeys(("init_timeout", "finish_timeout"), WAIT_SECONDS)
         self._run = self._wandb.init(
             project=config.tracking.wandb_project,
             group=config.tracking.wandb_group,
@@ -75,11 +71,7 @@ class Mirror:
             dir=config.output_dir,
             resume="allow",
             settings=self._wandb.Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                init_timeout=WAIT_SECONDS,
-                finish_timeout=WAIT_SECONDS,
+                silent=True, console="off", x_disable_stats=True, **waits
             ),
         )
 
@@ -88,25 +80,17 @@ class Mirror:
         try:
             action(*arguments)
         except Exception as error:  # noqa: BLE001 - W&B's errors have no common name
-            reason = escape_control_chars(
-                " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            folder, instead = self._config.output_dir, "tracking=local does without W&B"
+            if arguments == ("online",):  # offline is tried next
+                instead = f"`wandb sync {folder}/wandb/offline-run-*` sends it later"
+            sys.stderr.write(
+                f"WARNING: W&B is lost ({escape_control_chars(reason)}). The run goes on, "
+                f"{folder}/metrics.jsonl has every row; {instead}\n"
             )
-            self._lose(reason, will_try_offline=arguments == ("online",))
+            self._run = None
+            # Otherwise W&B complains again, at length, when the process ends.
+            with suppress(Exception):
+                self._wandb.teardown()
             return False
         return True
-
-    def _lose(self, reason: str, *, will_try_offline: bool) -> None:
-        self._run = None
-        folder = self._config.output_dir
-        instead = (
-            f"`wandb sync {folder}/wandb/offline-run-*` sends it later"
-            if will_try_offline
-            else "tracking=local does without W&B"
-        )
-        sys.stderr.write(
-            f"WARNING: W&B is lost ({reason}). The run goes on, {folder}/metrics.jsonl has every "
-            f"row; {instead}\n"
-        )
-        # Otherwise W&B complains again, at length, when the process ends.
-        with suppress(Exception):
-            self._wandb.teardown()

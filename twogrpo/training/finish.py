@@ -7,7 +7,7 @@ from typing import Any
 from twogrpo.data import contamination
 from twogrpo.data.sources import dataset_file
 from twogrpo.evaluation.card import write_card
-from twogrpo.run_record.summary import summary
+from twogrpo.run_record.rows import summary
 from twogrpo.training.run import Run
 from twogrpo.training.validate import evaluate_at_end
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import SURROGATES
@@ -55,16 +55,12 @@ def cosine_row(
         twin = replace(config, algorithm=replace(config.algorithm, **row))
         sequences = training_samples(groups, twin, step=step)
         sequences = refresh_advantages(sequences, policy, reference, twin.algorithm)
-        return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]].function)
+        return policy.gradient(sequences, surrogate=SURROGATES[row["surrogate"]].function).double()
 
     of_grpo = gradient(GRPO)
     return {
-        "gradient/cosine_of_grpo_and_dpo": _cosine(of_grpo, gradient(DPO)),
-        "gradient/cosine_of_grpo_and_dpo_of_token_means": _cosine(
-            of_grpo, gradient(DPO_OF_TOKEN_MEANS)
-        ),
+        f"gradient/cosine_of_grpo_and_{name}": cosine_similarity(
+            of_grpo, gradient(row), dim=0
+        ).item()
+        for name, row in (("dpo", DPO), ("dpo_of_token_means", DPO_OF_TOKEN_MEANS))
     }
-
-
-def _cosine(left: Tensor, right: Tensor) -> float:
-    return torch.nn.functional.cosine_similarity(left.double(), right.double(), dim=0).item()

@@ -14,6 +14,7 @@ from twogrpo.core.estimators import discard_rate, discard_rate_of_mean, kept_rat
 from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.training.resampling import Counters
+from twogrpo.training.sampler_mismatch import both_logps
 from twogrpo.types import Group, TrainingSample
 
 # Reasons for a reward of 0 that lie in the verifier, not in the response; counted in every row.
@@ -31,6 +32,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
     rewards = [reward for group in drawn for reward in group.rewards]
     num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     verdicts = [verdict for group in drawn for verdict in group.verdicts]
+    num_truncated = sum(rollout.finish_reason == "length" for rollout in rollouts)
     reasons = Counter(verdict.reason for verdict in verdicts)
     success_rate = sum(verdict.is_correct for verdict in verdicts) / len(rollouts)
     group_size = len(drawn[0].rollouts)
@@ -43,8 +45,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
         "groups/kept_rate_of_mean": kept_rate_of_mean(success_rate, group_size=group_size),
         "policy/entropy": -math.fsum(x for r in rollouts for x in r.sampler_logps) / num_tokens,
         "response/tokens_mean": num_tokens / len(rollouts),
-        "response/truncated_fraction": sum(r.finish_reason == "length" for r in rollouts)
-        / len(rollouts),
+        "response/truncated_fraction": num_truncated / len(rollouts),
         "tokens/generated": num_tokens,
         **{f"verdicts/{reason}": reasons[reason] for reason in VERIFIER_FAILURES},
     }
@@ -56,15 +57,13 @@ def update_row(
     """Metrics of a step's optimizer steps: means, weighted by tokens for clip fractions."""
     advantages = torch.tensor([s.advantage for minibatch in minibatches for s in minibatch])
     num_tokens = sum(update.num_tokens for update in updates)
-    clipped = {
-        side: sum(getattr(u, f"clip_fraction_{side}") * u.num_tokens for u in updates)
-        for side in ("low", "high")
-    }
+    clipped_low = sum(u.clip_fraction_low * u.num_tokens for u in updates)
+    clipped_high = sum(u.clip_fraction_high * u.num_tokens for u in updates)
     return {
         "advantage/rms": advantages.square().mean().sqrt().item(),
         "policy/gradient_norm": sum(u.gradient_norm for u in updates) / len(updates),
-        "policy/clip_fraction_low": clipped["low"] / max(num_tokens, 1),
-        "policy/clip_fraction_high": clipped["high"] / max(num_tokens, 1),
+        "policy/clip_fraction_low": clipped_low / max(num_tokens, 1),
+        "policy/clip_fraction_high": clipped_high / max(num_tokens, 1),
         "policy/learning_rate": updates[-1].learning_rate,
         "tokens/trained_on": num_tokens,
     }
@@ -74,14 +73,10 @@ def kl_row(
     drawn: Sequence[Group], reference_policy: LogprobModel | None, *, num_rollouts: int
 ) -> dict[str, Any]:
     """KL(π_old ‖ π_ref) in nats per token, on the step's first `num_rollouts` rollouts."""
-    pairs = [(group, rollout) for group in drawn for rollout in group.rollouts][:num_rollouts]
-    if not pairs or reference_policy is None:
+    if not num_rollouts or reference_policy is None:
         return {}
-    reference_logps = reference_policy.token_logps(
-        [TrainingSample.of(group.prompt, rollout) for group, rollout in pairs]
-    )
-    sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
-    return {"policy/kl_from_start": kl_k3(sampler_logps, torch.cat(reference_logps)).item()}
+    reference_logps, sampler_logps = both_logps(reference_policy, drawn, num_rollouts)
+    return {"policy/kl_from_start": kl_k3(sampler_logps, reference_logps).item()}
 
 
 def speed_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from twogrpo.config.schema import Config
+from twogrpo.config.schema import Config, SyncCheckConfig
 from twogrpo.core.estimators import kl_k3
 from twogrpo.errors import SyncFault
 from twogrpo.policy.protocol import TokenLogprobs
@@ -21,37 +21,21 @@ from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.types import Draw, Group, Prompt, TrainingSample
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """The largest |Δ log-probability| over sampled tokens, KL(sampler ‖ policy) in nats per token,
-    and the share of tokens whose ratio policy/sampler is outside the clip range.
-    """
-
-    max: float
-    kl: float
-    beyond_clip_fraction: float
-
-    def row(self, prefix: str) -> dict[str, float]:
-        """The values under their run-record keys."""
-        return {f"{prefix}/{name}": value for name, value in vars(self).items()}
-
-
 def mismatch(
-    policy: TokenLogprobs, groups: Sequence[Group], *, clip: tuple[float, float]
-) -> Mismatch:
-    """The mismatch on groups that the sampler drew with the policy's current weights."""
-    return compare(_policy_logps(policy, groups), _sampler_logps(groups), clip=clip)
+    policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, float]
+) -> dict[str, float]:
+    """The mismatch of two flat tensors of log-probabilities of the same tokens.
 
-
-def compare(policy_logps: Tensor, sampler_logps: Tensor, *, clip: tuple[float, float]) -> Mismatch:
-    """The mismatch of two flat tensors of log-probabilities of the same tokens."""
+    `max` is the largest |Δ log-probability|, `kl` is KL(sampler ‖ policy) in nats per token, and
+    `beyond_clip_fraction` the share of tokens whose ratio policy/sampler is outside the clip range.
+    """
     ratios = (policy_logps - sampler_logps).exp()
     is_beyond = (ratios < 1 - clip[0]) | (ratios > 1 + clip[1])
-    return Mismatch(
-        max=(policy_logps - sampler_logps).abs().max().item(),
-        kl=kl_k3(sampler_logps, policy_logps).item(),
-        beyond_clip_fraction=is_beyond.float().mean().item(),
-    )
+    return {
+        "max": (policy_logps - sampler_logps).abs().max().item(),
+        "kl": kl_k3(sampler_logps, policy_logps).item(),
+        "beyond_clip_fraction": is_beyond.float().mean().item(),
+    }
 
 
 def mismatch_row(policy: TokenLogprobs, drawn: Sequence[Group], config: Config) -> dict[str, float]:
@@ -59,7 +43,7 @@ def mismatch_row(policy: TokenLogprobs, drawn: Sequence[Group], config: Config) 
     num_groups = -(-config.tracking.mismatch_rollouts // config.algorithm.group_size)
     if not num_groups:
         return {}
-    return mismatch(policy, drawn[:num_groups], clip=_clip(config)).row("mismatch")
+    return _row("mismatch", both_logps(policy, drawn[:num_groups]), config)
 
 
 @dataclass
@@ -73,9 +57,6 @@ class SyncCheck:
 
     prompts: Sequence[Prompt]
     _before: tuple[Tensor, Tensor] | None = field(default=None, init=False)
-
-    def __len__(self) -> int:
-        return len(self.prompts)
 
     def check_sync(
         self, rollout: Sampler, policy: TokenLogprobs, sampling: SamplingParams, config: Config
@@ -97,34 +78,29 @@ class SyncCheck:
             seed=config.seed,
             step=0,
         )
-        policy_logps, sampler_logps = _policy_logps(policy, groups), _sampler_logps(groups)
-        found = compare(policy_logps, sampler_logps, clip=_clip(config))
-        _check_bounds(found, config)
-        if _detects_small_updates(config) and self._before is not None:
-            _check_changed(self._before, (policy_logps, sampler_logps))
-        self._before = policy_logps, sampler_logps
-        return found.row("canary")
+        logps = both_logps(policy, groups)
+        row = _row("canary", logps, config)
+        dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
+        _check_bounds(row, config.sync_check, "bfloat16" if "bfloat16" in dtypes else "float32")
+        # A bfloat16 sampler may round away an update of a float32 policy.
+        if self._before is not None and dtypes != ("float32", "bfloat16"):
+            _check_changed(self._before, logps)
+        self._before = logps
+        return row
 
 
-def _check_bounds(found: Mismatch, config: Config) -> None:
-    dtypes = (config.hardware.dtype, config.hardware.sampler_dtype)
-    dtype = "bfloat16" if "bfloat16" in dtypes else "float32"
+def _check_bounds(row: dict[str, float], sync_check: SyncCheckConfig, dtype: str) -> None:
     for value, what, key in (
-        (found.max, "a token's log-probability", "bounds"),
-        (found.kl, "KL, in nats a token", "kl_bounds"),
+        (row["canary/max"], "a token's log-probability", "bounds"),
+        (row["canary/kl"], "KL, in nats a token", "kl_bounds"),
     ):
-        bound: float = getattr(getattr(config.sync_check, key), dtype)
+        bound: float = getattr(getattr(sync_check, key), dtype)
         if not value <= bound:
             raise SyncFault(
                 f"after a weight sync sampler and policy differ by {value:.2g} in {what}, beyond "
                 f"sync_check.{key}.{dtype}={bound:g}: the sampler's weights or prefix cache "
                 "are stale; raise the bound only if the dtype alone explains it"
             )
-
-
-def _detects_small_updates(config: Config) -> bool:
-    """False for a bfloat16 sampler, which may round away an update of a float32 policy."""
-    return (config.hardware.dtype, config.hardware.sampler_dtype) != ("float32", "bfloat16")
 
 
 def _check_changed(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> None:
@@ -143,17 +119,16 @@ def _check_changed(before: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) ->
         )
 
 
-def _policy_logps(policy: TokenLogprobs, groups: Sequence[Group]) -> Tensor:
-    """The policy's log-probabilities of all tokens of the groups' rollouts, flat."""
-    sequences = [
-        TrainingSample.of(group.prompt, rollout) for group in groups for rollout in group.rollouts
-    ]
-    return torch.cat(policy.token_logps(sequences))
+def both_logps(
+    policy: TokenLogprobs, groups: Sequence[Group], num_rollouts: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The policy's and the sampler's log-probabilities of the first rollouts' tokens, flat."""
+    pairs = [(group, rollout) for group in groups for rollout in group.rollouts][:num_rollouts]
+    samples = [TrainingSample.of(group.prompt, rollout) for group, rollout in pairs]
+    sampler_logps = torch.tensor([x for _, rollout in pairs for x in rollout.sampler_logps])
+    return torch.cat(policy.token_logps(samples)), sampler_logps
 
 
-def _sampler_logps(groups: Sequence[Group]) -> Tensor:
-    return torch.tensor([x for g in groups for r in g.rollouts for x in r.sampler_logps])
-
-
-def _clip(config: Config) -> tuple[float, float]:
-    return config.algorithm.clip_low, config.algorithm.clip_high
+def _row(prefix: str, logps: tuple[Tensor, Tensor], config: Config) -> dict[str, float]:
+    clip = config.algorithm.clip_low, config.algorithm.clip_high
+    return {f"{prefix}/{name}": value for name, value in mismatch(*logps, clip=clip).items()}

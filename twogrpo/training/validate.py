@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from twogrpo.distributed.process_group import rank_zero_first
-from twogrpo.evaluation.evaluator import Evaluator, build_evaluator, evaluate, evaluate_benchmarks
+from twogrpo.evaluation.evaluator import Evaluator, evaluate, evaluate_benchmarks
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training.run import Run
 
@@ -17,8 +17,8 @@ def validate(run: Run, step: int) -> dict[str, Any]:
     every, is_last = evaluation.validation_every, step + 1 == run.config.num_steps
     if not every or not (step % every == 0 or is_last):
         return {}
-    evaluator = replace(run_evaluator(run), num_samples=evaluation.validation_samples)
-    result = evaluate(run.validation, evaluator)
+    of_validation = replace(evaluation, num_samples=evaluation.validation_samples)
+    result = evaluate(run.validation, replace(run_evaluator(run), config=of_validation))
     return {"validation/mean": result.mean, "seconds/validate": result.seconds}
 
 
@@ -48,7 +48,7 @@ def run_evaluator(run: Run) -> Evaluator:
     """The evaluator of the sampler's current weights."""
     hardware = run.config.hardware
     num_samplers = max(1, run.ranks.size // hardware.tensor_parallel_size)
-    return build_evaluator(
+    return Evaluator(
         run.config.evaluation,
         run.collector.sampler,
         run.collector.reward,

@@ -25,7 +25,7 @@ from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
 from twogrpo.data.tasks.noisy_traces import corrupt_trace
 from twogrpo.errors import ConfigError
-from twogrpo.evaluation.evaluator import build_evaluator, evaluate
+from twogrpo.evaluation.evaluator import Evaluator, evaluate
 from twogrpo.rewards.exact_answer import ExactAnswer
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 
@@ -99,9 +99,7 @@ def make(config: WarmStart) -> None:
         logger.info("stage %d of %d: %s", number, len(config.stages), stage)
         train(model, tokenizer, stage, seed=config.seed + 1000 * number)
     mean, passed = measure(model, tokenizer, config)
-    logger.info(
-        "Mean@n %.1f %%, Pass@n %.1f %% on %s", 100 * mean, 100 * passed, config.gate.benchmark
-    )
+    logger.info("Mean@n %.3f, Pass@n %.3f on %s", mean, passed, config.gate.benchmark)
     check_gate(config.gate, mean=mean, passed=passed)
     save(model, Path(config.output_dir), replace=config.replace)
 
@@ -174,7 +172,7 @@ def measure(
     sampler = TransformersSampler(
         model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
     )
-    evaluator = build_evaluator(config.evaluation, sampler, ExactAnswer(), rollouts_per_chunk=1024)
+    evaluator = Evaluator(config.evaluation, sampler, ExactAnswer(), rollouts_per_chunk=1024)
     prompts = benchmark_prompts(config.evaluation, PromptProcessor(tokenizer, "plain"))
     result = evaluate(prompts[config.gate.benchmark], evaluator)
     solved = [num_correct > 0 for num_correct in result.num_correct]
@@ -183,19 +181,16 @@ def measure(
 
 def check_gate(gate: Gate, *, mean: float, passed: float) -> None:
     """Rejects a checkpoint that is too strong or too weak for an informative experiment."""
-    if not gate.mean_at_least <= mean <= gate.mean_at_most:
-        direction = "raise" if mean > gate.mean_at_most else "lower"
-        raise ConfigError(
-            f"the checkpoint's Mean@n on {gate.benchmark} is {mean:.3f}, outside "
-            f"gate.mean_at_least={gate.mean_at_least} and gate.mean_at_most={gate.mean_at_most}: "
-            f"{direction} the last stage's error_rate"
-        )
-    if passed < gate.pass_at_least:
-        raise ConfigError(
-            f"the checkpoint's Pass@n on {gate.benchmark} is {passed:.3f}, below "
-            f"gate.pass_at_least={gate.pass_at_least}: lower the last stage's error_rate "
-            "or raise the first stage's steps"
-        )
+    for metric, value, key, is_met, remedy in (
+        ("Mean@n", mean, "mean_at_least", mean >= gate.mean_at_least, "lower"),
+        ("Mean@n", mean, "mean_at_most", mean <= gate.mean_at_most, "raise"),
+        ("Pass@n", passed, "pass_at_least", passed >= gate.pass_at_least, "lower"),
+    ):
+        if not is_met:
+            raise ConfigError(
+                f"the checkpoint's {metric} on {gate.benchmark} is {value:.3f}, but "
+                f"gate.{key}={getattr(gate, key)}: {remedy} the last stage's error_rate"
+            )
 
 
 def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
@@ -222,6 +217,5 @@ def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
 
 def checksums(folder: Path) -> str:
     """The lines of a SHA256SUMS file in the format of `sha256sum --check`."""
-    return "".join(
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES
-    )
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    return "".join(f"{sha256}  {name}\n" for name, sha256 in hashes.items())

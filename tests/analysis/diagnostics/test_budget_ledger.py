@@ -16,15 +16,11 @@ ADDENDS = {
 }
 
 
-def test_every_row_adds_up(runs: Runs) -> None:
-    frame = budget_ledger.build(runs).frame
+def test_every_row_adds_up_and_the_total_is_the_sum_of_the_arms(runs: Runs) -> None:
+    frame = budget_ledger.build(runs).frame.set_index("arm")
     for whole, parts in ADDENDS.items():
         assert frame[parts].sum(axis=1).to_numpy() == pytest.approx(frame[whole].to_numpy())
     assert (frame[["rollouts_discarded", "rollouts_surplus"]] >= 0).all(axis=None)
-
-
-def test_the_total_is_the_sum_of_the_arms(runs: Runs) -> None:
-    frame = budget_ledger.build(runs).frame.set_index("arm")
     columns = [*budget_ledger.SUMS, *budget_ledger.HOURS, "num_runs"]
     arms = frame.drop(index="total")
     assert frame.loc["total", columns].tolist() == pytest.approx(arms[columns].sum().tolist())

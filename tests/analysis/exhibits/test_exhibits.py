@@ -1,5 +1,6 @@
 """Every exhibit from recorded runs: its files, its numbers, the same bytes when repeated."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -18,11 +19,10 @@ from analysis.records.frames import Runs, load
 from analysis.report import summary
 from analysis.stats.comparison import comparisons
 from tests.analysis import recorded
+from tests.conftest import ROOT
 from twogrpo.run_record.arms import LABELS
 
-CLAIMS_COLUMNS = (
-    "claim,paper_version,published,measured,ci_low,ci_high,n_seeds,n_problems,verdict,scale"
-)
+CLAIMS_COLUMNS = "claim paper_version published measured ci_low ci_high n_seeds n_problems"
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +59,9 @@ def test_repeated_from_the_records_files_have_the_same_bytes(
 
 
 def test_claims_file_has_exactly_its_columns_and_the_headline(out: Path) -> None:
-    assert (out / "claims.csv").read_text().splitlines()[0] == CLAIMS_COLUMNS
-    rows = pd.read_csv(out / "claims.csv").set_index("claim")
+    rows = pd.read_csv(out / "claims.csv")
+    assert rows.columns.tolist() == [*CLAIMS_COLUMNS.split(), "verdict", "scale"]
+    rows = rows.set_index("claim")
     named = ["retention_avg", "rollout_share", "time_share", "time_share_cpu", "rs_retention_avg"]
     assert {*named, "rs_time_share", "rs_rollout_share"} <= set(rows.index)
     assert rows.loc["rollout_share", ["measured", "ci_low", "ci_high"]].tolist() == [0.125] * 3
@@ -74,7 +75,7 @@ def test_claims_file_has_exactly_its_columns_and_the_headline(out: Path) -> None
 
 def test_retention_is_the_ratio_of_the_tables_averages(runs: Runs) -> None:
     frame = table_1.build(runs).frame.set_index("arm")
-    rows = {row["claim"]: row for row in claims.build(runs).frame.to_dict("records")}
+    rows = claims.build(runs).frame.set_index("claim").to_dict("index")
     ratio = frame.loc["two_grpo", "average_mean"] / frame.loc["grpo_g16", "average_mean"]
     assert rows["retention_avg"]["measured"] == pytest.approx(ratio)
     by_hand = runs.evaluations[runs.evaluations["arm"] == "two_grpo"]
@@ -96,20 +97,16 @@ def test_claims_without_their_runs_are_not_run(tmp_path: Path) -> None:
 def test_another_scale_needs_no_other_code(tmp_path: Path) -> None:
     """A cell of the paper's Table 1 on its benchmarks: published values of that cell beside it."""
     for key in ("grpo_g16", "two_grpo"):
-        about = recorded.changed(
-            recorded.about(key, 0),
+        folder = recorded.add(
+            tmp_path / key,
+            key,
             config__dataset__name="math",
             config__model__name="qwen25_math_7b",
             config__evaluation__benchmarks=["math500", "amc23"],
         )
-        rows = [
-            {
-                name.replace("/easy/", "/math500/").replace("/hard/", "/amc23/"): value
-                for name, value in row.items()
-            }
-            for row in recorded.rows(key, 0)
-        ]
-        recorded.write(tmp_path / key, about, rows)
+        rows = (folder / "metrics.jsonl").read_text()
+        rows = rows.replace("/easy/", "/math500/").replace("/hard/", "/amc23/")
+        (folder / "metrics.jsonl").write_text(rows)
     runs = load(str(tmp_path))
     row = table_1.build(runs).frame.set_index("arm").loc["two_grpo"]
     assert row["math500_mean_published"] == 75.23
@@ -127,7 +124,7 @@ def test_summary_says_what_failed_and_what_it_is(runs: Runs) -> None:
     assert len(text.split()) < 900  # two minutes
 
 
-def test_table_3_reads_measured_and_formula_rates(runs: Runs) -> None:
+def test_tables_3_and_4_read_measured_and_formula_rates_and_every_group_size(runs: Runs) -> None:
     frame = table_3.build(runs).frame
     assert frame["published_step"].tolist() == [10, 40, 70, 100, 130]
     # The last row: step round(130/146 × 8) = 7, that is rows 3 … 6 of 0.5 + 0.02 i: 0.59.
@@ -135,9 +132,7 @@ def test_table_3_reads_measured_and_formula_rates(runs: Runs) -> None:
     assert frame["discard_rate"].tolist()[-1] == pytest.approx(0.59)
     both = frame["discard_rate_of_mean"] + frame["kept_rate_of_mean"]
     assert both.to_numpy() == pytest.approx(1)
-
-
-def test_table_4_has_the_large_batch_and_every_group_size(runs: Runs) -> None:
+    # Table 4 has the large batch and every group size.
     rows = table_4.build(runs).frame.set_index("arm")
     assert rows.loc["two_grpo", "rollouts_per_minibatch"] == 128
     assert rows.loc[["grpo_g2", "grpo_g16"], "rollouts_per_minibatch"].tolist() == [16, 128]
@@ -227,38 +222,21 @@ def test_formulas_and_markup_are_made_harmless(tmp_path: Path) -> None:
     assert r"100\%\_\&" in (tmp_path / "t.tex").read_text()
 
 
-def test_module_is_a_command(folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "analysis.paper.table_4", f"runs={folder}", f"out={tmp_path}"]
-    assert subprocess.run(command, check=False).returncode == 0
-    assert (tmp_path / "table_4.csv").exists()
+def test_results_are_named_after_the_runs_and_refused_without_a_name() -> None:
+    sources = ("runs/smollm2", "records:/a/b/", "offline:here", "wandb://me/sweep")
+    named = [exhibit.results_folder(source) for source in sources]
+    assert named == [Path("results", name) for name in ("smollm2", "b", "here", "sweep")]
+    for source in (".", "..", "records:", "/"):
+        with pytest.raises(ValueError, match="add out=results/<name>"):
+            exhibit.results_folder(source)
 
 
-@pytest.mark.parametrize(
-    ("source", "name"),
-    [
-        ("runs/smollm2", "smollm2"),
-        ("records:/a/b/", "b"),
-        ("offline:here", "here"),
-        ("wandb://me/sweep", "sweep"),
-    ],
-)
-def test_results_are_named_after_the_runs(source: str, name: str) -> None:
-    assert exhibit.results_folder(source) == Path("results", name)
-
-
-@pytest.mark.parametrize("source", [".", "..", "records:", "/"])
-def test_results_of_runs_without_a_name_are_refused(source: str) -> None:
-    with pytest.raises(ValueError, match=r"gives its results no name: add out=results/<name>"):
-        exhibit.results_folder(source)
-
-
-def test_without_out_a_source_overwrites_no_other_s_results(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_module_is_a_command_whose_results_overwrite_no_other_s(
+    folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["analysis", f"runs={folder}"])
-    exhibit.main(table_4.build)
-    assert [path.name for path in (tmp_path / "results").iterdir()] == [folder.name]
+    command = [sys.executable, "-m", "analysis.paper.table_4", f"runs={folder}"]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert (tmp_path / "results" / folder.name / "table_4.csv").exists()
 
 
 @pytest.mark.parametrize("wrong", ["banana=1", "runs=nowhere", "allow_mixed=maybe", "words"])

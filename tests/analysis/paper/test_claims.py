@@ -44,8 +44,7 @@ def test_no_model_has_another_s_gradients(
     tmp_path: Path, model: str, said: str, verdict: str
 ) -> None:
     """A source is called as its model is in conf/model/, or by the theory's name for it."""
-    about = recorded.changed(recorded.about("two_grpo", 0), config__model__name=model)
-    recorded.write(tmp_path / "run", about, recorded.rows("two_grpo", 0))
+    recorded.add(tmp_path / "run", "two_grpo", config__model__name=model)
     (tmp_path / "gradient_variance.csv").write_text(
         "source,group_size,variance,variance_low,variance_high\n"
         "SmolLM2-135M,2,4,0.35,0.45\nSmolLM2-135M,8,10,1,1\nmine,2,2,0.4,0.6\nmine,4,4,1,1\n"
@@ -54,10 +53,3 @@ def test_no_model_has_another_s_gradients(
     assert table is not None
     row = table.set_index("claim").loc["minibatch_drives_variance"]
     assert row[["measured", "verdict"]].tolist() == [said, verdict]
-
-
-def test_the_page_says_what_its_verdicts_mean(runs: Runs) -> None:
-    note = claims.build(runs, theory="nowhere").note
-    assert "inside the bounds of 'borne out by': reproduced" in note
-    assert "astride: inconclusive. One seed alone is inconclusive" in note
-    assert "that interval is a 90 % one" in note and "Toy scale" in note

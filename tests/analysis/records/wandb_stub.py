@@ -61,9 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "viewer" in query:
             viewer = {"id": "1", "entity": "e", "username": "u", "flags": "{}"}
             return {"viewer": viewer | {"teams": {"edges": []}}}
-        about, rows = self.runs[
-            variables.get("name") or variables.get("runName") or variables["run"]
-        ]
+        name = variables.get("name") or variables.get("runName") or variables["run"]
+        about, rows = self.runs[name]
         if "historyKeys" in query:
             return _run({"historyKeys": {"lastStep": rows[-1]["step"], "keys": {}}})
         if "parquetHistory" in query:  # nothing exported yet: all of the history is live
@@ -74,9 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         return _run(_node(about))
 
     def _project(self) -> dict[str, Any]:
-        edges = [
-            {"node": _node(about), "cursor": about["run_id"]} for about, _ in self.runs.values()
-        ]
+        edges = [{"node": _node(run[0]), "cursor": name} for name, run in self.runs.items()]
         page = {"endCursor": edges[-1]["cursor"], "hasNextPage": False}
         runs = {"edges": edges, "pageInfo": page}
         return {"internalId": "1", "runCount": len(edges), "readOnly": True, "runs": runs}
@@ -87,15 +84,12 @@ def _run(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _history(row: dict[str, Any]) -> str:
-    return json.dumps(
-        {"_step": row["step"], "_timestamp": 1.0} | {k: v for k, v in row.items() if k != "step"}
-    )
+    values = {key: value for key, value in row.items() if key != "step"}
+    return json.dumps({"_step": row["step"], "_timestamp": 1.0} | values)
 
 
 def _node(about: dict[str, Any]) -> dict[str, Any]:
-    ours = {
-        key: value for key, value in about.items() if key not in ("config", "status", "summary")
-    }
+    ours = {k: v for k, v in about.items() if k not in ("config", "status", "summary")}
     config = {key: {"value": value} for key, value in {**about["config"], "_run": ours}.items()}
     unused = dict.fromkeys(["group", "jobType", "commit", "heartbeatAt", "notes", "sweepName"])
     return unused | {

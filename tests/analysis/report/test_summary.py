@@ -21,8 +21,7 @@ SMOLLM2: dict[str, Any] = {
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     folder: Path = tmp_path_factory.mktemp("smollm2")
     for arm in MAIN:
-        about = recorded.changed(recorded.about(arm, 0), **SMOLLM2)
-        recorded.write(folder / arm, about, recorded.rows(arm, 0))
+        recorded.add(folder / arm, arm, **SMOLLM2)
     return load(str(folder))
 
 
@@ -38,17 +37,15 @@ def test_one_seed_of_a_real_model_has_a_headline_and_expectations(smollm2: Runs)
 
 def test_one_seed_bears_out_nothing_but_counts(smollm2: Runs) -> None:
     found = summary.verdicts(smollm2, theory="nowhere")
-    assert set(found["reproduced"].split(", ")) == {
-        *("`rollout_share`", "`rs_rollout_share`", "`rs_update_share`")
-    }
+    counts = {"`rollout_share`", "`rs_rollout_share`", "`rs_update_share`"}
+    assert set(found["reproduced"].split(", ")) == counts
     assert "not reproduced" not in found
     assert "`retention_avg`" in found["inconclusive"]
 
 
 def test_an_experiment_of_a_reader_s_own_has_no_expectations(tmp_path: Path) -> None:
     for arm in MAIN:
-        about = recorded.changed(recorded.about(arm, 0), config__dataset__name="mine")
-        recorded.write(tmp_path / arm, about, recorded.rows(arm, 0))
+        recorded.add(tmp_path / arm, arm, config__dataset__name="mine")
     assert summary.EXPECTED not in summary.build(load(str(tmp_path)))
 
 

@@ -14,13 +14,10 @@ def test_settings_draw_the_same_problems_whatever_seeds_they_have(tmp_path: Path
     rows = recorded.rows("two_grpo", 0)
     for model, seeds in (("tiny", (0, 1, 2)), ("other", (0, 1))):
         for seed in seeds:
-            about = recorded.changed(
-                recorded.about("two_grpo", seed),
-                config__model__name=model,
-                run_id=f"{model}-{seed}",
-                identity=f"{model}-{seed}",
-            )
-            recorded.write(tmp_path / f"{model}-{seed}", about, rows)
+            name = f"{model}-{seed}"
+            changes = {"config__model__name": model, "run_id": name, "identity": name}
+            about = recorded.changed(recorded.about("two_grpo", seed), **changes)
+            recorded.write(tmp_path / name, about, rows)
     one, other = comparisons(load(str(tmp_path)))
     assert len(one.seeds("two_grpo")) != len(other.seeds("two_grpo"))
     for benchmark in recorded.BENCHMARKS:

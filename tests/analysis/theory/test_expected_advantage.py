@@ -18,13 +18,9 @@ def test_three_rollouts_by_hand() -> None:
 
 
 @pytest.mark.parametrize("p", GRID)
-def test_at_two_rollouts_it_is_the_reward_minus_p(p: float) -> None:
+def test_it_averages_to_zero_and_at_two_rollouts_is_the_reward_minus_p(p: float) -> None:
     assert expected_advantage(2, p) == pytest.approx((1 - p, -p), abs=1e-12)
     assert limits(p)["G = 2"] == (1 - p, -p)
-
-
-@pytest.mark.parametrize("p", GRID)
-def test_advantages_of_a_group_sum_to_zero_on_average(p: float) -> None:
     for group_size in (2, 5, 16, 64):
         correct, wrong = expected_advantage(group_size, p)
         assert p * correct + (1 - p) * wrong == pytest.approx(0, abs=1e-12)

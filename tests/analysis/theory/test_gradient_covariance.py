@@ -23,15 +23,8 @@ def test_statistics_by_hand() -> None:
     rewards = np.array([[1.0, 0.0]] * 3)
     vectors = torch.tensor([[[1.0], [0.0]], [[2.0], [2.0]], [[3.0], [4.0]]], dtype=torch.float64)
     found = statistics(grams(rewards, vectors), np.arange(3))
-    assert found == pytest.approx(
-        {
-            "covariance": 2.0,
-            "variance_positive": 1.0,
-            "variance_negative": 4.0,
-            "optimal_c": 0.5,
-            "variance_saved": 1.0,
-        }
-    )
+    variances = {"variance_positive": 1.0, "variance_negative": 4.0, "variance_saved": 1.0}
+    assert found == pytest.approx({"covariance": 2.0, "optimal_c": 0.5, **variances})
 
 
 def test_statistics_are_numpys_traces_and_prop_4_1_holds() -> None:
@@ -54,26 +47,23 @@ def test_statistics_are_numpys_traces_and_prop_4_1_holds() -> None:
     assert variance(positive - 2 * c * negative) == pytest.approx(variance(positive))
 
 
-def test_permuting_the_prompts_takes_the_covariance_away() -> None:
+def test_permuting_the_prompts_takes_the_covariance_away_and_two_prompts_are_refused() -> None:
     g = grams(*made(40))
     permuted = permuted_covariances(g, np.random.default_rng(0))
     assert abs(permuted.mean()) < 0.1 * statistics(g, np.arange(40))["covariance"]
+    with pytest.raises(ValueError, match="only 2 prompts"):
+        grams(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.zeros(3, 2, 5))
 
 
 @pytest.mark.parametrize(("shared", "is_significant"), [(1.0, True), (0.0, False)])
 def test_intervals_and_p_value(shared: float, is_significant: bool) -> None:
     found = rows("made up", *made(40, shared), np.random.default_rng(0))
-    covariance = next(row for row in found if row["statistic"] == "covariance")
-    permuted = next(row for row in found if row["statistic"] == "covariance_permuted")
+    of = {row["statistic"]: row for row in found}
+    covariance, permuted = of["covariance"], of["covariance_permuted"]
     assert covariance["low"] < covariance["value"] < covariance["high"]
     assert (covariance["low"] > 0) == is_significant
     assert (permuted["p_value"] < 0.01) == is_significant
     assert build(found).figure is not None
-
-
-def test_too_few_mixed_prompts_are_refused() -> None:
-    with pytest.raises(ValueError, match="only 2 prompts"):
-        grams(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.zeros(3, 2, 5))
 
 
 def test_on_policy_the_two_expected_gradients_of_a_prompt_oppose_each_other() -> None:

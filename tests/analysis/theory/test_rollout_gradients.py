@@ -35,9 +35,8 @@ def test_sketches_keep_inner_products_within_the_stated_error(model_folder: Path
     sizes = exact.norm(dim=1)
     errors = []
     for seed in range(20):
-        sketch = rollout_gradients.ScoreVectors(str(model_folder), dimensions=4096, seed=seed).of(
-            GROUP
-        )
+        vectors = rollout_gradients.ScoreVectors(str(model_folder), dimensions=4096, seed=seed)
+        sketch = vectors.of(GROUP)
         errors.append(((sketch @ sketch.T - exact @ exact.T) / torch.outer(sizes, sizes)).numpy())
     bound = (2 / 4096) ** 0.5
     assert np.std(errors, axis=0).max() < 1.5 * bound
@@ -78,15 +77,8 @@ def test_the_command_builds_every_figure(make_run, base: Path, tmp_path: Path) -
     for step in range(2):
         run.record.log(loop.train_step(run, step))
     out = tmp_path / "out"
-    command.main(
-        [
-            f"out={out}",
-            f"rollouts={base}",
-            f"runs={tmp_path}/runs",
-            "num_prompts=12",
-            "dimensions=512",
-        ]
-    )
+    words = [f"out={out}", f"rollouts={base}", f"runs={tmp_path}/runs"]
+    command.main([*words, "num_prompts=12", "dimensions=512"])
     names = {"expected_advantage", "gradient_variance", "covariance", "what_if", "exploration"}
     names |= {"discard_rate", "gradient_cosine"}
     assert {path.stem for path in out.glob("*.png")} == names
@@ -104,16 +96,11 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_script_answers_from_rewards_alone_and_with_gradients(
-    base: Path, tmp_path: Path
-) -> None:
+def test_the_script_answers_and_reports_a_mistake_in_one_line(base: Path, tmp_path: Path) -> None:
     result = run_script(f"rollouts={base}", f"out={tmp_path}", "gradients=true", "dimensions=512")
     assert result.returncode == 0, result.stderr
     assert "dead_share" in result.stdout and "cosine_expected" in result.stdout
     assert (tmp_path / "what_if.csv").read_text().count("\n") == 5  # heads and G = 2, 4, 8, 16
-
-
-def test_the_script_reports_a_mistake_in_one_line(tmp_path: Path) -> None:
     result = run_script(f"rollouts={tmp_path}")
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1 and "save_rollouts" in result.stderr

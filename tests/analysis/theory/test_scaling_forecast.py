@@ -13,15 +13,12 @@ from analysis.theory.scaling_forecast import (
 from tests.conftest import ROOT
 
 
-def test_a_decoding_step_of_one_sequence_by_hand():
+def test_a_decoding_step_of_one_sequence_and_zero_variance_pairs_by_hand():
     """7,070,615,552 parameters of 2 bytes at half of 4.8 TB/s are 5.892 ms; a context of 1,000
-    tokens of 57,344 bytes 0.024 ms; 4 ms beside them."""
+    tokens of 57,344 bytes 0.024 ms; 4 ms beside them. Of pairs, 1 − 2·ab/((a+b)(a+b+1)) =
+    1 − 2/8.75 have no variance under Beta(2, 0.5)."""
     assert QWEN_7B.active == 7_070_615_552
     assert step_seconds(QWEN_7B, 1, 1000.0, 57_344) == pytest.approx(9.916e-3, rel=1e-4)
-
-
-def test_zero_variance_pairs_by_hand():
-    """1 − 2·E[p(1−p)] = 1 − 2·ab/((a+b)(a+b+1)) = 1 − 2/8.75 for Beta(2, 0.5)."""
     assert zero_variance_share(2) == pytest.approx(1 - 2 / 8.75)
 
 
@@ -33,11 +30,8 @@ def test_a_mixture_reads_the_distinct_experts_of_its_tokens():
 
 
 def test_the_page_prints_what_the_module_computes():
-    page, rows, apart = (
-        (ROOT / "docs/scaling.md").read_text(),
-        predict(),
-        predict(latents_on_all=False)[5:],
-    )
+    page = (ROOT / "docs/scaling.md").read_text()
+    rows, apart = predict(), predict(latents_on_all=False)[5:]
     assert table(rows) in page
     for n in (1, 8, 512):
         assert f"{MIXTURE.read(n) / 1e9:.0f} B" in page

@@ -52,10 +52,7 @@ def test_hard_prompts_and_the_share_solved() -> None:
     ]
     frame = exploration.build([RUN], base).frame
     assert set(frame["arm"].dropna()) == {"two_grpo"}
-
-
-def test_without_runs_exploration_is_its_formula() -> None:
-    frame = exploration.build([], []).frame
+    frame = exploration.build([], []).frame  # the formula alone
     assert frame["arm"].isna().all()
     assert (frame["share"] >= frame["one_group"] - 1e-12).all()
 
@@ -63,22 +60,9 @@ def test_without_runs_exploration_is_its_formula() -> None:
 def test_discard_rates_of_a_generation_by_hand() -> None:
     # Rewards 1100 and 1000: mean 3/8. Equal pairs: 2 of 6 and 3 of 6, mean 5/12; both are mixed.
     row = zero_variance_rate.generation_row([group(0, "a", 1, 1, 0, 0), group(0, "b", 1, 0, 0, 0)])
-    assert row == pytest.approx(
-        {
-            "mean_reward": 3 / 8,
-            "measured": 0.0,
-            "per_prompt": 5 / 12,
-            "of_mean": 9 / 64 + 25 / 64,
-            "printed": 30 / 64,
-        }
-    )
-
-
-def test_the_estimate_from_the_mean_is_a_lower_bound() -> None:
-    """Jensen, at exact success rates."""
-    rates = np.random.default_rng(0).random(50)
-    mean = rates.mean()
-    assert (rates**2 + (1 - rates) ** 2).mean() > mean**2 + (1 - mean) ** 2
+    expected = {"mean_reward": 3 / 8, "measured": 0, "per_prompt": 5 / 12}
+    assert row == pytest.approx(expected | {"of_mean": 34 / 64, "printed": 30 / 64})
+    # (3/8)² + (5/8)² = 34/64, and 2 · 3/8 · 5/8 = 30/64.
 
 
 def test_discard_and_cosine_build() -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from twogrpo.data.tasks.chain_arithmetic import expressions, trace
+from twogrpo.data.tasks.chain_arithmetic import trace
 from twogrpo.data.tasks.noisy_traces import corrupt_trace, forget_precedence, mistake_operation
 
 
@@ -20,10 +20,6 @@ def test_mistake_operation_does_the_right_one_wrongly():
     assert mistake_operation("1+(7*4)") == "1+1"
 
 
-def test_without_slips_it_is_the_clean_trace():
-    assert corrupt_trace("(3*8)+5*7*9", 0.0, random.Random(0)) == trace("(3*8)+5*7*9")
-
-
 def test_with_slips_only_every_step_is_wrong_in_either_way():
     written = {corrupt_trace("2+3*4", 1.0, random.Random(seed)) for seed in range(50)}
     # Step one: 2+3 = 5 out of turn, or 3*4 taken as 3+4 = 7. Step two has no precedence to
@@ -31,7 +27,8 @@ def test_with_slips_only_every_step_is_wrong_in_either_way():
     assert written == {"5*4=9", "2+7=0"}
 
 
-def test_where_no_slip_is_wrong_the_step_is_right():
+def test_without_slips_or_where_no_slip_is_wrong_it_is_the_clean_trace():
+    assert corrupt_trace("(3*8)+5*7*9", 0.0, random.Random(0)) == trace("(3*8)+5*7*9")
     assert corrupt_trace("2*2", 1.0, random.Random(0)) == "4"
 
 
@@ -41,11 +38,3 @@ def test_slips_are_as_frequent_as_asked(error_rate):
     wrong = sum(corrupt_trace("4+4", error_rate, rng) == "9" for _ in range(4000))
     # Standard deviation at most sqrt(.4 * .6 / 4000) = 0.008: four of them.
     assert wrong / 4000 == pytest.approx(error_rate, abs=0.031)
-
-
-def test_every_trace_ends_in_one_digit():
-    rng = random.Random(2)
-    stream = expressions("warm_start", 0)
-    for _ in range(200):
-        steps = corrupt_trace(next(stream), 0.5, rng).split("=")
-        assert len(steps[-1]) == 1 and steps[-1].isdigit()

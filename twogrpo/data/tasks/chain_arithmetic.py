@@ -12,16 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from twogrpo.data.problems import Problem
+
 MODULUS = 10
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One expression to reduce; ``problem_id`` is its split and text, so it never changes."""
-
-    problem_id: str
-    text: str  # the prompt, including its "="
-    answer: str  # one digit
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,9 @@ def problems(split: str, count: int, seed: int) -> list[Problem]:
                 f"count={count} exceeds the distinct problems of split={split}: "
                 f"use {len(found)} or fewer"
             )
-        found.setdefault(expression, _problem(split, expression))
+        if expression not in found:
+            answer = trace(expression)[-1]
+            found[expression] = Problem(f"{split}/{expression}", f"{expression}=", answer)
     return list(found.values())
 
 
@@ -140,11 +135,6 @@ def trace(expression: str, *, step: Callable[[str], str] = reduce_once) -> str:
         expression = step(expression)
         steps.append(expression)
     return "=".join(steps)
-
-
-def _problem(split: str, expression: str) -> Problem:
-    answer = trace(expression)[-1]
-    return Problem(problem_id=f"{split}/{expression}", text=f"{expression}=", answer=answer)
 
 
 def _draw(recipe: Recipe, rng: random.Random) -> str:

@@ -103,7 +103,10 @@ def part(fact: Fact) -> str:
     share of each operator, and none depends on which problems are drawn.
     """
     pairs = itertools.combinations_with_replacement(NUMBERS[fact.operator], 2)
-    ranked = sorted((Fact(fact.operator, pair) for pair in pairs), key=_hash)
+    ranked = sorted(
+        (Fact(fact.operator, pair) for pair in pairs),
+        key=lambda f: hashlib.sha256(f.expression.encode()).digest(),
+    )
     place = ranked.index(Fact(fact.operator, tuple(sorted(fact.numbers))))
     percent = 100 * place / len(ranked)
     return next(name for name, last in LAST_PERCENT.items() if percent < last)
@@ -111,12 +114,15 @@ def part(fact: Fact) -> str:
 
 def _questions(split: str) -> Iterator[tuple[str, Fact]]:
     """Every question of a split, with its fact."""
-    facts = _facts(split)
-    if split == "number_words":
-        return ((phrasing.format(_in_words(f)), f) for f in facts for phrasing in PHRASINGS)
-    if split == "word_problems":
-        return ((story.format(*f.numbers), f) for f in facts for story in STORIES[f.operator])
-    return ((phrasing.format(f.expression), f) for f in facts for phrasing in PHRASINGS)
+    for fact in _facts(split):
+        if split == "word_problems":
+            yield from ((story.format(*fact.numbers), fact) for story in STORIES[fact.operator])
+        else:
+            asked = fact.expression
+            if split == "number_words":
+                words = (NUMBER_WORDS[number] for number in fact.numbers)
+                asked = f" {OPERATOR_WORDS[fact.operator]} ".join(words)
+            yield from ((phrasing.format(asked), fact) for phrasing in PHRASINGS)
 
 
 def _facts(split: str) -> Iterator[Fact]:
@@ -131,11 +137,3 @@ def _facts(split: str) -> Iterator[Fact]:
         for numbers in itertools.product(NUMBERS[operator], repeat=2)
     )
     return (fact for fact in facts if part(fact) == owner)
-
-
-def _in_words(fact: Fact) -> str:
-    return f" {OPERATOR_WORDS[fact.operator]} ".join(NUMBER_WORDS[n] for n in fact.numbers)
-
-
-def _hash(fact: Fact) -> bytes:
-    return hashlib.sha256(fact.expression.encode()).digest()

@@ -6,11 +6,8 @@ nothing to reinforce. Noisy traces teach it the right way and several wrong ones
 
 import random
 import re
-from functools import partial
 
 from twogrpo.data.tasks.chain_arithmetic import MODULUS, operate, reduce_once, trace
-
-_LEFTMOST = re.compile(r"\d[-+*]\d")
 
 
 def corrupt_trace(expression: str, error_rate: float, rng: random.Random) -> str:
@@ -19,15 +16,15 @@ def corrupt_trace(expression: str, error_rate: float, rng: random.Random) -> str
     Both kinds of error are equally likely, and later steps continue from the wrong one. Where
     neither would change the result (2*2 taken as 2+2) the step is correct.
     """
-    return trace(expression, step=partial(_step, error_rate=error_rate, rng=rng))
 
+    def step(expression: str) -> str:
+        right = reduce_once(expression)
+        if rng.random() >= error_rate:
+            return right
+        wrong = {forget_precedence(expression), mistake_operation(expression)} - {right}
+        return rng.choice(sorted(wrong)) if wrong else right
 
-def _step(expression: str, *, error_rate: float, rng: random.Random) -> str:
-    right = reduce_once(expression)
-    if rng.random() >= error_rate:
-        return right
-    wrong = {forget_precedence(expression), mistake_operation(expression)} - {right}
-    return rng.choice(sorted(wrong)) if wrong else right
+    return trace(expression, step=step)
 
 
 def forget_precedence(expression: str) -> str:
@@ -37,7 +34,7 @@ def forget_precedence(expression: str) -> str:
     '9*7-9'
     """
     flat = re.sub(r"[()]", "", expression)
-    return _LEFTMOST.sub(lambda match: operate(*match.group()), flat, count=1)
+    return re.sub(r"\d[-+*]\d", lambda match: operate(*match.group()), flat, count=1)
 
 
 def mistake_operation(expression: str) -> str:
@@ -48,9 +45,9 @@ def mistake_operation(expression: str) -> str:
     >>> mistake_operation("4+5*7")
     '4+2'
     """
-    return reduce_once(expression, operate=_mistaken)
 
+    def mistaken(left: str, operator: str, right: str) -> str:
+        a, b = int(left), int(right)
+        return str({"+": a + b + 1, "-": b - a, "*": a + b}[operator] % MODULUS)
 
-def _mistaken(left: str, operator: str, right: str) -> str:
-    a, b = int(left), int(right)
-    return str({"+": a + b + 1, "-": b - a, "*": a + b}[operator] % MODULUS)
+    return reduce_once(expression, operate=mistaken)
