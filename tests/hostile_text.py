@@ -1,4 +1,8 @@
-"""Text that a model or a data set might hold to harm who reads it, and what harmless output is."""
+"""Text that a model or a data set might hold to harm its reader, a sampler that writes it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 CLEARS_THE_SCREEN = "\x1b[2J\x1b[H"
 LINK = "\x1b]8;;https://example.org\x1b\\click\x1b]8;;\x1b\\"
@@ -15,6 +19,20 @@ ALL = [
 ]  # fmt: skip
 
 
+class Writes:
+    """The tokens of a sampler with these texts in turn."""
+
+    def __init__(self, inner: Any, texts: Iterator[str]) -> None:
+        self.inner, self.texts = inner, texts
+
+    def sample(self, prompts, seeds_PG, sampling):
+        groups = self.inner.sample(prompts, seeds_PG, sampling)
+        return [tuple(replace(r, text=next(self.texts)) for r in group) for group in groups]
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
 def is_harmless(shown: str) -> bool:
-    """Lines of which a terminal obeys nothing."""
+    """Whether no line holds anything that a terminal obeys."""
     return all(line.isprintable() for line in shown.split("\n"))

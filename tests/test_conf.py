@@ -1,4 +1,4 @@
-"""Everything in conf/ composes, parses, says what it means, and differs by what it claims."""
+"""Everything in conf/ composes, parses, explains its keys, and differs in what it claims."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig, Pre
 from twogrpo.preflight.preflight import PreflightConfig
 from twogrpo.training import warm_start
 
-# The schema of every script's configuration, and what its user must type beside it.
+# The schema of every script's configuration, and the overrides that its user must type.
 SCHEMAS = {
     "train": (Config, []),
     "preflight": (PreflightConfig, []),
@@ -78,11 +78,12 @@ def test_every_option_composes_and_parses(name, option, monkeypatch):
             config.dataset.num_prompts = 7500
         config.hardware.tokens_per_microbatch = 2**20  # a knob of the machine, not of the option
         validation.check(config)
+    if name == "train":  # a damaged checkpoint has one before it
+        assert config.checkpointing.kept >= 2
 
 
 def keys_and_comments(path: Path) -> Iterator[tuple[str, bool]]:
-    """Each key that the file sets, and whether a comment stands beside it, right above it, or at
-    the key that it belongs to."""
+    """Each key of the file, and whether it, the line above or its parent key has a comment."""
     above, parents = False, list[tuple[int, bool]]()
     for line in path.read_text().splitlines():
         found = re.match(r"(\s*(?:- )?)(\w+):", line)
@@ -105,7 +106,7 @@ OBVIOUS = re.compile(
 
 @pytest.mark.parametrize("group", sorted({p.parent for p in CONF.rglob("*.yaml")}), ids=str)
 def test_every_key_is_explained_in_its_group_or_by_its_name(group):
-    """One key has one meaning: a comment in one file of the group explains it in all of them."""
+    """A key has one meaning: a comment in one file of the group explains it in all of them."""
     seen = [pair for path in group.glob("*.yaml") for pair in keys_and_comments(path)]
     explained = {key for key, has_comment in seen if has_comment}
     if "experiment" in group.parts or "scale" in group.parts:
@@ -119,44 +120,43 @@ def test_every_key_is_explained_in_its_group_or_by_its_name(group):
 @pytest.mark.parametrize(
     "group", ["training", "evaluation", "tracking", "checkpointing", "sync_check"]
 )
-def test_every_value_of_these_groups_says_its_unit_or_its_source(group):
-    """Where values are the paper's or ours, each of them says so, in every file."""
-    said_by_the_name = {"name", "benchmarks", "hub", "defaults"}
+def test_every_value_of_these_groups_has_a_comment_in_every_file(group):
+    """The comment gives the unit, or says whether the value is the paper's or ours."""
+    explained_by_the_name = {"name", "benchmarks", "hub", "defaults"}
     for path in (CONF / group).glob("*.yaml"):
         bare = {key for key, has_comment in keys_and_comments(path) if not has_comment}
-        assert bare <= said_by_the_name, path
+        assert bare <= explained_by_the_name, path
 
 
 @pytest.mark.parametrize(
     "path", sorted(CONF.rglob("*.yaml")), ids=lambda p: str(p.relative_to(CONF))
 )
-def test_every_file_begins_by_saying_what_it_is(path):
+def test_every_file_begins_with_a_comment(path):
     lines = [line for line in path.read_text().splitlines() if "@package" not in line]
     assert lines[0].startswith("# ")
 
 
-def test_the_paper_s_claim_is_the_diff_between_two_rows():
-    sixteen, two = (
-        asdict(compose_and_parse("train", f"algorithm={name}").algorithm)
-        for name in ("grpo", "two_grpo")
-    )
-    assert {key for key in sixteen if sixteen[key] != two[key]} == {
-        *("name", "group_size", "minibatch_scale", "learning_rate_scale")
-    }
+def differing_keys(*overrides: str) -> set[str]:
+    """The keys, or sections, in which the training configurations of two overrides differ."""
+    one, other = (asdict(compose_and_parse("train", override)) for override in overrides)
+    if overrides[0].startswith("algorithm="):
+        one, other = one["algorithm"], other["algorithm"]
+    return {key for key in one if one[key] != other[key]}
 
 
-def test_resampling_changes_nothing_but_resampling():
-    two, rs = (
-        asdict(compose_and_parse("train", f"algorithm={name}").algorithm)
-        for name in ("two_grpo", "two_grpo_rs")
-    )
-    assert {key for key in two if two[key] != rs[key]} == {
-        *("name", "resampling", "resampling_budget_group_size")
-    }
+def test_arms_differ_in_what_they_claim_alone():
+    pair = ("algorithm=grpo", "algorithm=two_grpo")
+    scales = {"minibatch_scale", "learning_rate_scale"}
+    assert differing_keys(*pair) == {"name", "group_size", *scales}
+    resampling = {"resampling", "resampling_budget_group_size"}
+    assert differing_keys("algorithm=two_grpo", "algorithm=two_grpo_rs") == {"name", *resampling}
+    for arm in ("two_grpo", "two_grpo_rs"):
+        pair = ("experiment=smollm2/grpo", f"experiment=smollm2/{arm}")
+        assert differing_keys(*pair) == {"algorithm", "run_name", "output_dir"}
 
 
 def test_paper_scale_is_the_paper_s_table():
-    """Prompts a mini-batch, rollouts a mini-batch, learning rate, as the paper prints them."""
+    """The values that the paper gives for training and for test sampling."""
     for algorithm, prompts, rate in (("grpo", 32, 1e-6), ("two_grpo", 256, 8e-6)):
         config = compose_and_parse("train", "training=paper", f"algorithm={algorithm}")
         assert config.prompts_per_minibatch == prompts
@@ -167,16 +167,15 @@ def test_paper_scale_is_the_paper_s_table():
         assert config.training.warmup_updates == 10
         assert (config.algorithm.clip_low, config.algorithm.clip_high) == (0.2, 0.28)
         assert (config.rollout.temperature, config.rollout.top_p, config.rollout.top_k) == (1, 1, 0)
+        test = config.evaluation
+        assert (test.temperature, test.top_p, test.top_k) == (0.7, 0.8, 20)
+        assert (test.num_samples, len(test.benchmarks)) == (32, 5)
         config.dataset.num_prompts = 7500
         assert config.num_steps == 146
-
-
-@pytest.mark.parametrize("group_size", [2, 4, 8, 16])
-def test_the_ablation_keeps_prompts_and_rate_and_changes_the_rollouts(group_size):
-    config = compose_and_parse("train", "training=paper", f"algorithm.group_size={group_size}")
-    assert config.prompts_per_minibatch == 32
-    assert config.rollouts_per_minibatch == 32 * group_size
-    assert config.learning_rate == 1e-6
+    for group_size in (2, 4, 8, 16):  # the ablation keeps prompts and learning rate
+        config = compose_and_parse("train", "training=paper", f"algorithm.group_size={group_size}")
+        assert (config.prompts_per_minibatch, config.learning_rate) == (32, 1e-6)
+        assert config.rollouts_per_minibatch == 32 * group_size
 
 
 def test_cpu_scale_keeps_the_paper_s_ratios():
@@ -198,36 +197,10 @@ def test_cpu_scale_keeps_the_paper_s_ratios():
     assert cpu["grpo"].training.warmup_updates == paper["grpo"].training.warmup_updates
 
 
-def test_smollm2_s_arms_differ_in_the_algorithm_alone():
-    grpo, two, rs = (
-        asdict(compose_and_parse("train", f"experiment=smollm2/{name}"))
-        for name in ("grpo", "two_grpo", "two_grpo_rs")
-    )
-    for arm in (two, rs):
-        differing = {key for key in grpo if grpo[key] != arm[key]}
-        assert differing == {"algorithm", "run_name", "output_dir"}
-    assert two["algorithm"]["minibatch_scale"] == two["algorithm"]["learning_rate_scale"] == 8
-    assert grpo["rollout"]["engine"] == "vllm"
-
-
 def test_the_smoke_run_takes_two_steps_on_one_rank_or_two():
     config = compose_and_parse("train", "experiment=smoke/smollm2_two_steps")
-    assert config.num_steps == 2
-    assert config.training.prompts_per_step % 2 == 0
-    assert config.model.name == "smollm2_135m" and config.rollout.engine == "vllm"
-    assert not config.evaluation.at_end
-
-
-@pytest.mark.parametrize("option", list(options(CONF / "training")))
-def test_a_damaged_checkpoint_has_one_before_it(option):
-    assert compose_and_parse("train", option).checkpointing.kept >= 2
-
-
-def test_evaluation_samples_as_the_paper_does():
-    evaluation = compose_and_parse("train").evaluation
-    assert (evaluation.temperature, evaluation.top_p, evaluation.top_k) == (0.7, 0.8, 20)
-    assert evaluation.num_samples == 32
-    assert len(evaluation.benchmarks) == 5
+    assert (config.num_steps, config.training.prompts_per_step % 2) == (2, 0)
+    assert (config.model.name, config.rollout.engine) == ("smollm2_135m", "vllm")
 
 
 def dataclasses_of(schema: type) -> Iterator[type]:

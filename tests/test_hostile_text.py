@@ -1,8 +1,8 @@
-"""Hostile text of models and data sets, wherever it leaves the program: it stays text."""
+"""Hostile text of models and data sets stays text in every output."""
 
+import itertools
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +12,10 @@ import pytest
 
 from tests import hostile_text
 from tests.config.test_cli import in_a_process
-from tests.hostile_text import is_harmless
+from tests.hostile_text import Writes, is_harmless
 from tests.run_record.test_wandb_mirror import FakeRun
 from twogrpo.config import cli
+from twogrpo.data import prompts
 from twogrpo.data.filtering import prepare
 from twogrpo.errors import ConfigError, Fault
 from twogrpo.policy import checkpoint
@@ -24,22 +25,8 @@ HOSTILE = pytest.mark.parametrize("text", hostile_text.ALL, ids=ascii)
 EVERYTHING = " ".join(hostile_text.ALL)
 
 
-class Writes:
-    """The policy's tokens under the texts of an attacker."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def sample(self, prompts, seeds_PG, sampling):
-        groups = self.inner.sample(prompts, seeds_PG, sampling)
-        return [tuple(replace(rollout, text=EVERYTHING) for rollout in group) for group in groups]
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-
 class SeenRun(FakeRun):
-    """What W&B is sent."""
+    """A W&B run that keeps what it is sent."""
 
     def __init__(self, sent: list[Any]) -> None:
         super().__init__(breaks=())
@@ -51,7 +38,7 @@ class SeenRun(FakeRun):
 
 
 def is_plain_data(value: Any) -> bool:
-    """As which W&B shows text; its own types would be shown as HTML or files."""
+    """Whether W&B shows it as text; its own types would be shown as HTML or files."""
     if isinstance(value, dict):
         return all(type(key) is str and is_plain_data(item) for key, item in value.items())
     if isinstance(value, list):
@@ -60,7 +47,7 @@ def is_plain_data(value: Any) -> bool:
 
 
 def data_with_hostile_ids(folder: Path) -> list[str]:
-    """24 problems to train on, whose ids are hostile, and a benchmark; as it is typed."""
+    """Overrides for 24 training problems and a benchmark with hostile ids."""
     texts = (hostile_text.ALL * 2)[:24]
     rows = [{"id": f"{text}{i}", "problem": f"{i}=", "answer": "1"} for i, text in enumerate(texts)]
     for name in ("train", "bench"):
@@ -76,7 +63,9 @@ def data_with_hostile_ids(folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsys, monkeypatch):
+def test_a_run_of_hostile_responses_and_ids_writes_harmless_text(
+    make_run, tmp_path, capsys, monkeypatch
+):
     sent: list[Any] = []
 
     def init(**given):
@@ -91,11 +80,11 @@ def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsy
         *typed, "algorithm=two_grpo", "training.epochs=2", "evaluation.keep_text=true",
         "tracking=wandb_offline", "tracking.save_rollouts=true",
     )  # fmt: skip
-    run.collector.sampler = Writes(run.collector.sampler)
+    run.collector.sampler = Writes(run.collector.sampler, itertools.repeat(EVERYTHING))
     loop.train(run)
-    said = capsys.readouterr()
-    assert is_harmless(said.out + said.err)
-    assert "rollouts in all" in said.err
+    output = capsys.readouterr()
+    assert is_harmless(output.out + output.err)
+    assert "rollouts in all" in output.err
     for path in (tmp_path / "run").rglob("*"):
         assert str(path).isprintable()
         if path.suffix in (".json", ".jsonl", ".md", ".csv"):
@@ -106,7 +95,7 @@ def test_a_run_of_nothing_but_hostile_text_leaves_text(make_run, tmp_path, capsy
     assert len(sent) > 3 and is_plain_data(sent)
 
 
-def test_a_data_set_s_ids_cannot_speak_to_a_real_terminal(small, tmp_path):
+def test_hostile_ids_are_harmless_in_a_message_of_the_real_script(small, tmp_path):
     (tmp_path / "data").mkdir()
     typed = data_with_hostile_ids(tmp_path / "data")
     row = {"id": EVERYTHING, "problem": "1=", "answer": "1"}
@@ -115,13 +104,13 @@ def test_a_data_set_s_ids_cannot_speak_to_a_real_terminal(small, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     done = in_a_process(*small, *typed, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "twice: give every row its own" in done.stderr
+    assert "twice" in done.stderr
     assert done.stderr.count("\n") == 1 and is_harmless(done.stderr)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 @HOSTILE
-def test_what_stops_a_run_is_said_harmlessly(text, monkeypatch, capsys):
+def test_hostile_text_in_an_error_or_a_warning_is_harmless(text, monkeypatch, capsys):
     monkeypatch.setattr(cli, "_shares_its_process", lambda: False)
     fault = Fault(f"first {text} line")
     fault.exit_code = 70
@@ -133,21 +122,15 @@ def test_what_stops_a_run_is_said_harmlessly(text, monkeypatch, capsys):
 
         with pytest.raises(SystemExit) as stopped:
             cli.job(fail)(None)
-        said = capsys.readouterr().err
+        printed = capsys.readouterr().err
         assert stopped.value.code == code
-        assert said.count("\n") == num_lines and is_harmless(said)
+        assert printed.count("\n") == num_lines and is_harmless(printed)
+    prompts._print_dropped(1, 2, f"are ill-formed ({text}: no image)")
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and is_harmless(printed)
 
 
-@HOSTILE
-def test_what_is_dropped_is_told_harmlessly(text, tokenizer, capsys):
-    from twogrpo.data.prompts import _print_dropped
-
-    _print_dropped(1, 2, f"are ill-formed ({text}: no image)")
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and is_harmless(said)
-
-
-def test_a_checkpoint_s_file_names_are_told_harmlessly(tmp_path, capsys):
+def test_hostile_file_names_of_a_checkpoint_are_harmless(tmp_path, capsys):
     folder = tmp_path / "checkpoints"
     state = {"step": 1}
     checkpoint.save(folder, step=1, tensors={}, state=state, kept=2)
@@ -157,18 +140,15 @@ def test_a_checkpoint_s_file_names_are_told_harmlessly(tmp_path, capsys):
     content["files"]["\x1b[2J\r\u202e"] = "0" * 64
     manifest.write_text(json.dumps(content))
     assert checkpoint.load_latest(folder, into={}) == state
-    said = capsys.readouterr().err
-    assert "is damaged" in said and is_harmless(said)
+    printed = capsys.readouterr().err
+    assert "is damaged" in printed and is_harmless(printed)
 
 
 @pytest.mark.parametrize("key", ["id", "problem", "answer"])
 def test_half_a_surrogate_pair_is_refused_with_its_row(key):
-    """JSON can spell it, no file and no tokenizer can hold it."""
-    rows = [
-        {"id": "a", "problem": "1=", "answer": "1"},
-        {"id": "b", "problem": "2=", "answer": "1"},
-    ]
-    rows[1][key] = "\ud800"
-    with pytest.raises(ConfigError, match="here row 2 has another schema") as refusal:
+    """JSON can spell it, but no file and no tokenizer can hold it."""
+    row = {"id": "a", "problem": "1=", "answer": "1"}
+    rows = [row, row | {"id": "b", "problem": "2="} | {key: "\ud800"}]
+    with pytest.raises(ConfigError, match="row 2") as refusal:
         prepare(rows, origin="here")
     assert is_harmless(str(refusal.value))

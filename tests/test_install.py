@@ -1,139 +1,132 @@
-"""requirements/install.py: which PyTorch, whose .venv, what an interruption leaves."""
+"""install.py and install_vllm.py: which build, whose .venv, what an interruption leaves."""
 
 import os
-import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from requirements import install
+from requirements import install, install_vllm
+
+OTHER_LOCK = Path(__file__)
 
 
-def test_other_pythons_are_refused() -> None:
+def test_another_python_is_refused():
     install.require_python((3, 11))
-    with pytest.raises(install.SetupError, match=r"Python 3\.11 is needed, not 3\.12: make setup"):
+    with pytest.raises(install.SetupError, match=r"3\.11.*PYTHON="):
         install.require_python((3, 12))
 
 
-def test_without_gpu_small_builds_come_first() -> None:
+def test_a_second_setup_waits_for_the_first(tmp_path, capsys):
+    program = (
+        "import sys; from pathlib import Path; from requirements.install import one_at_a_time\n"
+        "with one_at_a_time(Path(sys.argv[1])): print('second', flush=True)"
+    )
+    with install.one_at_a_time(tmp_path / "lock"):
+        command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+        second = subprocess.Popen(command, cwd=install.ROOT, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None and "waiting" in second.stdout.readline()
+        assert second.poll() is None
+    assert second.communicate()[0] == "second\n"
+
+
+def test_without_a_gpu_the_cpu_builds_are_tried_first():
     arguments = [arguments for _, arguments in install.torch_sources("9.8.7", cpu_only=True)]
     assert arguments[0] == ["--no-deps", "torch==9.8.7+cpu"]
     assert arguments[1][:2] == ["--index-url", install.PYTORCH_CPU_INDEX]
     assert arguments[1][-2:] == arguments[0]
     assert arguments[2:] == [["torch==9.8.7"]]
-
-
-def test_with_gpu_the_default_build_is_the_only_one() -> None:
     assert [a for _, a in install.torch_sources("9.8.7", cpu_only=False)] == [["torch==9.8.7"]]
 
 
 @pytest.mark.parametrize(
-    ("listing", "expected"), [("GPU 0: NVIDIA H200", True), ("No devices were found", False)]
+    ("listing", "expected"),
+    [("GPU 0: NVIDIA H200", True), ("No devices were found", False), (None, False)],
 )
-def test_gpu_is_what_nvidia_smi_lists(
-    listing: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = tmp_path / "nvidia-smi"
-    fake.write_text(f"#!/bin/sh\necho '{listing}'\n")
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+def test_a_gpu_is_what_nvidia_smi_lists(listing, expected, tmp_path, monkeypatch):
+    if listing:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listing}'\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin" if listing else str(tmp_path))
     assert install.has_gpu("") is expected
     assert install.has_gpu("cuda") is True
     assert install.has_gpu("cpu") is False
-
-
-def test_no_gpu_without_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert install.has_gpu("") is False
-
-
-def test_unknown_wish_is_refused() -> None:
-    with pytest.raises(install.SetupError, match="TORCH=rocm is unknown: use TORCH=cpu"):
+    with pytest.raises(install.SetupError, match="TORCH=rocm"):
         install.has_gpu("rocm")
 
 
-def test_half_installed_packages_are_forgotten(tmp_path: Path) -> None:
-    whole, half, leftover = (tmp_path / name for name in ("a-1.dist-info", "b-1.dist-info", "~c"))
-    for folder in (whole, half, leftover):
+def test_half_installed_packages_are_removed(tmp_path):
+    complete, half, leftover = (
+        tmp_path / name for name in ("a-1.dist-info", "b-1.dist-info", "~c")
+    )
+    for folder in (complete, half, leftover):
         folder.mkdir()
         (folder / "METADATA").touch()
-    (whole / "INSTALLER").write_text("pip\n")
+    (complete / "INSTALLER").write_text("pip\n")
     install.drop_half_installed(tmp_path)
-    assert list(tmp_path.iterdir()) == [whole]
+    assert list(tmp_path.iterdir()) == [complete]
 
 
-def test_a_foreign_venv_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_venv_is_left_alone(tmp_path):
     (tmp_path / "pyvenv.cfg").touch()
-    with pytest.raises(install.SetupError, match="was not made by `make setup`: move it away"):
+    with pytest.raises(install.SetupError, match="was not made by `make setup`"):
         install.install(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pyvenv.cfg"]
 
 
-def test_outdated_venv_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outdated_venv_is_replaced(tmp_path, monkeypatch):
     monkeypatch.setattr(install, "run", lambda *_, remedy: None)
-    venv = tmp_path / "venv"
-    for folder in (venv, tmp_path / ".venv-outdated"):
+    for folder in (tmp_path / "venv", tmp_path / ".venv-outdated"):
         folder.mkdir()
         (folder / "old").touch()
-    install.create(venv)
+    install.create(tmp_path / "venv")
     assert [path.name for path in tmp_path.iterdir()] == ["venv"]
-    assert [path.name for path in venv.iterdir()] == ["state"]
+    assert [path.name for path in (tmp_path / "venv").iterdir()] == ["state"]
 
 
-class Steps:
-    """Stands in for what takes minutes, and may be killed over it."""
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps that were taken, in place of the minutes that they need."""
+    taken = list[str]()
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made: list[str] = []
-        self.kill_fill = False
-        monkeypatch.setattr(install, "create", self.create)
-        monkeypatch.setattr(install, "fill", self.fill)
-
-    def create(self, venv: Path) -> None:
+    def create(venv: Path) -> None:
         shutil.rmtree(venv, ignore_errors=True)
         (venv / "bin").mkdir(parents=True)
         (venv / "bin" / "python").touch()
-        self.made.append("create")
+        taken.append("create")
 
-    def fill(self, venv: Path) -> None:
-        self.made.append("fill")
-        if self.kill_fill:
-            raise KeyboardInterrupt
+    monkeypatch.setattr(install, "create", create)
+    monkeypatch.setattr(install, "fill", lambda _: taken.append("fill"))
+    return taken
 
 
-def test_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = Steps(monkeypatch)
+def test_a_finished_setup_is_repeated_only_for_another_lock(steps, tmp_path, monkeypatch):
     for _ in range(2):
         install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill"]
+    assert steps == ["create", "fill"]
+    monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, OTHER_LOCK])
+    install.install(tmp_path / "venv")
+    assert steps == ["create", "fill"] * 2
 
 
-def test_interrupted_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = Steps(monkeypatch)
-    steps.kill_fill = True
-    with pytest.raises(KeyboardInterrupt):
+def test_an_interrupted_setup_continues(steps, tmp_path, monkeypatch):
+    def killed(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(install, "fill", killed)
         install.install(tmp_path / "venv")
-    steps.kill_fill = False
     install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill", "fill"]
-
-
-def test_another_lock_makes_another_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = Steps(monkeypatch)
-    install.install(tmp_path / "venv")
-    monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, Path(__file__)])
-    install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill"] * 2
+    assert steps == ["create", "fill"]
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`machine(gpu=True, torch="cpu")`: what the next `make setup` finds and is asked."""
+    """`machine(gpu=True, torch="cpu")`: what the next `make setup` finds and is given."""
 
     def set_up(*, gpu: bool = False, torch: str = "") -> None:
         monkeypatch.setattr(install, "has_gpu", lambda wish: wish == "cuda" or (gpu and not wish))
@@ -142,72 +135,105 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return set_up
 
 
-def test_what_was_made_for_cuda_stays_on_a_login_node(
-    tmp_path: Path, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = Steps(monkeypatch)
+def test_a_cuda_environment_stays_one_on_a_node_without_a_gpu(
+    tmp_path, machine, steps, monkeypatch
+):
     machine(torch="cuda")
     install.install(tmp_path / "venv")
     machine()
     install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill"] and install.is_for_cuda(tmp_path / "venv")
-    monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, Path(__file__)])
+    assert steps == ["create", "fill"] and install.is_for_cuda(tmp_path / "venv")
+    monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, OTHER_LOCK])
     install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill"] * 2 and install.is_for_cuda(tmp_path / "venv")
+    assert steps == ["create", "fill"] * 2 and install.is_for_cuda(tmp_path / "venv")
     machine(torch="cpu")
-    with pytest.raises(
-        install.SetupError, match="for cuda, but TORCH=cpu: make clean setup TORCH="
-    ):
+    with pytest.raises(install.SetupError, match="TORCH=cpu"):
         install.install(tmp_path / "venv")
 
 
-def test_what_was_made_without_a_gpu_is_refused_beside_one_until_it_is_wanted_so(
-    tmp_path: Path, machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = Steps(monkeypatch)
+def test_a_cpu_environment_is_refused_with_a_gpu_until_torch_cpu_is_given(tmp_path, machine, steps):
     machine()
     install.install(tmp_path / "venv")
-    for found, reason in (({"gpu": True}, "a GPU was found"), ({"torch": "cuda"}, "TORCH=cuda")):
+    for found in ({"gpu": True}, {"torch": "cuda"}):
         machine(**found)
-        with pytest.raises(install.SetupError, match=f"for cpu, but {reason}: make clean setup "):
+        with pytest.raises(install.SetupError, match="make clean setup TORCH=cuda"):
             install.install(tmp_path / "venv")
-    for found in ({"gpu": True, "torch": "cpu"}, {"gpu": True}, {}):  # said once is enough
+    for found in ({"gpu": True, "torch": "cpu"}, {"gpu": True}, {}):  # given once is enough
         machine(**found)
         install.install(tmp_path / "venv")
-    assert steps.made == ["create", "fill"] and not install.is_for_cuda(tmp_path / "venv")
+    assert steps == ["create", "fill"] and not install.is_for_cuda(tmp_path / "venv")
 
 
-def test_missing_sources_of_torch_end_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(
-        install, "pip_install", lambda *_: ["sh", "-c", "echo noise >&2; echo none >&2; false"]
-    )
-    with pytest.raises(install.SetupError, match="no source had PyTorch: is the package index"):
-        install.install_torch(tmp_path)
-    assert "setup: none\n" in capfd.readouterr().out
-
-
-def test_second_source_of_torch_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
+@pytest.mark.parametrize(("succeeds", "num_tried"), [(2, 2), (9, 3)])
+def test_the_sources_of_torch_are_tried_in_turn(succeeds, num_tried, tmp_path, monkeypatch):
+    tried = list[str]()
 
     def pip_install(_: Path, *arguments: str) -> list[str]:
         tried.append(arguments[0])
-        return ["true"] if len(tried) == 2 else ["false"]
+        return ["true"] if len(tried) == succeeds else ["sh", "-c", "echo noise >&2; false"]
 
     monkeypatch.setattr(install, "pip_install", pip_install)
-    install.install_torch(tmp_path)
-    assert tried == ["--no-deps", "--index-url"]
+    fails = pytest.raises(install.SetupError, match="no source had PyTorch")
+    with fails if succeeds > 3 else nullcontext():
+        install.install_torch(tmp_path)
+    assert tried[:2] == ["--no-deps", "--index-url"] and len(tried) == num_tried
 
 
-def test_make_help_lists_every_target() -> None:
-    makefile = (install.ROOT / "Makefile").read_text()
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
-    helped = subprocess.run(
-        ["make", "--no-print-directory", "help"],
-        cwd=install.ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert [line.split()[1] for line in helped.stdout.splitlines()] == phony.split()
+@pytest.fixture
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment that `make setup` made, on a machine that vLLM has a wheel for."""
+    monkeypatch.setattr(install_vllm.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(install_vllm.platform, "machine", lambda: "x86_64")
+    install.site_packages(tmp_path).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("build", ["", " cpu", " cuda"])
+def test_vllm_is_installed_once_for_the_torch_that_is_there(build, venv, monkeypatch):
+    filled = list[str]()
+    monkeypatch.setattr(install_vllm, "fill", lambda _, lock: filled.append(lock.name))
+    (venv / "state").write_text(f"ready 0ab{build}")
+    install_vllm.install(venv)
+    install_vllm.install(venv)
+    assert filled == ["vllm_cuda.lock" if build == " cuda" else "vllm_cpu.lock"]
+    monkeypatch.setattr(install_vllm, "fingerprint", lambda: "of other packages")
+    install_vllm.install(venv)
+    assert len(filled) == 2
+
+
+def test_an_interrupted_vllm_setup_continues_without_half_installed_packages(venv, monkeypatch):
+    half = install.site_packages(venv) / "half-1.dist-info"
+    seen = list[bool]()
+
+    def fill(_: Path, __: Path) -> None:
+        seen.append(half.exists())
+        half.mkdir()
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(install_vllm, "fill", fill)
+    with pytest.raises(KeyboardInterrupt):
+        install_vllm.install(venv)
+    install_vllm.install(venv)
+    assert seen == [False, False]
+    assert (venv / "state-vllm").read_text().startswith("ready ")
+
+
+def test_a_vllm_that_cannot_be_imported_is_not_ready(venv, monkeypatch):
+    monkeypatch.setattr(install_vllm, "pip_install", lambda *_: ["true"])
+    monkeypatch.setattr(install_vllm, "python", lambda _: sys.executable)
+    monkeypatch.setattr(install_vllm, "PROOF", "import no_such_module")
+    with pytest.raises(install.SetupError, match="make clean setup-vllm"):
+        install_vllm.install(venv)
+    assert (venv / "state-vllm").read_text().startswith("filling ")
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 1), (["--if-possible"], 0)])
+def test_a_machine_without_a_wheel_fails_only_where_vllm_was_requested(
+    arguments, code, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(install_vllm.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(install_vllm, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["install_vllm", *arguments])
+    with pytest.raises(SystemExit, match="no wheel for Darwin") if code else nullcontext():
+        install_vllm.main()

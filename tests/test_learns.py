@@ -13,17 +13,11 @@ from twogrpo.types import Verdict
 
 PAYING = ("3", "7", "+")
 BANDIT = [
-    "dataset.max_response_tokens=1",
-    "dataset.num_prompts=64",
-    "training.epochs=40",
-    "training.prompts_per_step=64",
-    "training.prompts_per_minibatch=8",
-    "training.learning_rate=1e-4",
-    "checkpointing.every=1000",
-    "evaluation.at_end=false",
-    "evaluation.validation_every=0",
-    "tracking.kl_rollouts=0",
-]
+    "dataset.max_response_tokens=1", "dataset.num_prompts=64", "training.epochs=40",
+    "training.prompts_per_step=64", "training.prompts_per_minibatch=8",
+    "training.learning_rate=1e-4", "checkpointing.every=1000", "evaluation.at_end=false",
+    "evaluation.validation_every=0", "tracking.kl_rollouts=0",
+]  # fmt: skip
 
 
 class Bandit:
@@ -36,41 +30,26 @@ class Bandit:
         pass
 
 
-def learning_curve(make_run, folder, *overrides: str) -> list[float]:
-    run = make_run(*BANDIT, f"output_dir={folder}", *overrides)
-    run.collector.reward = Bandit()
-    loop.train(run)
-    return [row["reward/mean"] for row in read_rows(folder) if "reward/mean" in row]
-
-
 @pytest.mark.parametrize(
-    ("algorithm", "steps"),
-    [("grpo", 15), ("two_grpo", 40), ("two_grpo_rs", 30)],
+    ("algorithm", "steps"), [("grpo", 15), ("two_grpo", 40), ("two_grpo_rs", 30)]
 )
 def test_the_bandit_is_solved(algorithm, steps, make_run, tmp_path):
-    curve = learning_curve(
-        make_run,
-        tmp_path / "run",
-        f"algorithm={algorithm}",
-        f"training.epochs={steps}",
-    )
+    run = make_run(*BANDIT, f"algorithm={algorithm}", f"training.epochs={steps}")
+    run.collector.reward = Bandit()
+    loop.train(run)
+    rows = read_rows(tmp_path / "run")
+    curve = [row["reward/mean"] for row in rows if "reward/mean" in row]
     assert curve[0] < 0.4
     assert sum(curve[-3:]) / 3 > 0.95
 
 
-def test_a_reward_that_says_nothing_teaches_nothing(make_run, tmp_path):
-    """The control: where every arm pays, all groups are dead and the policy stays what it is."""
+def test_equal_rewards_leave_the_policy_unchanged(make_run, tmp_path):
+    """The control: where every arm pays, all groups have zero variance."""
     run = make_run(*BANDIT, "algorithm=two_grpo", "training.epochs=3")
-
-    class Generous(Bandit):
-        def grade(self, responses, references):
-            return [Verdict(1.0, True, "pulled") for _ in responses]
-
-    run.collector.reward = Generous()
+    run.collector.reward = Bandit()
+    run.collector.reward.grade = lambda responses, _: [Verdict(1.0, True, "") for _ in responses]
     start = [weight.clone() for _, weight in run.policy.weights()]
     loop.train(run)
     assert run.collector.counters.trained_on == 0
-    assert all(
-        (before == after).all()
-        for before, (_, after) in zip(start, run.policy.weights(), strict=True)
-    )
+    for before, (_, after) in zip(start, run.policy.weights(), strict=True):
+        assert (before == after).all()

@@ -1,9 +1,10 @@
-"""What a scale runs: commands that work, bases asked as their arms, and only what is not done."""
+"""`make reproduce`: its commands work, bases are evaluated like their arms, no job runs twice."""
 
 import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from tests.conftest import CONF, compose_config
+from tests.conftest import CONF, ROOT, compose_config
 from twogrpo.config import validation
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig
@@ -26,8 +27,13 @@ SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 
 
 def planned(*overrides: str) -> list[Job]:
+    return composed(jobs, *overrides)
+
+
+def composed(function: Callable[[ReproduceConfig], Any], *overrides: str) -> Any:
+    """The function's result on `scripts/reproduce.py {overrides}`, under Hydra like the script."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return jobs(parse(compose("reproduce", list(overrides)), ReproduceConfig))
+        return function(parse(compose("reproduce", list(overrides)), ReproduceConfig))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,7 @@ def test_every_command_is_accepted_by_its_script(scale, jobs_of, monkeypatch):
 
 
 @pytest.mark.parametrize("scale", sorted({*SCALES} - {"cpu_full"}))
-def test_what_is_compared_with_a_record_is_what_the_command_composes(scale, jobs_of):
+def test_the_configuration_of_a_job_is_what_its_command_composes(scale, jobs_of):
     for job in [jobs_of[scale][0], *jobs_of[scale][-4:]]:
         words = shlex.split(shlex.join(job.command))
         script = next(i for i, word in enumerate(words) if word.startswith("scripts/"))
@@ -56,7 +62,7 @@ def test_what_is_compared_with_a_record_is_what_the_command_composes(scale, jobs
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_as_many_ranks_are_started_as_the_run_s_hardware_has_gpus(scale, jobs_of):
+def test_a_run_starts_as_many_ranks_as_its_hardware_has_gpus(scale, jobs_of):
     for job in jobs_of[scale]:
         num_gpus, words = job.config.hardware.num_gpus, shlex.join(job.command)
         if isinstance(job.config, Config) and num_gpus > 1:
@@ -67,17 +73,14 @@ def test_as_many_ranks_are_started_as_the_run_s_hardware_has_gpus(scale, jobs_of
             assert job.cost.gpus == num_gpus
 
 
-def test_every_cell_of_the_paper_is_sampled_by_vllm(jobs_of):
+def test_the_paper_is_sampled_by_vllm_and_started_by_the_launcher_that_is_typed(jobs_of):
     assert {job.config.rollout.engine for job in jobs_of["paper"]} == {"vllm"}
-
-
-def test_a_launcher_of_one_s_own_is_taken_as_it_is():
     job = planned("scale=paper", "scale.launcher='srun -N 2 torchrun'")[0]
     assert job.command[:5] == ["srun", "-N", "2", "torchrun", "scripts/train.py"]
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_every_base_is_asked_as_its_arms_are(scale, jobs_of):
+def test_every_base_is_evaluated_like_its_arms(scale, jobs_of):
     arms = [job.config for job in jobs_of[scale] if isinstance(job.config, Config)]
     bases = [job.config for job in jobs_of[scale] if isinstance(job.config, EvaluateConfig)]
     assert len({base.model.name for base in bases}) == len(bases) > 0
@@ -94,33 +97,24 @@ def test_every_base_is_asked_as_its_arms_are(scale, jobs_of):
 
 @pytest.fixture
 def finished(tmp_path, monkeypatch) -> list[str]:
-    """A scale of two seeds and a base, all done."""
+    """The overrides of a scale of two seeds and a base, all finished."""
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     small = [
-        "scale.experiments=[cpu/two_grpo]",
-        "scale.seeds=[0,1]",
-        f"runs_dir={tmp_path}/mine",
-        "scale.overrides=['tracking=local']",
-        "scale.checkpoint_overrides=['tracking=local']",
-    ]
+        "scale.experiments=[cpu/two_grpo]", "scale.seeds=[0,1]", f"runs_dir={tmp_path}/mine",
+        "scale.overrides=['tracking=local']", "scale.checkpoint_overrides=['tracking=local']",
+    ]  # fmt: skip
     for job in planned(*small):
         config: Any = job.config
-        if isinstance(config, EvaluateConfig):  # as it is once the weights are found
+        if isinstance(config, EvaluateConfig):  # after the weights were found
             config = replace(config, weights_sha256="0ab", model=replace(config.model, path="x"))
         RunRecord(config).finish({})
     return small
 
 
-def rerun(*overrides: str) -> None:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        reproduce(parse(compose("reproduce", list(overrides)), ReproduceConfig))
-
-
-def test_what_is_done_is_done_where_the_configuration_is_the_same(finished, capsys):
-    rerun(*finished, "dry_run=true")
-    told = capsys.readouterr().err
-    assert "3 runs, 3 of them done" in told
-    # What changes no number, as where to report to, makes no other run.
+def test_a_finished_job_is_done_where_its_numbers_are_the_same(finished, capsys):
+    composed(reproduce, *finished, "dry_run=true")
+    assert "3 runs, 3 of them done" in capsys.readouterr().err
+    # A key that changes no number makes no other run.
     again = planned(*finished, "scale.overrides=['tracking=local','hardware.num_threads=2']")
     assert [job.is_done for job in again] == [True, True, True]
 
@@ -128,22 +122,23 @@ def test_what_is_done_is_done_where_the_configuration_is_the_same(finished, caps
 @pytest.mark.parametrize(
     ("key", "override", "named"),
     [
-        ("overrides", "training.learning_rate=1e-4", "training.learning_rate=5e-05 there, 0.0001"),
-        ("checkpoint_overrides", "evaluation.num_samples=4", "evaluation.num_samples=32 there, 4"),
+        ("overrides", "training.learning_rate=1e-4", "training.learning_rate=5e-05"),
+        ("checkpoint_overrides", "evaluation.num_samples=4", "evaluation.num_samples=32"),
     ],
 )
 def test_an_edited_configuration_is_refused_before_anything_runs(
     finished, monkeypatch, capsys, key, override, named
 ):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something ran"))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a job ran"))
     edited = [*finished, f"scale.{key}=['tracking=local','{override}']"]
-    with pytest.raises(ConfigError, match=f"{named} here.*; or start over with runs_dir=runs/NEW"):
-        rerun(*edited)
-    rerun(*edited, "dry_run=true")
-    assert "todo" not in (told := capsys.readouterr().err) and "refused (output_dir=" in told
+    with pytest.raises(ConfigError, match=f"{named}.*runs_dir=runs/NEW"):
+        composed(reproduce, *edited)
+    composed(reproduce, *edited, "dry_run=true")
+    plan = capsys.readouterr().err
+    assert "todo" not in plan and "refused (output_dir=" in plan
 
 
-def test_a_run_that_waits_or_was_broken_off_is_run(finished, monkeypatch):
+def test_an_interrupted_run_is_started_again(finished, monkeypatch):
     started = list[str]()
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -154,7 +149,7 @@ def test_a_run_that_waits_or_was_broken_off_is_run(finished, monkeypatch):
     file = planned(*finished)[1].config.output_dir + "/run.json"
     record = json.loads(Path(file).read_text())
     Path(file).write_text(json.dumps(record | {"status": "interrupted"}))
-    rerun(*finished)
+    composed(reproduce, *finished)
     assert [line.split()[0] for line in started] == ["scripts/train.py", "-m"]
     assert "seed=1" in started[0]
     assert started[1].endswith("/mine out=results/mine")  # not over those of runs/cpu
@@ -163,7 +158,4 @@ def test_a_run_that_waits_or_was_broken_off_is_run(finished, monkeypatch):
 def test_a_plan_imports_no_torch():
     """A second `make reproduce` has nothing to do, quickly."""
     program = "import sys, scripts.reproduce; sys.exit('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", program], cwd=CONF.parent, check=False).returncode
-        == 0
-    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,17 +1,13 @@
-"""Groups as JSON, since those that resampling carries over are checkpointed so."""
+"""Groups as JSON, the form of those in a checkpoint."""
 
 import json
 from dataclasses import replace
 
 from twogrpo.types import Completion, Group, Prompt, Verdict
 
-GROUP = Group(
-    prompt=Prompt("p", "1+1=", "2", (3, 17)),
-    draw=5,
-    step=1,
-    rollouts=(Completion((4, 1), (-0.1, -1 / 3), "2", "stop"),),
-    verdicts=(Verdict(1.0, True, "correct"),),
-)
+ROLLOUT = Completion((4, 1), (-0.1, -1 / 3), "2", "stop")
+PROMPT = Prompt("p", "1+1=", "2", (3, 17))
+GROUP = Group(PROMPT, 5, 1, (ROLLOUT,), (Verdict(1.0, True, "correct"),))
 WITH_PICTURES = replace(GROUP, prompt=replace(GROUP.prompt, images=(b"\x89PNG\xff", b"")))
 
 
@@ -20,7 +16,7 @@ def test_a_group_survives_json():
         assert Group.from_json(json.loads(json.dumps(group.to_json()))) == group
 
 
-def test_a_verdict_stored_before_is_correct_existed_is_read_by_its_reason():
+def test_a_stored_verdict_without_is_correct_is_read_by_its_reason():
     old = GROUP.to_json()
     for verdict in old["verdicts"]:
         del verdict["is_correct"]
@@ -29,7 +25,7 @@ def test_a_verdict_stored_before_is_correct_existed_is_read_by_its_reason():
     assert not Group.from_json(old).verdicts[0].is_correct
 
 
-def test_without_pictures_the_json_is_as_before_there_were_any():
+def test_the_json_of_a_prompt_without_images_has_no_key_for_them():
     assert set(GROUP.to_json()["prompt"]) == {"prompt_id", "text", "reference", "token_ids"}
     # "iVBOR/8=": base64 of the bytes 89 50 4e 47 ff.
     assert WITH_PICTURES.to_json()["prompt"]["images"] == ["iVBOR/8=", ""]

@@ -16,7 +16,7 @@ from transformers import (
 SPECIAL = ["<pad>", "<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|image_pad|>"]
 SPECIAL += ["<|vision_end|>", "<|video_pad|>"]
 ID = {token: place for place, token in enumerate(SPECIAL)}
-# As the family's own: each image between a mark of its begin and one of its end.
+# Like the family's own: each image between a mark of its begin and one of its end.
 CHAT_TEMPLATE = """
 {%- for message in messages -%}
 <|im_start|>{{ message.role }}
@@ -33,25 +33,21 @@ CHAT_TEMPLATE = """
 
 
 def image(colour: str, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
-    """One colour, encoded."""
+    """An encoded image of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return buffer.getvalue()
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A token a byte, and the special ones."""
+    """A token for each byte, and the special ones."""
     symbols = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(symbols)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        eos_token="<|im_end|>",
-        pad_token="<pad>",
-        chat_template=CHAT_TEMPLATE,
-    )
+    named = {"eos_token": "<|im_end|>", "pad_token": "<pad>", "chat_template": CHAT_TEMPLATE}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **named)
 
 
 def processor() -> Qwen2VLImageProcessorPil:
@@ -61,31 +57,21 @@ def processor() -> Qwen2VLImageProcessorPil:
 
 def model(seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
     """Hidden size 64, 2 layers; 2 layers of vision, one of which attends within windows."""
+    text = {
+        "vocab_size": len(SPECIAL) + 256, "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "max_position_embeddings": 1024, "initializer_range": 0.15, "bos_token_id": None,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6]},
+        "eos_token_id": ID["<|im_end|>"], "pad_token_id": ID["<pad>"],
+    }  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+        "out_hidden_size": 64, "window_size": 56, "fullatt_block_indexes": [1],
+        "initializer_range": 0.15,
+    }  # fmt: skip
     config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(SPECIAL) + 256,
-            "hidden_size": 64,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "max_position_embeddings": 1024,
-            "initializer_range": 0.15,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6]},
-            "bos_token_id": None,
-            "eos_token_id": ID["<|im_end|>"],
-            "pad_token_id": ID["<pad>"],
-        },
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 2,
-            "out_hidden_size": 64,
-            "window_size": 56,
-            "fullatt_block_indexes": [1],
-            "initializer_range": 0.15,
-        },
+        text_config=text,
+        vision_config=vision,
         image_token_id=ID["<|image_pad|>"],
         video_token_id=ID["<|video_pad|>"],
         vision_start_token_id=ID["<|vision_start|>"],
@@ -98,7 +84,7 @@ def model(seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
 
 
 def save(folder: Path) -> Path:
-    """All of it, as `model.path` wants it."""
+    """Writes a folder for `model.path`."""
     model().save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     processor().save_pretrained(folder)

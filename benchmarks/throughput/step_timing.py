@@ -131,7 +131,7 @@ def take_step(run: Run, recorder: RecordingSampler, device: str) -> Step:
         seconds=seconds,
         phases=phases | {"other": seconds - sum(phases.values())},
         # The canary's is the last.
-        calls=tuple(recorder.calls[:-1] if run.diagnostics.sync_check else recorder.calls),
+        calls=tuple(recorder.calls[:-1] if run.diagnostics.sync_check.prompts else recorder.calls),
         rollouts_trained=run.collector.counters.trained_on,
         tokens_trained=row["tokens/trained_on"],
     )

@@ -14,15 +14,10 @@ from twogrpo.config.schema import parse
 def typed(model_folder: Path) -> list[str]:
     """Overrides for two steps of 4 prompts × 4 rollouts of a tiny random model."""
     return [
-        f"model.path={model_folder}",
-        "algorithm.group_size=4",
-        "training.prompts_per_step=4",
-        "training.prompts_per_minibatch=2",
-        "dataset.max_response_tokens=6",
-        "evaluation.problems_per_benchmark=3",
-        "warmup_steps=1",
-        "steps=2",
-    ]
+        f"model.path={model_folder}", "algorithm.group_size=4", "training.prompts_per_step=4",
+        "training.prompts_per_minibatch=2", "dataset.max_response_tokens=6",
+        "evaluation.problems_per_benchmark=3", "warmup_steps=1", "steps=2",
+    ]  # fmt: skip
 
 
 @pytest.fixture

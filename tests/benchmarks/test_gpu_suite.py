@@ -1,5 +1,5 @@
-"""The GPU command: what it writes down of jobs that pass, fail, hang and lack something, that its
-commands are ones that scripts take, and its own measuring on a CPU."""
+"""The GPU suite: its record of jobs that pass, fail, hang or lack something, its commands, and its
+own measuring on a CPU."""
 
 import json
 from argparse import Namespace
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import initialize_config_dir
 
 from benchmarks import gpu_jobs, gpu_suite
 from benchmarks.gpu_jobs import JOBS, Job, MissingError
@@ -15,11 +14,11 @@ from benchmarks.gpu_models import TINY, configured, with_weights
 from benchmarks.gpu_update import build, flops, measure, rollouts
 from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.flops import forward_flops
-from tests.conftest import CONF, compose_config, tiny_model
+from tests.conftest import compose_config, tiny_model
+from tests.test_reproduce import planned as planned_jobs
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
 from twogrpo.distributed.process_group import SINGLE_PROCESS
-from twogrpo.reproduce import ReproduceConfig, jobs
 
 SLEEPS = "import time; time.sleep(99)"
 HANGS = (
@@ -70,23 +69,19 @@ def test_each_job_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, cap
     assert "lacks: skipped no such package" in capsys.readouterr().out
 
 
-def test_a_job_that_is_none_is_refused(capsys):
-    with pytest.raises(SystemExit):
-        gpu_suite.arguments(["smolm2"])
-    assert "smolm2 is not a job: use some of tests, tiny, smollm2" in capsys.readouterr().err
-
-
-def test_a_real_job_from_end_to_end(tmp_path):
+def test_a_real_job_runs_from_end_to_end_and_an_unknown_one_is_refused(tmp_path):
     assert gpu_suite.main(["logits", "--device", "cpu", "--tiny", "--out", str(tmp_path)]) == 0
     [process] = json.loads((tmp_path / "logits.json").read_text())["processes"]
     whole, chunked = process["found"]["cases"]
     assert whole["logits_bytes"] == chunked["logits_bytes"] == 4 * 64 * 1000
     assert whole["seconds"] > 0
+    with pytest.raises(SystemExit):
+        gpu_suite.arguments(["smolm2"])
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
-def test_smollm2_s_steps_are_those_of_both_arms(given, device, monkeypatch, tmp_path):
-    """Each on a real model's experiment with the plain sampler."""
+def test_the_smollm2_job_takes_steps_of_both_arms(given, device, monkeypatch, tmp_path):
+    """On the experiment of the real model with the plain sampler."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     given.device, given.smollm2 = device, tmp_path
     monkeypatch.setattr(gpu_jobs, "with_weights", lambda folder, scratch: folder)
@@ -103,12 +98,10 @@ def test_smollm2_s_steps_are_those_of_both_arms(given, device, monkeypatch, tmp_
     assert workloads == ["repeated"] * 2 + ["max_length"] * 2
 
 
-def test_the_tiny_comparison_is_the_whole_one_on_the_gpu(given, monkeypatch):
+def test_the_tiny_job_is_the_complete_comparison_on_the_gpu(given, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     [[_, *overrides]] = JOBS["tiny"].commands(given)
-    config = parse(compose_config(*overrides, name="reproduce"), ReproduceConfig)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        planned = list(jobs(config))
+    planned = planned_jobs(*overrides)
     assert len(planned) == 22
     for job in planned[:-1]:
         run = parse(compose_config(*job.command[2:]), Config)
@@ -119,11 +112,11 @@ def test_the_tiny_comparison_is_the_whole_one_on_the_gpu(given, monkeypatch):
     assert evaluated.hardware.device == "cuda" and evaluated.tracking.wandb_mode is None
 
 
-def test_what_a_machine_lacks_is_said(given, monkeypatch, tmp_path):
+def test_a_missing_package_or_model_is_the_reason_of_a_skip(given, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_jobs, "find_spec", lambda name: None)
     monkeypatch.setattr(gpu_jobs, "PEER", tmp_path)
     given.smollm2 = tmp_path
-    reasons = {"peer": "trl or datasets", "vllm": "vllm is not", "smollm2": "has no tokenizer"}
+    reasons = {"peer": "trl", "vllm": "vllm", "smollm2": "tokenizer"}
     for name, words in reasons.items():
         assert words in gpu_suite.do(name, given)["reason"]
 
@@ -136,7 +129,7 @@ def test_a_model_without_weights_gets_random_ones(tmp_path):
     assert (scratch / "model.safetensors").stat().st_size > 4 * 64 * 128
 
 
-def test_the_rollouts_are_pairs_of_all_lengths_and_their_work_is_counted():
+def test_rollouts_are_pairs_of_all_lengths_with_their_flops():
     found = rollouts(4, 512)
     assert [r.num_tokens for r in found[::3]] == [1024, 4096]
     assert [r.advantage for r in found] == [1, -1, 1, -1]
@@ -166,10 +159,10 @@ def test_an_update_is_measured_and_extrapolated():
         torch.testing.assert_close(parameter, old, atol=1e-28, rtol=0)
 
 
-def test_without_a_gpu_nothing_is_begun(monkeypatch, tmp_path, capsys):
-    """Its tests would all be skipped, and that would pass."""
+def test_without_a_gpu_no_job_begins(monkeypatch, tmp_path, capsys):
+    """The GPU tests would all be skipped, and the job would pass."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(gpu_suite, "do", lambda *_: pytest.fail("was begun"))
+    monkeypatch.setattr(gpu_suite, "do", lambda *_: pytest.fail("a job began"))
     assert gpu_suite.main(["tests", "--out", str(tmp_path / "out")]) == 2
-    assert "no CUDA device is available: use --device cpu" in capsys.readouterr().err
+    assert "--device cpu" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

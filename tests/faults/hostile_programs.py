@@ -1,5 +1,5 @@
-"""Programs that a policy might write to do harm. Those that can tell define `add` if they succeed,
-so that a reward of 1 is their success; `{…}` is filled in with what there is to be harmed.
+"""Programs that a policy might write to do harm; those that can tell define `add` on success, so
+that a reward of 1 is a success. The names in `{…}` are replaced by the targets.
 
 A sandbox has an empty local network of its own: a datagram to 127.0.0.1 reaches nobody in it.
 """
@@ -66,7 +66,7 @@ PROGRAMS = {
 
 
 def fenced(program: str) -> str:
-    """Returns a response that holds it, and escapes and markup that nothing should ever obey."""
+    """A response that holds the program, with terminal escapes and markup around it."""
     return f"\x1b[2J<script>alert(1)</script>=cmd|'/C calc'!A0\n```python\n{program}\n```\n"
 
 

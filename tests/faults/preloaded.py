@@ -1,4 +1,4 @@
-"""Imported once by the process from which the runs of these tests are forked: all that is slow."""
+"""The slow imports, made once by the process from which the runs of these tests are forked."""
 
 import os
 
@@ -12,4 +12,4 @@ from twogrpo.training import assemble, loop
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
-assert assemble and loop and wandb  # imported for their sake
+assert assemble and loop and wandb  # used by nothing here

@@ -1,6 +1,4 @@
-"""`python scripts/train.py …` in a process of its own, forked from one that has imported torch:
-seconds are saved a start, and a kill is a kill all the same.
-"""
+"""`python scripts/train.py …` in a process of its own, forked from one that has imported torch."""
 
 from __future__ import annotations
 
@@ -20,38 +18,31 @@ SERVER.set_forkserver_preload(["tests.faults.preloaded"])
 
 # 64 prompts × 4 epochs / 16 a step: 16 steps of some tenths of a second.
 SMALL = [
-    "dataset.num_prompts=64",
-    "training.epochs=4",
-    "training.prompts_per_step=16",
-    "training.prompts_per_minibatch=1",
-    "checkpointing.every=2",
-    "evaluation.benchmarks=[in_distribution,longer]",
-    "evaluation.problems_per_benchmark=12",
-    "evaluation.num_samples=4",
-    "evaluation.validation_problems=4",
-    "evaluation.validation_samples=2",
-    "evaluation.validation_every=5",
-    "hardware.rollouts_per_call=16",
-    "tracking.progress_every_seconds=0",
-]
+    "dataset.num_prompts=64", "training.epochs=4", "training.prompts_per_step=16",
+    "training.prompts_per_minibatch=1", "checkpointing.every=2",
+    "evaluation.benchmarks=[in_distribution,longer]", "evaluation.problems_per_benchmark=12",
+    "evaluation.num_samples=4", "evaluation.validation_problems=4",
+    "evaluation.validation_samples=2", "evaluation.validation_every=5",
+    "hardware.rollouts_per_call=16", "tracking.progress_every_seconds=0",
+]  # fmt: skip
 
 
 def run_script(arguments: list[str], log: Path) -> None:
-    """In the child: what a shell would run, its words in `log`."""
+    """Runs the script in the child; its output goes to `log`."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    from twogrpo.run_record import record
+    from twogrpo.run_record import provenance
 
-    # An edit of the package while the tests run must not make two halves of a run two runs.
-    record.code_hash = lambda: "one code"
+    # Editing the package while the tests run must not split one run into two.
+    provenance.code_hash = lambda: "one code"
     sys.argv = [str(ROOT / "scripts/train.py"), *arguments]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 class Script:
-    """One launch; `output_dir` is `folder`, its words go to `folder`.log."""
+    """One launch; `output_dir` is `folder`, its output goes to `folder`.log."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
@@ -61,7 +52,7 @@ class Script:
         self.process.start()
 
     def wait(self, seconds: float = 100) -> int:
-        """The exit code; −9 after a kill."""
+        """Waits for the end; returns the exit code, −9 after a kill."""
         self.process.join(seconds)
         code = self.process.exitcode
         if code is None:
@@ -70,7 +61,7 @@ class Script:
         return code
 
     def when(self, happens: Callable[[], bool], seconds: float = 100) -> bool:
-        """Waits for it; whether it came before the end of the process."""
+        """Waits for an event; returns whether it came before the end of the process."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if happens():
@@ -81,17 +72,17 @@ class Script:
         raise TimeoutError(f"nothing in {seconds} s:\n{self.words()}")
 
     def kill(self) -> int:
-        """kill -9; the exit code, which is another where the process had ended already."""
+        """Sends SIGKILL; returns the exit code, not −9 where the process had ended already."""
         self.process.kill()
         return self.wait()
 
     def words(self) -> str:
-        """All that was said so far, by earlier launches on this folder too."""
+        """The output so far, also that of earlier launches on this folder."""
         return self.log.read_text() if self.log.exists() else ""
 
 
 def finished(folder: Path, *arguments: str) -> str:
-    """Runs to the end; what was said."""
+    """Runs to the end; returns the output."""
     script = Script(folder, *arguments)
     code = script.wait()
     assert code == 0, script.words()

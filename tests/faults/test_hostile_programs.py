@@ -1,17 +1,16 @@
-"""Programs that mean harm, written by a policy amid training: no harm done, reward 0."""
+"""Hostile programs that a policy writes during training do no harm and earn reward 0."""
 
 import json
 import os
 import shutil
 import socket
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.faults.hostile_programs import PROGRAMS, fenced, processes_with
+from tests.hostile_text import Writes
 from twogrpo.rewards.code_execution.reward import CodeTests
 from twogrpo.rewards.code_execution.sandbox import Limits
 from twogrpo.training import loop
@@ -23,28 +22,6 @@ HONEST = "def add(a, b):\n    return a + b"
 LIMITS = Limits(wall_seconds=3, cpu_seconds=3, output_bytes=2**20, memory_bytes=400 * 2**20)
 
 
-@dataclass
-class Writes:
-    """A sampler whose tokens are the policy's and whose texts are the programs in turn."""
-
-    inner: Any
-    texts: list[str]
-
-    def sample(self, prompts, seeds_PG, sampling):
-        texts = iter(self.texts)
-        groups = self.inner.sample(prompts, seeds_PG, sampling)
-        return [tuple(replace(r, text=next(texts)) for r in group) for group in groups]
-
-    def load(self, weights):
-        self.inner.load(weights)
-
-    def sleep(self):
-        self.inner.sleep()
-
-    def close(self):
-        self.inner.close()
-
-
 class AddReward(CodeTests):
     """Every prompt asks for the same function."""
 
@@ -52,7 +29,7 @@ class AddReward(CodeTests):
         return super().grade(responses, [ADD] * len(responses))
 
 
-def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
+def test_hostile_programs_do_no_harm_and_earn_nothing(make_run, tmp_path, monkeypatch):
     assert len(PROGRAMS) >= 25
     secret = f"secret-{os.urandom(8).hex()}"
     monkeypatch.setenv("WANDB_API_KEY", secret)
@@ -82,13 +59,9 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
         inbox.bind(server.getsockname())
         inbox.settimeout(0.1)
         values = {
-            "port": server.getsockname()[1],
-            "socket": str(home / "s"),
-            "secret": secret,
-            "home": str(home),
-            "pid": os.getpid(),
-            "package": str(package),
-        }
+            "port": server.getsockname()[1], "socket": str(home / "s"), "secret": secret,
+            "home": str(home), "pid": os.getpid(), "package": str(package),
+        }  # fmt: skip
         texts = [fenced(HONEST)]
         for program in PROGRAMS.values():
             filled = program
@@ -98,7 +71,10 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
             texts.append(fenced(filled))
         texts += [fenced(HONEST)] * (48 - len(texts))
         run.collector.reward.close()
-        run.collector.reward, run.collector.sampler = reward, Writes(run.collector.sampler, texts)
+        run.collector.reward, run.collector.sampler = (
+            reward,
+            Writes(run.collector.sampler, iter(texts)),
+        )
         free = shutil.disk_usage(tmp_path).free
         row = loop.train_step(run, 0)
         with pytest.raises(TimeoutError):
@@ -110,7 +86,7 @@ def test_no_harm_is_done_and_nothing_is_earned(make_run, tmp_path, monkeypatch):
     names = ["honest", *PROGRAMS, *["honest"] * (47 - len(PROGRAMS))]
     earned = [name for name, reward in zip(names, rewards, strict=True) if reward]
     assert earned == [name for name in names if name == "honest"]
-    assert row["policy/gradient_norm"] > 0  # the honest ones were learnt from
+    assert row["policy/gradient_norm"] > 0  # from the honest programs
     assert (home / "key").read_text() == secret
     assert not (package / "planted.py").exists()
     assert not Path("/etc/planted").exists()

@@ -1,8 +1,5 @@
-"""A run on two ranks: one dies and all end, leaving nothing; one rank goes on, and two again.
-torchrun is told to end: all ranks end their phase and save it together.
-"""
+"""A run on two ranks: a death ends all of them, SIGTERM to torchrun saves, one or two continue."""
 
-import json
 import os
 import signal
 import socket
@@ -17,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.faults.scripted import SMALL
+from tests.outcomes import run_json
 from twogrpo.run_record.files import read_rows
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -29,8 +27,8 @@ def launched(
     folder: Path, num_ranks: int, *arguments: str, meeting: list[str] | None = None
 ) -> Iterator[subprocess.Popen]:
     """`torchrun … scripts/train.py`."""
-    # One code, whatever is edited while this runs: the package is copied nowhere, so say it.
-    program = "from twogrpo import tracking; tracking.code_hash = lambda: 'one code'; "
+    # Editing the package while the test runs must not split one run into two.
+    program = "from twogrpo.run_record import provenance as p; p.code_hash = lambda: 'one code'; "
     program += "import runpy, sys; sys.argv[0] = 'scripts/train.py'; "
     program += "runpy.run_path('scripts/train.py', run_name='__main__')"
     script = folder.parent / "script.py"
@@ -54,7 +52,7 @@ def launched(
 
 
 def ranks_of(folder: Path) -> list[int]:
-    """The living processes that were given the folder, torchrun itself left out."""
+    """The living processes with the folder in their command, without torchrun itself."""
     found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -68,7 +66,7 @@ def ranks_of(folder: Path) -> list[int]:
 
 
 def kill_all(process: subprocess.Popen, folder: Path) -> None:
-    """torchrun first: its ranks are not told."""
+    """Kills torchrun first, so that it sends no signal to its ranks."""
     process.kill()
     for rank in ranks_of(folder):
         os.kill(rank, signal.SIGKILL)
@@ -84,7 +82,7 @@ def wait_for_rows(folder: Path, count: int, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
-def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
+def test_all_ranks_end_when_one_dies_and_another_number_of_ranks_continues(tmp_path):
     folder = tmp_path / "run"
     with launched(folder, 2) as process:
         wait_for_rows(folder, 3, process)
@@ -96,7 +94,7 @@ def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
     last = max((folder / "checkpoints").glob("[0-9]*"))
     assert len(list(last.glob("shard-*"))) == 2
     steps = [row["step"] for row in read_rows(folder)]
-    with launched(folder, 1) as process:  # one rank goes on
+    with launched(folder, 1) as process:  # one rank continues
         wait_for_rows(folder, len(steps) + 4, process)
         kill_all(process, folder)
     last = max((folder / "checkpoints").glob("[0-9]*"))
@@ -104,34 +102,34 @@ def test_a_rank_dies_all_end_and_another_number_of_ranks_goes_on(tmp_path):
     with launched(folder, 2) as process:  # and two again, to the end
         assert process.wait(300) == 0, folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
-    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    assert run_json(folder)["status"] == "finished"
 
 
-def test_torchrun_is_told_to_end_and_the_same_command_goes_on(tmp_path):
+def test_sigterm_to_torchrun_ends_all_ranks_and_the_same_command_continues(tmp_path):
     folder, rare = tmp_path / "run", "checkpointing.every=100"  # SIGTERM's is the only one
     with launched(folder, 2, rare) as process:
         wait_for_rows(folder, 3, process)
         start = time.monotonic()
         process.terminate()
-        # Its own code, with a trace of its own; the record says what became of the run.
+        # torchrun's own code; the record says how the run ended.
         assert process.wait(60) == 1
         assert time.monotonic() - start < 30, "torchrun kills after 30 s"
         assert ranks_of(folder) == []
     words = folder.with_name("log").read_text()
-    assert words.count("ended by SIGTERM: the same command continues") == 2
+    assert words.count("ended by SIGTERM") == 2
     [saved] = (folder / "checkpoints").iterdir()
     assert len(list(saved.glob("shard-*"))) == 2
     assert [row["step"] for row in read_rows(folder)] == list(range(int(saved.name)))
-    about = json.loads((folder / "run.json").read_text())
+    about = run_json(folder)
     assert (about["status"], about["ended_by"]) == ("interrupted", "SIGTERM")
     with launched(folder, 2, rare) as process:
         assert process.wait(300) == 0, folder.with_name("log").read_text()
     assert f"resumes at step {int(saved.name)}" in folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == list(range(17))
-    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    assert run_json(folder)["status"] == "finished"
 
 
-def test_two_nodes_that_meet_by_c10d_are_one_run(tmp_path):
+def test_two_nodes_that_meet_by_c10d_train_one_run(tmp_path):
     """README's launch, two agents on this machine."""
     folder = tmp_path / "run"
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -149,6 +147,6 @@ def test_two_nodes_that_meet_by_c10d_are_one_run(tmp_path):
         codes = [node.wait(100) for node in (first, second)]
         assert codes == [0, 0], folder.with_name("log").read_text()
     assert [row["step"] for row in read_rows(folder)] == [0, 1]  # a step, the evaluation
-    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    assert run_json(folder)["status"] == "finished"
     [saved] = (folder / "checkpoints").iterdir()
     assert len(list(saved.glob("shard-*"))) == 2

@@ -1,4 +1,4 @@
-"""2,000 steps in one process: what it holds of memory and of open files stays what it was."""
+"""2,000 steps in one process: its memory and its open files stay flat."""
 
 import statistics
 import time
@@ -12,21 +12,15 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # 4 prompts × 2,000 epochs / 4 a step. W&B's mirror and the checkpoints are on, as by default.
 ARM = [
-    "algorithm=two_grpo",
-    "algorithm.minibatch_scale=2",
-    "dataset.num_prompts=4",
-    "training.epochs=2000",
-    "training.prompts_per_step=4",
-    "training.prompts_per_minibatch=1",
-    "checkpointing.every=20",
-    "evaluation.at_end=false",
-    "evaluation.validation_every=200",
+    "algorithm=two_grpo", "algorithm.minibatch_scale=2", "dataset.num_prompts=4",
+    "training.epochs=2000", "training.prompts_per_step=4", "training.prompts_per_minibatch=1",
+    "checkpointing.every=20", "evaluation.at_end=false", "evaluation.validation_every=200",
     "tracking=wandb_offline",
-]
+]  # fmt: skip
 
 
 def held(process: int) -> tuple[int, int]:
-    """Resident bytes that are the process's own, and open files."""
+    """The resident bytes of the process alone, and the number of its open files."""
     status = Path(f"/proc/{process}/status").read_text()
     anonymous = next(line for line in status.splitlines() if line.startswith("RssAnon"))
     return int(anonymous.split()[1]) * 1024, len(list(Path(f"/proc/{process}/fd").iterdir()))
@@ -52,4 +46,4 @@ def test_memory_and_open_files_stay_flat(tmp_path):
     files = [max(f for _, _, f in part) for part in (early, late)]
     print(f"memory {memory[0] / 2**20:.1f} → {memory[1] / 2**20:.1f} MiB, files {files}")
     assert memory[1] < 1.05 * memory[0]
-    assert files[1] <= files[0] + 1  # the one that a checkpoint is written through
+    assert files[1] <= files[0] + 1  # a checkpoint is written through one

@@ -1,20 +1,13 @@
-"""Where these tests run: on a GPU, marked `gpu`, and on the CPU, which proves their own code.
-
-Whatever the device, the reference is the CPU in float32.
-"""
+"""The devices: a GPU, marked `gpu`, and the CPU, which tests these tests; the reference is the CPU
+in float32."""
 
 import pytest
 import torch
 
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 DEVICES = [
     "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-        ],
-    ),
+    pytest.param("cuda", marks=[pytest.mark.gpu, NEEDS_CUDA]),
 ]
 
 

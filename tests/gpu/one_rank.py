@@ -1,4 +1,4 @@
-"""What the rank of test_one_rank.py does: five steps sharded over itself, two of them twice.
+"""The rank of test_one_rank.py: five sharded steps, the last two again from a checkpoint.
 
 `torchrun --nproc-per-node 1 one_rank.py FOLDER DEVICE DTYPE`
 """
@@ -20,22 +20,12 @@ def main(folder: Path, device: str, dtype: str) -> None:
     hardware = "one_gpu" if device == "cuda" else "cpu"
     group = process_group.init_process_group(parse_config(f"hardware={hardware}").hardware)
     assert group.is_sharded
-    sizes = replace(
-        ranks_updating.SMALL,
-        device=device,
-        dtype=dtype,
-        activation_checkpointing=dtype == "bfloat16",
-    )
+    changed = {"device": device, "dtype": dtype, "activation_checkpointing": dtype == "bfloat16"}
+    sizes = replace(ranks_updating.SMALL, **changed)
     policy, resumed = (ranks_updating.build(group, sizes) for _ in range(2))
     found = {"rows": ranks_updating.steps(policy, 0, 3)}
-    checkpoint.save(
-        folder / "checkpoints",
-        step=3,
-        tensors=policy.state(),
-        state={"num_updates": policy.num_updates},
-        kept=1,
-        ranks=group,
-    )
+    saved = {"tensors": policy.state(), "state": {"num_updates": policy.num_updates}}
+    checkpoint.save(folder / "checkpoints", step=3, **saved, kept=1, ranks=group)
     found["rows"] += ranks_updating.steps(policy, 3, 5)
     tensors = resumed.state()
     state = checkpoint.load_latest(folder / "checkpoints", into=tensors, ranks=group)

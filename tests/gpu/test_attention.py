@@ -17,20 +17,20 @@ BF16 = 2**-9
 
 
 @pytest.fixture(autouse=True)
-def looked_up_anew():
+def fresh_kernel_lookup():
     attention._varlen_attn.cache_clear()
     yield
     attention._varlen_attn.cache_clear()
 
 
 def packed() -> MicroBatch:
-    """Sixteen sequences, some of one prompt, some of three tokens in all."""
+    """Sixteen sequences; some share a prompt, some have three tokens."""
     sequences = minibatch()
     return microbatch([*sequences, *sequences[:4]], device="cpu")
 
 
 def inputs(batch: MicroBatch) -> list[torch.Tensor]:
-    """Query, key and value, [1, H, T, D], of numbers that bfloat16 has."""
+    """Query, key and value, [1, H, T, D], rounded to bfloat16."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.randn(1, heads, len(batch.token_ids_T), SIZE, generator=generator).bfloat16()
@@ -41,14 +41,8 @@ def inputs(batch: MicroBatch) -> list[torch.Tensor]:
 def attended(batch: MicroBatch, device: str, dtype: torch.dtype) -> list[torch.Tensor]:
     """The output and the three gradients of one weighted sum of it, float32 on the CPU."""
     leaves = [tensor.to(device, dtype).requires_grad_() for tensor in inputs(batch)]
-    out, _ = packed_attention(
-        Module(),
-        *leaves,
-        None,
-        lengths_N=batch.lengths_N,
-        unpack_index_F=batch.unpack_index_F.to(device),
-        pack_index_T=batch.pack_index_T.to(device),
-    )
+    indices = {name: getattr(batch, name).to(device) for name in ("unpack_index_F", "pack_index_T")}
+    out, _ = packed_attention(Module(), *leaves, None, lengths_N=batch.lengths_N, **indices)
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
     (out * weights.to(device, dtype)).sum().backward()
     return [tensor.detach().float().cpu() for tensor in (out, *(leaf.grad for leaf in leaves))]
@@ -77,7 +71,7 @@ def test_output_and_gradients_are_those_of_rows_in_float32(device, dtype, roundi
 
 
 def as_2_11(query, key, value, starts, starts_k, longest, longest_k, *, scale, window_size):
-    """What torch 2.11 takes, and what it returns."""
+    """The kernel with the signature of torch 2.11."""
     assert starts is starts_k and starts.dtype == torch.int32 and longest == longest_k
     assert window_size == (-1, 0) and all(x.is_contiguous() for x in (query, key, value))
     return attention._row_by_row(query, key, value, starts.diff(), scale)
@@ -89,8 +83,8 @@ def as_2_13(*given, enable_gqa=False, **named):
 
 
 @pytest.mark.parametrize("kernel", [as_2_11, as_2_13])
-def test_the_kernel_is_called_as_torch_has_it(monkeypatch, kernel):
-    """Its signature differs between releases; the arguments are seen here, its work on a GPU."""
+def test_the_kernel_is_called_with_the_signature_of_each_torch(monkeypatch, kernel):
+    """The signature differs between releases; the kernel itself is tested on a GPU."""
     monkeypatch.setattr(varlen, "varlen_attn", kernel)
     batch = packed()
     tokens_FHD = [

@@ -1,5 +1,5 @@
-"""FSDP2 at world size 1 under torchrun, NCCL on a GPU: the steps of one process in float32 on the
-CPU, and a checkpoint that continues them."""
+"""FSDP2 on one rank under torchrun, NCCL on a GPU: its steps and a checkpoint that continues them,
+against one process in float32 on the CPU."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 @dataclass(frozen=True)
 class Taken:
-    """Five steps: their metrics, those of the last two again from a checkpoint, the weights."""
+    """Five steps: their metrics, the last two again from a checkpoint, the weights."""
 
     dtype: str
     device: str
@@ -70,7 +70,7 @@ def test_metrics_are_those_of_the_cpu_in_float32(taken, exact):
 
 def test_master_weights_are_float32_and_move_as_on_the_cpu(taken, exact):
     """Adam's steps are near a sign of the gradient's: in bfloat16 those of small gradients may
-    turn, the whole way stays."""
+    turn, but not the sum of the steps."""
     start, (_, weights) = dict(tiny_model().named_parameters()), exact
     assert taken.weights.keys() == weights.keys()
     assert {tensor.dtype for tensor in taken.weights.values()} == {torch.float32}
@@ -85,8 +85,8 @@ def test_master_weights_are_float32_and_move_as_on_the_cpu(taken, exact):
             assert other.norm() == pytest.approx(float(way.norm()), rel=0.05), name
 
 
-def test_a_checkpoint_continues_where_it_was(taken):
-    """The same program on the same numbers; on a GPU sums of a backward pass come in any order."""
+def test_a_checkpoint_continues_with_the_same_steps(taken):
+    """On a GPU the sums of a backward pass may come in any order."""
     rel = {"cpu": 0, "cuda": 1e-4 if taken.dtype == "float32" else 1e-2}[taken.device]
     for row, again in zip(taken.found["rows"][3:], taken.found["again"], strict=True):
         assert again == pytest.approx(row, rel=rel)

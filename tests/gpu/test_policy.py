@@ -26,7 +26,7 @@ from twogrpo.types import Prompt, TrainingSample
 # |Δ log-probability| of one bfloat16 pass: hidden states are rounded (2⁻⁹ of each) some dozen times
 # in two layers, logits of up to 4 once more (by up to 2⁻⁷). 0.04 is the largest seen on a CPU.
 BF16_LOGPS = 0.1
-VOCABULARY, HIDDEN = 151_936, 64  # Qwen2.5's, and little beside it
+VOCABULARY, HIDDEN = 151_936, 64  # the vocabulary of Qwen2.5
 
 
 def shared() -> list[TrainingSample]:
@@ -42,15 +42,16 @@ def on(device: str, dtype: str, **changed: object) -> HardwareConfig:
     return replace(HARDWARE, device=device, dtype=dtype, **changed)
 
 
-CHANGED = [
-    {"tokens_per_microbatch": 25},
-    {"tokens_per_microbatch": 1000},
-    {"logits_chunk_tokens": 1},
-    {"activation_checkpointing": True},
-]
+changes = pytest.mark.parametrize(
+    "changed",
+    [{"tokens_per_microbatch": 25}, {"tokens_per_microbatch": 1000}, {"logits_chunk_tokens": 1},
+     {"activation_checkpointing": True}],
+    ids=str,
+)  # fmt: skip
+dtypes = pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-5), ("bfloat16", BF16_LOGPS)])
 
 
-@pytest.mark.parametrize("changed", CHANGED, ids=str)
+@changes
 def test_the_gradient_in_float32_is_that_by_hand(device, changed):
     subject = policy(hardware=on(device, "float32", **changed))
     subject.update(shared())
@@ -58,8 +59,8 @@ def test_the_gradient_in_float32_is_that_by_hand(device, changed):
     assert_same_gradient(found, gradient_by_hand(shared()))
 
 
-@pytest.mark.parametrize("changed", CHANGED, ids=str)
-def test_the_gradient_in_bfloat16_points_there_and_master_weights_stay_float32(device, changed):
+@changes
+def test_the_gradient_in_bfloat16_has_the_direction_and_weights_stay_float32(device, changed):
     """A tensor's relative error e leaves a cosine of 1 − e²/2: 0.99 allows 14 %, where bfloat16's
     rounding of activations and weights, each under 1 %, adds up: 0.997 on a CPU."""
     subject = policy(hardware=on(device, "bfloat16", **changed), training=MOVING)
@@ -72,7 +73,7 @@ def test_the_gradient_in_bfloat16_points_there_and_master_weights_stay_float32(d
         assert cosine > 0.99, name
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-5), ("bfloat16", BF16_LOGPS)])
+@dtypes
 def test_log_probabilities_are_the_cpu_s(device, dtype, bound):
     subject = policy(hardware=on(device, dtype))
     for actual, exact in zip(
@@ -81,7 +82,7 @@ def test_log_probabilities_are_the_cpu_s(device, dtype, bound):
         torch.testing.assert_close(actual, exact, atol=bound, rtol=0)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-5), ("bfloat16", BF16_LOGPS)])
+@dtypes
 def test_the_sampler_s_log_probabilities_are_the_cpu_policy_s(device, dtype, bound):
     sampler = TransformersSampler(
         tiny_model(), TOKENIZER, device=device, dtype=getattr(torch, dtype), rollouts_per_call=64

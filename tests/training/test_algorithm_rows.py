@@ -1,20 +1,14 @@
-"""Each file of conf/algorithm/ on one pair, by hand: advantage × surrogate × aggregation."""
+"""Each file of conf/algorithm/ on one pair, worked by hand: advantage × surrogate × aggregation."""
 
 import pytest
 import torch
 
+from tests.conftest import make_group
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.training.minibatches import training_samples
-from twogrpo.types import Completion, Group, Prompt, Verdict
 
 # The correct rollout has 2 tokens, the wrong one 4; a response may have 6 (the `small` run).
-PAIR = Group(
-    prompt=Prompt("p", "", "", (3,)),
-    draw=0,
-    step=0,
-    rollouts=tuple(Completion((5,) * n, (0.0,) * n, "", "stop") for n in (2, 4)),
-    verdicts=(Verdict(1.0, True, ""), Verdict(0.0, False, "")),
-)
+PAIR = make_group([1, 0], [2, 4])
 MASK = torch.tensor([[True, True, False, False], [True] * 4])
 
 
@@ -57,7 +51,7 @@ def test_on_policy_coefficients(make_config, row: str, correct: float, wrong: fl
     torch.testing.assert_close(coefficients, expected, rtol=1e-5, atol=0)
 
 
-def test_gspo_clips_whole_sequences_at_its_own_bounds(make_config) -> None:
+def test_gspo_clips_sequences_at_its_own_bounds(make_config) -> None:
     config = make_config("algorithm=gspo", "algorithm.group_size=2")
     # Correct: token log ratios 0.5 and −0.499, mean 0.0005 > log(1.0004), so all of it is clipped.
     # Wrong: mean −0.0002, above log(1 − 0.0003): s = e^−0.0002 at every token, A s / (B |o|).
@@ -75,10 +69,3 @@ def test_dapo_clips_tokens_with_two_bounds(make_config) -> None:
     expected = torch.tensor([[1.25, 0, 0, 0], [-0.85, 0, -1, -1]]) / 6
     torch.testing.assert_close(coefficients, expected, rtol=1e-5, atol=1e-8)
     assert config.algorithm.resampling == "new_prompt"
-
-
-def test_two_grpo_differs_from_grpo_in_group_size_and_batch_alone(make_config) -> None:
-    """The paper's claim is the difference of two files."""
-    grpo, two_grpo = (vars(make_config(f"algorithm={a}").algorithm) for a in ("grpo", "two_grpo"))
-    changed = {key for key in grpo if grpo[key] != two_grpo[key]}
-    assert changed == {"name", "group_size", "minibatch_scale", "learning_rate_scale"}

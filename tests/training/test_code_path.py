@@ -1,7 +1,7 @@
 """Code-R1 from its rows to its reward: prompts with tests, programs in the sandbox, a step.
 
-The model is tiny and random over bytes, so what it writes is no program; the programs are written
-here, in the place of a rollout engine.
+The model is tiny and random over bytes, so it writes no programs; those here stand in for its
+responses.
 """
 
 import json
@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from tests.conftest import compose_config
-from twogrpo.config.schema import Config, parse
+from tests import tiny_vision
+from tests.conftest import parse_config, tiny_model
+from twogrpo.config.schema import Config
 from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks
@@ -56,72 +54,24 @@ class Programmer:
             for prompt in prompts
         ]
 
-    def load(self, weights):
-        pass
-
-    def sleep(self):
-        pass
-
-    def close(self):
-        pass
-
 
 @pytest.fixture
-def model_folder(tmp_path: Path) -> Path:
-    """A tiny random model over the bytes of text."""
-    vocabulary = {
-        c: i for i, c in enumerate(["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())])
-    }
-    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    folder = tmp_path / "model"
-    PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>").save_pretrained(folder)
-    config = Qwen2Config(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=64,
-        max_position_embeddings=256,
-        bos_token_id=None,
-        eos_token_id=0,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        Qwen2ForCausalLM(config).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path: Path, model_folder: Path) -> Config:
+def config(tmp_path: Path) -> Config:
     for name in ("train", "code_r1_test"):
-        file = tmp_path / f"{name}.jsonl"
-        file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return parse(
-        compose_config(
-            "dataset=code_r1",
-            "evaluation=code_r1",
-            "reward=code_tests",
-            "algorithm=two_grpo",
-            "tracking=local",
-            f"model.path={model_folder}",
-            f"dataset.path={tmp_path / 'train.jsonl'}",
-            f"evaluation.folder={tmp_path}",
-            f"output_dir={tmp_path / 'run'}",
-            "dataset.num_prompts=2",
-            "dataset.max_prompt_tokens=64",
-            "dataset.max_response_tokens=8",
-            "evaluation.max_response_tokens=8",
-            "evaluation.num_samples=2",
-            "algorithm.minibatch_scale=1",
-            "training.epochs=1",
-            "training.prompts_per_step=2",
-            "training.prompts_per_minibatch=2",
-        ),
-        Config,
-    )
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    tokenizer = tiny_vision.tokenizer()
+    tiny_model(vocab_size=len(tokenizer), num_positions=256).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return parse_config(
+        "dataset=code_r1", "evaluation=code_r1", "reward=code_tests", "algorithm=two_grpo",
+        "tracking=local", f"model.path={tmp_path / 'model'}", "model.prompt_template=plain",
+        f"dataset.path={tmp_path / 'train.jsonl'}", f"evaluation.folder={tmp_path}",
+        f"output_dir={tmp_path / 'run'}", "dataset.num_prompts=2",
+        "dataset.max_prompt_tokens=64", "dataset.max_response_tokens=8",
+        "evaluation.max_response_tokens=8", "evaluation.num_samples=2",
+        "algorithm.minibatch_scale=1", "training.epochs=1", "training.prompts_per_step=2",
+        "training.prompts_per_minibatch=2",
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -134,15 +84,9 @@ def reward(config: Config):
     built.close()
 
 
-def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
-    class Bytes:
-        def __call__(self, text, add_special_tokens):
-            return {"input_ids": list(text.encode())}
-
-        def decode(self, token_ids):
-            return bytes(token_ids).decode()
-
-    prompts = benchmark_prompts(config.evaluation, PromptProcessor(Bytes(), "plain"))
+def test_programs_are_graded_by_the_tests_of_their_rows(config, reward, tmp_path):
+    processor = PromptProcessor(tiny_vision.tokenizer(), "plain")
+    prompts = benchmark_prompts(config.evaluation, processor)
     asked = replace(config.evaluation, num_samples=2, keep_text=True)
     evaluator = Evaluator(asked, Programmer(), reward, rollouts_per_chunk=4)
     row = evaluate_benchmarks(prompts, evaluator, SampleStore(tmp_path / "out", "key"), name="code")
@@ -154,7 +98,7 @@ def test_programs_are_graded_by_their_tests(config, reward, tmp_path):
     assert logged[0]["resps"] == [[f"```python\n{p}\n```" for p in PROGRAMS["Write add(a, b)."]]]
 
 
-def test_a_training_step_on_what_a_random_model_writes(config, reward, monkeypatch):
+def test_a_step_of_a_model_that_writes_no_programs_has_reward_zero(config, reward, monkeypatch):
     monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
     run = assemble.assemble(config)
     row = train_step(run, 0)

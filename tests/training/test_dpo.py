@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import parse_config, tiny_model
+from tests.conftest import make_group, parse_config, tiny_model
 from twogrpo.core.dpo import dpo_loss, preference_over_all_pairs
 from twogrpo.core.surrogates import log_likelihood, token_ratio_clipped
 from twogrpo.policy.logprob_model import LogprobModel
@@ -22,19 +22,17 @@ PROMPTS = [(3, 4, 5), (7, 2), (9, 9, 3, 1), (4, 4)]
 def make_groups(group_size: int) -> list[Group]:
     """Random responses of different lengths; the last group has zero variance."""
     generator = torch.Generator().manual_seed(group_size)
+
+    def completion(length: int) -> Completion:
+        tokens = torch.randint(2, 18, (length,), generator=generator).tolist()
+        return Completion(tuple(tokens), (0.0,) * length, "", "")
+
     groups = []
     for draw, prompt in enumerate(PROMPTS):
         lengths = torch.randint(1, 7, (group_size,), generator=generator).tolist()
-        rollouts = tuple(
-            Completion(
-                tuple(torch.randint(2, 18, (n,), generator=generator).tolist()), (0.0,) * n, "", ""
-            )
-            for n in lengths
-        )
-        rewards = [float(i == draw % group_size) for i in range(group_size)]
-        rewards = [0.0] * group_size if draw == len(PROMPTS) - 1 else rewards
-        verdicts = tuple(Verdict(reward, reward == 1, "") for reward in rewards)
-        groups.append(Group(Prompt(str(draw), "", "", prompt), draw, 0, rollouts, verdicts))
+        rewards = [float(i == draw % group_size and draw < 3) for i in range(group_size)]
+        group = make_group(rewards, lengths, prompt=Prompt(str(draw), "", "", prompt), draw=draw)
+        groups.append(replace(group, rollouts=tuple(map(completion, lengths))))
     return groups
 
 
@@ -44,21 +42,12 @@ def pair_weights(groups: list[Group]) -> torch.Tensor:
 
 def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersPolicy:
     config = parse_config(
-        "algorithm=dpo",
-        "algorithm.learning_rate_scale=1",
-        "training.learning_rate=1e-3",
-        "training.warmup_updates=1",
-        "training.gradient_clip_norm=null",
+        "algorithm=dpo", "algorithm.learning_rate_scale=1", "training.learning_rate=1e-3",
+        "training.warmup_updates=1", "training.gradient_clip_norm=null",
         f"hardware.tokens_per_microbatch={tokens_per_microbatch}",
-    )
-    return TransformersPolicy(
-        tiny_model(seed),
-        None,
-        algorithm=config.algorithm,
-        training=config.training,
-        hardware=config.hardware,
-        temperature=1.0,
-    )
+    )  # fmt: skip
+    sections = {name: getattr(config, name) for name in ("algorithm", "training", "hardware")}
+    return TransformersPolicy(tiny_model(seed), None, **sections, temperature=1.0)
 
 
 def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> torch.Tensor:
@@ -85,7 +74,7 @@ def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> t
 
 
 @pytest.mark.parametrize("group_size", [2, 4])
-def test_gradient_is_that_of_the_plain_dpo_loss(make_config, group_size: int) -> None:
+def test_the_gradient_is_that_of_the_plain_dpo_loss(make_config, group_size: int) -> None:
     config = make_config("algorithm=dpo", f"algorithm.preference_beta={BETA}")
     groups = make_groups(group_size)
     reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
@@ -102,9 +91,7 @@ def test_gradient_is_that_of_the_plain_dpo_loss(make_config, group_size: int) ->
         assert (gradient - expected).norm() < 1e-5 * expected.norm()
 
 
-def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
-    make_config,
-) -> None:
+def test_advantages_that_are_zero_at_the_reference_are_refreshed(make_config) -> None:
     """Rewards 1 > 0.1 > 0: the middle one wins one pair and loses one, so A = 0 at π_θ = π_ref."""
     config = make_config(
         "algorithm=dpo", "algorithm.group_size=3", f"algorithm.preference_beta={BETA}"
@@ -117,15 +104,11 @@ def test_a_paired_rollout_with_advantage_zero_at_the_reference_is_refreshed_too(
     reference = LogprobModel(tiny_model(1), hardware=config.hardware, temperature=1.0)
     weights_PGG = pair_weights(groups)
     assert torch.equal(weights_PGG[0] > 0, torch.ones(3, 3).triu(1) > 0)
-    log_ratios_PG = torch.stack(
-        [
-            policy_logps.sum() - reference_logps.sum()
-            for policy_logps, reference_logps in zip(
-                policy.token_logps(sequences), reference.token_logps(sequences), strict=True
-            )
-        ]
-    ).unflatten(0, (-1, 3))
-    log_ratios_PG.requires_grad_()
+    policy_logps, reference_logps = (
+        torch.stack([logps.sum() for logps in scored.token_logps(sequences)])
+        for scored in (policy, reference)
+    )
+    log_ratios_PG = (policy_logps - reference_logps).unflatten(0, (-1, 3)).requires_grad_()
     dpo_loss(log_ratios_PG, weights_PGG, beta=BETA).backward()
     refreshed = refresh_advantages(sequences, policy, reference, config.algorithm)
     advantages = [s.advantage for s in refreshed]
@@ -154,17 +137,6 @@ def test_only_paired_rollouts_have_advantages_and_zero_variance_groups_stay_in_t
     assert {s.token_weight for s in sequences} == {1 / 16}
 
 
-def test_samples_of_other_algorithms_are_returned_unchanged(make_config) -> None:
-    config = make_config("algorithm=two_grpo")
-    sequences = training_samples(make_groups(2), config, step=0)
-    assert all(
-        one is other
-        for one, other in zip(
-            refresh_advantages(sequences, None, None, config.algorithm), sequences, strict=True
-        )
-    )
-
-
 def test_a_dpo_run_trains_and_logs_the_cosine(make_run) -> None:
     run = make_run("algorithm=dpo", "tracking.gradient_cosine_every=2", "evaluation.at_end=false")
     loop.train(run)
@@ -184,12 +156,6 @@ def test_at_the_reference_two_grpo_and_dpo_of_token_means_have_cosine_one(make_r
     assert row["gradient/cosine_of_grpo_and_dpo"] < 1 - 1e-4  # responses differ in length
 
 
-def test_without_a_group_with_signal_there_is_no_cosine(make_config) -> None:
-    zero_variance = make_groups(2)[-1:]
-    config = make_config("algorithm=two_grpo", "tracking.gradient_cosine_every=1")
-    assert gradient_cosine.cosine_row(zero_variance, None, None, config, step=0) == {}
-
-
 def test_the_cosine_ignores_groups_of_an_earlier_policy(make_config) -> None:
     config = make_config("algorithm=two_grpo_rs", "tracking.gradient_cosine_every=1")
     older, groups = make_groups(2), [replace(group, step=1) for group in make_groups(2)]
@@ -197,6 +163,8 @@ def test_the_cosine_ignores_groups_of_an_earlier_policy(make_config) -> None:
     expected = gradient_cosine.cosine_row(groups, policy, reference, config, step=1)
     assert expected
     assert gradient_cosine.cosine_row(older + groups, policy, reference, config, step=1) == expected
+    zero_variance = groups[-1:]
+    assert gradient_cosine.cosine_row(zero_variance, policy, reference, config, step=1) == {}
 
 
 def test_gradient_takes_no_step_and_equals_that_of_the_update(make_config) -> None:

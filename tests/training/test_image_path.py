@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from tests import tiny_vision
-from tests.conftest import EvenSum, compose_config
+from tests.conftest import compose_config, parse_config
 from tests.tiny_vision import image
-from twogrpo.config.schema import Config, parse
+from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig
 from twogrpo.core.surrogates import SURROGATES
 from twogrpo.data.images import open_image
@@ -26,15 +26,13 @@ from twogrpo.errors import ConfigError
 from twogrpo.evaluation.checkpoint import evaluate_checkpoint
 from twogrpo.models import load
 from twogrpo.rollout.groups import sample_groups
-from twogrpo.run_record import provenance
 from twogrpo.run_record.files import read_rows
-from twogrpo.training import assemble
 from twogrpo.training.loop import train
 from twogrpo.training.run import Run
 from twogrpo.types import Group, TrainingSample
 
 COLOURS = ["red", "green", "blue", "black"]
-# As published: images as structs of bytes and path, the mark in the text where each stands.
+# The published schema: images are structs of bytes and path, with a mark in the text for each.
 ROWS = [
     {
         "images": [{"bytes": image(colour, (56, 28 * (1 + place % 3))), "path": None}],
@@ -65,48 +63,16 @@ def sources(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def make_config(tmp_path: Path, model_folder: Path, sources: list[str]):
-    def make(*overrides: str) -> Config:
-        return parse(
-            compose_config(
-                "model=qwen25_vl_7b",
-                "dataset=geometry3k",
-                "evaluation=geometry3k",
-                "reward=math_answer",
-                "algorithm=two_grpo",
-                "tracking=local",
-                f"model.path={model_folder}",
-                f"output_dir={tmp_path / 'run'}",
-                *sources,
-                "dataset.num_prompts=4",
-                "dataset.max_prompt_tokens=400",
-                "dataset.max_response_tokens=5",
-                "evaluation.num_samples=2",
-                "evaluation.max_response_tokens=5",
-                "algorithm.minibatch_scale=1",
-                "training.epochs=2",
-                "training.prompts_per_step=4",
-                "training.prompts_per_minibatch=2",
-                "training.learning_rate=1e-3",
-                "checkpointing.every=1",
-                *overrides,
-            ),
-            Config,
-        )
-
-    return make
-
-
-@pytest.fixture
-def make_run(make_config, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
-
-    def make(*overrides: str) -> Run:
-        run = assemble.assemble(make_config(*overrides))
-        run.collector.reward.close()
-        run.collector.reward = EvenSum()  # that a random model meets half the time
-        return run
-
-    return make
+    typed = [
+        "model=qwen25_vl_7b", "dataset=geometry3k", "evaluation=geometry3k", "reward=math_answer",
+        "algorithm=two_grpo", "tracking=local", f"model.path={model_folder}",
+        f"output_dir={tmp_path / 'run'}", *sources, "dataset.num_prompts=4",
+        "dataset.max_prompt_tokens=400", "dataset.max_response_tokens=5",
+        "evaluation.num_samples=2", "evaluation.max_response_tokens=5",
+        "algorithm.minibatch_scale=1", "training.epochs=2", "training.prompts_per_step=4",
+        "training.prompts_per_minibatch=2", "training.learning_rate=1e-3", "checkpointing.every=1",
+    ]  # fmt: skip
+    return lambda *overrides: parse_config(*typed, *overrides)
 
 
 def sequences_of(groups: list[Group]) -> list[TrainingSample]:
@@ -125,24 +91,14 @@ def run(make_run) -> Run:
 @pytest.fixture
 def groups(run: Run) -> list[Group]:
     """Two rollouts for each of the prompts, of one and of two images."""
-    return sample_groups(
-        run.collector.stream.next(4),
-        run.collector.sampler,
-        run.collector.sampling,
-        group_size=2,
-        seed=0,
-        step=0,
-    )
+    collector = run.collector
+    drawn = collector.stream.next(4)
+    return sample_groups(drawn, collector.sampler, collector.sampling, group_size=2, seed=0, step=0)
 
 
-def test_the_prompt_set_holds_its_pictures(make_config, sources, tmp_path, model_folder):
-    prepare = compose_config(
-        "dataset=geometry3k",
-        "evaluation=geometry3k",
-        *sources,
-        f"output_dir={tmp_path / 'set'}",
-        name="prepare_data",
-    )
+def test_a_prompt_set_holds_its_images(make_config, sources, tmp_path, model_folder):
+    typed = ["dataset=geometry3k", "evaluation=geometry3k", *sources]
+    prepare = compose_config(*typed, f"output_dir={tmp_path / 'set'}", name="prepare_data")
     assert "5 kept; dropped: 1 broken_picture" in prepare_data(parse(prepare, PrepareDataConfig))
     configs = (
         make_config("dataset.num_prompts=5"),
@@ -154,18 +110,16 @@ def test_the_prompt_set_holds_its_pictures(make_config, sources, tmp_path, model
     assert sorted(len(prompt.images) for prompt in raw) == [1, 1, 1, 1, 2]
 
 
-def test_sampler_and_policy_see_the_same(run, groups):
+def test_sampler_and_policy_give_the_same_log_probabilities(run, groups):
     sampled = [r.sampler_logps for group in groups for r in group.rollouts]
     for logps, expected in zip(run.policy.token_logps(sequences_of(groups)), sampled, strict=True):
         torch.testing.assert_close(logps, torch.tensor(expected), atol=1e-4, rtol=0)
 
 
-def repainted(original: bytes) -> bytes:
-    """Another image of the same size."""
-    return image("yellow", open_image(original).size)
+def test_log_probabilities_depend_on_the_image(run, groups):
+    def repainted(original: bytes) -> bytes:
+        return image("yellow", open_image(original).size)
 
-
-def test_the_picture_matters(run, groups):
     sequences = sequences_of(groups)
     others = [replace(s, images=tuple(map(repainted, s.images))) for s in sequences]
     for seen, other in zip(
@@ -175,7 +129,7 @@ def test_the_picture_matters(run, groups):
 
 
 @pytest.mark.parametrize("budget", [450, 10_000])  # one sequence at a time, all together
-def test_micro_batches_change_no_gradient(run, groups, budget):
+def test_the_gradient_does_not_depend_on_the_micro_batches(run, groups, budget):
     sequences = sequences_of(groups)
     surrogate = SURROGATES["token_ratio_clipped"].function
     parts = sum(run.policy.gradient([s], surrogate=surrogate) for s in sequences)
@@ -186,18 +140,14 @@ def test_micro_batches_change_no_gradient(run, groups, budget):
     assert together.abs().max() > 0.1
 
 
-def test_the_vision_tower_learns(run, groups):
+def test_an_update_moves_the_vision_tower(run, groups):
     before = {n: p.clone() for n, p in run.policy.weights() if "visual" in n}
     run.policy.update(sequences_of(groups))
     after = dict(run.policy.weights())
     assert all(not after[name].equal(tensor) for name, tensor in before.items())
 
 
-def responses(log: str) -> list[str]:
-    return [json.dumps(json.loads(line)["resps"]) for line in log.splitlines()]
-
-
-def test_a_run_trains_evaluates_and_its_checkpoint_is_evaluated_alike(make_run, tmp_path, sources):
+def test_a_run_and_its_checkpoint_are_evaluated_alike(make_run, tmp_path, sources):
     run = make_run("algorithm.group_size=4")
     train(run)
     *steps, final = read_rows(tmp_path / "run")
@@ -209,26 +159,21 @@ def test_a_run_trains_evaluates_and_its_checkpoint_is_evaluated_alike(make_run, 
     assert final["evaluation/geometry3k_test/num_samples"] == 2
     assert len(final["evaluation/geometry3k_test/num_correct"]) == 2
     again = compose_config(
-        f"checkpoint={tmp_path / 'run'}",
-        "evaluation=geometry3k",
-        "reward=math_answer",
-        "tracking=local",
-        f"output_dir={tmp_path / 'again'}",
-        "evaluation.num_samples=2",
-        "evaluation.max_response_tokens=5",
-        sources[1],
-        name="evaluate",
-    )
+        f"checkpoint={tmp_path / 'run'}", "evaluation=geometry3k", "reward=math_answer",
+        "tracking=local", f"output_dir={tmp_path / 'again'}", "evaluation.num_samples=2",
+        "evaluation.max_response_tokens=5", sources[1], name="evaluate",
+    )  # fmt: skip
     evaluate_checkpoint(parse(again, EvaluateConfig))
-    written, rewritten = (
-        (tmp_path / name / "evaluation/samples_geometry3k_test.jsonl").read_text()
-        for name in ("run", "again")
+    logs = (
+        tmp_path / f"{name}/evaluation/samples_geometry3k_test.jsonl" for name in ("run", "again")
     )
-    assert responses(written) == responses(rewritten)
-    assert len(set(responses(written))) > 1
+    written, rewritten = (
+        [str(json.loads(line)["resps"]) for line in log.read_text().splitlines()] for log in logs
+    )
+    assert written == rewritten and len(set(written)) > 1
 
 
-def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_run, tmp_path):
+def test_a_resumed_run_ends_like_one_that_did_not_stop(make_run, tmp_path):
     """With resampling, so that groups with their images wait in the checkpoint."""
     options = ["algorithm=two_grpo_rs", "algorithm.minibatch_scale=1"]
     through = make_run(*options, f"output_dir={tmp_path / 'through'}")
@@ -252,7 +197,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(make_run, tmp_path):
     assert all(tensor.equal(expected[name]) for name, tensor in second.policy.weights())
 
 
-def test_what_is_exported_takes_pictures(run, model_folder, tmp_path):
+def test_an_exported_model_takes_images(run, model_folder, tmp_path):
     run.policy.export(tmp_path / "out")
     model = replace(run.config.model, path=str(tmp_path / "out"))
     loaded = load.load_model(model).state_dict()
@@ -262,6 +207,6 @@ def test_what_is_exported_takes_pictures(run, model_folder, tmp_path):
     assert load.load_image_processor(model).image_token_id == tiny_vision.ID["<|image_pad|>"]
 
 
-def test_a_model_of_text_refuses_pictures_in_one_line(make_run):
+def test_a_text_model_refuses_images(make_run):
     with pytest.raises(ConfigError, match="have images but model"):
         make_run("model=tiny", "model.path=assets/tiny")

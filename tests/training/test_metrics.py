@@ -5,28 +5,14 @@ import math
 import pytest
 import torch
 
+from tests.conftest import make_group
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.training import metrics
-from twogrpo.training.resampling import Counters
-from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
-
-
-def group(rewards: list[float], lengths: list[int], reasons: list[str]) -> Group:
-    return Group(
-        prompt=Prompt("p", "1=", "1", (3, 17)),
-        draw=0,
-        step=0,
-        rollouts=tuple(
-            Completion((3,) * length, (-0.5,) * length, "", reason)
-            for length, reason in zip(lengths, reasons, strict=True)
-        ),
-        verdicts=tuple(Verdict(r, r >= 1, "") for r in rewards),
-    )
-
+from twogrpo.types import TrainingSample
 
 GROUPS = [
-    group([1.0, 0.0], [1, 3], ["stop", "length"]),
-    group([1.0, 1.0], [2, 4], ["stop", "stop"]),
+    make_group([1, 0], [1, 3], logp=-0.5, finish_reasons=["stop", "length"]),
+    make_group([1, 1], [2, 4], logp=-0.5),
 ]
 
 
@@ -45,7 +31,7 @@ def test_sampling_row_worked_by_hand():
 
 def test_rates_of_the_mean_go_by_correct_responses_and_the_groups_own_size():
     # 3 of 6 are correct, whatever their rewards: (1/2)³ + (1/2)³, and what is left of 1.
-    trios = [group(r, [1] * 3, ["stop"] * 3) for r in ([1.5, 1.0, 1.0], [0.0, 0.5, 0.0])]
+    trios = [make_group(r, [1] * 3) for r in ([1.5, 1.0, 1.0], [0.0, 0.5, 0.0])]
     row = metrics.sampling_row(trios)
     assert row["reward/mean"] == 4 / 6
     assert row["groups/discard_rate_of_mean"] == 1 / 4
@@ -71,13 +57,8 @@ def test_update_row_worked_by_hand():
     assert row["policy/clip_fraction_high"] == pytest.approx(0.2)
     assert row["policy/learning_rate"] == 0.03
     assert row["tokens/trained_on"] == 10
-
-
-def test_updates_of_dead_groups_only_have_no_clip_fraction_to_divide():
-    row = metrics.update_row(
-        [[TrainingSample((3,), (4,), 0.0, 1.0, torch.zeros(1))]], [update(0.0, 0.0, 0.0, 0)]
-    )
-    assert row["policy/clip_fraction_low"] == row["policy/clip_fraction_high"] == 0
+    of_zeros = metrics.update_row([[sequence(0.0)]], [update(0.0, 0.0, 0.0, 0)])
+    assert of_zeros["policy/clip_fraction_low"] == of_zeros["policy/clip_fraction_high"] == 0
 
 
 class Halved:
@@ -93,28 +74,12 @@ def test_kl_row_worked_by_hand(num_rollouts):
     start: object = Halved()
     row = metrics.kl_row(GROUPS, start, num_rollouts=num_rollouts)  # type: ignore[arg-type]
     assert row["policy/kl_from_start"] == pytest.approx(math.log(2) - 0.5, abs=1e-6)
+    assert metrics.kl_row(GROUPS, start, num_rollouts=0) == {}  # type: ignore[arg-type]
 
 
-def test_no_rollouts_to_measure_kl_on_is_no_number():
-    assert metrics.kl_row(GROUPS, None, num_rollouts=0) == {}  # type: ignore[arg-type]
-
-
-def test_counters_have_their_names():
-    row = metrics.counters_row(Counters(generated=8, kept=4, discarded=2, trained_on=3))
-    assert row == {
-        "rollouts/generated": 8,
-        "rollouts/kept": 4,
-        "rollouts/discarded": 2,
-        "rollouts/trained_on": 3,
-    }
-
-
-def test_progress_says_reward_share_rollouts_and_speed():
+def test_progress_names_reward_share_rollouts_and_speed():
     row = metrics.sampling_row(GROUPS) | {"rollouts/generated": 1234}
     # 10 tokens were sampled: in 0.3 + 0.2 s that is 20 a second
     row |= metrics.speed_row(row | {"seconds/generate": 0.3, "seconds/update": 0.2})
     text = metrics.progress_text(row)
-    assert "reward 0.750" in text
-    assert "50%" in text
-    assert "1,234" in text
-    assert "20 tok/s" in text
+    assert all(part in text for part in ("reward 0.750", "50%", "1,234", "20 tok/s"))

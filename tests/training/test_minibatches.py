@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from tests.conftest import make_group
 from twogrpo.config.schema import Config
-from twogrpo.training.minibatches import minibatches, training_samples
-from twogrpo.types import Completion, Group, Prompt, TrainingSample, Verdict
+from twogrpo.training.minibatches import Minibatch, minibatches, training_samples
+from twogrpo.types import Group, Prompt, TrainingSample
 
 
 class FakePolicy:
@@ -23,30 +24,23 @@ class FakePolicy:
         return [torch.full((len(s.response_token_ids),), -9.0) for s in sequences]
 
 
-def group(draw: int, rewards: list[float], lengths: list[int], *, step: int = 3) -> Group:
-    """Rollout i is `lengths[i]` times the token 2 + i, with sampler log-probabilities of −1."""
-    return Group(
-        prompt=Prompt(f"p{draw}", "1=", "1", (draw + 2, 17)),
-        draw=draw,
-        step=step,
-        rollouts=tuple(
-            Completion((2 + i,) * length, (-1.0,) * length, "", "stop")
-            for i, length in enumerate(lengths)
-        ),
-        verdicts=tuple(Verdict(float(reward), bool(reward), "graded") for reward in rewards),
-    )
+def group(draw: int, rewards: list[int], lengths: list[int], *, step: int = 3) -> Group:
+    """The prompt's first token is draw + 2; the sampler's log-probabilities are −1."""
+    prompt = Prompt(f"p{draw}", "1=", "1", (draw + 2, 17))
+    return make_group(rewards, lengths, prompt=prompt, draw=draw, step=step, logp=-1.0)
+
+
+def old_logps(batch: Minibatch) -> list[list[float] | None]:
+    return [None if s.old_logps is None else s.old_logps.tolist() for s in batch]
 
 
 @pytest.fixture
 def pairs(make_config: Callable[..., Config]) -> Config:
     """2-GRPO with two prompts per mini-batch and four per step."""
     return make_config(
-        "algorithm=two_grpo",
-        "algorithm.minibatch_scale=2",
-        "training.prompts_per_minibatch=1",
-        "training.prompts_per_step=4",
-        "algorithm.advantage_epsilon=0",
-    )
+        "algorithm=two_grpo", "algorithm.minibatch_scale=2", "training.prompts_per_minibatch=1",
+        "training.prompts_per_step=4", "algorithm.advantage_epsilon=0",
+    )  # fmt: skip
 
 
 def test_advantages_and_weights_worked_by_hand(pairs):
@@ -77,63 +71,44 @@ def test_the_policy_computes_old_logps_for_all_but_the_first_minibatch(pairs):
     ]
     policy: Any = FakePolicy()
     first, second = minibatches(groups, policy, pairs, step=3)
-    assert [s.old_logps for s in first] == [None] * 4
+    assert old_logps(first) == [None] * 4
     assert [s.prompt_token_ids[0] for s in policy.scored] == [4, 4]
-    assert [None if s.old_logps is None else s.old_logps.tolist() for s in second] == [
-        *([-9, -9, -9], [-9]),
-        *(None, None),
-    ]
+    assert old_logps(second) == [[-9, -9, -9], [-9], None, None]
 
 
-def test_groups_of_an_earlier_step_use_their_sampler_s_log_probabilities_as_old_logps(pairs):
-    """In the first mini-batch too: an earlier policy sampled them."""
+def test_old_logps_of_groups_of_an_earlier_step_are_their_sampler_s(pairs):
+    """Also in the first mini-batch, since an earlier policy sampled them."""
     groups = [
         *(group(0, [1, 0], [1, 2], step=1), group(1, [0, 1], [1, 2])),
         *(group(2, [1, 0], [1, 2], step=2), group(3, [0, 1], [1, 2])),
     ]
     policy: Any = FakePolicy()
     first, second = minibatches(groups, policy, pairs, step=3)
-    assert [None if s.old_logps is None else s.old_logps.tolist() for s in first] == [
-        *([-1], [-1, -1]),
-        *(None, None),
-    ]
-    assert [s.old_logps.tolist() for s in second if s.old_logps is not None] == [
-        *([-1], [-1, -1]),
-        *([-9], [-9, -9]),
-    ]
+    assert old_logps(first) == [[-1], [-1, -1], None, None]
+    assert old_logps(second) == [[-1], [-1, -1], [-9], [-9, -9]]
     assert [s.prompt_token_ids[0] for s in policy.scored] == [5, 5]
 
 
-def test_a_single_minibatch_needs_no_pass_for_old_logps(pairs):
-    policy: Any = FakePolicy()
-    [only] = minibatches([group(0, [1, 0], [1, 2])] * 2, policy, pairs, step=3)
-    assert len(only) == 4
-    assert policy.scored == []
-
-
-def test_minibatches_are_complete_groups_in_order(pairs):
-    policy: Any = FakePolicy()
-    groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
-    batches = minibatches(groups, policy, pairs, step=3)
-    assert [[s.prompt_token_ids[0] - 2 for s in batch] for batch in batches] == [
-        [0, 0, 1, 1],
-        [2, 2, 3, 3],
-    ]
-
-
-def test_each_minibatch_has_its_own_denominator(pairs):
-    """The weights of each optimiser step, not those of the loop step, sum to 1 over its tokens."""
+def test_minibatches_are_groups_in_order_whose_token_weights_sum_to_one(pairs):
+    """Each optimiser step has its own denominator, not that of the loop step."""
     policy: Any = FakePolicy()
     groups = [group(i, [1, 0], [1 + i, 4]) for i in range(4)]
-    for batch in minibatches(groups, policy, pairs, step=3):
+    batches = minibatches(groups, policy, pairs, step=3)
+    draws = [[s.prompt_token_ids[0] - 2 for s in batch] for batch in batches]
+    assert draws == [[0, 0, 1, 1], [2, 2, 3, 3]]
+    for batch in batches:
         total = sum(s.token_weight * len(s.response_token_ids) for s in batch)
         assert total == pytest.approx(1)
 
 
-def test_a_surrogate_that_uses_no_old_logps_needs_no_pass(pairs):
+@pytest.mark.parametrize(
+    ("surrogate", "num_groups"), [("token_ratio_clipped", 2), ("log_likelihood", 4)]
+)
+def test_no_old_logps_are_computed_for_one_minibatch_or_a_surrogate_without_ratio(
+    pairs, surrogate, num_groups
+):
     policy: Any = FakePolicy()
-    algorithm = replace(pairs.algorithm, surrogate="log_likelihood")
-    groups = [group(i, [1, 0], [1, 1]) for i in range(4)]
-    _, second = minibatches(groups, policy, replace(pairs, algorithm=algorithm), step=3)
-    assert policy.scored == []
-    assert {s.old_logps for s in second} == {None}
+    config = replace(pairs, algorithm=replace(pairs.algorithm, surrogate=surrogate))
+    groups = [group(i, [1, 0], [1, 1]) for i in range(num_groups)]
+    batches = minibatches(groups, policy, config, step=3)
+    assert policy.scored == [] and {s.old_logps for batch in batches for s in batch} == {None}

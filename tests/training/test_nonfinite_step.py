@@ -46,30 +46,27 @@ def poisoned(make_run, tmp_path):
     return run
 
 
-def test_it_stops_before_the_step_and_names_the_saved_batch(poisoned, tmp_path):
+def test_the_run_stops_before_the_step_and_keeps_batch_and_policy(poisoned, tmp_path):
     folder = tmp_path / "run/bad_batch-000001-1"
     assert re.search(r"step 1, mini-batch 1: loss (inf|nan)", poisoned.message)
     assert str(folder) in poisoned.message
     for name, tensor in weights(poisoned).items():
         assert torch.equal(tensor, poisoned.weights_before[name])
+    saved = load_file(folder / "policy/model.safetensors")
+    assert saved and all(t.equal(poisoned.weights_before[name]) for name, t in saved.items())
     assert [row["step"] for row in read_rows(tmp_path / "run")] == [0]
 
 
-def test_a_disk_too_full_to_keep_it_does_not_hide_what_happened(make_run, tmp_path):
+def test_a_full_disk_does_not_hide_the_fault(make_run, tmp_path):
     run = make_run(*ARM)
     run.policy.surrogate = lambda logps, *_, **__: logps * math.nan
-    (step, *_) = steps_of(run)
-    with (
-        full_disk(),
-        pytest.raises(
-            NotFiniteFault, match=r"mini-batch 0: loss nan .*not be saved: .*disk is full"
-        ),
-    ):
-        update(run, step)
+    (batch, *_) = minibatches_of(run)
+    with full_disk(), pytest.raises(NotFiniteFault, match=r"loss nan .*disk is full"):
+        update(run, batch)
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 
-def steps_of(run) -> list[Minibatch]:
+def minibatches_of(run) -> list[Minibatch]:
     """The mini-batches of the first step."""
     steps = []
     with pytest.MonkeyPatch.context() as patch:
@@ -90,9 +87,3 @@ def test_the_batch_is_kept_with_ids_tokens_rewards(poisoned, tmp_path):
         assert (first["advantage"] != 0) == (second["advantage"] != 0) == mixed
         assert {first["reward"], second["reward"]} <= {0.0, 1.0}
     assert sequences[poisoned.poisoned]["old_logps"][0] == pytest.approx(-1e38)
-
-
-def test_the_policy_that_was_there_is_saved_with_the_batch(poisoned, tmp_path):
-    saved = load_file(tmp_path / "run/bad_batch-000001-1/policy/model.safetensors")
-    before = poisoned.weights_before
-    assert saved and all(torch.equal(tensor, before[name]) for name, tensor in saved.items())

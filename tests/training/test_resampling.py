@@ -1,4 +1,4 @@
-"""Resampling: the budget holds to the rollout, the books balance, nothing drawn is lost."""
+"""Resampling: the budget is kept to the rollout, the counters add up, no drawn group is lost."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import make_group
 from twogrpo.training.resampling import (
     Counters,
     NewPromptResampling,
@@ -17,11 +18,11 @@ from twogrpo.training.resampling import (
     Resampling,
     num_rollouts,
 )
-from twogrpo.types import Completion, Group, Prompt, Verdict
+from twogrpo.types import Group, Prompt
 
 
 class World:
-    """Draws groups that are mixed with a given probability, and keeps what it gave."""
+    """A source of groups that are mixed with a given probability, and remembers them."""
 
     def __init__(self, group_size: int, counters: Counters, seed: int = 0) -> None:
         self.group_size = group_size
@@ -43,13 +44,9 @@ class World:
         rate = self.mixed_rate if self.fates is None else next(self.fates)
         has_signal = self.rng.random() < rate
         rewards = [1.0] + [0.0 if has_signal else 1.0] * (self.group_size - 1)
-        return Group(
-            prompt=Prompt(str(draw), f"{draw}=", "0", (draw,)),
-            draw=draw,
-            step=self.step,
-            rollouts=(Completion((3, 1), (-0.1, -1 / 3), "4", "stop"),) * self.group_size,
-            verdicts=tuple(Verdict(reward, bool(reward), "graded") for reward in rewards),
-        )
+        prompt = Prompt(str(draw), f"{draw}=", "0", (draw,))
+        lengths = [2] * self.group_size
+        return make_group(rewards, lengths, prompt=prompt, draw=draw, step=self.step, logp=-1 / 3)
 
     def collect(self, resampling: Resampling, step: int) -> list[Group]:
         self.step = step
@@ -62,16 +59,17 @@ def new_prompts(wanted: int, group_size: int = 2, budget_group_size: int = 16):
     )
 
 
-def test_without_resampling_the_batch_is_what_was_drawn_dead_groups_too():
-    counters = Counters()
+def test_without_resampling_the_batch_is_what_was_drawn():
+    counters, resampling = Counters(), NoResampling(5)
     world = World(4, counters)
-    batch = world.collect(NoResampling(5), 0)
-    assert batch == world.given
+    assert world.collect(resampling, 0) == world.given
     assert counters == Counters(generated=20, kept=20, discarded=0, trained_on=0)
+    resampling.load_state(json.loads(json.dumps(resampling.state())))
+    assert resampling == NoResampling(5)
 
 
-def test_a_batch_worked_by_hand():
-    """Wanted 2; mixed, dead, then (of the next round) mixed and a surplus: draws 0 and 2 are it."""
+def test_a_batch_of_two_worked_by_hand():
+    """Mixed, dead, then in the next round mixed and a surplus: the batch is draws 0 and 2."""
     counters = Counters()
     resampling = new_prompts(2)
     world = World(2, counters)
@@ -93,14 +91,8 @@ def test_a_batch_worked_by_hand():
 RATES = st.lists(st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 1.0]), min_size=1, max_size=12)
 
 
-@given(
-    rates=RATES,
-    wanted=st.integers(1, 12),
-    group_size=st.integers(2, 5),
-    budget_group_size=st.integers(5, 17),
-    seed=st.integers(0, 10**6),
-)
-def test_budget_books_and_batches_whatever_the_rates(
+@given(RATES, st.integers(1, 12), st.integers(2, 5), st.integers(5, 17), st.integers(0, 10**6))
+def test_budget_counters_and_batches_at_any_rates(
     rates, wanted, group_size, budget_group_size, seed
 ):
     counters = Counters()
@@ -112,7 +104,7 @@ def test_budget_books_and_batches_whatever_the_rates(
         num_given = len(world.given)
         batch = world.collect(resampling, step)
         fresh = world.given[num_given:]
-        # Not by one rollout, at any moment: what is drawn is only ever added to.
+        # The budget is never exceeded, not by one rollout.
         assert counters.generated == num_rollouts(world.given) <= budget
         assert fresh, "a step without a draw has no row to report"
         assert len(batch) == wanted
@@ -135,30 +127,22 @@ def test_budget_books_and_batches_whatever_the_rates(
         assert counters.kept == (step + 1) * wanted * group_size
 
 
-def test_surplus_groups_keep_the_step_that_sampled_them():
-    counters = Counters()
-    resampling = new_prompts(8)
-    world = World(2, counters, seed=1)
-    world.mixed_rate = 0.5
-    carried = 0
-    for step in range(10):
-        batch = world.collect(resampling, step)
-        carried += sum(group.step < step for group in batch)
-        assert all(group in world.given for group in batch)
-    assert carried > 0
-
-
-def test_when_the_budget_is_spent_dead_groups_fill_the_batch():
-    """Dead groups fill the batch: nothing is mixed, so all 16 / 2 · 3 groups are drawn."""
-    counters = Counters()
-    world = World(2, counters)
+@pytest.mark.parametrize(
+    ("wanted", "group_size", "budget_group_size", "generated"),
+    [(3, 2, 16, 48), (5, 3, 7, 33)],  # 16 / 2 · 3 groups; 35 rollouts are 11 groups, 2 are left
+)
+def test_dead_groups_fill_the_batch_when_the_budget_is_spent(
+    wanted, group_size, budget_group_size, generated
+):
+    counters, kept = Counters(), wanted * group_size
+    world = World(group_size, counters)
     world.mixed_rate = 0.0
-    batch = world.collect(new_prompts(3), 0)
-    assert counters == Counters(generated=48, kept=6, discarded=42, trained_on=0)
-    assert [group.draw for group in batch] == [0, 1, 2]
+    batch = world.collect(new_prompts(wanted, group_size, budget_group_size), 0)
+    assert counters == Counters(generated, kept=kept, discarded=generated - kept, trained_on=0)
+    assert [group.draw for group in batch] == list(range(wanted))
 
 
-def test_what_a_step_saves_a_later_one_may_spend():
+def test_the_unused_budget_of_a_step_is_left_to_later_steps():
     counters = Counters()
     resampling = new_prompts(4)
     world = World(2, counters)
@@ -170,28 +154,8 @@ def test_what_a_step_saves_a_later_one_may_spend():
     assert counters.generated == 128  # all that the baseline would have drawn in two steps
 
 
-def test_no_round_asks_for_more_than_is_left():
-    counters = Counters()
-    resampling = new_prompts(5, group_size=3, budget_group_size=7)  # 35 rollouts: 11 groups, 2 left
-    world = World(3, counters)
-    world.mixed_rate = 0.0
-    world.collect(resampling, 0)
-    assert counters.generated == 33
-
-
-def test_few_rollouts_are_wasted_where_many_groups_are_mixed():
-    """Half mixed: a batch of 64 costs 128 groups on average and the sizing adds little to that."""
-    counters = Counters()
-    resampling = new_prompts(64)
-    world = World(2, counters, seed=0)
-    world.mixed_rate = 0.5
-    for step in range(20):
-        world.collect(resampling, step)
-    assert counters.generated / 2 / 20 == pytest.approx(128, rel=0.1)
-
-
 @given(st.integers(1, 10), st.integers(0, 10**6))
-def test_the_state_survives_json_and_continues_alike(wanted, seed):
+def test_the_state_survives_json_and_draws_the_same_batches(wanted, seed):
     counters = Counters()
     resampling = new_prompts(wanted)
     world = World(2, counters, seed)
@@ -207,14 +171,8 @@ def test_the_state_survives_json_and_continues_alike(wanted, seed):
     assert twin.counters == world.counters
 
 
-def test_no_resampling_has_nothing_to_remember():
-    resampling = NoResampling(3)
-    resampling.load_state(json.loads(json.dumps(resampling.state())))
-    assert resampling == NoResampling(3)
-
-
-def test_the_share_that_sizes_a_round_is_that_of_a_whole_step():
-    """One small last round without a mixed group must not make the next step's first huge."""
+def test_a_round_is_sized_by_the_share_of_mixed_groups_in_the_complete_step():
+    """A small last round without a mixed group must not make the next step's first huge."""
     counters = Counters()
     resampling = new_prompts(128)
     world = World(2, counters, seed=7)

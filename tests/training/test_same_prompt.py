@@ -1,11 +1,12 @@
-"""Resampling of the same prompt: draws until mixed, capped, every rollout charged."""
+"""Resampling of the same prompt: draws until mixed, at most a number of times, all counted."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from tests.conftest import make_group
 from twogrpo.training import loop
 from twogrpo.training.resampling import Counters, SamePromptResampling
-from twogrpo.types import Completion, Draw, Group, Prompt, Verdict
+from twogrpo.types import Draw, Group, Prompt
 
 # Rewards of successive draws of four prompts: mixed at once, at the second, at the third, never.
 SCRIPT = {
@@ -17,7 +18,7 @@ SCRIPT = {
 
 
 class Scripted:
-    """A source of groups that follows the script and counts, as the collector does."""
+    """A source of groups that follows the script and counts like the collector."""
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
@@ -34,15 +35,12 @@ class Scripted:
         self.draws.append([draw.prompt.prompt_id for draw in draws])
         self.counters.generated += 2 * len(draws)
         return [
-            Group(
-                draw.prompt,
-                draw.number,
-                0,
-                (Completion((1,), (0.0,), "", "stop"),) * 2,
-                tuple(Verdict(r, bool(r), "") for r in SCRIPT[draw.prompt.prompt_id][draw.attempt]),
-                draw.attempt,
+            replace(
+                make_group(SCRIPT[d.prompt.prompt_id][d.attempt], [1, 1], prompt=d.prompt),
+                draw=d.number,
+                attempt=d.attempt,
             )
-            for draw in draws
+            for d in draws
         ]
 
 
@@ -53,7 +51,7 @@ def collect(num_attempts: int) -> tuple[list[Group], Counters, list[list[str]]]:
     return resampling.fill(source, step=0, counters=counters), counters, source.draws
 
 
-def test_draws_until_mixed_and_charges_everything() -> None:
+def test_a_prompt_is_drawn_until_mixed_and_every_rollout_is_counted() -> None:
     batch, counters, draws = collect(num_attempts=4)
     assert draws == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"], ["d"]]
     assert [group.prompt.prompt_id for group in batch] == ["a", "b", "c", "d"]
@@ -62,7 +60,7 @@ def test_draws_until_mixed_and_charges_everything() -> None:
     assert asdict(counters) == {"generated": 20, "kept": 8, "discarded": 12, "trained_on": 0}
 
 
-def test_one_draw_a_prompt_is_no_resampling() -> None:
+def test_one_attempt_is_no_resampling() -> None:
     batch, counters, draws = collect(num_attempts=1)
     assert draws == [["a", "b", "c", "d"]]
     assert [group.rewards for group in batch] == [(1, 0), (0, 0), (1, 1), (0, 0)]

@@ -1,4 +1,4 @@
-"""The canary and the mismatch: worked by hand, and a stale sampler is not let pass."""
+"""The canary and the mismatch: worked by hand, and a stale sampler stops the run."""
 
 import math
 from dataclasses import replace
@@ -22,7 +22,7 @@ def test_a_mismatch_by_hand():
     assert found["beyond_clip_fraction"] == pytest.approx(1 / 3)
 
 
-def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
+def test_a_sync_is_checked_and_a_stale_sampler_stops_the_run(make_run):
     run = make_run("algorithm=two_grpo", "sync_check.prompts=3")
     assert len(run.diagnostics.sync_check.prompts) == 3
     row = loop.train_step(run, 0)
@@ -33,23 +33,20 @@ def test_a_sync_is_proved_and_a_stale_sampler_stops_the_run(make_run):
             parameter.mul_(1.1)
     arguments = (run.collector.sampler, run.policy, run.collector.sampling)
     run.diagnostics.sync_check = sampler_mismatch.SyncCheck(run.diagnostics.sync_check.prompts)
-    with pytest.raises(SyncFault, match=r"sync_check.bounds.float32=0.001") as told:
+    with pytest.raises(SyncFault, match=r"sync_check.bounds.float32=0.001") as stopped:
         run.diagnostics.sync_check.check_sync(*arguments, run.config)
-    assert told.value.exit_code == 76
+    assert stopped.value.exit_code == 76
     # The bound is that of the coarser dtype.
-    coarse = replace(run.config, hardware=replace(run.config.hardware, dtype="bfloat16"))
+    wide = DtypeBounds(float32=1e-9, bfloat16=99.0)
     coarse = replace(
-        coarse,
-        sync_check=replace(
-            run.config.sync_check,
-            bounds=DtypeBounds(float32=1e-9, bfloat16=99.0),
-            kl_bounds=DtypeBounds(float32=1e-9, bfloat16=99.0),
-        ),
+        run.config,
+        hardware=replace(run.config.hardware, dtype="bfloat16"),
+        sync_check=replace(run.config.sync_check, bounds=wide, kl_bounds=wide),
     )
     assert run.diagnostics.sync_check.check_sync(*arguments, coarse)["canary/max"] > 1e-3
-    # The mean has its own bound: 1 nat at a token is much at one of a hundred, not at each.
+    # The mean has its own bound: 1 nat at one token of a hundred is less than at each of them.
     bounded = replace(coarse.sync_check, kl_bounds=DtypeBounds(float32=1e-9, bfloat16=1e-4))
-    with pytest.raises(SyncFault, match=r"in KL.* sync_check.kl_bounds.bfloat16=0.0001"):
+    with pytest.raises(SyncFault, match=r"sync_check.kl_bounds.bfloat16=0.0001"):
         run.diagnostics.sync_check.check_sync(*arguments, replace(coarse, sync_check=bounded))
     run.collector.sampler.load(run.policy.weights())
     assert run.diagnostics.sync_check.check_sync(*arguments, run.config)["canary/max"] < 1e-4
@@ -62,18 +59,18 @@ BFLOAT16 = ["hardware.dtype=bfloat16", "hardware.sampler_dtype=bfloat16"]
 @pytest.mark.parametrize(
     "dtypes", [[], BFLOAT16, [*BFLOAT16[:1], "hardware.sampler_dtype=float32"]], ids=str
 )
-def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_run):
-    """The first of the warm-up, far below what bfloat16 itself makes sampler and policy differ."""
+def test_a_single_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_run):
+    """The first update of the warm-up is far below the rounding of bfloat16."""
     run = make_run("algorithm=two_grpo", "sync_check.prompts=4", LEARNING_RATE, *dtypes)
     loads = run.collector.sampler.load
     run.collector.sampler.load = lambda weights: None
-    with pytest.raises(SyncFault, match="stale") as told:
+    with pytest.raises(SyncFault, match="stale") as stopped:
         loop.train(run)
     assert run.policy.num_updates == 2
-    assert told.value.exit_code == 76
-    assert "To resume: python" in told.value.__notes__[0]
+    assert stopped.value.exit_code == 76
+    assert "To resume: python" in stopped.value.__notes__[0]
     if dtypes == BFLOAT16:
-        assert "same log-probabilities to the last bit" in str(told.value)
+        assert "same log-probabilities to the last bit" in str(stopped.value)
     loads(run.policy.weights())
     run.diagnostics.sync_check.check_sync(
         run.collector.sampler, run.policy, run.collector.sampling, run.config
@@ -81,8 +78,8 @@ def test_one_update_that_never_reached_the_sampler_stops_the_run(dtypes, make_ru
 
 
 @pytest.mark.parametrize("dtypes", [[], BFLOAT16], ids=["float32", "bfloat16"])
-def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_path):
-    """Also by an update of nothing: sampler and policy both repeat themselves."""
+def test_a_run_whose_syncs_all_arrive_is_never_stopped(dtypes, make_run, tmp_path):
+    """Nor by an update of nothing: sampler and policy both repeat themselves."""
     run = make_run(
         "algorithm=two_grpo", "sync_check.prompts=4", LEARNING_RATE,
         "evaluation.at_end=false", "evaluation.validation_every=0", *dtypes,
@@ -98,7 +95,7 @@ def test_a_run_whose_every_sync_arrives_is_never_stopped(dtypes, make_run, tmp_p
     ) == run.diagnostics.sync_check.check_sync(*arguments)
 
 
-def test_no_canary_and_no_look_cost_nothing(make_run):
+def test_canary_and_mismatch_can_be_switched_off(make_run):
     run = make_run("algorithm=two_grpo", "tracking.mismatch_rollouts=0")
     row = loop.train_step(run, 0)
     assert not [key for key in row if key.startswith(("canary/", "mismatch/"))]

@@ -1,4 +1,4 @@
-"""A run whose rollouts are vLLM's: the same loop, each sync proved, the same learning."""
+"""A run with rollouts by vLLM: the same loop, every sync checked, the same learning."""
 
 import json
 import os
@@ -11,16 +11,13 @@ from tests.conftest import ROOT
 
 pytestmark = pytest.mark.vllm
 SMALL = (
-    "algorithm=two_grpo",
-    "training.epochs=1",
-    "dataset.num_prompts=384",
-    "tracking=local",
+    "algorithm=two_grpo", "training.epochs=1", "dataset.num_prompts=384", "tracking=local",
     "evaluation.problems_per_benchmark=20",
-)
+)  # fmt: skip
 
 
 def rows(folder, *overrides: str) -> list[dict]:
-    """Of a run in a process of its own: an engine leaves threads and process groups behind."""
+    """The rows of a run in a process of its own: an engine leaves threads and groups behind."""
     command = [sys.executable, "scripts/train.py", *SMALL, *overrides, f"output_dir={folder}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -32,7 +29,7 @@ def rows(folder, *overrides: str) -> list[dict]:
 
 @pytest.mark.slow
 def test_vllm_and_transformers_train_the_same_policy(tmp_path):
-    """Other draws, the same distributions: 256 rollouts a row differ by chance alone."""
+    """The draws differ, their distribution does not: rows of 256 rollouts differ by chance."""
     vllm = rows(tmp_path / "vllm", "rollout=vllm", "hardware.kv_cache_gib=0.25")
     plain = rows(tmp_path / "plain")
     assert len(vllm) == len(plain) == 4  # three steps and the evaluation
@@ -46,5 +43,5 @@ def test_vllm_and_transformers_train_the_same_policy(tmp_path):
         assert row["tokens/generated"] == pytest.approx(other["tokens/generated"], rel=0.2)
     for name, value in plain[-1].items():
         if name.endswith("/mean"):
-            # Of 20 problems × 32 samples: problems differ, so by their number.
+            # Means over 20 problems × 32 samples vary with the number of problems.
             assert abs(vllm[-1][name] - value) < 0.12

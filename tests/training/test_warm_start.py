@@ -1,4 +1,4 @@
-"""The start checkpoint: how it is trained and refused, and the one that ships."""
+"""The start checkpoint: how it is trained, when it is refused, and the one in the repository."""
 
 import itertools
 import json
@@ -6,35 +6,30 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.conftest import ROOT, compose_config
 from twogrpo.config.schema import parse
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.data.tasks.chain_arithmetic import owner
 from twogrpo.errors import ConfigError
 from twogrpo.training import warm_start
 
-REPOSITORY = Path(__file__).parents[2]
-SHIPPED = REPOSITORY / "assets" / "tiny"
+SHIPPED = ROOT / "assets" / "tiny"
 
 
 def config(tmp_path: Path, *overrides: str) -> warm_start.WarmStart:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        composed = compose("tiny_model", [f"output_dir={tmp_path / 'start'}", *overrides])
-    return parse(composed, warm_start.WarmStart)
+    typed = [f"output_dir={tmp_path / 'start'}", *overrides]
+    return parse(compose_config(*typed, name="tiny_model"), warm_start.WarmStart)
 
 
 @pytest.fixture
 def short(tmp_path) -> warm_start.WarmStart:
     """Two stages of two steps, and a gate that lets everything pass."""
     made = config(
-        tmp_path,
-        "gate.mean_at_least=0",
-        "gate.pass_at_least=0",
-        "evaluation.problems_per_benchmark=2",
-        "evaluation.num_samples=2",
-    )
+        tmp_path, "gate.mean_at_least=0", "gate.pass_at_least=0",
+        "evaluation.problems_per_benchmark=2", "evaluation.num_samples=2",
+    )  # fmt: skip
     for stage in made.stages:
         stage.steps, stage.batch_size = 2, 4
     return made
@@ -54,7 +49,7 @@ def test_labels_are_the_response_and_its_end_token():
     ]
 
 
-def test_it_sees_the_warm_start_split_only():
+def test_the_traces_are_of_the_warm_start_split_only():
     pairs = itertools.islice(warm_start.traces(0.5, seed=3), 500)
     assert {owner(prompt.removesuffix("=")) for prompt, _ in pairs} == {"warm_start"}
 
@@ -68,12 +63,12 @@ def test_training_learns(tmp_path):
     stage = warm_start.Stage(steps=40, learning_rate=6e-3, batch_size=16, error_rate=0.0)
     before = model(**held_out).loss.item()
     warm_start.train(model, tokenizer, stage, seed=1)
-    # To know the symbols' frequencies, about log 14 = 2.6 nats a token, is soon learnt.
+    # The frequencies of the symbols, about log 14 = 2.6 nats a token, are learnt first.
     assert before > 2.6
     assert model(**held_out).loss.item() < 2.0
 
 
-def test_the_same_bytes_every_time(short, tmp_path):
+def test_the_same_configuration_makes_the_same_bytes(short, tmp_path):
     warm_start.make(short)
     first = Path(short.output_dir, "SHA256SUMS").read_text()
     short.output_dir = str(tmp_path / "again")
@@ -82,11 +77,11 @@ def test_the_same_bytes_every_time(short, tmp_path):
     assert first == warm_start.checksums(tmp_path / "start")
 
 
-def test_a_folder_that_pins_other_bytes_is_kept_unless_told(short):
+def test_a_folder_that_pins_another_checkpoint_is_replaced_only_on_request(short):
     warm_start.make(short)
     pinned = warm_start.checksums(Path(short.output_dir))
     short.seed = 1
-    with pytest.raises(ConfigError, match="pins another checkpoint in SHA256SUMS: choose another"):
+    with pytest.raises(ConfigError, match="pins another checkpoint"):
         warm_start.make(short)
     assert warm_start.checksums(Path(short.output_dir)) == pinned
     short.replace = True
@@ -95,42 +90,43 @@ def test_a_folder_that_pins_other_bytes_is_kept_unless_told(short):
 
 
 def test_a_refused_start_is_not_written(short):
-    short.gate.mean_at_least = short.gate.mean_at_most = 1.0  # two steps make nobody perfect
-    with pytest.raises(ConfigError, match="lower the last stage's error_rate"):
+    short.gate.mean_at_least = short.gate.mean_at_most = 1.0  # two steps make no model perfect
+    with pytest.raises(ConfigError, match="error_rate"):
         warm_start.make(short)
     assert not Path(short.output_dir).exists()
 
 
-def test_the_gate_names_what_is_wrong(tmp_path):
+def test_the_gate_names_the_value_out_of_bounds(tmp_path):
     gate = config(tmp_path).gate
     warm_start.check_gate(gate, mean=0.25, passed=0.75)
     warm_start.check_gate(gate, mean=0.50, passed=1.0)
-    with pytest.raises(ConfigError, match=r"Mean@n .* is 0.510, .* raise the last"):
-        warm_start.check_gate(gate, mean=0.51, passed=1.0)
-    with pytest.raises(ConfigError, match=r"Mean@n .* is 0.240, .* lower the last"):
-        warm_start.check_gate(gate, mean=0.24, passed=1.0)
-    with pytest.raises(ConfigError, match=r"Pass@n .* is 0.740, but gate.pass_at_least=0.75"):
-        warm_start.check_gate(gate, mean=0.30, passed=0.74)
+    for mean, passed, named in (
+        (0.51, 1.0, "Mean@n .* is 0.510, .* raise"),
+        (0.24, 1.0, "Mean@n .* is 0.240, .* lower"),
+        (0.30, 0.74, "Pass@n .* is 0.740, but gate.pass_at_least=0.75"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            warm_start.check_gate(gate, mean=mean, passed=passed)
 
 
-def test_shipped_files_are_the_pinned_ones():
+def test_the_shipped_model_is_a_small_qwen2_that_vllm_can_serve(tmp_path):
     assert (SHIPPED / "SHA256SUMS").read_text() == warm_start.checksums(SHIPPED)
-
-
-def test_shipped_model_is_a_small_qwen2_that_vllm_could_serve(tmp_path):
+    # A generation_config.json with a temperature would override conf/ in some engines.
+    assert not (SHIPPED / "generation_config.json").exists()
     model = AutoModelForCausalLM.from_pretrained(SHIPPED)
+    written = json.loads((SHIPPED / "config.json").read_text())
+    assert not {"temperature", "top_p", "top_k", "do_sample"} & written.keys()
     shape = config(tmp_path).architecture
     assert type(model).__name__ == "Qwen2ForCausalLM"
     assert 100_000 <= model.num_parameters() <= 300_000
     assert model.config.hidden_size // model.config.num_attention_heads >= 32
     assert model.lm_head.weight is model.model.embed_tokens.weight
-    assert {key: getattr(model.config, key) for key in vars(shape) if key != "rope_theta"} == {
-        key: value for key, value in vars(shape).items() if key != "rope_theta"
-    }
+    written = {key: value for key, value in vars(shape).items() if key != "rope_theta"}
+    assert {key: getattr(model.config, key) for key in written} == written
     assert model.dtype == torch.float32
 
 
-def test_shipped_tokenizer_is_the_one_in_the_code(tmp_path):
+def test_the_shipped_tokenizer_is_the_one_in_the_code(tmp_path):
     built, shipped = tiny_tokenizer.build(), AutoTokenizer.from_pretrained(SHIPPED)
     built.save_pretrained(tmp_path)
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -139,15 +135,7 @@ def test_shipped_tokenizer_is_the_one_in_the_code(tmp_path):
     assert (shipped.pad_token, shipped.eos_token) == ("<pad>", "<eos>")
 
 
-def test_shipped_folder_has_no_sampling_of_its_own():
-    # A generation_config.json with a temperature would silently override conf/ in some engines.
-    assert not (SHIPPED / "generation_config.json").exists()
-    assert not {"temperature", "top_p", "top_k", "do_sample"} & set(
-        json.loads((SHIPPED / "config.json").read_text())
-    )
-
-
-def test_shipped_start_passes_the_gate(tmp_path):
+def test_the_shipped_model_passes_the_gate(tmp_path):
     made = config(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(SHIPPED)
     mean, passed = warm_start.measure(model, AutoTokenizer.from_pretrained(SHIPPED), made)

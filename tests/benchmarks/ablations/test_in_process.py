@@ -66,7 +66,7 @@ def test_the_padded_baseline_attends_in_float32_under_autocast():
     assert torch.equal(found, expected.bfloat16()) and not torch.equal(found, in_half)
 
 
-def test_an_advantage_too_small_to_matter_is_computed_and_adds_nothing(run):
+def test_tiny_advantages_are_computed_and_add_nothing(run):
     sequences = training_samples(groups_of(run), run.config, step=0)
     zeros = sum(not sequence.advantage for sequence in sequences)
     assert 0 < zeros < len(sequences)
@@ -78,7 +78,7 @@ def test_an_advantage_too_small_to_matter_is_computed_and_adds_nothing(run):
     torch.testing.assert_close(all_computed, as_is, rtol=1e-4, atol=1e-7)
 
 
-def test_own_prompts_are_distinct_and_as_long(run):
+def test_own_prompts_are_distinct_and_of_the_same_length(run):
     sequences = training_samples(groups_of(run), run.config, step=0)
     apart = in_process.with_own_prompts(sequences)
     assert len({sequence.prompt_token_ids for sequence in sequences}) == 8
@@ -86,7 +86,7 @@ def test_own_prompts_are_distinct_and_as_long(run):
     assert [len(s.prompt_token_ids) for s in apart] == [len(s.prompt_token_ids) for s in sequences]
 
 
-def test_every_row_continues_to_the_longest_where_none_leaves(run, monkeypatch):
+def test_without_leaving_every_row_continues_to_the_longest(run, monkeypatch):
     cases = {case.name: case for case in in_process.sampling_ablations(run, groups_of(run))}
     engine, drawn = run.collector.sampler.engine, []
     sample = engine.sample
@@ -122,18 +122,15 @@ def test_each_ablation_is_a_line_at_both_group_sizes(monkeypatch, capsys):
         assert line["ratio"] == in_process.ratio(line["pairs"])
 
 
-def test_one_ablation_alone(monkeypatch, capsys):
+def test_only_chooses_one_ablation_and_refuses_an_unknown_one(monkeypatch, capsys):
     found = printed(monkeypatch, capsys, "--pairs=1", "--only=skipped")
     assert [line["ablation"] for line in found] == [in_process.ZERO_SKIPPED] * 2
+    with pytest.raises(SystemExit) as stopped:
+        printed(monkeypatch, capsys, "--only=warp")
+    assert stopped.value.code == 2 and "warp" in capsys.readouterr().err
 
 
 def test_overrides_replace_the_values_of_bench_peer():
     config = in_process.configuration(16, ["hardware.num_threads=1", "dataset.num_prompts=2"])
     assert (config.hardware.num_threads, config.dataset.num_prompts) == (1, 2)
     assert (config.model.name, config.algorithm.group_size) == ("smollm2_135m", 16)
-
-
-def test_an_unknown_ablation_is_refused(monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        printed(monkeypatch, capsys, "--only=warp")
-    assert stopped.value.code == 2 and "warp" in capsys.readouterr().err

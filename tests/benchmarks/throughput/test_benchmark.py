@@ -23,7 +23,7 @@ from twogrpo.preflight.hours import calibrated_hours, measured_on, read_calibrat
 
 @pytest.fixture(autouse=True)
 def small_machine(monkeypatch):
-    """Ceilings of small matrices: what they are is not asked here."""
+    """Ceilings of small matrices; their values do not matter here."""
     monkeypatch.setitem(hardware_ceilings.MATRIX_SIZE, "cpu", 64)
     monkeypatch.setitem(hardware_ceilings.COPY_BYTES, "cpu", 2**16)
 
@@ -62,20 +62,20 @@ def test_every_step_is_the_same_work_and_moves_no_weight(benchmark_config):
 
 @pytest.mark.parametrize("workload", ["repeated", "resampled"])
 def test_the_prompts_counted_are_those_that_were_sampled(workload, benchmark_config):
-    """A data set with more prompts than a step has gives the same each time, or others."""
+    """A data set with more prompts than a step gives the same ones each time, or others."""
     config = benchmark_config(f"workload={workload}", "dataset.num_prompts=24", "warmup_steps=0")
     with open_run(config) as (run, recorder):
         found = measure(run, recorder, config)
         run.collector.stream.position = 0
-        asked = [
+        expected = [
             [len(draw.prompt.token_ids) for draw in run.collector.stream.next(4)] for _ in range(2)
         ]
-    assert asked[0] != asked[1]
+    assert expected[0] != expected[1]
     first, second = (step.prompt_lengths for step in found.steps)
-    assert (first, second) == (asked[0], asked[workload == "resampled"])
+    assert (first, second) == (expected[0], expected[workload == "resampled"])
 
 
-def test_both_dtypes_have_their_ceiling(benchmark_config, monkeypatch):
+def test_each_dtype_has_its_own_ceiling(benchmark_config, monkeypatch):
     """The transformers sampler has a dtype of its own, too."""
     flops = {torch.float32: 3e9, torch.bfloat16: 5e9}
     monkeypatch.setattr(hardware_ceilings, "matmul_flops", lambda device, dtype: flops[dtype])
@@ -89,16 +89,14 @@ def test_both_dtypes_have_their_ceiling(benchmark_config, monkeypatch):
 
 
 def test_responses_that_end_before_the_limit_are_reported(benchmark_config, monkeypatch, capsys):
-    """vLLM may sample the token that stands for the end; here the tokenizer's own one ends."""
+    """vLLM may sample the token that stands for the end; here the tokenizer's own one does it."""
     config = benchmark_config("workload=max_length", "json=true", "dataset.max_response_tokens=12")
     bench(config)
     assert "workload=max_length" not in capsys.readouterr().err
     monkeypatch.setattr(working, "NoEosTokenizer", lambda tokenizer, engine: tokenizer)
     bench(config)
-    told = re.search(
-        r"^workload=max_length: (\d+) of 32 responses ended before", capsys.readouterr().err
-    )
-    assert told and 0 < int(told[1]) < 32
+    found = re.search(r"^workload=max_length: (\d+) of 32", capsys.readouterr().err)
+    assert found and 0 < int(found[1]) < 32
 
 
 def test_resampling_starts_again_in_each_step(benchmark_config):
@@ -120,7 +118,7 @@ def test_the_canary_s_responses_are_not_counted(benchmark_config):
 
 
 def test_a_calibration_is_what_preflight_reads(benchmark_config, tmp_path):
-    """Its seconds are the medians of the phases, times the steps of the same run."""
+    """The hours are the medians of the phases times the steps of the same run."""
     file = tmp_path / "machine.json"
     config = benchmark_config("workload=max_length", f"calibrate={file}")
     output = bench(config)
@@ -135,14 +133,14 @@ def test_a_calibration_is_what_preflight_reads(benchmark_config, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["workload=all"], "workload=all is unknown"),
-        (["steps=0"], "steps=0 is out of range"),
+        (["workload=all"], "workload=all"),
+        (["steps=0"], "steps=0"),
         (["workload=max_length", "algorithm.group_size=3"], "algorithm.group_size=3 is odd"),
-        (["calibrate=nowhere/x.json"], "calibrate=nowhere/x.json: there is no folder nowhere"),
-        (["calibrate=/"], "calibrate=/ is a folder"),
+        (["calibrate=nowhere/x.json"], "calibrate=nowhere/x.json"),
+        (["calibrate=/"], "calibrate=/ "),
     ],
 )
-def test_a_mistake_is_refused_with_its_key(benchmark_config, overrides, words):
+def test_a_wrong_value_is_refused_with_its_key(benchmark_config, overrides, words):
     with pytest.raises(ConfigError, match=words), open_run(benchmark_config(*overrides)):
         pass
 
@@ -160,37 +158,28 @@ def test_ceilings_by_hand(monkeypatch):
     assert copied.numel() * copied.element_size() == 2**16 and copied.all()
 
 
-def test_memory_is_what_is_held_and_its_peak_stays():
-    """256 MiB, mapped apart from the C library's heap; Linux counts to some hundreds of KiB."""
-    slack = 2**24
-    before, held = hardware_ceilings.memory_bytes("cpu"), mmap.mmap(-1, 2**28)
-    for index in range(0, len(held), mmap.PAGESIZE):
-        held[index] = 1
-    with_it = hardware_ceilings.memory_bytes("cpu")
-    assert with_it - before == pytest.approx(2**28, abs=slack)
-    held.close()
-    assert hardware_ceilings.memory_bytes("cpu") == pytest.approx(before, abs=slack)
-    assert hardware_ceilings.peak_memory_bytes("cpu") > with_it - slack
-
-
 @pytest.mark.skipif(
     not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux keeps the peak of the process"
 )
-def test_a_peak_before_the_steps_is_none_of_theirs(benchmark_config):
-    """256 MiB, held and let go while the run is assembled."""
+def test_a_peak_before_the_steps_is_not_counted_as_theirs(benchmark_config):
+    """256 MiB, held and released while the run is assembled; mapped apart from the heap."""
     config = benchmark_config("steps=1")
     with open_run(config) as (run, recorder):
-        held = mmap.mmap(-1, 2**28)
+        before, held = hardware_ceilings.memory_bytes("cpu"), mmap.mmap(-1, 2**28)
         for index in range(0, len(held), mmap.PAGESIZE):
             held[index] = 1
+        during = hardware_ceilings.memory_bytes("cpu")
         held.close()
+        assert during - before == pytest.approx(2**28, abs=2**24)
+        assert hardware_ceilings.memory_bytes("cpu") == pytest.approx(before, abs=2**24)
+        assert hardware_ceilings.peak_memory_bytes("cpu") > during - 2**24
         found = measure(run, recorder, config)
     assert 0 <= found.memory_of_steps < 2**27
     assert found.peak_memory - found.memory_at_start > 2**27
 
 
-def test_a_tokenizer_without_eos_has_an_end_that_is_never_sampled_or_hardly(tokenizer):
-    """vLLM takes no id outside of the vocabulary."""
+def test_the_end_token_without_eos_is_outside_the_vocabulary_or_padding(tokenizer):
+    """vLLM accepts no id outside the vocabulary."""
     assert tokenizer.eos_token_id == 1 and tokenizer.pad_token_id == 0
     assert NoEosTokenizer(tokenizer, engine="transformers").eos_token_id == -1
     assert NoEosTokenizer(tokenizer, engine="vllm").eos_token_id == 0

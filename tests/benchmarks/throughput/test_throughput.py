@@ -1,10 +1,11 @@
-"""The arithmetic of a benchmark on numbers worked by hand."""
+"""The arithmetic of a benchmark, worked by hand."""
 
 from dataclasses import replace
 
 import pytest
 
 from benchmarks.throughput.fixed_workload import Call
+from benchmarks.throughput.flops import forward_flops, prompt_flops
 from benchmarks.throughput.report import report
 from benchmarks.throughput.step_timing import Measured, Step
 from benchmarks.throughput.throughput import (
@@ -46,22 +47,18 @@ def test_rates_of_a_step_by_hand():
     assert found.tokens_generated_per_second == 5.5
     assert found.tokens_trained_per_second == 3.0
     assert found.trained_share == 0.5
+    assert trained_prompts(STEP) == 1  # both rollouts are of one group
     assert (found.rollouts_a_step, found.tokens_per_rollout) == (4, 5.5)
     assert (found.memory_at_start, found.memory_of_steps, found.peak_memory) == (1, 2, 9)
 
 
-def test_medians_are_of_the_steps_and_the_phases_apart():
+def test_steps_and_phases_have_medians_of_their_own():
     slow = replace(STEP, seconds=10.0, phases=STEP.phases | {"update": 7.0})
     slower = replace(STEP, seconds=12.0, phases=STEP.phases | {"generate": 10.0})
     found = summary(replace(MEASURED, steps=[STEP, slow, slower]))
     assert found.seconds == Spread(10.0, 4.0, 12.0)
     assert found.seconds_of == {"generate": 2.0, "old_logps": 0.5, "update": 1.0, "other": 0.5}
     assert found.rollouts_per_second == pytest.approx(0.4)
-
-
-def test_a_prompt_is_trained_on_once_for_its_group():
-    """Both rollouts are of one group."""
-    assert trained_prompts(STEP) == 1
 
 
 BODY = MODEL.active_parameters - 49_152 * 576  # without the output head, that no prompt meets
@@ -76,6 +73,9 @@ def test_updating_is_three_forward_passes_a_second():
     once = products + ATTENTION * (8 * 4 + 12 * (8 + 156 / 44))
     assert summary().updating.flops == pytest.approx(3 * once)
     assert summary().updating.share_of_matmul == pytest.approx(3 * once / 1e11)
+    two = summary(replace(MEASURED, num_ranks=2))  # and the ceilings of two
+    assert two.updating.flops == summary().updating.flops
+    assert two.updating.share_of_matmul == summary().updating.share_of_matmul / 2
     # DPO's pairs are scored twice before.
     assert summary(scoring_passes=2).updating.flops == pytest.approx(5 * once)
 
@@ -98,16 +98,13 @@ def test_weights_are_read_once_a_pass_of_those_drawn_together(per_call, passes):
     found = decoding_bytes(STEP, MODEL, replace(PLAIN, rollouts_per_call=per_call))
     weights = passes * MODEL.active_parameters * 2
     assert found == pytest.approx(weights + 213 * MODEL.cache_bytes_per_token(2))
+    # Resampling's calls come one after the other, however many rollouts are drawn at a time.
+    apart = 16 * MODEL.active_parameters * 2 + 213 * MODEL.cache_bytes_per_token(2)
+    assert decoding_bytes(APART, MODEL, PLAIN) == pytest.approx(apart)
 
 
-def test_a_call_waits_for_the_one_before():
-    """Resampling's rounds, however many rollouts are drawn at a time."""
-    weights, cache = MODEL.active_parameters * 2, 213 * MODEL.cache_bytes_per_token(2)
-    assert decoding_bytes(APART, MODEL, PLAIN) == pytest.approx(16 * weights + cache)
-
-
-def test_what_a_sampler_that_refills_reads_is_known_where_it_need_not(benchmark_config):
-    """Four rollouts in a call, of two copies two each; its page then says nothing of bytes."""
+def test_the_bytes_of_a_refilling_sampler_are_known_where_it_need_not_refill(benchmark_config):
+    """Four rollouts in a call, of two copies two each; else the page names no bytes."""
     fits = replace(PLAIN, rollouts_per_call=4, refills=True)
     assert decoding_bytes(STEP, MODEL, fits) == decoding_bytes(STEP, MODEL, PLAIN)
     full = replace(fits, rollouts_per_call=3)
@@ -129,13 +126,16 @@ def test_each_copy_reads_its_own_weights():
         assert generating.share_of_copy == pytest.approx(generating.bytes_per_second / 2e10)
 
 
-def test_several_ranks_have_several_ceilings():
-    two = summary(replace(MEASURED, num_ranks=2))
-    assert two.updating.flops == summary().updating.flops
-    assert two.updating.share_of_matmul == summary().updating.share_of_matmul / 2
-
-
 def test_other_lengths_are_other_work():
     assert summary(replace(MEASURED, steps=[STEP, STEP])).is_same_work
     other = replace(STEP, calls=(Call((7, 9), ((4, 6), (2, 10))),))
     assert not summary(replace(MEASURED, steps=[STEP, other])).is_same_work
+
+
+def test_forward_flops():
+    """Two for a parameter outside the embedding, four for a head value and attended position."""
+    model = PUBLISHED["qwen25_math_1_5b"]
+    products = 28 * model.layer_parameters + 151_936 * 1536
+    assert forward_flops(model, 1, 0) == 2 * products
+    assert forward_flops(model, 3, 100) == 3 * (2 * products + 4 * 28 * 12 * 128 * 100)
+    assert prompt_flops(model, 1, 0) == 2 * 28 * model.layer_parameters

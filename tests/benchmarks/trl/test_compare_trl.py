@@ -18,14 +18,9 @@ from twogrpo.types import Prompt
 
 
 def pair(group_size: int, speeds: tuple[float, float], memories: tuple[int, int]) -> Pair:
+    work = {"trained_share": 0.25, "rollouts_a_step": 32.0, "tokens_per_rollout": 12.0}
     ours, peer = (
-        {
-            "rollouts_per_second": speed,
-            "peak_memory": memory,
-            "trained_share": 0.25,
-            "rollouts_a_step": 32.0,
-            "tokens_per_rollout": 12.0,
-        }
+        work | {"rollouts_per_second": speed, "peak_memory": memory}
         for speed, memory in zip(speeds, memories, strict=True)
     )
     return Pair(group_size, ours, peer)
@@ -33,12 +28,8 @@ def pair(group_size: int, speeds: tuple[float, float], memories: tuple[int, int]
 
 def test_ratios_are_medians_over_pairs_of_ours_over_trl_s():
     """6/2, 8/2 and 10/1: the median of 3, 4 and 10 is 4; memory 1/2, 1/4, 3/4."""
-    pairs = [
-        pair(2, (6, 2), (1, 2)),
-        pair(2, (8, 2), (1, 4)),
-        pair(2, (10, 1), (3, 4)),
-        pair(16, (5, 2), (2, 2)),
-    ]
+    pairs = [pair(2, (6, 2), (1, 2)), pair(2, (8, 2), (1, 4)), pair(2, (10, 1), (3, 4))]
+    pairs.append(pair(16, (5, 2), (2, 2)))
     assert ratios(pairs) == {"ratio": {"2": 4.0, "16": 2.5}, "memory_ratio": {"2": 0.5, "16": 1.0}}
 
 
@@ -57,64 +48,64 @@ def peer_arguments(group_size: int, given: Namespace, *, seed: int = 1) -> Names
 
 
 @pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
-def test_trl_is_asked_for_the_same_step(group_size, given):
+def test_trl_gets_the_same_step(group_size, given):
     config, peer = our_config(group_size, given), peer_arguments(group_size, given)
-    asked = trl_step.settings(peer, "a folder")
+    trl = trl_step.settings(peer, "a folder")
     check(config)
     algorithm, hardware, rollout = config.algorithm, config.hardware, config.rollout
     assert config.rollouts_per_minibatch == compare_trl.ROLLOUTS
     assert config.updates_per_step == 1
-    batch = asked["per_device_train_batch_size"] * asked["gradient_accumulation_steps"]
+    batch = trl["per_device_train_batch_size"] * trl["gradient_accumulation_steps"]
     pairs = [
         (batch, config.rollouts_per_minibatch),
-        (asked["num_generations"], group_size),
-        (asked["max_steps"], config.warmup_steps + config.steps),
-        (asked["max_completion_length"], config.dataset.max_response_tokens),
-        (asked["epsilon"], algorithm.clip_low),
-        (asked["epsilon_high"], algorithm.clip_high),
-        (asked["max_grad_norm"], config.training.gradient_clip_norm),
-        (asked["learning_rate"], config.learning_rate),
-        (asked["temperature"], rollout.temperature),
-        (asked["top_p"], rollout.top_p),
-        (asked["top_k"], rollout.top_k),
-        (asked["gradient_checkpointing"], hardware.activation_checkpointing),
-        (asked["bf16"], hardware.dtype == "bfloat16"),
-        (asked["use_cpu"], hardware.device == "cpu"),
-        (asked["use_vllm"], rollout.engine == "vllm"),
-        (asked["seed"], config.seed),
+        (trl["num_generations"], group_size),
+        (trl["max_steps"], config.warmup_steps + config.steps),
+        (trl["max_completion_length"], config.dataset.max_response_tokens),
+        (trl["epsilon"], algorithm.clip_low),
+        (trl["epsilon_high"], algorithm.clip_high),
+        (trl["max_grad_norm"], config.training.gradient_clip_norm),
+        (trl["learning_rate"], config.learning_rate),
+        (trl["temperature"], rollout.temperature),
+        (trl["top_p"], rollout.top_p),
+        (trl["top_k"], rollout.top_k),
+        (trl["gradient_checkpointing"], hardware.activation_checkpointing),
+        (trl["bf16"], hardware.dtype == "bfloat16"),
+        (trl["use_cpu"], hardware.device == "cpu"),
+        (trl["use_vllm"], rollout.engine == "vllm"),
+        (trl["seed"], config.seed),
         (peer.threads, hardware.num_threads),
         (algorithm.group_size, group_size),
     ]
     assert [theirs for theirs, _ in pairs] == [ours for _, ours in pairs]
 
 
-def test_with_vllm_too_trl_is_asked_for_the_same_step():
+def test_trl_gets_the_same_step_with_vllm_too():
     given = compare_trl.arguments(
         ["--device=cuda", "--sampler=vllm", "--peer-vllm", "--workload=max_length"]
     )
-    config, asked = our_config(16, given), trl_step.settings(peer_arguments(16, given), "a folder")
-    assert asked["use_vllm"] and config.rollout.engine == "vllm"
-    assert asked["vllm_gpu_memory_utilization"] == config.hardware.gpu_memory_share
-    assert "vllm_enable_sleep_mode" not in asked and config.hardware.sleep_level == 0
+    config, trl = our_config(16, given), trl_step.settings(peer_arguments(16, given), "a folder")
+    assert trl["use_vllm"] and config.rollout.engine == "vllm"
+    assert trl["vllm_gpu_memory_utilization"] == config.hardware.gpu_memory_share
+    assert "vllm_enable_sleep_mode" not in trl and config.hardware.sleep_level == 0
     is_corrected = config.algorithm.importance_sampling_cap is not None
-    assert asked["vllm_importance_sampling_correction"] == is_corrected
-    assert asked["generation_kwargs"] == {"min_tokens": compare_trl.TOKENS}
+    assert trl["vllm_importance_sampling_correction"] == is_corrected
+    assert trl["generation_kwargs"] == {"min_tokens": compare_trl.TOKENS}
 
 
 @pytest.mark.parametrize("workload", ["resampled", "max_length"])
 @pytest.mark.parametrize("group_size", compare_trl.GROUP_SIZES)
-def test_both_sides_ask_the_same_questions_in_the_same_order(group_size, workload):
-    """Others in each step; with workload=max_length ours asks those of the first step again."""
+def test_both_sides_get_the_same_questions_in_the_same_order(group_size, workload):
+    """Others in each step; with workload=max_length ours repeats those of the first step."""
     given = compare_trl.arguments([f"--workload={workload}", "--steps=4"])
     config, peer = our_config(group_size, given), peer_arguments(group_size, given)
     found = trl_step.questions(peer.questions, peer.seed)
-    asked = [(question["prompt"][0]["content"], question["answer"]) for question in found]
+    questions = [(question["prompt"][0]["content"], question["answer"]) for question in found]
     steps = 1 if workload == "max_length" else 1 + 4
-    assert len(set(asked)) == len(asked) == steps * config.training.prompts_per_step
+    assert len(set(questions)) == len(questions) == steps * config.training.prompts_per_step
     problems = training_problems(config.dataset)
     prompts = [Prompt(p.problem_id, p.text, p.answer, ()) for p in problems]
-    drawn = PromptStream(prompts, seed=config.seed).next(len(asked))
-    assert asked == [(draw.prompt.text, draw.prompt.reference) for draw in drawn]
+    drawn = PromptStream(prompts, seed=config.seed).next(len(questions))
+    assert questions == [(draw.prompt.text, draw.prompt.reference) for draw in drawn]
 
 
 def test_the_result_of_trl_is_that_of_the_counted_steps():
@@ -130,21 +121,18 @@ def test_the_result_of_trl_is_that_of_the_counted_steps():
 
 
 def does(command: list[str], **_: object) -> dict[str, float]:
-    return {
-        "rollouts_per_second": 1.0 if "benchmarks.trl.trl_step" in command else 3.0,
-        "peak_memory": 2**30,
-        "trained_share": 1.0,
-        "rollouts_a_step": 32.0,
-        "tokens_per_rollout": 12.0,
-    }
+    sides = pair(2, (3.0, 1.0), (2**30, 2**30))
+    return sides.peer if "benchmarks.trl.trl_step" in command else sides.ours
 
 
-def test_pairs_alternate_and_an_interruption_leaves_the_finished_ones(monkeypatch, capsys):
+def test_pairs_alternate_and_a_failure_keeps_the_finished_ones(monkeypatch, capsys):
     """The second pair of G = 16 fails: the ratios are those of the three before it."""
-    peers = []
+    peers, paths = [], set()
+    monkeypatch.setenv("PYTHONPATH", "/a/folder")
 
-    def run(command, **_):
+    def run(command, **options):
         peers.append("benchmarks.trl.trl_step" in command)
+        paths.add((peers[-1], options.get("PYTHONPATH")))
         if len(peers) == 7:
             raise SystemExit("failed")
         return does(command)
@@ -160,19 +148,11 @@ def test_pairs_alternate_and_an_interruption_leaves_the_finished_ones(monkeypatc
         "memory_ratio": {"2": 1.0, "16": 1.0},
     }
     assert peers == [False, True] * 2 + [True, False] * 1 + [True]
+    # TRL is found before the caller's own packages.
+    assert paths == {(False, None), (True, f"{compare_trl.PEER}:/a/folder")}
 
 
-def test_trl_is_found_before_the_caller_s_own_packages(given, monkeypatch):
-    paths = []
-    monkeypatch.setenv("PYTHONPATH", "/a/folder")
-    monkeypatch.setattr(
-        compare_trl, "run", lambda c, **options: paths.append(options.get("PYTHONPATH")) or does(c)
-    )
-    compare_trl.pair(0, 2, given)
-    assert paths == [None, f"{compare_trl.PEER}:/a/folder"]
-
-
-def test_a_process_gets_its_variables_and_shows_its_message_if_it_fails(capsys):
+def test_a_process_gets_its_variables_and_a_failure_shows_its_message(capsys):
     program = "import os, sys; print(os.environ['X'], os.environ['OMP_NUM_THREADS']); sys.exit({})"
     command = [sys.executable, "-c", program.format(0)]
     assert compare_trl.output(command, threads=3, X="there") == ["there 3"]
@@ -181,19 +161,15 @@ def test_a_process_gets_its_variables_and_shows_its_message_if_it_fails(capsys):
     assert "no such model" in capsys.readouterr().err
 
 
-def test_sides_that_did_not_do_the_same_work_are_no_pair():
+def test_sides_of_different_work_are_refused():
     """Other rollouts a step, or responses that are over 15 % longer on one side."""
     ours, peer = (pair(2, (6, 2), (1, 2)).ours for _ in range(2))
     compare_trl.check_work(ours, peer | {"tokens_per_rollout": 13.7})
     compare_trl.check_work(ours | {"tokens_per_rollout": 13.7}, peer)
-    for wrong, words in (
-        ({"rollouts_a_step": 16.0}, "32 rollouts per step, TRL's 16"),
-        ({"tokens_per_rollout": 13.9}, "12.0 tokens per rollout, TRL's 13.9"),
-    ):
-        with pytest.raises(SystemExit, match=words):
-            compare_trl.check_work(ours, peer | wrong)
-        with pytest.raises(SystemExit, match="not the same work"):
-            compare_trl.check_work(peer | wrong, ours)
+    for wrong in ({"rollouts_a_step": 16.0}, {"tokens_per_rollout": 13.9}):
+        for sides in ((ours, peer | wrong), (peer | wrong, ours)):
+            with pytest.raises(SystemExit, match="not the same work"):
+                compare_trl.check_work(*sides)
 
 
 @pytest.mark.parametrize(
