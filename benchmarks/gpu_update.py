@@ -83,7 +83,7 @@ def measure(
     """Times an update, π_old and Adam alone and measures peak memory, with and without chunks."""
     device, work = config.hardware.device, flops(model, sequences)
     for chunk in (config.hardware.logits_chunk_tokens, config.hardware.tokens_per_microbatch):
-        policy.scoring.hardware = replace(config.hardware, logits_chunk_tokens=chunk)
+        policy.logprob_model.hardware = replace(config.hardware, logits_chunk_tokens=chunk)
         case: dict[str, Any] = {"logits_chunk_tokens": chunk, **predicted(config, model, chunk)}
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -92,7 +92,7 @@ def measure(
             update = seconds(lambda: policy.update(sequences), steps, device)
             case["peak_bytes"] = hardware_ceilings.peak_memory_bytes(device)
             adam = seconds(lambda: policy.update([]), steps, device)
-            scoring = seconds(lambda: policy.token_logps(sequences), steps, device)
+            old_logps = seconds(lambda: policy.token_logps(sequences), steps, device)
         except torch.OutOfMemoryError as error:
             yield case | {"error": str(error).partition(". ")[0]}
             continue
@@ -102,7 +102,7 @@ def measure(
         yield case | {
             "update_seconds": asdict(step),
             "adam_seconds": only_adam,
-            "old_logps_seconds": spread(scoring).median,
+            "old_logps_seconds": spread(old_logps).median,
             "passes_share_of_matmul": work / passes / ceiling,
             "extrapolated": {
                 "rollouts": MINIBATCH,

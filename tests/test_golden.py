@@ -93,7 +93,7 @@ def numbers(algorithm: str, model_folder: Path) -> dict[str, list[float]]:
     config = small_config(algorithm, model_folder)
     policy = build_policy(config, tiny_tokenizer.build(), SINGLE_PROCESS)
     generator = torch.Generator().manual_seed(11)
-    parameters = [parameter for _, parameter in policy.scoring.model.named_parameters()]
+    parameters = [parameter for _, parameter in policy.logprob_model.model.named_parameters()]
     direction = [torch.randn(p.shape, generator=generator) for p in parameters]
 
     def along(tensors: list[Tensor]) -> float:

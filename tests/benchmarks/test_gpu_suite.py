@@ -146,7 +146,7 @@ def test_an_update_is_measured_and_extrapolated():
                         "hardware.logits_chunk_tokens=16")  # fmt: skip
     sequences = rollouts(2, TINY.vocabulary, divisor=64)
     policy = build(config, TINY, SINGLE_PROCESS)
-    before = [parameter.clone() for parameter in policy.scoring.parameters()]
+    before = [parameter.clone() for parameter in policy.logprob_model.parameters()]
     chunked, whole = measure(policy, sequences, config, TINY, 1, 1e9)
     assert (chunked["logits_chunk_tokens"], whole["logits_chunk_tokens"]) == (16, 64)
     assert chunked["predicted_bytes"] < whole["predicted_bytes"]
@@ -155,7 +155,7 @@ def test_an_update_is_measured_and_extrapolated():
     assert far["update_seconds"] == pytest.approx(chunked["adam_seconds"] + 256 * passes)
     share = flops(TINY, sequences) / passes / 1e9
     assert chunked["passes_share_of_matmul"] == pytest.approx(share)
-    for old, parameter in zip(before, policy.scoring.parameters(), strict=True):
+    for old, parameter in zip(before, policy.logprob_model.parameters(), strict=True):
         torch.testing.assert_close(parameter, old, atol=1e-28, rtol=0)
 
 

@@ -32,7 +32,8 @@ class Taken:
 def exact() -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     policy = ranks_updating.build()
     return ranks_updating.steps(policy, 0, 5), {
-        name: tensor.detach().clone() for name, tensor in policy.scoring.model.named_parameters()
+        name: tensor.detach().clone()
+        for name, tensor in policy.logprob_model.model.named_parameters()
     }
 
 

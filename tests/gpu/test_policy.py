@@ -65,8 +65,8 @@ def test_the_gradient_in_bfloat16_has_the_direction_and_weights_stay_float32(dev
     rounding of activations and weights, each under 1 %, adds up: 0.997 on a CPU."""
     subject = policy(hardware=on(device, "bfloat16", **changed), training=MOVING)
     subject.update(shared())
-    assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
-    assert {p.device.type for p in subject.scoring.parameters()} == {device}
+    assert {p.dtype for p in subject.logprob_model.parameters()} == {torch.float32}
+    assert {p.device.type for p in subject.logprob_model.parameters()} == {device}
     exact = gradient_by_hand(shared())
     for name, grad in gradient(subject).items():
         cosine = torch.cosine_similarity(grad.cpu().flatten(), exact[name].float().flatten(), dim=0)

@@ -33,7 +33,7 @@ def model(family, **values):
         return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 
 
-def scoring(subject):
+def logprob_model(subject):
     return LogprobModel(subject, hardware=parse_config().hardware, temperature=0.7)
 
 
@@ -54,7 +54,7 @@ def scoring(subject):
 )  # fmt: skip
 def test_a_family_that_cannot_be_scored_is_refused(family, values, why):
     with pytest.raises(ConfigError, match=why) as refusal:
-        scoring(model(family, **values))
+        logprob_model(model(family, **values))
     assert "\n" not in str(refusal.value)
     assert "model.path" in str(refusal.value)
 
@@ -74,7 +74,7 @@ def test_the_log_probabilities_of_others_are_their_own(family, values):
     subject = model(family, **values)
     with torch.no_grad():
         logits = [subject(torch.tensor([row])).logits[0] / 0.7 for row in rows]
-    found = scoring(subject).token_logps(
+    found = logprob_model(subject).token_logps(
         [TrainingSample(row[:2], row[2:], 1.0, 1.0, torch.zeros(len(row) - 2)) for row in rows]
     )
     for row, logits_TV, logps_R in zip(rows, logits, found, strict=True):
@@ -95,4 +95,4 @@ def test_a_model_that_is_broken_by_itself_is_not_called_another_family():
     broken = tiny_model()
     with torch.no_grad():
         broken.model.norm.weight.fill_(torch.nan)
-    scoring(broken)
+    logprob_model(broken)

@@ -97,7 +97,7 @@ def gradient_by_hand(
 def gradient(subject: TransformersPolicy) -> dict[str, Tensor]:
     return {
         name: parameter.grad
-        for name, parameter in subject.scoring.model.named_parameters()
+        for name, parameter in subject.logprob_model.model.named_parameters()
         if parameter.grad is not None
     }
 
@@ -143,7 +143,7 @@ def test_gradient_equals_autograd_by_hand_with_dead_sequences_computed(off_polic
 
 def test_skipping_saves_the_forward_pass():
     subject, seen = policy(), []
-    subject.scoring.model.base_model.register_forward_pre_hook(
+    subject.logprob_model.model.base_model.register_forward_pre_hook(
         lambda _module, _args, kwargs: seen.append(len(kwargs["lengths_N"])), with_kwargs=True
     )
     subject.update(minibatch())
@@ -225,7 +225,7 @@ def test_clip_fractions_count_what_has_no_gradient(ratio, advantage, low, high):
 def test_bfloat16_passes_keep_the_master_weights_in_float32():
     subject = policy(training=MOVING, hardware=replace(HARDWARE, dtype="bfloat16"))
     subject.update(minibatch())
-    assert {p.dtype for p in subject.scoring.parameters()} == {torch.float32}
+    assert {p.dtype for p in subject.logprob_model.parameters()} == {torch.float32}
     exact = gradient_by_hand(minibatch())
     for name, grad in gradient(subject).items():
         cosine = torch.cosine_similarity(grad.flatten().double(), exact[name].flatten(), dim=0)

@@ -22,9 +22,9 @@ from twogrpo.policy.policy import NonFiniteError
 def test_the_first_step_of_adam_moves_every_weight_by_the_learning_rate_uphill():
     """Bias-corrected moments after one step are g and g²: the step is lr · g / (|g| + ε)."""
     subject = policy(training=MOVING)
-    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    before = [parameter.detach().clone() for parameter in subject.logprob_model.parameters()]
     subject.update(minibatch())
-    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+    for old, parameter in zip(before, subject.logprob_model.parameters(), strict=True):
         grad = parameter.grad
         assert grad is not None
         step = -1e-3 * grad / (grad.abs() + 1e-8)
@@ -38,19 +38,19 @@ def test_a_minibatch_of_dead_groups_is_a_step_of_adam_with_gradient_zero():
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
     dead = [replace(sequence, advantage=0.0) for sequence in minibatch()]
     subject.update(minibatch())
-    for parameter, same in zip(model.parameters(), subject.scoring.parameters(), strict=True):
+    for parameter, same in zip(model.parameters(), subject.logprob_model.parameters(), strict=True):
         assert same.grad is not None
         parameter.grad = same.grad.clone()
     adam.step()
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     adam.step()
-    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    before = [parameter.detach().clone() for parameter in subject.logprob_model.parameters()]
     metrics = subject.update(dead)
     assert (metrics.gradient_norm, metrics.num_sequences, metrics.num_tokens) == (0, 0, 0)
     assert subject.num_updates == 2
     for old, expected, actual in zip(
-        before, model.parameters(), subject.scoring.parameters(), strict=True
+        before, model.parameters(), subject.logprob_model.parameters(), strict=True
     ):
         assert not torch.equal(actual, old)
         torch.testing.assert_close(actual, expected, atol=1e-7, rtol=0)
@@ -61,7 +61,7 @@ def test_dead_sequences_change_no_step_beside_live_ones():
     with_dead.update(minibatch())
     without.update([sequence for sequence in minibatch() if sequence.advantage])
     for one, other in zip(
-        with_dead.scoring.parameters(), without.scoring.parameters(), strict=True
+        with_dead.logprob_model.parameters(), without.logprob_model.parameters(), strict=True
     ):
         assert torch.equal(one, other)
 
@@ -89,11 +89,11 @@ def test_the_gradient_is_clipped_only_if_asked_and_its_norm_is_told_unclipped():
 def test_a_gradient_that_is_not_finite_stops_before_the_step(broken):
     subject = policy(training=MOVING)
     sequences = [replace(sequence, token_weight=broken) for sequence in minibatch()]
-    before = [parameter.detach().clone() for parameter in subject.scoring.parameters()]
+    before = [parameter.detach().clone() for parameter in subject.logprob_model.parameters()]
     with pytest.raises(NonFiniteError, match="update 1"):
         subject.update(sequences)
     assert subject.num_updates == 0
-    for old, parameter in zip(before, subject.scoring.parameters(), strict=True):
+    for old, parameter in zip(before, subject.logprob_model.parameters(), strict=True):
         assert torch.equal(old, parameter)
 
 

@@ -53,9 +53,9 @@ def make_policy(*, seed: int, tokens_per_microbatch: int = 512) -> TransformersP
 def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> torch.Tensor:
     """The gradient of −log σ(r̂(o+) − r̂(o−)) by autograd, one response at a time."""
 
-    def log_likelihood_of(scoring: LogprobModel, group: Group, index: int) -> torch.Tensor:
+    def log_likelihood_of(logprob_model: LogprobModel, group: Group, index: int) -> torch.Tensor:
         tokens = group.prompt.token_ids + group.rollouts[index].token_ids
-        logits = scoring.model(torch.tensor([tokens])).logits[0].log_softmax(dim=-1)
+        logits = logprob_model.model(torch.tensor([tokens])).logits[0].log_softmax(dim=-1)
         first = len(group.prompt.token_ids)
         return sum(logits[t - 1, tokens[t]] for t in range(first, len(tokens)))
 
@@ -63,14 +63,14 @@ def plain_dpo_gradient(groups: list[Group], policy, reference, weights_PGG) -> t
     for group, weights_GG in zip(groups, weights_PGG, strict=True):
         for winner, loser in weights_GG.nonzero().tolist():
             margin = sum(
-                sign * log_likelihood_of(scoring, group, index)
-                for scoring, sign in ((policy.scoring, 1), (reference, -1))
+                sign * log_likelihood_of(logprob_model, group, index)
+                for logprob_model, sign in ((policy.logprob_model, 1), (reference, -1))
                 for index, sign in ((winner, sign), (loser, -sign))
             )
             loss = loss - weights_GG[winner, loser] * torch.log(torch.sigmoid(BETA * margin))
-    policy.scoring.zero_grad()
+    policy.logprob_model.zero_grad()
     (loss / len(groups)).backward()
-    return torch.cat([-p.grad.flatten() for p in policy.scoring.parameters()])
+    return torch.cat([-p.grad.flatten() for p in policy.logprob_model.parameters()])
 
 
 @pytest.mark.parametrize("group_size", [2, 4])
@@ -171,8 +171,10 @@ def test_gradient_takes_no_step_and_equals_that_of_the_update(make_config) -> No
     config = make_config("algorithm=two_grpo")
     sequences = training_samples(make_groups(2), config, step=0)
     policy = make_policy(seed=0)
-    before = [p.detach().clone() for p in policy.scoring.parameters()]
+    before = [p.detach().clone() for p in policy.logprob_model.parameters()]
     gradient = policy.gradient(sequences, surrogate=token_ratio_clipped)
-    assert all(torch.equal(a, b) for a, b in zip(before, policy.scoring.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, policy.logprob_model.parameters(), strict=True)
+    )
     policy.surrogate = token_ratio_clipped
     assert policy.update(sequences).gradient_norm == pytest.approx(gradient.norm().item(), rel=1e-5)

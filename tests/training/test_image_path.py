@@ -133,8 +133,8 @@ def test_the_gradient_does_not_depend_on_the_micro_batches(run, groups, budget):
     sequences = sequences_of(groups)
     surrogate = SURROGATES["token_ratio_clipped"].function
     parts = sum(run.policy.gradient([s], surrogate=surrogate) for s in sequences)
-    scoring = run.policy.scoring
-    scoring.hardware = replace(scoring.hardware, tokens_per_microbatch=budget)
+    logprob_model = run.policy.logprob_model
+    logprob_model.hardware = replace(logprob_model.hardware, tokens_per_microbatch=budget)
     together = run.policy.gradient(sequences, surrogate=surrogate)
     torch.testing.assert_close(together, parts, atol=1e-5, rtol=0)
     assert together.abs().max() > 0.1

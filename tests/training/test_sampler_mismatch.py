@@ -29,7 +29,7 @@ def test_a_sync_is_checked_and_a_stale_sampler_stops_the_run(make_run):
     assert 0 < row["canary/max"] < 1e-4
     assert 0 < row["mismatch/max"] < 1e-4
     with torch.no_grad():
-        for parameter in run.policy.scoring.parameters():
+        for parameter in run.policy.logprob_model.parameters():
             parameter.mul_(1.1)
     arguments = (run.collector.sampler, run.policy, run.collector.sampling)
     run.diagnostics.sync_check = sampler_mismatch.SyncCheck(run.diagnostics.sync_check.prompts)

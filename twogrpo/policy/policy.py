@@ -47,7 +47,7 @@ class TransformersPolicy:
         ranks: Ranks = SINGLE_PROCESS,
         image_processor: ImageProcessor | None = None,
     ) -> None:
-        self.scoring = LogprobModel(
+        self.logprob_model = LogprobModel(
             model,
             hardware=hardware,
             temperature=temperature,
@@ -61,7 +61,7 @@ class TransformersPolicy:
         self.training = training
         self.surrogate = SURROGATES[algorithm.surrogate].function
         self.optimiser = torch.optim.Adam(
-            self.scoring.parameters(),
+            self.logprob_model.parameters(),
             lr=0.0,
             betas=(training.adam_beta1, training.adam_beta2),
             eps=training.adam_epsilon,
@@ -71,7 +71,7 @@ class TransformersPolicy:
 
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         """The log-probabilities of each sequence's response tokens; no gradient."""
-        return self.scoring.token_logps(sequences)
+        return self.logprob_model.token_logps(sequences)
 
     def update(self, sequences: Sequence[TrainingSample]) -> UpdateMetrics:
         """Takes one step of Adam up the objective.
@@ -86,7 +86,7 @@ class TransformersPolicy:
                 raise NonFiniteError(f"π_old of a response at update {self.num_updates + 1}")
         self._zero_gradient()
         mine = torch.zeros(4, dtype=torch.float64)
-        for places, batch in self.scoring.pack(with_signal):
+        for places, batch in self.logprob_model.pack(with_signal):
             num_tokens = sum(len(with_signal[place].response_token_ids) for place in places)
             mine += torch.tensor([*self._accumulate_gradient(batch, self.surrogate), num_tokens])
         low, high, objective, num_tokens = sum(self.ranks.all_gather(mine)).tolist()  # type: ignore[union-attr]
@@ -107,14 +107,14 @@ class TransformersPolicy:
     ) -> Tensor:
         """The gradient of the weighted sum of the surrogate over tokens, flat, on the CPU."""
         self._zero_gradient()
-        for _, batch in self.scoring.pack([s for s in sequences if s.advantage != 0]):
+        for _, batch in self.logprob_model.pack([s for s in sequences if s.advantage != 0]):
             self._accumulate_gradient(batch, surrogate)
-        gradients = [p.grad for p in self.scoring.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.logprob_model.parameters() if p.grad is not None]
         return torch.cat([-full_tensor(gradient).flatten().cpu() for gradient in gradients])
 
     def _zero_gradient(self) -> None:
         # Zeros, not None: Adam skips parameters without a gradient.
-        for parameter in self.scoring.parameters():
+        for parameter in self.logprob_model.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
     def _accumulate_gradient(
@@ -123,7 +123,7 @@ class TransformersPolicy:
         """Adds to the gradient; returns tokens clipped below and above, and the objective."""
         mask_NL = batch.response_mask_NL
         policy_logps_NL = torch.zeros(mask_NL.shape, device=mask_NL.device)
-        policy_logps_NL = policy_logps_NL.masked_scatter(mask_NL, self.scoring(batch))
+        policy_logps_NL = policy_logps_NL.masked_scatter(mask_NL, self.logprob_model(batch))
         # Off the mask the value does not matter; on it, NaN means that π_old is the policy itself.
         old_logps_NL = batch.old_logps_NL.where(
             batch.old_logps_NL.isfinite(), policy_logps_NL.detach()
@@ -152,7 +152,7 @@ class TransformersPolicy:
     def _step(self) -> tuple[float, float]:
         bound = self.training.gradient_clip_norm
         clipped = nn.utils.clip_grad_norm_(
-            self.scoring.parameters(), torch.inf if bound is None else bound
+            self.logprob_model.parameters(), torch.inf if bound is None else bound
         )
         norm = full_tensor(clipped).item()
         if not math.isfinite(norm):
@@ -166,12 +166,12 @@ class TransformersPolicy:
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """Full tensors by Hugging Face names; a tied one under each of its names."""
-        return self.scoring.weights()
+        return self.logprob_model.weights()
 
     def state(self) -> dict[str, Tensor]:
         """The parameters and Adam's two moments, by parameter name; tied weights once."""
         tensors = {}
-        for name, parameter in self.scoring.model.named_parameters():
+        for name, parameter in self.logprob_model.model.named_parameters():
             moments = self.optimiser.state.get(parameter, {})
             tensors[f"weight/{name}"] = parameter.detach()
             for key in ("exp_avg", "exp_avg_sq"):
@@ -181,7 +181,7 @@ class TransformersPolicy:
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], num_updates: int) -> None:
         """Restores `state()`; the policy then continues bit for bit."""
-        for name, parameter in self.scoring.model.named_parameters():
+        for name, parameter in self.logprob_model.model.named_parameters():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(num_updates), device=parameter.device),
@@ -196,7 +196,7 @@ class TransformersPolicy:
         Raises:
             CheckpointFault: the disk is full or not writable; `folder` is unchanged.
         """
-        model, weights = self.scoring.model, dict[str, Tensor]()
+        model, weights = self.logprob_model.model, dict[str, Tensor]()
         tied = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         tied -= {name for name, _ in model.named_parameters()}
         for name, tensor in self.weights():  # all ranks gather, the first keeps
@@ -211,7 +211,7 @@ class TransformersPolicy:
         temporary = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            self.scoring.model.save_pretrained(temporary, state_dict=weights)
+            self.logprob_model.model.save_pretrained(temporary, state_dict=weights)
             self.tokenizer.save_pretrained(temporary)
             files = self.image_processor.files if self.image_processor else {}
             for name, content in files.items():

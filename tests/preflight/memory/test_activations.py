@@ -87,7 +87,7 @@ def kept_bytes(layers: int, group_size: int, dtype: str) -> tuple[Tokens, int]:
     )
     sizes = "hardware.tokens_per_microbatch=1000000", "hardware.logits_chunk_tokens=1000000"
     hardware = parse_config(f"hardware.dtype={dtype}", *sizes).hardware
-    scoring = LogprobModel(model, hardware=hardware, temperature=1.0)
+    logprob_model = LogprobModel(model, hardware=hardware, temperature=1.0)
     prompts = [tuple(range(start, start + 24)) for start in (1, 30)]
     sequences = [
         TrainingSample(prompt, tuple(range(12 - i % 3)), 1.0, 1.0, torch.zeros(12 - i % 3))
@@ -105,7 +105,7 @@ def kept_bytes(layers: int, group_size: int, dtype: str) -> tuple[Tokens, int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logps = scoring(batch)
+        logps = logprob_model(batch)
     assert logps.requires_grad
     total = sum(tensor.untyped_storage().nbytes() for tensor in saved.values())
     longest = int(batch.lengths_N.max())
