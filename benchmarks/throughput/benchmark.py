@@ -43,7 +43,7 @@ def bench(config: BenchmarkConfig) -> Output:
             warnings += ended_early(measured, config.dataset.max_response_tokens)
         # After the steps, so that the memory of this is not counted in their peak.
         ceilings = _ceilings(config.hardware)
-        # DPO scores its pairs by the policy and the start policy before each update.
+        # DPO scores its pairs by the policy and the reference policy before each update.
         scoring_passes = 2 if ADVANTAGES[config.algorithm.advantage].refresh else 0
         sampler = _sampler(config, run.ranks.size)
         result = summarise(measured, model, ceilings, sampler, scoring_passes=scoring_passes)

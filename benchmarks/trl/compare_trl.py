@@ -122,7 +122,7 @@ def our_command(group_size: int, given: argparse.Namespace, seed: int) -> list[s
         # For vLLM: on a GPU like TRL's, which stays awake during updates.
         *("hardware.kv_cache_gib=0.1", f"hardware.gpu_memory_share={VLLM_SHARE}"),
         "hardware.sleep_level=0",
-        # TRL holds no start policy either, and its comparison of sampler and trainer is off.
+        # TRL holds no reference policy either, and its comparison of sampler and trainer is off.
         *("tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0", "sync_check.prompts=0"),
     ]
 

@@ -95,7 +95,7 @@ def _memory_finding(needed: Memory, device: Device) -> Finding:
     text = f"{outcome}: {gib(needed.peak)} of the {device.memory_gib:g} of {device.name}"
     remedy = "more GPUs, hardware.activation_checkpointing=true"
     if needed.reference_policy:
-        remedy += ", tracking.kl_rollouts=0 (no start policy)"
+        remedy += ", tracking.kl_rollouts=0 (no reference policy)"
     if needed.cache <= 0:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
     elif needed.sampling_peak == needed.peak:

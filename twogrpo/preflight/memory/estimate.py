@@ -59,7 +59,7 @@ class Memory:
 
     @property
     def state(self) -> float:
-        """The state of the policy, and of the start policy where there is one, between phases."""
+        """The state of the policy, and of the reference policy if there is one, between phases."""
         return self.weights + self.gradients + self.optimiser + self.reference_policy
 
     @property
@@ -91,9 +91,9 @@ def memory(
 ) -> Memory:
     """The memory of each of `hardware.num_gpus` devices (one where that is 0).
 
-    Weights, gradients, Adam's two moments and the start policy are float32 and divided among the
-    ranks (FSDP2). One process on a CPU is not sharded: its passes run under autocast, which keeps a
-    copy of the weights in their dtype.
+    Weights, gradients, Adam's two moments and the reference policy are float32 and divided among
+    the ranks (FSDP2). One process on a CPU is not sharded: its passes run under autocast, which
+    keeps a copy of the weights in their dtype.
     """
     hardware, is_vllm = config.hardware, config.rollout.engine == "vllm"
     ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]

@@ -16,7 +16,7 @@ def memory_part(found: Preflight) -> str:
     sampling = needed.overhead + needed.sampler_overhead
     rows = [
         ("weights, gradients and Adam, float32", policy, policy, policy),
-        ("start policy, for the KL", start, start, start),
+        ("reference policy, for the KL", start, start, start),
         (f"gathered layers, {dtype}", needed.gathered, 0, 0),
         (f"weights cast to {dtype}", needed.casts, 0, 0),
         ("activations of a micro-batch", needed.activations, 0, 0),
