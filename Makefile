@@ -2,7 +2,6 @@
 PYTHON  ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 PY      ?= .venv/bin/python
 SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
-RUNS    ?= runs/$(SCALE)
 WORKERS ?= 2
 
 # One thread a process: two threads beside a busy neighbour were up to 40 times slower than one.
@@ -13,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -61,28 +60,47 @@ reproduce: $(READY) $(if $(filter smollm2%,$(SCALE)),$(and $(READY),setup-vllm) 
 reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model; ARGS="key=value …")
 	$(PY) scripts/reproduce.py scale=$(SCALE) $(ARGS)
 
-figures: $(READY)  ## Rebuild its tables, figures and claims from the records (RUNS=…/NAME, into results/NAME; ARGS="key=value …")
-	$(PY) -m analysis.all "runs=$(RUNS)" $(ARGS)
+figures: $(READY)  ## Rebuild tables, figures and claims from the committed records, without training (RUNS=folder: of your runs)
+	$(PY) -m analysis.all $(if $(RUNS),"runs=$(RUNS)") $(ARGS)
+
+compare: $(READY)  ## Draw your own runs over ours (RUNS=folder)
+	@$(PY) -m analysis.committed.compare "runs=$(RUNS)" $(ARGS)
+
+# One seed of two arms and the theory's runs, always anew.
+VERIFY := runs/verify
+TRAIN_VERIFY = $(PY) scripts/train.py tracking=local seed=0 experiment=cpu
+verify: $(READY)  ## Train one seed and the theory's runs again and hold them against the committed numbers (seven minutes)
+	rm -rf $(VERIFY)/grpo_g16-seed0 $(VERIFY)/two_grpo-seed0
+	$(TRAIN_VERIFY)/grpo_g16 output_dir=$(VERIFY)/grpo_g16-seed0 & other=$$!; \
+	$(TRAIN_VERIFY)/two_grpo output_dir=$(VERIFY)/two_grpo-seed0 && wait $$other
+	$(MAKE) theory THEORY=$(VERIFY)/theory
+	$(PY) -m analysis.committed.verify runs=$(VERIFY) theory=$(VERIFY)/theory/report
+
+stale: $(READY)  ## List the folders of results/ that other code made
+	@$(PY) -m analysis.committed.stale
+
+publish: $(READY)  ## Renew results/ from finished runs of this commit: for maintainers (SCALE=cpu, smollm2 or theory)
+	$(PY) -m analysis.committed.publish scale=$(SCALE)
 
 preflight: $(READY)  ## Check a run and estimate its memory and hours; fails if the run would (EXPERIMENT=name, ARGS="key=value …")
 	@$(PY) scripts/preflight.py $(if $(EXPERIMENT),experiment=$(EXPERIMENT)) $(ARGS) || [ $$? -eq 1 ]  # warnings
 
 # The same rollouts for each arm: 256 prompts × 16 × 6 = 256 × 2 × 48. The first run only samples the
 # start policy, 64 times a prompt.
-THEORY := .cache/theory
+THEORY := runs/theory
 TRAIN_THEORY = $(PY) scripts/train.py experiment=theory tracking=local output_dir=$(THEORY)
 theory: $(READY)  ## Check the paper's statements by number (under five minutes on two cores)
-	rm -rf $(THEORY)
+	rm -rf $(THEORY)/base $(THEORY)/runs
 	$(TRAIN_THEORY)/base algorithm.group_size=64 training.epochs=1
 	$(TRAIN_THEORY)/runs/grpo training.epochs=6 & other=$$!; \
 	$(TRAIN_THEORY)/runs/two_grpo algorithm=two_grpo training.epochs=48 && wait $$other
 	$(TRAIN_THEORY)/runs/dpo algorithm=dpo training.epochs=48
-	$(PY) -m analysis.theory out=results/theory rollouts=$(THEORY)/base runs=$(THEORY)/runs
+	$(PY) -m analysis.theory out=$(THEORY)/report rollouts=$(THEORY)/base runs=$(THEORY)/runs
 
-notebooks: $(READY)  ## Run the notebooks on the records, into results/notebooks (RUNS=folder)
-	mkdir -p results/notebooks
-	TWOGRPO_RUNS="$(abspath $(RUNS))" $(PY) -m jupyter execute analysis/*.ipynb \
-		--output="../results/notebooks/{notebook_name}"
+notebooks: $(READY)  ## Run the notebooks on the committed records, into runs/notebooks (RUNS=folder: on your runs)
+	mkdir -p runs/notebooks
+	TWOGRPO_RUNS="$(abspath $(or $(RUNS),results/cpu/runs))" $(PY) -m jupyter execute analysis/*.ipynb \
+		--output="../runs/notebooks/{notebook_name}"
 
 bench: $(READY)  ## Time a step by phase (ARGS="experiment=smollm2/two_grpo calibrate=FILE")
 	@$(PY) scripts/benchmark.py $(ARGS)

@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from twogrpo.config import cli
 from twogrpo.config.schema import parse
-from twogrpo.reproduce import ReproduceConfig, reproduce
+from twogrpo.reproduce.plan import ReproduceConfig
+from twogrpo.reproduce.reproduce import reproduce
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="reproduce")

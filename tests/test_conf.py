@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import CONF, compose_config
-from twogrpo import reproduce
 from twogrpo.config import validation
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig, PrepareModelConfig
 from twogrpo.preflight.preflight import PreflightConfig
+from twogrpo.reproduce import plan
 from twogrpo.training import warm_start
 
 # The schema of every script's configuration, and the overrides that its user must type.
@@ -25,7 +25,7 @@ SCHEMAS = {
     "preflight": (PreflightConfig, []),
     "benchmark": (BenchmarkConfig, []),
     "evaluate": (EvaluateConfig, ["checkpoint=runs/x"]),
-    "reproduce": (reproduce.ReproduceConfig, []),
+    "reproduce": (plan.ReproduceConfig, []),
     "tiny_model": (warm_start.WarmStart, []),
     "prepare_model": (PrepareModelConfig, ["model=tiny"]),
     "prepare_data": (PrepareDataConfig, ["dataset=chain_arithmetic"]),

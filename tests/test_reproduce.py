@@ -2,8 +2,10 @@
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +21,9 @@ from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation.checkpoint import check
-from twogrpo.reproduce import Job, ReproduceConfig, jobs, reproduce
+from twogrpo.reproduce.plan import Job, ReproduceConfig, jobs
+from twogrpo.reproduce.reproduce import reproduce
+from twogrpo.reproduce.workers import log_file, run_all
 from twogrpo.run_record import provenance
 from twogrpo.run_record.record import RunRecord
 
@@ -145,14 +149,95 @@ def test_an_interrupted_run_is_started_again(finished, monkeypatch):
         started.append(shlex.join(command[1:]))
         return subprocess.CompletedProcess(command, 0)
 
+    def run_jobs(waiting: list[Job], *, processes: int) -> None:
+        started.extend(shlex.join(job.command[1:]) for job in waiting)
+
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("twogrpo.reproduce.reproduce.run_all", run_jobs)
     file = planned(*finished)[1].config.output_dir + "/run.json"
     record = json.loads(Path(file).read_text())
     Path(file).write_text(json.dumps(record | {"status": "interrupted"}))
     composed(reproduce, *finished)
     assert [line.split()[0] for line in started] == ["scripts/train.py", "-m"]
     assert "seed=1" in started[0]
-    assert started[1].endswith("/mine out=results/mine")  # not over those of runs/cpu
+    assert started[1].endswith("/mine/report")  # results/ is not touched
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("scale.seeds=[0,0]", "seeds"),
+        ("scale.seeds=[]", "seeds"),
+        ("runs_dir=''", "runs_dir"),
+        ("runs_dir=runs/../..", "runs_dir"),
+        ("processes=0", "processes"),
+        ('scale.launcher="torchrun \\"x"', "launcher"),
+        ("scale.launcher=no-such-program", "launcher"),
+    ],
+)
+def test_a_plan_that_cannot_run_is_refused_before_anything_runs(override, named, tmp_path):
+    usual = [] if "runs_dir" in override else [f"runs_dir={tmp_path}/none"]
+    with pytest.raises(ConfigError, match=named):
+        composed(reproduce, override, *usual)
+    assert not list(tmp_path.iterdir())
+
+
+def program(job: Job, code: str) -> Job:
+    return replace(job, command=[sys.executable, "-c", code])
+
+
+def test_a_failed_job_ends_the_others_queue_and_is_named(finished, capfd):
+    first, second, third = planned(*finished)
+    queue = [program(first, "raise SystemExit(3)"), program(second, "print('second', flush=True)")]
+    with pytest.raises(SystemExit, match=f"{first.name} failed"):
+        run_all([*queue, program(third, "print('third', flush=True)")], processes=2)
+    assert capfd.readouterr().out == "second\n"
+
+
+def test_a_terminal_shows_a_bar_and_the_jobs_write_logs(finished, monkeypatch, capfd):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    jobs_here = [program(job, "print('progress', flush=True)") for job in planned(*finished)]
+    run_all(jobs_here, processes=2)
+    out, err = capfd.readouterr()
+    assert "all runs" in err and "3/3 runs done" in err and not out
+    assert [log_file(job).read_text() for job in jobs_here] == ["progress\n"] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_jobs_end_with_the_process_that_started_them(sent, tmp_path):
+    starter = f"""
+import sys
+from types import SimpleNamespace
+from twogrpo.reproduce.plan import Job
+from twogrpo.reproduce.workers import log_file, run_all
+code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+evaluation = SimpleNamespace(benchmarks=[], problems_per_benchmark=1, num_samples=1)
+command = [sys.executable, "-c", code, {str(tmp_path / "pid")!r}]
+job = Job("job", SimpleNamespace(evaluation=evaluation), command)
+Job.training_work = 0.0
+run_all([job], processes=1)
+"""
+    process = subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    job = int((tmp_path / "pid").read_text())
+    process.send_signal(sent)
+    assert process.wait(timeout=20) == (-9 if sent == signal.SIGKILL else 128 + sent)
+    wait_for(lambda: not is_alive(job))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_plan_imports_no_torch():

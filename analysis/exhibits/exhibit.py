@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.records.frames import Runs, load
+from twogrpo.errors import DISK_IS_FULL, EXIT_DISK
 
 # A spreadsheet runs a cell that begins like this as a formula; names in a record may be hostile.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -152,42 +153,56 @@ def truth(key: str, value: str) -> bool:
     return value.lower() == "true"
 
 
-def results_folder(source: str) -> Path:
-    """The folder for the exhibits of a source if out= is not given: `results/` and its last part.
+def report_folder(source: str) -> Path:
+    """The folder for the exhibits of a source if out= is not given: `report` in the runs' folder.
 
-    >>> print(results_folder("runs/cpu/"), results_folder("wandb://me/sweep"))
-    results/cpu results/sweep
+    The exhibits of the records in the repository lie next to these.
 
-    Raises:
-        ValueError: the source's last part is no name, as in `runs=.`.
+    >>> print(report_folder("runs/cpu/"), report_folder("wandb://me/sweep"))
+    runs/cpu/report runs/sweep/report
+    >>> print(report_folder("results/cpu/runs"))
+    results/cpu
     """
+    if source.startswith("wandb://"):
+        return Path("runs", source.rstrip("/").rpartition("/")[2], "report")
     kind, colon, path = source.partition(":")
-    name = Path(path if colon else kind).name
-    if name in ("", ".."):
-        raise ValueError(f"runs={source} gives its results no name: add out=results/<name>")
-    return Path("results", name)
+    folder = Path(path if colon else kind)
+    is_committed = (folder.name, folder.absolute().parent.parent.name) == ("runs", "results")
+    return folder.parent if is_committed else folder / "report"
 
 
-def command(run: Callable[..., None], **further: str) -> None:
+def command(
+    run: Callable[..., None],
+    sources: Callable[[], list[str]] = lambda: ["runs"],
+    **further: str,
+) -> None:
     """Runs `python -m analysis.<module> runs=… out=… allow_mixed=…`; a mistake is one line, exit 2.
 
-    `further` are the defaults of further keys, which are passed to `run`.
+    `sources` are the runs where runs= is not given; `further` are the defaults of further keys,
+    which are passed to `run`.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        usual_keys = "runs=runs out=results/<last part of runs> allow_mixed=false"
+        usual_keys = "runs=runs out=<runs>/report allow_mixed=false"
         keys = " ".join([usual_keys, *(f"{k}=" for k in further)])
         print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
         return
     try:
-        usual = {"runs": "runs", "out": "", "allow_mixed": "false"}
+        usual = {"runs": "", "out": "", "allow_mixed": "false"}
         given = arguments(sys.argv[1:], **usual, **further)
         mixed = truth("allow_mixed", given["allow_mixed"])
-        out = Path(given["out"]) if given["out"] else results_folder(given["runs"])
-        runs = load(given["runs"], allow_mixed=mixed)
-        run(runs, out, **{key: given[key] for key in further})
-    except ValueError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+        for source in [given["runs"]] if given["runs"] else sources():
+            out = Path(given["out"]) if given["out"] else report_folder(source)
+            runs = load(source, allow_mixed=mixed)
+            run(runs, out, **{key: given[key] for key in further})
+            print(f"{out}: {len(runs.runs)} runs of {source}", file=sys.stderr)  # noqa: T201
+    except (ValueError, OSError) as error:
+        sys.exit(complain(error))
+
+
+def complain(error: Exception) -> int:
+    """Prints a mistake in one line and returns its exit code."""
+    print(error, file=sys.stderr)  # noqa: T201
+    return EXIT_DISK if getattr(error, "errno", None) in DISK_IS_FULL else 2
 
 
 def main(build: Build) -> None:

@@ -135,8 +135,7 @@ def provenance(runs: Runs) -> list[str]:
         *[f"machine: {_listed_values(machine)}" for machine in machines],
         *[f"versions: {_listed_values(version)}" for version in versions],
         *[f"left out: {where} ({reason})" for where, reason in gone],
-        "made by: python -m analysis.all runs=FOLDER out=THIS_FOLDER "
-        "(make figures RUNS=runs/NAME writes to results/NAME)",
+        "made by: make figures (of your runs: make figures RUNS=FOLDER)",
     ]
 
 

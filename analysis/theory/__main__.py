@@ -1,4 +1,4 @@
-"""Builds every figure of the theory: python -m analysis.theory out=results/theory …
+"""Builds every figure of the theory: python -m analysis.theory out=runs/theory/report …
 
 rollouts=    a run folder with cached groups of 16 or more from the initial policy (step 0)
 runs=        a folder of training runs; the discard rate and exploration need cached rollouts
@@ -11,13 +11,15 @@ Figures whose input is missing are not built; the exact statements need none.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from analysis.exhibits.exhibit import Exhibit, arguments, write
+from analysis.committed.records import CODE_FILE
+from analysis.exhibits.exhibit import Exhibit, arguments, complain, write
 from analysis.theory import (
     expected_advantage,
     exploration,
@@ -32,11 +34,13 @@ from analysis.theory import (
 from analysis.theory.rollout_gradients import Scored, scored
 from analysis.theory.run_folders import read_runs
 from twogrpo.run_record import rollouts
+from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.provenance import code_and_machine
 from twogrpo.run_record.rollouts import CachedGroup
 
 SEED = 0
 DEFAULTS = {
-    "out": "results/theory",
+    "out": "runs/theory/report",
     "rollouts": "",
     "model": "",
     "runs": "",
@@ -55,7 +59,7 @@ def first_groups(path: str, *, num_prompts: int, group_size: int) -> list[Cached
 
 def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
     """Runs `scripts/what_if.py rollouts=… out=… gradients=true|false model=…`."""
-    defaults = {"out": "results/what_if", "rollouts": "", "model": "", "gradients": "false"}
+    defaults = {"out": "runs/what_if", "rollouts": "", "model": "", "gradients": "false"}
     given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
     groups = first_groups(
         given["rollouts"], num_prompts=int(given["num_prompts"]), group_size=2**30
@@ -116,13 +120,14 @@ def _sources(given: dict[str, str]) -> list[Scored]:
 def main(argv: list[str]) -> None:
     """Runs the command."""
     given: dict[str, Any] = arguments(argv, **DEFAULTS)
+    out = Path(given["out"])
     for exhibit in exhibits(given):
-        write(exhibit, Path(given["out"]))
+        write(exhibit, out)
+    write_atomically(out / CODE_FILE, json.dumps(code_and_machine(num_gpus=0), indent=1) + "\n")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except ValueError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    except (ValueError, OSError) as error:
+        sys.exit(complain(error))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from twogrpo.errors import ConfigError
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+PACKED_METRICS_FILE = METRICS_FILE + ".gz"
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -41,18 +44,22 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Returns the rows of `metrics.jsonl` in the order of their writing; none without the file.
 
-    A killed process may leave half a line at the end: it is skipped, its step is done again.
+    A record in `results/` has `metrics.jsonl.gz` instead. A killed process may leave half a line at
+    the end: it is skipped, its step is done again.
 
     Raises:
         ConfigError: a line is damaged.
     """
     path = folder / METRICS_FILE
+    packed = path.with_name(PACKED_METRICS_FILE)
+    path = path if path.exists() or not packed.exists() else packed
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
     try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path == packed else content).decode()
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise _unreadable(path, error) from error
 
 

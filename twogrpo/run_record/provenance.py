@@ -32,10 +32,18 @@ def code_hash() -> str:
 
 def metadata(config: Recorded) -> dict[str, Any]:
     """The content of `run.json` before the run begins."""
+    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "run_id": f"{config.run_name}-{config.identity()}",
         "identity": config.identity(),
         "config": asdict(config),
+        **code_and_machine(num_gpus=(config.hardware.device == "cuda") * num_ranks),
+    }
+
+
+def code_and_machine(*, num_gpus: int) -> dict[str, Any]:
+    """Commit, code, versions, hardware and date: where a result comes from."""
+    return {
         "commit": _git("rev-parse", "HEAD"),
         "commit_is_dirty": bool(_git("status", "--porcelain", "--", "twogrpo", "conf")),
         "code": code_hash(),
@@ -44,7 +52,7 @@ def metadata(config: Recorded) -> dict[str, Any]:
         "hardware": {
             "cpu": _cpu_name(),
             "num_cores": os.cpu_count(),
-            "num_gpus": (config.hardware.device == "cuda") * int(os.environ.get("WORLD_SIZE", "1")),
+            "num_gpus": num_gpus,
             "system": platform.system(),
         },
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -222,21 +222,25 @@ def test_formulas_and_markup_are_made_harmless(tmp_path: Path) -> None:
     assert r"100\%\_\&" in (tmp_path / "t.tex").read_text()
 
 
-def test_results_are_named_after_the_runs_and_refused_without_a_name() -> None:
-    sources = ("runs/smollm2", "records:/a/b/", "offline:here", "wandb://me/sweep")
-    named = [exhibit.results_folder(source) for source in sources]
-    assert named == [Path("results", name) for name in ("smollm2", "b", "here", "sweep")]
-    for source in (".", "..", "records:", "/"):
-        with pytest.raises(ValueError, match="add out=results/<name>"):
-            exhibit.results_folder(source)
+def test_a_report_lies_in_the_folder_of_its_runs() -> None:
+    sources = ("runs/smollm2", "records:/a/b/", "offline:here", "wandb://me/sweep", ".")
+    folders = [str(exhibit.report_folder(source)) for source in sources]
+    assert folders == [
+        "runs/smollm2/report",
+        "/a/b/report",
+        "here/report",
+        "runs/sweep/report",
+        "report",
+    ]
+    assert exhibit.report_folder(str(ROOT / "results/cpu/runs")) == ROOT / "results/cpu"
 
 
-def test_a_module_is_a_command_whose_results_overwrite_no_other_s(
+def test_a_module_is_a_command_that_writes_into_the_folder_of_the_runs(
     folder: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "analysis.paper.table_4", f"runs={folder}"]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    assert (tmp_path / "results" / folder.name / "table_4.csv").exists()
+    assert (folder / "report" / "table_4.csv").exists() and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("wrong", ["banana=1", "runs=nowhere", "allow_mixed=maybe", "words"])

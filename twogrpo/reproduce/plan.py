@@ -1,15 +1,10 @@
-"""Runs all experiments of a scale, one process each, then the analysis; skips finished runs."""
+"""The plan of a scale: its runs, their configurations, commands and states."""
 
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from hydra import compose
@@ -42,6 +37,7 @@ class Scale:
     checkpoint_overrides: list[str]
     processes: int
     launcher: str
+    duration: str
     expected_costs: dict[str, Cost]
 
 
@@ -56,7 +52,7 @@ class ReproduceConfig:
     dry_run: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a job is itself: hashable, whatever it holds
 class Job:
     """One run: its configuration and command."""
 
@@ -64,6 +60,22 @@ class Job:
     config: Config | EvaluateConfig
     command: list[str]
     cost: Cost | None = None
+
+    @property
+    def work(self) -> float:
+        """The rollouts that the run draws, at most, with those of its evaluation."""
+        evaluation = self.config.evaluation
+        problems = len(evaluation.benchmarks) * (evaluation.problems_per_benchmark or 500)
+        return self.training_work + problems * evaluation.num_samples
+
+    @property
+    def training_work(self) -> float:
+        """The rollouts of the run's training alone; none of an evaluation."""
+        if isinstance(self.config, EvaluateConfig):
+            return 0.0
+        algorithm = self.config.algorithm
+        group_size = algorithm.resampling_budget_group_size or algorithm.group_size
+        return self.config.num_steps * self.config.training.prompts_per_step * group_size
 
     @property
     def is_done(self) -> bool:
@@ -80,8 +92,7 @@ class Job:
             return earlier_run(config).get("status") == "finished"
         except ConfigError as error:
             raise ConfigError(
-                f"{error}; or start over with runs_dir=runs/NEW (make reproduce "
-                "ARGS=runs_dir=runs/NEW), whose results go to results/NEW"
+                f"{error}; or start over with make reproduce ARGS=runs_dir=runs/NEW"
             ) from error
 
     @property
@@ -93,41 +104,18 @@ class Job:
             return f"refused ({error})"
 
 
-def reproduce(config: ReproduceConfig) -> None:
-    """Runs all unfinished experiments, then rebuilds tables and figures.
-
-    Raises:
-        ConfigError: `processes` is less than 1, or a folder holds a run of other code or of
-            another configuration.
-        SystemExit: a run failed, after printing its own message.
-    """
-    if config.processes < 1:
-        raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
-    planned = jobs(config)
-    states = [job.state for job in planned]
-    _print(f"{len(planned)} runs, {states.count('done')} of them done, in {config.runs_dir}")
-    if config.dry_run:
-        for job, state in zip(planned, states, strict=True):
-            cost = f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h expected  " if job.cost else ""
-            _print(f"{state}  {cost}{shlex.join(job.command)}")
-        return
-    waiting = [job for job in planned if not job.is_done]
-    _run_all(waiting, processes=config.processes)
-    results = config.results_dir or f"results/{Path(config.runs_dir).name}"
-    analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={results}"]
-    subprocess.run([sys.executable, *analyse], cwd=ROOT, check=True)
-
-
 def jobs(config: ReproduceConfig) -> list[Job]:
     """Every run of the scale: experiments × seeds, and the untrained checkpoints.
 
     Hydra must be initialized on conf/ (by `@hydra.main` or `initialize_config_dir`).
 
     Raises:
-        ConfigError: a run's configuration does not parse.
+        ConfigError: a run's configuration does not parse, or the scale has no seed, one twice, an
+            empty folder or a launcher with a quote too many.
         HydraException: it does not compose.
     """
     scale, planned = config.scale, list[Job]()
+    _check(config)
     for experiment in scale.experiments:
         given = [f"experiment={experiment}", *scale.overrides]
         composed = compose("train", given)  # once for all seeds: takes a third of a second
@@ -149,6 +137,20 @@ def jobs(config: ReproduceConfig) -> list[Job]:
     return planned
 
 
+def _check(config: ReproduceConfig) -> None:
+    seeds, launcher = config.scale.seeds, config.scale.launcher
+    if config.processes < 1:
+        raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"scale.seeds={seeds} must name one seed or more, each once")
+    if not config.runs_dir.strip() or ".." in Path(config.runs_dir).parts:
+        raise ConfigError(f"runs_dir={config.runs_dir!r} is no folder's name: use runs/NAME")
+    try:
+        shlex.split(launcher)
+    except ValueError as error:
+        raise ConfigError(f"scale.launcher={launcher} is no command: {error}") from error
+
+
 def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     if launcher not in ("auto", "python"):
         return shlex.split(launcher)
@@ -157,23 +159,3 @@ def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     ranks = str(hardware.num_gpus)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
     return [sys.executable, *torchrun]
-
-
-def _run_all(waiting: Sequence[Job], *, processes: int) -> None:
-    start = time.monotonic()
-    with ThreadPoolExecutor(processes) as pool:
-        run = partial(subprocess.run, cwd=ROOT, check=False)
-        futures = {pool.submit(run, job.command): job for job in waiting}
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                if future.result().returncode != 0:
-                    raise SystemExit(f"{futures[future].name} failed: see its message above")
-                minutes, seconds = divmod(round(time.monotonic() - start), 60)
-                _print(f"{done}/{len(waiting)} runs done, {minutes}:{seconds:02d} so far")
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _print(line: str) -> None:
-    sys.stderr.write(f"reproduce  {line}\n")

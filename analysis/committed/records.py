@@ -1,0 +1,96 @@
+"""The records in the repository: which there are, how a run becomes one, and with what code.
+
+results/<scale>/runs/<run>/run.json           configuration, provenance, summary
+results/<scale>/runs/<run>/metrics.jsonl.gz   one row a step, and the final evaluation
+results/<scale>/runs/<run>/evaluation/        every sample's verdict
+results/<scale>/                              what `make figures` builds from them
+results/theory/code.json, …                   the code of results that are not from run records
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.records.frames import Runs, load
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import (
+    METRICS_FILE,
+    PACKED_METRICS_FILE,
+    RUN_FILE,
+    read_json,
+    read_run_file,
+    run_folders,
+)
+from twogrpo.run_record.provenance import ROOT
+
+RESULTS = ROOT / "results"
+CODE_FILE = "code.json"
+# Of a run's folder, what a record keeps as it is: no weights, no checkpoint, no mirror.
+KEPT = (RUN_FILE, "evaluation/samples.parquet", "pairs.json.gz")
+
+
+def sources() -> list[str]:
+    """The folders of committed records, relative to the working directory where they are below it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folders = sorted(RESULTS.glob("*/runs"))
+    if not folders:
+        raise ConfigError(f"{RESULTS} has no records (<scale>/runs): restore it, or give runs=…")
+    here = Path.cwd()
+    return [str(f.relative_to(here) if f.is_relative_to(here) else f) for f in folders]
+
+
+def load_committed(folder: Path) -> Runs:
+    """The runs of a folder of committed records.
+
+    Raises:
+        ConfigError: a record is damaged.
+        ValueError: see `load`.
+    """
+    runs = load(str(folder))
+    refuse_damaged(runs, folder)
+    return runs
+
+
+def refuse_damaged(runs: Runs, folder: Path) -> None:
+    """Raises ConfigError if a committed run is not whole: all of them count."""
+    for where, reason in zip(runs.excluded["where"], runs.excluded["reason"], strict=True):
+        raise ConfigError(
+            f"{folder}: the record {where} is damaged ({reason}): restore it with git checkout"
+        )
+
+
+def pack(runs: Path, out: Path) -> None:
+    """Writes the record of every run below `runs` to `out`, byte for byte the same each time."""
+    for folder in run_folders(runs):
+        target = out / folder.relative_to(runs)
+        for name in KEPT:
+            if (folder / name).exists():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, target / name)
+        rows = (folder / METRICS_FILE).read_bytes()
+        (target / PACKED_METRICS_FILE).write_bytes(gzip.compress(rows, mtime=0))
+
+
+def made_with(result: Path) -> list[dict[str, Any]]:
+    """What a result folder says of its code: commit, whether it was edited, hash, date; each once.
+
+    It is said by the run records, a `code.json`, an evaluation's card, or a column `commit`.
+    """
+    made = [read_run_file(folder) for folder in run_folders(result / "runs")]
+    made += [read_json(file) for file in sorted(result.glob(CODE_FILE))]
+    made += [read_json(file)["about"] for file in sorted(result.glob("card.json"))]
+    for file in sorted(result.glob("*.csv")):
+        rows = pd.read_csv(file)
+        if not made and "commit" in rows:
+            made += [{"commit": commit} for commit in rows["commit"].dropna().unique()]
+    keys = ("commit", "commit_is_dirty", "code")
+    unique = {tuple(str(about.get(key)) for key in keys): about for about in made}
+    return [unique[key] for key in sorted(unique)]

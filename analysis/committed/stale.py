@@ -1,0 +1,47 @@
+"""Lists every folder of `results/` with the code that it was made with, and whether it is today's.
+
+python -m analysis.committed.stale
+
+Exit code 1 if a folder is stale: made by another `twogrpo/`, or without a word on its code.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from analysis.committed.records import RESULTS, made_with
+from twogrpo.run_record.provenance import ROOT, code_hash
+
+
+def state(result: Path) -> str:
+    """`current`, or why the folder is stale."""
+    made, today = made_with(result), code_hash()
+    if not made:
+        return "stale: names no code"
+    if all(about.get("code") == today for about in made):
+        return "current"
+    commits = sorted({str(about.get("commit") or "no commit")[:10] for about in made})
+    return f"stale: {'; '.join(f'{commit}, {_changed_since(commit)}' for commit in commits)}"
+
+
+def _changed_since(commit: str) -> str:
+    """How many files of the code differ from the commit's, where git knows it."""
+    command = ["git", "diff", "--name-only", commit.removesuffix("-dirty"), "--", "twogrpo", "conf"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return "which git does not know here"
+    return f"{len(done.stdout.splitlines())} files of twogrpo/ and conf/ changed since"
+
+
+def main() -> int:
+    """Prints a line for each folder; returns the exit code."""
+    states = {result.name: state(result) for result in sorted(RESULTS.glob("*/"))}
+    for name, found in states.items():
+        sys.stdout.write(f"results/{name:15} {found}\n")
+    return int(any(found != "current" for found in states.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Checks the committed results: they follow from their records, and fresh runs meet the records.
+
+python -m analysis.committed.verify runs=runs/verify theory=runs/verify/theory/report
+
+1. Every committed table is built again from its records and must be the same to the byte; README
+   must have the rows of its summary.
+2. Each fresh run below `runs` must have the accuracies of the committed run of its name: equal to
+   the digit with the same torch on a CPU of the same family, elsewhere inside the interval over
+   problems. Times are never compared.
+3. The CSV files of the theory are held to the same rule.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import all as every_exhibit
+from analysis.committed.records import CODE_FILE, RESULTS, load_committed
+from analysis.exhibits.exhibit import arguments, complain
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_folders
+from twogrpo.run_record.provenance import ROOT
+from twogrpo.run_record.rows import benchmark_results
+
+# Standard errors around a committed value, where rounding makes other runs: covers 99.7 %.
+NUM_ERRORS = 3.0
+
+
+def tables(result: Path) -> Iterator[str]:
+    """The committed tables of a scale that its records do not give."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder) / result.name
+        every_exhibit.main(load_committed(result / "runs"), built, pages=False)
+        for file in sorted([*result.glob("*.csv"), *result.glob("*.md")]):
+            fresh = built / file.name
+            if file.name == "report.md":  # a page, and not in git
+                continue
+            if not fresh.exists() or fresh.read_bytes() != file.read_bytes():
+                yield f"results/{result.name}/{file.name} is not what its records give"
+        page = (ROOT / "README.md").read_text()
+        for line in (built / "summary.md").read_text().splitlines():
+            if line.startswith("|") and line not in page:
+                yield f"README.md lacks this line of {result.name}/summary.md: {line}"
+
+
+def runs(fresh: Path, committed: Path) -> Iterator[str]:
+    """The benchmarks of a fresh run that do not meet the committed run of the same name."""
+    if not committed.exists():
+        raise ConfigError(f"{committed} is not there: verify runs of a committed name")
+    same = is_same_machine(read_run_file(fresh), read_run_file(committed))
+    ours, theirs = (benchmark_results(read_rows(folder)) for folder in (committed, fresh))
+    for name, there in ours.items():
+        value, error, found = (*_accuracy(there), _accuracy(theirs[name])[0])
+        is_met = found == value if same else abs(found - value) <= NUM_ERRORS * error
+        if not is_met:
+            bound = "equal to the digit" if same else f"within {NUM_ERRORS * error:.2f}"
+            yield f"{fresh.name} {name}: {found:.4f} %, committed {value:.4f} % ({bound} expected)"
+
+
+def theory(fresh: Path, committed: Path) -> Iterator[str]:
+    """The numbers of the theory that a fresh measurement does not meet."""
+    same = is_same_machine(read_json(fresh / CODE_FILE), read_json(committed / CODE_FILE))
+    for file in sorted(fresh.glob("*.csv")):
+        if same:
+            if file.read_bytes() != (committed / file.name).read_bytes():
+                yield f"results/theory/{file.name} is not what `make theory` gives"
+            continue
+        ours, found = pd.read_csv(committed / file.name), pd.read_csv(file)
+        for low in (name for name in ours if name == "low" or name.endswith("_low")):
+            value, high = low.removesuffix("low").rstrip("_") or "value", low[:-3] + "high"
+            inside = found[value].between(ours[low], ours[high]) | ours[low].isna()
+            if value in ours and not inside.all():
+                yield f"results/theory/{file.name}: {value} is outside its interval"
+
+
+def is_same_machine(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two runs had the same torch and a CPU of the same family, so that bits are equal."""
+
+    def machine(about: dict[str, Any]) -> tuple[str, list[str]]:
+        versions, hardware = about.get("versions") or {}, about.get("hardware") or {}
+        return str(versions.get("torch")), str(hardware.get("cpu")).split()[:2]
+
+    return machine(one) == machine(other)
+
+
+def _accuracy(values: dict[str, Any]) -> tuple[float, float]:
+    """The mean over problems in percent, and its standard error."""
+    shares = 100 * np.array(values["num_correct"], dtype=float) / values["num_samples"]
+    return float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares)))
+
+
+def main(argv: list[str]) -> int:
+    """Prints a line for each check; returns 1 if one failed."""
+    given = arguments(argv, runs="", theory="")
+    checks = {f"tables of {f.parent.name}": tables(f.parent) for f in RESULTS.glob("*/runs")}
+    for folder in run_folders(Path(given["runs"])) if given["runs"] else []:
+        committed = RESULTS / "cpu" / "runs" / folder.name
+        if "theory" not in folder.parts:
+            checks[f"fresh {folder.name}"] = runs(folder, committed)
+    if given["theory"]:
+        checks["theory"] = theory(Path(given["theory"]), RESULTS / "theory")
+    found = {what: list(problems) for what, problems in checks.items()}
+    for what, problems in found.items():
+        sys.stdout.write(f"{'FAIL' if problems else 'ok':4}  {what}\n")
+        sys.stdout.writelines(f"      {problem}\n" for problem in problems)
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        sys.exit(complain(error))

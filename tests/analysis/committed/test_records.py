@@ -1,0 +1,134 @@
+"""The committed records give every table, are refused if damaged, and name their code."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import all as every_exhibit
+from analysis.committed import publish, records, stale, verify
+from analysis.exhibits import exhibit
+from analysis.records.frames import Runs, load
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import PACKED_METRICS_FILE, RUN_FILE, run_folders
+from twogrpo.run_record.provenance import code_hash
+
+SCALES = sorted(folder.parent for folder in records.RESULTS.glob("*/runs"))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
+    """The recorded runs, published as `mine`."""
+    results = tmp_path_factory.mktemp("results")
+    records.pack(folder, results / "mine" / "runs")
+    every_exhibit.main(load(str(results / "mine" / "runs")), results / "mine")
+    return results
+
+
+@pytest.fixture
+def results(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `results/` of its own, with `mine`."""
+    results = tmp_path / "results"
+    for module in (records, publish, stale, verify):
+        monkeypatch.setattr(module, "RESULTS", results, raising=False)
+    shutil.copytree(built, results)
+    return results
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("scale", SCALES, ids=lambda path: path.name)
+def test_the_committed_tables_are_what_their_records_give(scale: Path) -> None:
+    assert list(verify.tables(scale)) == []
+
+
+@pytest.mark.parametrize("scale", SCALES, ids=lambda path: path.name)
+def test_the_committed_records_are_small_and_hold_no_weights(scale: Path) -> None:
+    files = [path for path in (scale / "runs").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2_000_000
+    names = {str(path.relative_to(scale / "runs")).partition("/")[2] for path in files}
+    assert names <= {*records.KEPT, PACKED_METRICS_FILE}
+
+
+def test_packed_records_give_the_same_frames(folder: Path, runs: Runs, tmp_path: Path) -> None:
+    records.pack(folder, tmp_path / "packed")
+    packed = load(str(tmp_path / "packed"))
+    for name in ("runs", "steps", "evaluations", "benchmarks"):
+        pd.testing.assert_frame_equal(getattr(packed, name), getattr(runs, name))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "text"])
+def test_a_damaged_record_is_one_line_and_changes_nothing(
+    results: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = next((results / "mine" / "runs").rglob(PACKED_METRICS_FILE))
+    content = broken.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+    broken.write_bytes({"cut": content[:middle], "flipped": flipped, "text": b"rows"}[damage])
+    before = {path: path.read_bytes() for path in results.glob("mine/*.csv")}
+    monkeypatch.setattr("sys.argv", ["analysis.all"])
+    with pytest.raises(SystemExit) as stopped:
+        exhibit.command(every_exhibit.main, records.sources, theory="none")
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1 and broken.parent.name in message
+    assert before == {path: path.read_bytes() for path in results.glob("mine/*.csv")}
+
+
+def test_a_changed_accuracy_is_found(results: Path) -> None:
+    readme = "README.md lacks"
+    mine = results / "mine"
+    assert all(readme in line for line in verify.tables(mine))
+    table = (mine / "table_1.csv").read_text()
+    value = f"{pd.read_csv(mine / 'table_1.csv')['average_mean'][1]:.6g}"
+    (mine / "table_1.csv").write_text(table.replace(value, f"{float(value) + 0.1:.6g}", 1))
+    assert any("table_1.csv" in line for line in verify.tables(mine))
+
+
+def test_a_fresh_run_is_held_against_the_committed_one(results: Path, folder: Path) -> None:
+    fresh, committed = (f / "run-two_grpo-0" for f in (folder, results / "mine" / "runs"))
+    assert list(verify.runs(fresh, committed)) == []
+    packed = committed / PACKED_METRICS_FILE
+    rows = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
+    rows[-1]["evaluation/easy/num_correct"][0] ^= 1
+    packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    [problem] = verify.runs(fresh, committed)
+    assert "run-two_grpo-0 easy" in problem
+    # On another machine rounding makes other responses: the interval counts.
+    about = json.loads((committed / RUN_FILE).read_text())
+    about["versions"]["torch"] = "9.9"
+    (committed / RUN_FILE).write_text(json.dumps(about))
+    assert list(verify.runs(fresh, committed)) == []
+
+
+def test_only_finished_runs_of_this_code_are_published(
+    results: Path, folder: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "runs"
+    shutil.copytree(folder, mine, ignore=shutil.ignore_patterns("report"))
+
+    def set_all(**values: object) -> None:
+        for run in run_folders(mine):
+            about = json.loads((run / RUN_FILE).read_text())
+            (run / RUN_FILE).write_text(json.dumps(about | values))
+
+    before = (results / "mine" / "summary.md").read_bytes()
+    for values in ({}, {"code": code_hash(), "status": "running"}):
+        set_all(**values)
+        with pytest.raises(ConfigError):
+            publish.publish(mine, results / "mine")
+        assert (results / "mine" / "summary.md").read_bytes() == before
+    set_all(status="finished")
+    publish.publish(mine, results / "mine")
+    assert code_hash() in (results / "mine" / "summary.md").read_text()
+    assert sorted(path.name for path in results.iterdir()) == ["mine"]
+    assert stale.state(results / "mine") == "current"
+
+
+def test_a_result_of_other_code_is_stale(results: Path) -> None:
+    assert stale.state(results / "mine").startswith("stale: 0123456789")
+    (results / "none").mkdir()
+    assert stale.state(results / "none") == "stale: names no code"

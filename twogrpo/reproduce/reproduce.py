@@ -1,0 +1,46 @@
+"""Runs all experiments of a scale, one process each, then the analysis; skips finished runs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+
+from twogrpo.errors import ConfigError
+from twogrpo.reproduce.plan import ReproduceConfig, jobs
+from twogrpo.reproduce.workers import run_all
+from twogrpo.run_record.provenance import ROOT
+
+
+def reproduce(config: ReproduceConfig) -> None:
+    """Runs all unfinished experiments, then builds the report in `results_dir`.
+
+    Raises:
+        ConfigError: see `jobs`; or a folder holds a run of other code or another configuration,
+            or the launcher is not installed.
+        SystemExit: a run or the analysis failed, after printing its own message.
+    """
+    planned = jobs(config)
+    states = [job.state for job in planned]
+    done = states.count("done")
+    _print(
+        f"{len(planned)} runs, {done} of them done, in {config.runs_dir}, {config.processes} at a "
+        f"time: {config.scale.duration} for all. Then tables and figures, in {config.results_dir}"
+    )
+    if config.dry_run:
+        for job, state in zip(planned, states, strict=True):
+            cost = f"{job.cost.gpus} GPUs, {job.cost.hours:.2f} h expected  " if job.cost else ""
+            _print(f"{state}  {cost}{shlex.join(job.command)}")
+        return
+    waiting = [job for job in planned if not job.is_done]
+    for program in sorted({job.command[0] for job in waiting if not shutil.which(job.command[0])}):
+        raise ConfigError(f"scale.launcher={program} is not installed: give auto or a command")
+    run_all(waiting, processes=config.processes)
+    analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
+    if code := subprocess.run([sys.executable, *analyse], cwd=ROOT, check=False).returncode:
+        raise SystemExit(code)
+
+
+def _print(line: str) -> None:
+    sys.stderr.write(f"reproduce  {line}\n")
