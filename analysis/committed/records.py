@@ -20,18 +20,19 @@ from analysis.records.frames import Runs, load
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import (
     METRICS_FILE,
-    PACKED_METRICS_FILE,
+    PACKED,
     RUN_FILE,
     read_json,
     read_run_file,
     run_folders,
 )
 from twogrpo.run_record.provenance import ROOT
+from twogrpo.run_record.rollouts import PAIRS_FILE
 
 RESULTS = ROOT / "results"
 CODE_FILE = "code.json"
 # Of a run's folder, what a record keeps as it is: no weights, no checkpoint, no mirror.
-KEPT = (RUN_FILE, "evaluation/samples.parquet", "pairs.json.gz")
+KEPT = (RUN_FILE, "evaluation/samples.parquet")
 
 
 def sources() -> list[str]:
@@ -75,8 +76,10 @@ def pack(runs: Path, out: Path) -> None:
             if (folder / name).exists():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, target / name)
-        rows = (folder / METRICS_FILE).read_bytes()
-        (target / PACKED_METRICS_FILE).write_bytes(gzip.compress(rows, mtime=0))
+        for file in (folder / METRICS_FILE, folder / PAIRS_FILE):
+            if file.exists():
+                packed = gzip.compress(file.read_bytes(), mtime=0)
+                (target / (file.name + PACKED)).write_bytes(packed)
 
 
 def made_with(result: Path) -> list[dict[str, Any]]:

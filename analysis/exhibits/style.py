@@ -53,6 +53,14 @@ LOOKS = {
 }
 SPARE = (("#7F3C8D", "<"), ("#8B6914", ">"), ("#4B4B4B", "h"), ("#A0522D", "d"))
 
+# A verdict's colour and marker: two of that palette, darkened until text in them is read.
+VERDICTS = {
+    "reproduced": ("#00704f", "o"),
+    "not reproduced": ("#b04a00", "X"),
+    "inconclusive": ("#555555", "s"),
+}
+SOFT = "#555555"  # of secondary text
+
 
 def panels(num_rows: int, num_columns: int, **size: Any) -> tuple[Figure, np.ndarray]:
     """A grid of axes in the house style; `width` and `height` of a panel in inches."""
@@ -71,7 +79,7 @@ def heading(axis: Axes, what: str, *where: str) -> None:
         xycoords="axes fraction",
         textcoords="offset points",
         fontsize=7,
-        color="#555555",
+        color=SOFT,
         va="bottom",
     )
 
@@ -84,6 +92,11 @@ def look(key: str) -> dict[str, Any]:
     spare = (*SPARE[sum(map(ord, key)) % len(SPARE)], "-.")
     colour, marker, dashes = LOOKS.get(key, spare)
     return {"color": colour, "marker": marker, "linestyle": dashes, "label": arm_label(key)}
+
+
+def verdict_look(verdict: str) -> tuple[str, str]:
+    """A verdict's colour and marker; those of no verdict look like "inconclusive"."""
+    return VERDICTS.get(verdict, VERDICTS["inconclusive"])
 
 
 def band(axis: Axes, key: str, x: Any, middle: Any, low: Any, high: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit, main
+from analysis.exhibits.forest import ForestRow, forest
 from analysis.paper import claim_metrics, theory_claim_metrics
 from analysis.paper.claim_metrics import Measure
 from analysis.records import published
@@ -222,7 +223,7 @@ def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
 
 
 def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
-    """All claims: claims.csv, and claims.md for readers."""
+    """All claims: claims.csv, and for readers claims.md and a forest plot."""
     every = claims(Path(theory))
     rows = [judge(claim, comparisons(runs)) for claim in every]
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -231,6 +232,7 @@ def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
         title="The paper's claims",
         frame=frame,
         table=_table(rows, every),
+        figure=forest([_forest_row(c, row) for c, row in zip(every, rows, strict=True)]),
         note=RULES + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
     )
 
@@ -247,6 +249,12 @@ SCALE_NOTE = (
     "Toy scale: evidence about the code, not about the paper. The same commands on the paper's "
     "models give rows with scale = paper."
 )
+
+
+def _forest_row(claim: Claim, row: dict[str, Any]) -> ForestRow:
+    given = {name: row[name] for name in ("published", "measured", "ci_low", "ci_high", "verdict")}
+    bounds = claim.bounds.split(" (")[0].split(",")[0]  # without its source
+    return ForestRow(claim.name, claim.says, low=claim.low, high=claim.high, bounds=bounds, **given)
 
 
 def _table(judged: list[dict[str, Any]], every: list[Claim]) -> pd.DataFrame:

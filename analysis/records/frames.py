@@ -30,6 +30,7 @@ class Runs:
     steps: a row a step of the loop, `step` from 0; columns are the logged metrics.
     evaluations: a row a problem: benchmark, problem_id, num_correct of num_samples.
     benchmarks: a row a benchmark: mean, tokens_mean, truncated_fraction, seconds of the evaluation.
+    pairs: a row a pair of `pairs.jsonl`, as it was written.
     excluded: runs that are not in the frames, and why.
     """
 
@@ -37,6 +38,7 @@ class Runs:
     steps: pd.DataFrame
     evaluations: pd.DataFrame
     benchmarks: pd.DataFrame
+    pairs: pd.DataFrame
     excluded: pd.DataFrame
 
     @property
@@ -72,6 +74,7 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
         steps=_frame([row for record in finished for row in _step_rows(record)]),
         evaluations=_frame([row for record in finished for row in _problem_rows(record)]),
         benchmarks=_frame([row for record in finished for row in _benchmark_rows(record)]),
+        pairs=_frame([_who(record) | pair for record in finished for pair in record.pairs]),
         excluded=pd.DataFrame(excluded, columns=["run_id", "where", "reason"]),
     )
 

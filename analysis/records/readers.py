@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.errors import ConfigError, escape_control_chars
-from twogrpo.run_record.files import read_rows, read_run_file, run_folders, with_current_keys
+from twogrpo.run_record.files import (
+    read_lines,
+    read_rows,
+    read_run_file,
+    run_folders,
+    with_current_keys,
+)
+from twogrpo.run_record.rollouts import PAIRS_FILE
 
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
@@ -33,6 +40,7 @@ class Record:
     where: str
     fault: str = ""  # why it cannot be read, if it cannot
     history: list[str] = field(default_factory=list)  # other places whose rows were joined into it
+    pairs: list[dict[str, Any]] = field(default_factory=list)  # of pairs.jsonl
 
     @property
     def run_id(self) -> str:
@@ -102,11 +110,12 @@ def read_folders(folder: Path) -> Iterator[Record]:
         try:
             about = read_run_file(found)
             rows = {int(row["step"]): row for row in read_rows(found)}
+            pairs = read_lines(found / PAIRS_FILE)
         except (ConfigError, KeyError) as error:
             # The message of the cause has no path in it: results do not depend on where runs lie.
             yield Record({}, "unreadable", {}, where, fault=str(error.__cause__ or error))
             continue
-        yield Record(about, str(about.get("status")), rows, where)
+        yield Record(about, str(about.get("status")), rows, where, pairs=pairs)
 
 
 def read_offline(folder: Path) -> Iterator[Record]:

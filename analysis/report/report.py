@@ -6,6 +6,7 @@ Names in a record may be hostile: the template escapes everything, and the page 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from analysis.exhibits.exhibit import Exhibit, markdown
 from analysis.exhibits.exhibit import write as write_exhibit
 from analysis.paper import claims
 from analysis.records.frames import Runs
-from analysis.report import summary
+from analysis.report import pairs, summary
 from analysis.stats.comparison import comparisons
 from twogrpo.run_record.arms import arm_label
 
@@ -48,6 +49,9 @@ def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
         expectations=[pair for comparison in settings for pair in summary.expectations(comparison)],
         reading=summary.READING,
         sections=[_section(exhibit, out) for exhibit in exhibits],
+        pairs_title=pairs.TITLE,
+        pairs_note=pairs.NOTE,
+        arms_with_pairs=pairs.arms(runs),
         provenance=summary.provenance(runs),
     )
 
@@ -66,7 +70,8 @@ def runs_exhibit(runs: Runs) -> Exhibit:
     """The list of the runs, one a row."""
     names = ["run_id", "dataset", "model", "arm", "seed", "commit", "code", "started", "identity"]
     frame = runs.runs[names]
-    table = frame.assign(arm=[arm_label(key) for key in frame["arm"]])
+    short = {name: frame[name].astype(str).str[:10] for name in ("commit", "identity")}
+    table = frame.assign(arm=[arm_label(key) for key in frame["arm"]], **short)
     return Exhibit("runs", "The runs", frame, table=table.astype(str))
 
 
@@ -81,8 +86,11 @@ def _section(exhibit: Exhibit, out: Path) -> dict[str, Any]:
     }
 
 
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    return [[str(cell) for cell in row] for row in table.to_numpy().tolist()]
+def _cells(table: pd.DataFrame) -> list[list[list[str]]]:
+    """The cells as text, in parts: every second one is an interval, which no line breaks."""
+    return [
+        [re.split(r"(\[[^][]*\])", str(cell)) for cell in row] for row in table.to_numpy().tolist()
+    ]
 
 
 def _inlined(exhibit: Exhibit, out: Path) -> str:

@@ -118,9 +118,25 @@ def _step(arm: str, step: int, group_size: int, rng: np.random.Generator) -> dic
     return row | ({"validation/mean": reward, "seconds/validate": 3.0} if step % 4 == 0 else {})
 
 
-def write(folder: Path, about_run: dict[str, Any], rows_of_run: list[dict[str, Any]]) -> Path:
+def pairs(arm: str, text: str = "1=") -> list[dict[str, Any]]:
+    """pairs.jsonl: two pairs at the first, the middle and the last step."""
+    right = {"response": text, "reward": 1.0, "advantage": 0.577}
+    pair = {"prompt_id": text, "prompt": text, "num_rollouts": ARMS[arm][1], "num_right": 1}
+    pair |= {"right": right, "wrong": right | {"reward": 0.0, "advantage": -1.73}}
+    steps = () if arm == "base" else (0, NUM_STEPS // 2, NUM_STEPS - 1)
+    return [{"step": step, **pair} for step in steps for _ in range(2)]
+
+
+def write(
+    folder: Path,
+    about_run: dict[str, Any],
+    rows_of_run: list[dict[str, Any]],
+    pairs_of_run: list[dict[str, Any]] | None = None,
+) -> Path:
     """A run's folder."""
     folder.mkdir(parents=True)
+    if pairs_of_run:
+        (folder / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs_of_run))
     (folder / "run.json").write_text(json.dumps(about_run))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_of_run))
     return folder
@@ -128,7 +144,7 @@ def write(folder: Path, about_run: dict[str, Any], rows_of_run: list[dict[str, A
 
 def add(folder: Path, arm: str, seed: int = 0, **changes: Any) -> Path:
     """The folder of an arm's finished run; `changes` as in `changed`."""
-    return write(folder, changed(about(arm, seed), **changes), rows(arm, seed))
+    return write(folder, changed(about(arm, seed), **changes), rows(arm, seed), pairs(arm))
 
 
 def write_arms(folder: Path, *, seeds: tuple[int, ...] = (0, 1), arms: Any = tuple(ARMS)) -> Path:

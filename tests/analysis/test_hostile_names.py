@@ -51,7 +51,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         easy[:] = [f"{text}{number}" for number in range(len(easy))]
         if arm != "base":
             about["config"]["evaluation"]["name"] = "".join(ALL)
-        recorded.write(folder / "runs" / arm, about, rows)
+        recorded.write(folder / "runs" / arm, about, rows, recorded.pairs(arm, text))
     recorded.write(folder / "runs/cut", {**about, "run_id": "".join(ALL), "status": ALL[0]}, [])
     everything.main(load(str(folder / "runs")), folder / "out", theory="nowhere")
     return folder / "out"

@@ -36,7 +36,7 @@ NOT_IDENTIFYING = {
     *("sync_check.kl_bounds.float32", "sync_check.kl_bounds.bfloat16"),
     *("tracking.wandb_mode", "tracking.wandb_project", "tracking.wandb_group"),
     *("tracking.progress_every_seconds", "tracking.kl_rollouts", "tracking.mismatch_rollouts"),
-    *("tracking.gradient_cosine_every", "tracking.save_rollouts"),
+    *("tracking.gradient_cosine_every", "tracking.save_rollouts", "tracking.saved_pairs"),
     *("hardware.device", "hardware.num_gpus", "hardware.num_threads", "hardware.compile"),
     *("hardware.tokens_per_microbatch", "hardware.logits_chunk_tokens"),
     *("hardware.activation_checkpointing", "hardware.rollouts_per_call", "hardware.kv_cache_gib"),

@@ -1,11 +1,13 @@
 """The cached rollouts of a run: complete, in order, and without the lines of a lost step."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.hostile_text import ALL, is_harmless
 from twogrpo.run_record import rollouts
+from twogrpo.run_record.files import read_lines
 from twogrpo.training import loop
 from twogrpo.types import Completion, Group, Prompt, Verdict
 
@@ -19,7 +21,11 @@ GROUP = Group(
 
 
 def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / rollouts.FILE).read_text().splitlines()]
+    return read_lines(folder / rollouts.FILE)
+
+
+def read_pairs(folder: Path) -> list[dict]:
+    return read_lines(folder / rollouts.PAIRS_FILE)
 
 
 def test_a_line_by_hand(tmp_path: Path) -> None:
@@ -64,6 +70,9 @@ def test_reading_what_is_not_there_is_refused(tmp_path: Path) -> None:
     rollouts.append(tmp_path, 0, [GROUP])
     with pytest.raises(ValueError, match="no group of step 7"):
         rollouts.read(tmp_path, step=7)
+    (tmp_path / rollouts.FILE).write_text("no JSON\n")
+    with pytest.raises(ValueError, match="cannot be read"):
+        rollouts.read(tmp_path)
 
 
 def test_a_run_saves_every_group_drawn_with_save_rollouts_alone(make_run) -> None:
@@ -75,3 +84,58 @@ def test_a_run_saves_every_group_drawn_with_save_rollouts_alone(make_run) -> Non
     saved = lines(run.record.folder)
     assert sum(len(line["rewards"]) for line in saved) == row["rollouts/generated"]
     assert sum(sum(line["num_tokens"]) for line in saved) == row["tokens/generated"]
+
+
+def test_a_pair_is_the_first_right_and_the_first_wrong_response_of_a_group(tmp_path: Path) -> None:
+    rights = (Verdict(0.0, False, "wrong"), Verdict(1.0, True, "correct"))
+    all_wrong = replace(GROUP, verdicts=rights[:1] * 2)
+    reversed_group = replace(GROUP, verdicts=rights, prompt=replace(GROUP.prompt, prompt_id="p2"))
+    groups = [all_wrong, GROUP, reversed_group, GROUP]
+    advantages_B = [0.0, 0.0, 1.0, -1.0, -0.5, 0.5, 9.0, 9.0]
+    rollouts.append_pairs(tmp_path, 4, groups, advantages_B, count=2)
+    first, second = read_pairs(tmp_path)
+    assert first == {
+        "step": 4,
+        "prompt_id": "p1",
+        "prompt": "1+1=",
+        "num_rollouts": 2,
+        "num_right": 1,
+        "right": {"response": "2", "reward": 1.0, "advantage": 1.0},
+        "wrong": {"response": "3", "reward": 0.0, "advantage": -1.0},
+    }
+    assert second["prompt_id"] == "p2"
+    assert second["right"] == {"response": "3", "reward": 1.0, "advantage": 0.5}
+    rollouts.append_pairs(tmp_path, 4, groups, advantages_B, count=1)  # the step is done again
+    assert read_pairs(tmp_path) == [first]
+
+
+def test_pairs_of_long_and_hostile_texts_stay_small_and_harmless(tmp_path: Path) -> None:
+    long = Completion((5,), (0.0,), "".join(ALL) + "x" * 9000 + "the answer is 2", "stop")
+    group = replace(GROUP, rollouts=(long, long), prompt=replace(GROUP.prompt, text="?" * 5000))
+    for step in rollouts.pair_steps(40):
+        rollouts.append_pairs(tmp_path, step, [group] * 12, [0.0] * 24, count=10)
+    text = (tmp_path / rollouts.PAIRS_FILE).read_text()
+    assert len(text) < 110_000 and is_harmless(text)
+    pairs = read_pairs(tmp_path)
+    assert len(pairs) == 30
+    kept = pairs[0]["right"]["response"]
+    assert kept.startswith(ALL[0]) and kept.endswith("xthe answer is 2")
+
+
+@pytest.mark.parametrize("algorithm", ["two_grpo", "two_grpo_rs", "dpo"])
+def test_a_run_keeps_pairs_of_its_first_middle_and_last_step(make_run, algorithm) -> None:
+    run = make_run(f"algorithm={algorithm}", "training.epochs=2")
+    loop.train(run)
+    pairs = read_pairs(run.record.folder)
+    steps = rollouts.pair_steps(run.config.num_steps)
+    assert {pair["step"] for pair in pairs} <= steps and 0 < len(pairs) <= 10 * len(steps)
+    for pair in pairs:
+        assert pair["right"]["reward"] > pair["wrong"]["reward"]
+        assert pair["right"]["advantage"] > 0 > pair["wrong"]["advantage"]
+    assert not rollouts.has_rollouts(run.record.folder)
+
+
+def test_a_run_without_pairs_writes_no_file_of_them(make_run) -> None:
+    run = make_run("algorithm=two_grpo", "tracking.saved_pairs=0")
+    loop.train_step(run, 0)
+    assert not (run.record.folder / rollouts.PAIRS_FILE).exists()

@@ -210,6 +210,7 @@ class TrackingConfig:
     mismatch_rollouts: Annotated[int, NOT_NEGATIVE]
     gradient_cosine_every: Annotated[int, NOT_NEGATIVE]
     save_rollouts: bool
+    saved_pairs: Annotated[int, NOT_NEGATIVE]
 
 
 @dataclass

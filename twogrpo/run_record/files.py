@@ -14,7 +14,7 @@ from twogrpo.errors import ConfigError
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
-PACKED_METRICS_FILE = METRICS_FILE + ".gz"
+PACKED = ".gz"
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -44,14 +44,22 @@ def read_run_file(folder: Path) -> dict[str, Any]:
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Returns the rows of `metrics.jsonl` in the order of their writing; none without the file.
 
-    A record in `results/` has `metrics.jsonl.gz` instead. A killed process may leave half a line at
-    the end: it is skipped, its step is done again.
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    return read_lines(folder / METRICS_FILE)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Returns the objects in a file of JSON lines; none without the file.
+
+    A record in `results/` has the file compressed, with `.gz` after its name. A killed process may
+    leave half a line at the end: it is skipped, its step is done again.
 
     Raises:
         ConfigError: a line is damaged.
     """
-    path = folder / METRICS_FILE
-    packed = path.with_name(PACKED_METRICS_FILE)
+    packed = path.with_name(path.name + PACKED)
     path = path if path.exists() or not packed.exists() else packed
     if not path.exists():
         return []

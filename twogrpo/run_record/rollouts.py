@@ -1,21 +1,26 @@
-"""The cached rollouts of a run, `rollouts.jsonl`: one line a group.
+"""The rollouts that a run keeps: all of them in `rollouts.jsonl`, a few to read in `pairs.jsonl`.
 
-With them, questions about the group size are answered again without sampling (scripts/what_if.py,
-analysis/theory/). A line holds step, draw, prompt_id, prompt_tokens, and for each rollout its
-reward, its number of tokens and its tokens.
+With the first, questions about the group size are answered again without sampling
+(scripts/what_if.py, analysis/theory/): one line a group, with step, draw, prompt_id, prompt_tokens,
+and for each rollout its reward, its number of tokens and its tokens. A line of the second is a
+prompt with one right and one wrong response, as text.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.files import read_lines, write_atomically
 from twogrpo.types import Group, has_signal
 
 FILE = "rollouts.jsonl"
+PAIRS_FILE = "pairs.jsonl"
+MAX_CHARS = 800  # of a text in pairs.jsonl: 30 pairs of long texts stay below 100 kB
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,15 @@ def read(path: Path | str, *, step: int | None = None) -> list[CachedGroup]:
     """Returns the groups of a file, or of a run's folder that holds it; of one step if it is given.
 
     Raises:
-        ValueError: there is no such file, or no such group in it.
+        ValueError: there is no such file, or no such group in it, or it is damaged.
     """
     path = Path(path)
-    file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    lines = read_lines(path / FILE if path.is_dir() else path)
+    if not lines:
         raise ValueError(
             f"rollouts={path}: no {FILE} there; make one with "
             "scripts/train.py tracking.save_rollouts=true"
         )
-    lines = map(json.loads, file.read_text().splitlines())
     groups = [
         CachedGroup(
             step=line["step"],
@@ -74,27 +78,82 @@ def read(path: Path | str, *, step: int | None = None) -> list[CachedGroup]:
 
 
 def append(folder: Path, step: int, groups: Sequence[Group]) -> None:
-    """Writes the groups drawn in a step.
+    """Writes the groups drawn in a step to `rollouts.jsonl`."""
+    lines = (
+        {
+            "step": step,
+            "draw": group.draw,
+            "prompt_id": group.prompt.prompt_id,
+            "prompt_tokens": group.prompt.token_ids,
+            "rewards": group.rewards,
+            "num_tokens": [len(rollout.token_ids) for rollout in group.rollouts],
+            "tokens": [rollout.token_ids for rollout in group.rollouts],
+        }
+        for group in groups
+    )
+    _append(folder / FILE, step, lines)
+
+
+def pair_steps(num_steps: int) -> set[int]:
+    """The first, the middle and the last step of a run.
+
+    >>> sorted(pair_steps(40)), sorted(pair_steps(1))
+    ([0, 20, 39], [0])
+    """
+    return {0, num_steps // 2, num_steps - 1}
+
+
+def append_pairs(
+    folder: Path, step: int, groups: Sequence[Group], advantages_B: Iterable[float], *, count: int
+) -> None:
+    """Writes the first `count` pairs of a step to `pairs.jsonl`.
+
+    A pair is the first right and the first wrong response of a group that has both. `advantages_B`
+    are those of all rollouts of the groups, in order, as the policy was trained on.
+    """
+    advantages = iter(advantages_B)
+    lines = (_pair(step, group, list(islice(advantages, len(group.rollouts)))) for group in groups)
+    _append(folder / PAIRS_FILE, step, islice(filter(None, lines), count))
+
+
+def _pair(step: int, group: Group, advantages_G: list[float]) -> dict[str, Any] | None:
+    """The line of a group; None unless it holds both a right and a wrong response."""
+    are_correct = [verdict.is_correct for verdict in group.verdicts]
+    if len(set(are_correct)) < 2:
+        return None
+    right, wrong = (
+        {
+            "response": _shortened(group.rollouts[i].text),
+            "reward": group.rewards[i],
+            "advantage": advantages_G[i],
+        }
+        for i in (are_correct.index(True), are_correct.index(False))
+    )
+    about: dict[str, Any] = {
+        "prompt_id": group.prompt.prompt_id,
+        "prompt": _shortened(group.prompt.text),
+    }
+    about |= {"num_rollouts": len(are_correct), "num_right": sum(are_correct)}
+    return {"step": step, **about, "right": right, "wrong": wrong}
+
+
+def _shortened(text: str) -> str:
+    """The text, or its beginning and its end, where the answer stands."""
+    half = MAX_CHARS // 2
+    return text if len(text) <= MAX_CHARS else f"{text[:half]} […] {text[-half:]}"
+
+
+def _append(path: Path, step: int, lines: Iterable[dict[str, Any]]) -> None:
+    """Appends the lines of a step.
 
     Lines of `step` and later were left by a run that ended before its next checkpoint: they are
     removed first.
     """
-    path = folder / FILE
     if _last_step(path) >= step:
         kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < step]
         write_atomically(path, "".join(kept))
     with path.open("a") as file:
-        for group in groups:
-            line = {
-                "step": step,
-                "draw": group.draw,
-                "prompt_id": group.prompt.prompt_id,
-                "prompt_tokens": group.prompt.token_ids,
-                "rewards": group.rewards,
-                "num_tokens": [len(rollout.token_ids) for rollout in group.rollouts],
-                "tokens": [rollout.token_ids for rollout in group.rollouts],
-            }
-            file.write(json.dumps(line) + "\n")
+        file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _last_step(path: Path) -> int:

@@ -74,6 +74,10 @@ def train_step(run: Run, step: int) -> dict[str, Any]:
         row |= metrics.update_row(trained_on, updates) | metrics.counters_row(collector.counters)
     if run.config.tracking.save_rollouts and run.ranks.is_first:
         rollouts.append(run.record.folder, step, collected.drawn)
+    count = run.config.tracking.saved_pairs
+    if count and step in rollouts.pair_steps(run.config.num_steps) and run.ranks.is_first:
+        advantages_B = (sample.advantage for samples in trained_on for sample in samples)
+        rollouts.append_pairs(run.record.folder, step, collected.batch, advantages_B, count=count)
     row |= timer.read()
     return row | metrics.speed_row(row)
 

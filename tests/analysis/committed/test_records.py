@@ -13,7 +13,7 @@ from analysis.committed import publish, records, stale, verify
 from analysis.exhibits import exhibit
 from analysis.records.frames import Runs, load
 from twogrpo.errors import ConfigError
-from twogrpo.run_record.files import PACKED_METRICS_FILE, RUN_FILE, run_folders
+from twogrpo.run_record.files import METRICS_FILE, PACKED, RUN_FILE, run_folders
 from twogrpo.run_record.provenance import code_hash
 
 SCALES = sorted(folder.parent for folder in records.RESULTS.glob("*/runs"))
@@ -49,7 +49,7 @@ def test_the_committed_records_are_small_and_hold_no_weights(scale: Path) -> Non
     files = [path for path in (scale / "runs").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2_000_000
     names = {str(path.relative_to(scale / "runs")).partition("/")[2] for path in files}
-    assert names <= {*records.KEPT, PACKED_METRICS_FILE}
+    assert names <= {*records.KEPT, *(name + PACKED for name in ("metrics.jsonl", "pairs.jsonl"))}
 
 
 def test_packed_records_give_the_same_frames(folder: Path, runs: Runs, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_packed_records_give_the_same_frames(folder: Path, runs: Runs, tmp_path:
 def test_a_damaged_record_is_one_line_and_changes_nothing(
     results: Path, damage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = next((results / "mine" / "runs").rglob(PACKED_METRICS_FILE))
+    broken = next((results / "mine" / "runs").rglob(METRICS_FILE + PACKED))
     content = broken.read_bytes()
     middle = len(content) // 2
     flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
@@ -91,7 +91,7 @@ def test_a_changed_accuracy_is_found(results: Path) -> None:
 def test_a_fresh_run_is_held_against_the_committed_one(results: Path, folder: Path) -> None:
     fresh, committed = (f / "run-two_grpo-0" for f in (folder, results / "mine" / "runs"))
     assert list(verify.runs(fresh, committed)) == []
-    packed = committed / PACKED_METRICS_FILE
+    packed = committed / METRICS_FILE + PACKED
     rows = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
     rows[-1]["evaluation/easy/num_correct"][0] ^= 1
     packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))

@@ -36,7 +36,7 @@ def test_everything_is_there_in_every_format(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     for table in ("table_1", "table_3", "table_4", "claims"):
         assert {f"{table}.csv", f"{table}.md", f"{table}.tex"} <= names
-    beyond = ("iso", "dynamics", "time_split", "resampling_cost")
+    beyond = ("iso", "dynamics", "time_split", "resampling_cost", "claims")
     for figure in (*(f"figure_{i}" for i in range(1, 6)), *beyond):
         assert {f"{figure}.csv", f"{figure}.png", f"{figure}.pdf"} <= names
     assert {"ledger.csv", "summary.md", "report.html", "report.md", "left_out.csv"} <= names
