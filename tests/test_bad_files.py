@@ -30,13 +30,14 @@ def rows(*changed: dict) -> bytes:
 
 # The content of the file of prompts, and what the message must name.
 FILES = {
-    "missing": (None, "is not a file: give"),
+    "missing": (None, r"dataset\.path=.* is not a file .*: give"),
     "empty": (b"", "num_prompts=2 but only 0|no usable|is empty"),
     "not UTF-8": (rows() + b'{"id": "\xff\xfe"}\n', "line 2 is not a JSON object"),
     "a broken line": (rows() + b'{"id": "b", "problem"\n', "line 2 is not a JSON object"),
     "no object": (rows() + b"[1, 2]\n", "line 2 is not a JSON object"),
     "another schema": (b'{"question_text": "1+1="}\n' * 2, "another schema|lacks|has no"),
     "answers empty": (rows({"answer": "", "problem": "2+2="}), "num_prompts=2 but only 1|empty"),
+    "a key twice": (rows() + b'{"id": "b", "id": "c", "problem": "1="}\n', "line 2 .*a key twice"),
     "an id twice": (rows({"id": "a", "problem": "2+2="}), "id a twice|ids? .*twice"),
     "too few": (rows(), "num_prompts=2 but only 1 usable"),
 }

@@ -78,6 +78,7 @@ WRONG_VALUES = [
     ("evaluation.top_p=1.1", "1.1"),
     ("evaluation.top_k=-5", "-5"),
     ("evaluation.benchmarks=[../up]", "../up"),
+    ("evaluation.benchmarks=[longer,longer]", "longer twice"),
     ("evaluation.benchmarks=['=1+1']", "=1+1"),
     ("evaluation.num_samples=0", "0"),
     ("evaluation.problems_per_benchmark=0", "0"),

@@ -47,6 +47,7 @@ def test_what_was_recorded_is_known_again(tmp_path):
     file = tmp_path / "contamination.json"
     file.write_text(json.dumps({"amc23": {"num_problems": 2, "equal": {"b": ["t"], "a": []}}}))
     assert load_overlap(tmp_path) == {"amc23": ["a", "b"]}
-    file.write_text("{broken")
-    with pytest.raises(ConfigError, match="damaged"):
-        load_overlap(tmp_path)
+    for damaged in ("{broken", "[]", "null", '{"amc23": 1}', '{"amc23": {}}'):
+        file.write_text(damaged)
+        with pytest.raises(ConfigError, match="damaged"):
+            load_overlap(tmp_path)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twogrpo.data.filtering import prepare, read_problems, select_problems
-from twogrpo.data.problems import Problem
+from twogrpo.data.problems import Problem, content_id
 from twogrpo.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ def test_each_drop_is_counted_by_its_name():
     assert [p.problem_id for p in prepared.problems] == ["kept", "also kept"]
     assert prepared.num_rows == 8
     assert prepared.dropped == {
-        "no_question": ["empty question"],
+        "no_question": ["row 5"],
         "no_answer": ["empty answer"],
         "not_english": ["Chinese"],
         "conflicting_answers": ["says 3", "says 4"],
@@ -39,18 +39,59 @@ def test_each_drop_is_counted_by_its_name():
     assert len(read_problems(rows, origin="here")) == 8  # a benchmark keeps all
 
 
-def test_a_repeat_may_spell_its_answer_otherwise():
-    rows = [row("a", "What?", r"\frac{1}{3}"), row("b", "What?", r"$\frac 13$")]
-    assert prepare(rows, origin="here").counts == {"repeat": 1}
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("27", "27.0", "$27$", " +27 ", "54/2"),
+        (r"\frac{1}{3}", r"$\frac 13$", r"\dfrac{1}{3}", "1/3", r"\tfrac13"),
+        ("1,000", "1000", r"1\,000", "1{,}000"),
+        ("0.5", ".5", "0.50", r"\frac{1}{2}"),
+        (r"\left(1, 2\right)", "(1,2)"),
+        ("x^{2}", "x^2"),
+    ],
+)
+def test_a_repeat_may_spell_its_answer_otherwise(spellings):
+    rows = [row(str(i), "What?", answer) for i, answer in enumerate(spellings)]
+    found = prepare(rows, origin="here")
+    assert found.counts == {"repeat": len(spellings) - 1}
+    assert [problem.answer for problem in found.problems] == [spellings[0]]
 
 
-def test_bad_rows_are_named():
-    with pytest.raises(ConfigError, match="here row 2 has another schema"):
-        prepare([row("a", "1?", "1"), {"x": 1}], origin="here")
+@pytest.mark.parametrize(
+    "answers",
+    [
+        ("27", "2.7"), (r"\frac{11}{2}", r"\frac{1}{12}"), ("(1,2)", "12"), ("1,23", "123"),
+        ("1/0", "1"), ("-3", "3"), ("9" * 5_000, "9" * 5_001),
+    ],
+)  # fmt: skip
+def test_other_values_of_one_problem_are_a_conflict(answers):
+    rows = [row("kept", "Else?", "1"), *(row(a[:9] + str(len(a)), "What?", a) for a in answers)]
+    assert prepare(rows, origin="here").counts == {"conflicting_answers": 2}
+
+
+def test_bad_rows_are_dropped_and_named_and_refused_only_where_no_other_is_left():
+    found = prepare([row("a", "1?", "1"), {"x": 1}, row("b", "2?", None)], origin="here")
+    assert found.dropped == {"no_question": ["row 2"], "no_answer": ["b"]}
+    assert found.summary == "3 rows, 1 kept; dropped: 1 no_question (row 2), 1 no_answer (b)"
+    with pytest.raises(ConfigError, match=r"no usable row .*1 no_question \(row 1\)"):
+        prepare([{"x": 1}], origin="here")
     with pytest.raises(ConfigError, match="id a twice"):
         prepare([row("a", "1?", "1"), row("a", "2?", "2")], origin="here")
     with pytest.raises(ConfigError, match="no usable row"):
-        prepare([row("a", "", "1")], origin="here")
+        read_problems([row("a", "", "1")], origin="here")
+
+
+def test_system_messages_are_counted_and_ids_are_harmless_and_few():
+    turns = [{"role": "system", "content": "Think."}, {"role": "user", "content": "1?"}]
+    rows = [{"id": f"\x1b{i}", "prompt": turns, "answer": "1"} for i in range(5)]
+    summary = prepare(rows, origin="here").summary
+    assert r"dropped: 4 repeat (\x1b1, \x1b2, \x1b3, …); 5 system messages" in summary
+
+
+def test_a_benchmark_keeps_repeats_that_have_no_id_of_their_own():
+    found = read_problems([{"problem": "1?", "answer": "1"}] * 3, origin="here")
+    name = content_id("1?")
+    assert [problem.problem_id for problem in found] == [name, f"{name}-2", f"{name}-3"]
 
 
 problems = [Problem(f"id {i}", f"What is {i}?", str(i)) for i in range(40)]

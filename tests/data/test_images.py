@@ -81,8 +81,7 @@ def test_places_and_pictures_must_be_as_many():
     with pytest.raises(ValueError, match="1 images but 2 places"):
         rendered("<image> and <image>", 1)
     with pytest.raises(ValueError, match="1 images but 2 places"):
-        token_ids = render("<image> <|image_pad|>", "chat", TOKENIZER, num_images=1)
-        PICTURES.expanded(token_ids, [image("red")])
+        PICTURES.expanded([ID["<|image_pad|>"], 9, ID["<|image_pad|>"]], [image("red")])
     with pytest.raises(ConfigError, match="prompt_template=plain does not support images"):
         rendered("<image>Find x.", 1, template="plain")
 

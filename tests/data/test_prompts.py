@@ -91,6 +91,25 @@ def test_a_benchmark_is_found_in_its_folder_and_may_be_shortened(folder, tokeniz
     assert len(benchmark_prompts(short, PromptProcessor(tokenizer, "plain"))["amc23"]) == 2
 
 
+def test_a_benchmark_without_some_answers_counts_those_as_dropped(folder, tokenizer, capsys):
+    rows = [{"problem": "1+1=", "answer": "2"}, {"problem": "2+2=", "answer": None}]
+    (folder / "amc23.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = benchmark_prompts(config(folder).evaluation, PromptProcessor(tokenizer, "plain"))
+    assert found["amc23"].counts == {"used": 1, "dropped": 1}
+    assert "1 of 2 prompts are ill-formed" in capsys.readouterr().err
+
+
+def test_what_is_dropped_from_a_training_set_is_said_once(folder, tokenizer, capsys):
+    with (folder / "train.jsonl").open("a") as file:
+        file.write('{"id": "no", "problem": "9+9=", "answer": "notfound"}\n')
+    checked = config(folder, "evaluation.validation_every=1", "evaluation.validation_problems=8")
+    processor = PromptProcessor(tokenizer, "plain")
+    training_prompts(checked.dataset, processor)
+    validation_prompts(checked.dataset, checked.evaluation, processor)
+    said = capsys.readouterr().err
+    assert said == "dataset.name=math: 21 rows, 20 kept; dropped: 1 no_answer (no)\n"
+
+
 def test_published_ids_choose_and_must_all_be_there(folder):
     ids = folder / "ids.txt"
     ids.write_text(f"{content_id('0+1=')}\n{content_id('0+2=')}\n")
@@ -107,8 +126,10 @@ def test_published_ids_choose_and_must_all_be_there(folder):
     ("override", "message"),
     [
         ("dataset.source=banana", "dataset.source=banana is unknown"),
-        ("dataset.path=nowhere.jsonl", "is not a file"),
+        ("dataset.path=nowhere.jsonl", "dataset.path=.*nowhere.jsonl is not a file"),
+        (f"dataset.path={'x' * 300}", "is not a file"),
         ("dataset.ids=nowhere.txt", "dataset.ids=nowhere.txt cannot be read"),
+        ("dataset.ids=assets/tiny/model.safetensors", "cannot be read"),
         ("dataset.source=path dataset.path=null", "dataset.path is not set: dataset.path="),
     ],
 )

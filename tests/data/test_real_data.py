@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import ROOT
 from twogrpo.data.contamination import Overlap, overlap
@@ -20,8 +21,12 @@ pytestmark = [
 ]
 
 
+def conf(name: str) -> DictConfig:
+    return OmegaConf.load(ROOT / f"conf/dataset/{name}.yaml")
+
+
 def prepared(*files: str, english_only: bool = False) -> FilteredProblems:
-    rows = chain.from_iterable(from_path(FOLDER / file) for file in files)
+    rows = chain.from_iterable(from_path(FOLDER / file, origin=file) for file in files)
     return prepare(rows, origin=files[0], english_only=english_only)
 
 
@@ -47,6 +52,44 @@ def test_math_gsm8k_and_the_benchmarks_have_their_sizes_and_repeats():
     for name, size in {"gsm8k_train": 7_473, **SIZES}.items():
         found = prepared(f"{name}.jsonl.gz" if name == "gsm8k_train" else f"{name}.jsonl")
         assert (found.num_rows, found.counts) == (size, {})
+
+
+def test_published_columns_give_the_usable_rows_and_answers_that_the_configuration_promises():
+    """MATH: 7,500 less 2 repeats and 2 empty boxes; its answers are those of the copies here."""
+    rows = list(from_path(FOLDER / "math_train.jsonl.gz", origin="MATH"))
+    published = [
+        {"problem": r["problem"], "level": r.get("level"), "solution": r["solution"]} for r in rows
+    ]
+    math = prepare(published, origin="MATH")
+    assert math.counts == {"no_answer": 2, "repeat": 2}
+    assert len(math.problems) == conf("math").num_prompts == 7_496
+    answers = {content_id(row["problem"]): row["answer"] for row in reversed(rows)}
+    assert all(p.answer == answers[content_id(p.text)] for p in math.problems)
+    rows = list(from_path(FOLDER / "gsm8k_train.jsonl.gz", origin="GSM8K"))
+    published = [{"question": row["problem"], "answer": row["solution"]} for row in rows]
+    gsm8k = prepare(published, origin="GSM8K")
+    assert len(gsm8k.problems) == conf("gsm8k").num_prompts == 7_473
+    assert [p.answer for p in gsm8k.problems] == [row["answer"] for row in rows]
+
+
+def test_dapo_in_verls_columns_gives_the_published_ids(dapo: FilteredProblems):
+    rows = chain.from_iterable(
+        from_path(FOLDER / name, origin=name)
+        for name in ("dapo_math_17k.jsonl.gz", "dapo_math_17k_set_aside.jsonl")
+    )
+    head = "Solve the following math problem step by step. The last line of your response …\n\n"
+    foot = '\n\nRemember to put your answer on its own line after "Answer:".'
+    published = (
+        {
+            "prompt": [{"role": "user", "content": f"{head}{row['problem']}{foot}"}],
+            "reward_model": {"ground_truth": row["answer"]},
+        }
+        for row in rows
+    )
+    found = prepare(published, origin="DAPO", english_only=True)
+    assert {content_id(p.text) for p in found.problems} == {
+        content_id(p.text) for p in dapo.problems
+    }
 
 
 def test_dapo_holds_the_known_benchmark_problems(overlaps: dict[str, Overlap]):

@@ -1,13 +1,16 @@
 """A frozen prompt set reads back as what it was made from."""
 
+import errno
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import PrepareDataConfig
+from twogrpo.data import snapshot
 from twogrpo.data.contamination import load_overlap
 from twogrpo.data.snapshot import prepare_data
 from twogrpo.data.sources import prepared_dataset
@@ -41,7 +44,7 @@ def test_a_set_is_frozen_with_its_manifest(tmp_path):
     write(tmp_path / "train.jsonl", *rows)
     write(tmp_path / "amc23.jsonl", ("x", "what is 1 + 1?", "2"), ("y", "new", "1"))
     told = prepare_data(config(tmp_path))
-    assert "math: 3 rows, 2 kept; dropped: 1 repeat" in told
+    assert "math: 3 rows, 2 kept; dropped: 1 repeat (c)" in told
     folder = tmp_path / "set"
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["num_dropped"] == {"repeat": 1}
@@ -69,7 +72,60 @@ def test_nothing_is_written_for_bad_input(tmp_path):
         prepare_data(config(tmp_path))
     with pytest.raises(ConfigError, match="is generated: nothing to prepare"):
         prepare_data(config(tmp_path, "dataset.source=generated"))
+    for names, why in (("[../amc23]", "is no name"), ("[amc23,amc23]", "twice"), ("[]", "nothing")):
+        with pytest.raises(ConfigError, match=why):
+            prepare_data(config(tmp_path, f"evaluation.benchmarks={names}"))
     assert not (tmp_path / "set").exists()
+
+
+def both_files(tmp_path):
+    write(tmp_path / "train.jsonl", ("a", "1?", "1"))
+    write(tmp_path / "amc23.jsonl", ("x", "new", "1"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    both_files(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file/set", tmp_path / ("x" * 300)):
+        with pytest.raises(ConfigError, match=r"output_dir=.* cannot be written .*: give"):
+            prepare_data(config(tmp_path, f"output_dir={place}"))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_old_set_is_there_until_the_new_one_is(tmp_path, monkeypatch):
+    """Nothing of it is lost where writing, or the last renaming, fails."""
+    both_files(tmp_path)
+    prepare_data(config(tmp_path))
+    before = files(tmp_path)
+    rename = Path.replace
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fails_for_the_new(path, target):
+        if path.name.endswith(".new"):
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    for owner, name, broken, error in (
+        (snapshot, "_write_json", full, OSError),
+        (Path, "replace", fails_for_the_new, ConfigError),
+    ):
+        with monkeypatch.context() as patched, pytest.raises(error):
+            patched.setattr(owner, name, broken)
+            prepare_data(config(tmp_path))
+        assert files(tmp_path) == before
+        assert {path.name for path in tmp_path.iterdir()} == {"set", "train.jsonl", "amc23.jsonl"}
+
+
+def test_somebodys_folder_beside_it_is_left_alone(tmp_path):
+    both_files(tmp_path)
+    for name in (".set.tmp", ".set.new", ".set.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.tex").write_text("three years")
+    before = files(tmp_path)
+    prepare_data(config(tmp_path))
+    assert before.items() <= files(tmp_path).items()
 
 
 def files(folder):

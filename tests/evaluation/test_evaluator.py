@@ -264,6 +264,8 @@ def test_the_name_and_folder_come_from_the_checkpoint(model_folder, tmp_path, mo
         ("MODEL", ("rollout.engine=banana",), "rollout.engine=banana"),
         ("MODEL", ("model.prompt_template=banana",), "banana is unknown"),
         ("MODEL", ("evaluation=math_benchmarks", "evaluation.folder=/nowhere"), "is not a file"),
+        ("MODEL", ("contamination=nowhere",), "contamination=nowhere has no contamination.json"),
+        ("MODEL", ("contamination=''",), "contamination= has no"),
     ],
 )
 def test_bad_input_writes_nothing(

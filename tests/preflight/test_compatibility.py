@@ -49,6 +49,24 @@ def test_context_shorter_than_prompt_and_response():
     assert full.level == "failure" and "max_response_tokens=" not in full.text
 
 
+def test_the_rows_of_a_training_set_that_is_here_are_counted_as_the_run_does(tmp_path):
+    """2 of the 3 rows are usable; the hub is not asked."""
+    file = tmp_path / "train.jsonl"
+    rows = [{"problem": f"{n}?", "answer": answer} for n, answer in enumerate(("1", "2", None))]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    here = ("dataset=math", f"dataset.path={file}", "evaluation.validation_every=0")
+    assert found("dataset=math")["dataset"].level == "ok"
+    assert found(*here, "dataset.num_prompts=2")["dataset"].level == "ok"
+    for typed, why in (
+        ("dataset.num_prompts=3", "dataset.num_prompts=3 but only 2 usable problems"),
+        ("dataset.path=nowhere.jsonl", "is not a file"),
+    ):
+        finding = found(*here, typed)["dataset"]
+        assert finding.level == "failure" and why in finding.text
+    validated = found(*here, "dataset.num_prompts=2", "evaluation.validation_every=1")
+    assert "leaves only 0 of 2" in validated["dataset"].text
+
+
 @pytest.mark.parametrize(
     ("path", "level"),
     [

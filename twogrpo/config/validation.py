@@ -44,7 +44,7 @@ def check_bounds(config: Any) -> None:
 
 
 def check_benchmark_names(evaluation: EvaluationConfig) -> None:
-    """Raises ConfigError for no benchmark, or for a name that cannot be part of a file's name."""
+    """Raises ConfigError for no benchmark, for one twice, or for a name that no file can have."""
     if not evaluation.benchmarks:
         raise ConfigError("evaluation.benchmarks=[] evaluates nothing: give one or more")
     for name in evaluation.benchmarks:
@@ -52,6 +52,8 @@ def check_benchmark_names(evaluation: EvaluationConfig) -> None:
             raise ConfigError(
                 f"evaluation.benchmarks={name} is no name: use letters, digits, ., - and _"
             )
+        if evaluation.benchmarks.count(name) > 1:
+            raise ConfigError(f"evaluation.benchmarks has {name} twice: name it once")
 
 
 def check_device(hardware: HardwareConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -79,12 +80,12 @@ def load_overlap(folder: Path) -> dict[str, list[str]] | None:
         ConfigError: the record is damaged.
     """
     file = folder / "contamination.json"
-    if not file.is_file():
+    if not os.path.isfile(file):
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return {name: sorted(found["equal"]) for name, found in content.items()}
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{file} is damaged ({error}): prepare the data again") from error
 
 

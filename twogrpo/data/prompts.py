@@ -38,7 +38,9 @@ class PromptProcessor:
     image_processor: ImageProcessor | None = None
 
     def prompt(self, problem: Problem) -> Prompt:
-        """Raises ValueError if the numbers of image places in the text and of images differ."""
+        """Raises ValueError if the problem has a defect, or not as many images as places."""
+        if problem.defect:
+            raise ValueError(problem.defect)
         images = problem.images
         token_ids = render(problem.text, self.template, self.tokenizer, num_images=len(images))
         if images:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,11 +23,12 @@ import pyarrow.parquet
 
 from twogrpo.config.schema import DatasetConfig
 from twogrpo.config.script_schemas import PrepareDataConfig
-from twogrpo.data.contamination import overlap, report
+from twogrpo.config.validation import check_benchmark_names
+from twogrpo.data.contamination import Overlap, overlap, report
 from twogrpo.data.filtering import FilteredProblems
 from twogrpo.data.problems import content_id
 from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
-from twogrpo.errors import ConfigError
+from twogrpo.errors import DISK_IS_FULL, ConfigError
 
 FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
 SCHEMA = pyarrow.schema(
@@ -42,37 +44,54 @@ def prepare_data(config: PrepareDataConfig) -> str:
 
     Raises:
         ConfigError: a source cannot be read, there is nothing to prepare, or `output_dir`
-            contains anything but a prompt set.
+            contains anything but a prompt set, or cannot be written.
     """
+    check_benchmark_names(config.evaluation)
     if config.dataset.source == "generated":
         raise ConfigError(f"dataset={config.dataset.name} is generated: nothing to prepare")
-    folder = _replaceable(config)
-    prepared = prepared_dataset(config.dataset)
-    overlaps = {
-        benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
-        for benchmark in config.evaluation.benchmarks
-    }
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    rows = [
-        {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
-        for p in prepared.problems
-    ]
-    table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
-    pyarrow.parquet.write_table(table, temporary / "prompts.parquet")
-    names = [content_id(p.text, p.images) for p in prepared.problems]
-    (temporary / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
-    _write_json(temporary / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
-    facts = _manifest(config.dataset, prepared, names)
-    _write_json(temporary / "manifest.json", facts)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
-    dropped = ", ".join(f"{count} {reason}" for reason, count in prepared.counts.items())
-    return (
-        f"{config.dataset.name}: {prepared.num_rows} rows, {len(prepared.problems)} kept; "
-        f"dropped: {dropped or 'none'}\n{report(overlaps)}\n{config.output_dir}"
-    )
+    try:
+        folder, prepared = _replaceable(config), prepared_dataset(config.dataset)
+        overlaps = {
+            benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
+            for benchmark in config.evaluation.benchmarks
+        }
+        _write(folder, config.dataset, prepared, overlaps)
+    except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            raise
+        raise ConfigError(
+            f"output_dir={config.output_dir} cannot be written ({error.strerror or error}): give "
+            "a folder that can be written, and that no other process prepares"
+        ) from error
+    return f"{config.dataset.name}: {prepared.summary}\n{report(overlaps)}\n{config.output_dir}"
+
+
+def _write(
+    folder: Path, dataset: DatasetConfig, prepared: FilteredProblems, overlaps: dict[str, Overlap]
+) -> None:
+    """Writes the set beside `folder` and puts it in its place; an old set goes last."""
+    mark = secrets.token_hex(4)  # another process may prepare the same set
+    new, old = (folder.with_name(f".{folder.name}.{mark}.{name}") for name in ("new", "old"))
+    new.mkdir(parents=True)
+    try:
+        rows = [
+            {"id": p.problem_id, "problem": p.text, "answer": p.answer, "images": list(p.images)}
+            for p in prepared.problems
+        ]
+        table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
+        pyarrow.parquet.write_table(table, new / "prompts.parquet")
+        names = [content_id(p.text, p.images) for p in prepared.problems]
+        (new / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
+        _write_json(new / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
+        _write_json(new / "manifest.json", _manifest(dataset, prepared, names))
+        if folder.exists():
+            folder.replace(old)
+        new.replace(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not folder.exists():  # the second rename failed
+            old.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _manifest(

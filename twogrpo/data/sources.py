@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +31,10 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
     if dataset.source == "generated":
         task, key = _generator("dataset.name", dataset.name), "dataset.num_prompts"
         return _generated(task, "rl_pool", dataset.num_prompts, dataset.seed, key=key)
-    problems = prepared_dataset(dataset).problems
+    prepared = prepared_dataset(dataset)
+    problems = prepared.problems
+    if prepared.dropped or prepared.num_system_messages:
+        sys.stderr.write(f"dataset.name={dataset.name}: {prepared.summary}\n")
     if len(problems) < dataset.num_prompts:
         raise ConfigError(
             f"dataset.num_prompts={dataset.num_prompts} but only {len(problems)} usable problems: "
@@ -78,7 +83,8 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
             )
         return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
     path, hub = _benchmark_file(evaluation.folder, benchmark), evaluation.hub.get(benchmark)
-    origin, rows = _rows(evaluation.source, path, hub, key="evaluation.folder")
+    where = f"evaluation.benchmarks={benchmark}: {path}"
+    origin, rows = _rows(evaluation.source, path, hub, "evaluation.folder", where)
     return read_problems(rows, origin=origin)[:count]
 
 
@@ -90,14 +96,18 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     Raises:
         ConfigError: the source cannot be read, or lacks ids listed in `dataset.ids`.
     """
-    origin, rows = _rows(dataset.source, dataset_file(dataset), dataset.hub, key="dataset.path")
+    path = dataset_file(dataset)
+    origin, rows = _rows(dataset.source, path, dataset.hub, "dataset.path", f"dataset.path={path}")
     prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
     if dataset.ids is None:
         return prepared
     try:
-        ids = set((ROOT / dataset.ids).read_text().split())
-    except OSError as error:
-        raise ConfigError(f"dataset.ids={dataset.ids} cannot be read ({error.strerror})") from error
+        ids = set((ROOT / dataset.ids).read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"dataset.ids={dataset.ids} cannot be read ({getattr(error, 'strerror', error)}): "
+            "give a file with one content id a line, or dataset.ids=null"
+        ) from error
     kept = [p for p in prepared.problems if content_id(p.text, p.images) in ids]
     if len(kept) < len(ids):
         raise ConfigError(
@@ -112,8 +122,8 @@ def dataset_file(dataset: DatasetConfig) -> Path | None:
     """The file at `dataset.path`, or the prompt set in that folder; None for a hub source."""
     if dataset.path is None or dataset.source == "hub":
         return None
-    found = Path(dataset.path) if Path(dataset.path).exists() else ROOT / dataset.path
-    return found / "prompts.parquet" if found.is_dir() else found
+    found = Path(dataset.path) if os.path.exists(dataset.path) else ROOT / dataset.path
+    return found / "prompts.parquet" if os.path.isdir(found) else found
 
 
 def _generator(key: str, name: str) -> ModuleType:
@@ -133,24 +143,25 @@ def _generated(task: ModuleType, split: str, count: int, seed: int, *, key: str)
 
 
 def _rows(
-    source: str, path: Path | None, hub: HubConfig | None, *, key: str
+    source: str, path: Path | None, hub: HubConfig | None, key: str, where: str
 ) -> tuple[str, Iterator[Row]]:
-    """A description of the rows' origin, and the rows."""
+    """The rows' origin, which is `where` for a file, and the rows; `key` sets the path."""
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):
         raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")
     if source == "path" or (source == "auto" and path is not None):
         if path is None:
             raise ConfigError(f"{group}.source=path but {key} is not set: {key}=…")
-        return str(path), from_path(path)
+        return where, from_path(path, origin=where)
     if hub is None:
         raise ConfigError(f"{group}.source=hub but {group}.hub names no data set: set {key}=…")
-    return f"{hub.id} ({hub.split})", from_hub(hub)
+    origin = f"{group}.hub={hub.id} ({hub.split})"
+    return origin, from_hub(hub, origin=origin, remedy=f"{key}=…")
 
 
 def _benchmark_file(folder: str | None, benchmark: str) -> Path | None:
     if folder is None:
         return None
-    base = Path(folder) if Path(folder).is_dir() else ROOT / folder
+    base = Path(folder) if os.path.isdir(folder) else ROOT / folder
     files = [base / f"{benchmark}{suffix}" for suffix in SUFFIXES]
-    return next((file for file in files if file.is_file()), files[0])
+    return next((file for file in files if os.path.isfile(file)), files[0])

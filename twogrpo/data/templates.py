@@ -12,9 +12,14 @@ code_r1       the system message and instruction of Code-R1, examples/data_prepr
 
 from __future__ import annotations
 
+import itertools
+import json
+import re
+from functools import lru_cache
 from typing import Any
 
 from jinja2.exceptions import TemplateError
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.errors import ConfigError
@@ -50,6 +55,8 @@ SYSTEM = {"code_r1": CODE_R1}
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
 # Marks an image in a problem's text, as in EasyR1's release of Geometry3K.
 PICTURE = "<image>"
+# Stands for the problem's text in the template; a private-use character.
+PLACE = "\ue000"
 
 
 def render(
@@ -57,29 +64,68 @@ def render(
 ) -> list[int]:
     """The token ids of the templated problem; each image is one image token.
 
-    Images replace `<image>` in the text; without any `<image>` they precede the text.
+    Images replace `<image>` in the text; without any `<image>` they precede the text. Control
+    tokens are the template's: where the problem spells one, such as `<|im_end|>`, it stays text.
 
     Raises:
         ConfigError: the template is unknown, or the tokenizer has no chat template.
-        ValueError: the numbers of `<image>` marks and of images differ.
+        ValueError: the numbers of `<image>` marks and of images differ, or the problem spells a
+            control token and cannot be kept apart from its template.
     """
     if num_images and template not in CHAT:
         raise ConfigError(
             f"model.prompt_template={template} does not support images: use think_boxed"
         )
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    text, controls = _framed(problem, template, tokenizer, num_images), _control_ids(tokenizer)
+    if controls.isdisjoint(encode(problem)):
+        return encode(text)
+    pieces = problem.split(PICTURE) if num_images else [problem]
+    frame = _framed(PICTURE.join([PLACE] * len(pieces)), template, tokenizer, num_images)
+    first, *others = map(encode, frame.split(PLACE))
+    reader = _text_only(tokenizer) if tokenizer.is_fast else None
+    read = [reader.encode(piece, add_special_tokens=False).tokens for piece in pieces if reader]
+    spelled = [tokenizer.convert_tokens_to_ids(tokens) for tokens in read]
+    if len(spelled) != len(others) or not controls.isdisjoint(itertools.chain(*spelled)):
+        raise ValueError("it spells a control token, and the tokenizer or template keeps it one")
+    pairs = zip(spelled, others, strict=True)
+    return first + [token for piece, after in pairs for token in (*piece, *after)]
+
+
+def _framed(problem: str, template: str, tokenizer: PreTrainedTokenizerBase, images: int) -> str:
+    """The problem in its template, with `images` images."""
+    if template == "plain":
+        return problem
     if template == "qwen25_math":
         # Not format(): problems contain braces.
-        text = QWEN25_MATH.replace("{problem}", problem)
-    elif template in CHAT:
-        content = _illustrated(problem + CHAT[template], num_images)
-        text = _through_chat(content, template, tokenizer)
-    elif template == "plain":
-        text = problem
-    else:
-        raise ConfigError(
-            f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
-        )
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return QWEN25_MATH.replace("{problem}", problem)
+    if template in CHAT:
+        content = _illustrated(problem + CHAT[template], images)
+        return _through_chat(content, template, tokenizer)
+    raise ConfigError(
+        f"model.prompt_template={template} is unknown: use one of {', '.join(TEMPLATES)}"
+    )
+
+
+@lru_cache(maxsize=1)
+def _control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The special tokens and those that look like marks (`<think>`), not added words or blanks."""
+    added = tokenizer.get_added_vocab().items()
+    marks = {token for text, token in added if re.fullmatch(r"\W.*\W", text.strip(), re.DOTALL)}
+    return frozenset(marks.union(tokenizer.all_special_ids))
+
+
+@lru_cache(maxsize=1)
+def _text_only(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """A tokenizer that reads no control token; its ids of other added tokens may differ."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    controls = _control_ids(tokenizer)
+    content["added_tokens"] = [t for t in content["added_tokens"] if t["id"] not in controls]
+    content |= {"truncation": None, "padding": None}
+    return Tokenizer.from_str(json.dumps(content))
 
 
 def _illustrated(text: str, num_images: int) -> str | list[dict[str, str]]:

@@ -35,6 +35,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
             run's.
     """
     check(config)
+    overlap = _overlap(config.contamination)
     prepare_process(config.hardware)
     source = checkpoint_source.find(config.checkpoint, config.model.revision)
     config = checkpoint_source.describe(config, source)
@@ -61,10 +62,20 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         sampler.close()
     record.truncate(0)
     record.log({"step": config.step, **row})
-    prepared = Path(config.contamination) if config.contamination else None
-    write_card(record.folder, contamination.load_overlap(prepared) if prepared else None)
+    write_card(record.folder, overlap)
     record.finish(summary([row]))
     return row
+
+
+def _overlap(folder: str | None) -> dict[str, list[str]] | None:
+    if folder is None:
+        return None
+    overlap = contamination.load_overlap(Path(folder))
+    if overlap is None:
+        raise ConfigError(
+            f"contamination={folder} has no contamination.json: give a folder of prepare_data"
+        )
+    return overlap
 
 
 def check(config: EvaluateConfig) -> None:

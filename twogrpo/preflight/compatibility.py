@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
 from twogrpo.data.contamination import load_overlap
-from twogrpo.data.sources import dataset_file
+from twogrpo.data.sources import dataset_file, training_problems, validation_problems
 from twogrpo.data.templates import CHAT
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import Architecture, config_file
@@ -44,6 +44,7 @@ def compatibility_findings(config: Config, model: Architecture) -> list[Finding]
         _model(config, model),
         _context(config, model),
         *_template(config),
+        _dataset(config),
         _contamination(config),
         _verifier(config),
         _disk(config, model),
@@ -114,6 +115,22 @@ def _template(config: Config) -> Iterator[Finding]:
     if config.dataset.name == "geometry3k" and "vl" not in model.split("_"):
         text = f"dataset={config.dataset.name} has images, model={model} cannot see"
         yield Finding("failure", "images", f"{text}: use model=qwen25_vl_7b")
+
+
+def _dataset(config: Config) -> Finding:
+    """Whether the file at `dataset.path` has the problems that the run will ask it for."""
+    dataset, evaluation = config.dataset, config.evaluation
+    file = dataset_file(dataset)
+    if dataset.source == "generated" or (file is None and dataset.source != "path"):
+        origin = "generated" if dataset.source == "generated" else "of the hub, not looked up"
+        return Finding("ok", "dataset", f"{dataset.num_prompts} problems, {origin}")
+    try:
+        num_prompts = len(training_problems(dataset))
+        if evaluation.validation_every:
+            validation_problems(dataset, evaluation.validation_problems)
+    except ConfigError as error:
+        return Finding("failure", "dataset", str(error))
+    return Finding("ok", "dataset", f"{num_prompts} problems of {file}")
 
 
 def _contamination(config: Config) -> Finding:

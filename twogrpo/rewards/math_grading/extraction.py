@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from twogrpo.core.boxes import BOX, boxes
+
 MAX_ANSWER_CHARS = 1_000
 """A longer answer counts as none; the longest gold of the five benchmarks has 159 characters."""
 _WINDOW_CHARS = 2_000
 """Only this much of the end of a text without a box is searched, to bound the cost."""
-_MAX_JOINED_BOXES = 20
 
-_BOX = re.compile(r"(?:\\|\b)(?:boxed|fbox)\s*|□\s*(?=\{)")
 _PHRASE = re.compile(
     r"####"
     r"|<answer>"
@@ -62,12 +62,12 @@ def extract(response: str) -> Extracted | None:
     True
     """
     text = _after_thinking(response)
-    boxes = _boxes(text)
-    if boxes:
-        late = _last(_FINAL_AFTER_BOX, text, start=boxes[-1][1])
+    found = boxes(text)
+    if found:
+        late = _last(_FINAL_AFTER_BOX, text, start=found[-1][1])
         if late is not None:
             return _checked(_statement(text[late.end() :]))
-        return _checked(boxes[-1][2], _joined(text, boxes))
+        return _checked(found[-1][2], _joined(text, found))
     phrase = _last(_PHRASE, text)
     if phrase is not None:
         return _checked(_statement(text[phrase.end() :]))
@@ -77,7 +77,7 @@ def extract(response: str) -> Extracted | None:
 def _after_thinking(response: str) -> str:
     """Returns what follows an R1-style model's reasoning if it holds an answer, else everything."""
     _, tag, after = response.rpartition("</think>")
-    return after if tag and (_BOX.search(after) or _PHRASE.search(after)) else response
+    return after if tag and (BOX.search(after) or _PHRASE.search(after)) else response
 
 
 def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[str] | None:
@@ -87,37 +87,10 @@ def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[st
     return match
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """Returns (start, end, content) of the last boxes; an unclosed one has empty content."""
-    found: list[tuple[int, int, str]] = []
-    for match in list(_BOX.finditer(text))[-_MAX_JOINED_BOXES:]:
-        opening = match.end()
-        if opening < len(text) and text[opening] == "{":
-            end = _closing(text, opening)
-            content = "" if end is None else text[opening + 1 : end]
-            found.append((match.start(), len(text) if end is None else end + 1, content))
-        elif text[match.start()] == "\\" and (bare := re.match(r"[^\s$.]+", text[opening:])):
-            found.append((match.start(), opening + bare.end(), bare.group()))
-    return found
-
-
-def _closing(text: str, opening: int) -> int | None:
-    """Returns the index of the brace that closes the one at `opening`, ignoring escaped ones."""
-    depth = 0
-    for match in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, opening):
-        if match.group() == "{":
-            depth += 1
-        elif match.group() == "}":
-            depth -= 1
-            if depth == 0:
-                return match.start()
-    return None
-
-
-def _joined(text: str, boxes: list[tuple[int, int, str]]) -> str | None:
+def _joined(text: str, found: list[tuple[int, int, str]]) -> str | None:
     """Returns the contents of the last boxes that only separators divide; None for a single box."""
-    run = [boxes[-1]]
-    for box in reversed(boxes[:-1]):
+    run = [found[-1]]
+    for box in reversed(found[:-1]):
         if box[1] > run[0][0] or not _JOINT.fullmatch(text, box[1], run[0][0]):
             break
         run.insert(0, box)
