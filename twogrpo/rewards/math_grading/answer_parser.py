@@ -16,23 +16,22 @@ from twogrpo.rewards.math_grading.answer_types import (
     Matrix,
     Relation,
     Scalar,
-    Union,
     Words,
 )
 from twogrpo.rewards.math_grading.expression_parser import parse
 from twogrpo.rewards.math_grading.lexer import ParseError
 from twogrpo.rewards.math_grading.splitting import SEPARATORS, SIGNS, is_balanced, split, unbraced
-from twogrpo.rewards.math_grading.text_answers import CANONICAL_WORDS, is_wordy, letters_of, spelled
+from twogrpo.rewards.math_grading.text_answers import canonical, is_wordy, letters_of, spelled
 
 _ENVIRONMENT = re.compile(
     r"(?s)^\\begin\s*\{([pbvBV]?matrix|smallmatrix|array|cases|aligned)\*?\}"
     r"(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{\1\*?\}$"
 )
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_SCIENTIFIC = re.compile(
-    r"^(-?\s*\d+(?:\.\d*)?)\s*\*\s*10\s*\^\s*(?:\{\s*([-+]?\s*\d+)\s*\}|\(\s*([-+]?\d+)\s*\)|([-+]?\d+))$"
+_DECIMAL = re.compile(
+    r"(-?)\s*(\d*)(\.?)(\d*)\s*"
+    r"(?:[eE]([-+]?\d{1,4})|\*\s*10\s*\^\s*(?:\{\s*|\(\s*)?([-+]?\s*\d{1,4})\s*[)}]?)?"
 )
-_DECIMAL = re.compile(r"-?\s*(\d*)\.?(\d*)(?:[eE]([-+]?\d{1,4}))?")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MAX_ITEMS = 60
 
@@ -53,6 +52,11 @@ def read(text: str) -> Answer:
         return named
     if (environment := _ENVIRONMENT.match(text)) is not None:
         return _read_environment(environment[1], environment[2])
+    groups = [split(group, SEPARATORS)[0] for group in split(text, re.compile(";"))[0]]
+    if len(groups) > 1 and {len(group) for group in groups} in ({2}, {3}):  # x=1,y=2; x=3,y=4
+        return Listing(
+            tuple(Listing(tuple(map(read, g)), "" if "=" in g[0] else "()") for g in groups)
+        )
     pieces = [piece for piece in split(text, SEPARATORS)[0] if piece.strip()]
     if len(pieces) > _MAX_ITEMS:
         raise ParseError(f"more than {_MAX_ITEMS} items")
@@ -71,7 +75,7 @@ def _read_single(text: str) -> Answer:
         return _read_relation(sides, signs)
     parts = split(text, re.compile(r"\\cup(?![a-z])"))[0]
     if len(parts) > 1:
-        return Union(tuple(read(part) for part in parts))
+        return Listing(tuple(map(read, parts)), r"\cup")
     if (bracketed := _read_brackets(text)) is not None:
         return bracketed
     if re.search(r"\\[pm][pm](?![a-z])", text):
@@ -153,7 +157,9 @@ def _read_scalar(text: str) -> Answer:
     body = body.rstrip(" %") if percent else body
     if (clock := _clock(text)) is not None:
         return clock
-    tree = parse(_scientific(body))
+    if len(parts := split(body, re.compile(":"))[0]) > 1:
+        return Listing(tuple(map(_read_scalar, parts)), ":")
+    tree = parse(body)
     if factor != 1:
         tree = ("*", tree, ("number", Fraction(factor)))
     degrees = tree[0] == "degrees" or ("angle", "degree") in found_units
@@ -177,25 +183,18 @@ def _clock(text: str) -> Words | None:
     return Words(f"{hour:02d}:{match[2]}:{match[3] or '00'}")
 
 
-def _scientific(text: str) -> str:
-    match = _SCIENTIFIC.match(text)
-    if not match:
-        return text
-    exponent = (match[2] or match[3] or match[4]).replace(" ", "")
-    return f"{match[1].replace(' ', '').rstrip('.')}e{int(exponent)}" if len(exponent) < 5 else text
-
-
 def _decimal(text: str) -> Decimal | None:
     """Returns how a number was written if it has a point or an exponent."""
-    text = _scientific(text.strip()).replace(" ", "")
-    match = _DECIMAL.fullmatch(text)
-    if not match or not (match[1] or match[2]) or not ("." in text or match[3]):
+    match = _DECIMAL.fullmatch(text.strip())
+    if not match or not match[2] + match[4]:
         return None
-    exponent = int(match[3] or 0)
-    last_place = Fraction(10) ** (exponent - len(match[2]))
-    value = Fraction(int(match[1] + match[2])) * last_place
-    digits = len((match[1] + match[2]).lstrip("0"))
-    return Decimal(-value if text.startswith("-") else value, last_place, digits)
+    sign, whole, point, places, *exponents = match.groups()
+    exponent = (exponents[0] or exponents[1] or "").replace(" ", "")
+    if not point + exponent:
+        return None
+    last_place = Fraction(10) ** (int(exponent or 0) - len(places))
+    value = int(f"{sign}{whole}{places}") * last_place
+    return Decimal(value, last_place, len((whole + places).lstrip("0")))
 
 
 def _read_text(content: str) -> Answer:
@@ -203,7 +202,7 @@ def _read_text(content: str) -> Answer:
     pieces = split(content, SEPARATORS)[0]
     if re.search(r"\d", content) and _clock(content) is None and not re.search("[a-z]{3}", content):
         return read(content)
-    if len(pieces) > 1 and all(piece.strip() for piece in pieces):
+    if canonical(content) == content and len(pieces) > 1 and all(map(str.strip, pieces)):
         return Listing(tuple(_read_text(piece.strip()) for piece in pieces))
     if re.fullmatch("[A-Za-z]", content):
         return _read_scalar(content)
@@ -213,7 +212,7 @@ def _read_text(content: str) -> Answer:
 def _named(text: str, *, wordy: bool = False) -> Answer | None:
     """Parses words, letters of a choice and sets with a name, such as "no solution"."""
     letters = letters_of(text)
-    words = CANONICAL_WORDS.get(letters.lower().strip("() "), letters)
+    words = canonical(letters)
     if words in (r"\emptyset", "undefined", "yes", "no"):
         return Words(words)
     if words in (r"\infty", r"-\infty") and not text.startswith("\\"):

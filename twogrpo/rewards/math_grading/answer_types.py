@@ -31,17 +31,13 @@ class Decimal:
 
 @dataclass(frozen=True)
 class Listing:
-    """Several answers; brackets are "" (bare list), "{}" (set), or those of a tuple or interval."""
+    r"""Several answers; brackets are "" (bare list), "{}" (set), or those of a tuple or interval.
+
+    They are ":" in a ratio and ``\cup`` in a union of sets.
+    """
 
     items: tuple[Answer, ...]
     brackets: str = ""
-
-
-@dataclass(frozen=True)
-class Union:
-    r"""Sets joined by ``\cup``."""
-
-    parts: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
@@ -67,4 +63,4 @@ class Words:
     text: str
 
 
-Answer = Scalar | Listing | Union | Matrix | Relation | Words
+Answer = Scalar | Listing | Matrix | Relation | Words

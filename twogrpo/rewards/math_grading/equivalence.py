@@ -6,6 +6,7 @@ interval is not a closed one, an equation may be multiplied by a factor.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -20,12 +21,12 @@ from twogrpo.rewards.math_grading.answer_types import (
     Matrix,
     Relation,
     Scalar,
-    Union,
     Words,
 )
 from twogrpo.rewards.math_grading.expression_parser import Tree
-from twogrpo.rewards.math_grading.real_sets import real_set, same_real_set
-from twogrpo.rewards.math_grading.scalar_equivalence import same_scalar, value_at
+from twogrpo.rewards.math_grading.real_sets import same_real_set
+from twogrpo.rewards.math_grading.scalar_equivalence import may_equate, same_scalar
+from twogrpo.rewards.math_grading.units import differ_in_noun
 
 T = TypeVar("T")
 
@@ -35,18 +36,19 @@ _NAME = re.compile(
     r"|[A-Za-z]\s*(?:\^\s*\{?-1\}?|'+)?\s*\([^()=]*\)|[A-Za-z]{3,}(?: [A-Za-z]+)*|\|[A-Za-z]+\|"
     r"|(?:[A-Za-z ]|\\text\s*\{[^{}]*\})+(?:\([^()=]*\))?"
     r"|\\(?:frac|sqrt)\s*\{[^{}]*[A-Za-z][^{}]*\}.*"
-    r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\))\s*:?\s*"
+    r"|\\(?:sin|cos|tan|cot|sec|csc|max|min)\s*\\?[A-Za-z]+"
+    r"|\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])+\s*\))\s*"
 )
+_FUNCTION = re.compile(r"[A-Za-z]'*(?:_|\()(.*)\)?")
 
 
 def same(reference: Answer, answer: Answer) -> bool:
     """Whether an answer equals the reference in value and in type."""
     reference, answer = _unrelated(reference, answer)
-    for one, other in ((reference, answer), (answer, reference)):
-        if _is_set_notation(one) and (_is_set_notation(other) or _may_be_interval(other)):
-            mine, theirs = real_set(one), real_set(other)
-            if mine is not None and theirs is not None:
-                return same_real_set(mine, theirs)
+    if _is_set_notation(reference) or _is_set_notation(answer):
+        same_set = same_real_set(reference, answer)
+        if same_set is not None:
+            return same_set
     if isinstance(reference, Words) or isinstance(answer, Words):
         return isinstance(reference, Words) and reference == answer
     if isinstance(reference, Relation) or isinstance(answer, Relation):
@@ -57,8 +59,6 @@ def same(reference: Answer, answer: Answer) -> bool:
         return len(reference.rows) == len(answer.rows) and all(
             map(_same_items, reference.rows, answer.rows)
         )
-    if isinstance(reference, Union) and isinstance(answer, Union):
-        return _matched(reference.parts, answer.parts, same)
     return _same_listing(reference, answer)
 
 
@@ -69,14 +69,22 @@ def _same_listing(reference: Answer, answer: Answer) -> bool:
     if len(mine.items) != len(theirs.items):
         return False
     kinds = {mine.brackets, theirs.brackets}
+    if kinds == {r"\cup"}:
+        return _matched(mine.items, theirs.items, same)
     if kinds <= {"", "{}"}:
-        return _same_named(mine, theirs) or _matched(mine.items, theirs.items, same)
+        return _same_named(mine, theirs) or _matched(mine.items, theirs.items, _same_item)
     if "{}" in kinds:
         return False
     pair = len(mine.items) == 2 and "" not in kinds and "matrix" not in kinds
-    if len(kinds) > 1 and (pair or kinds & {"[)", "(]"}):
+    if len(kinds) > 1 and (pair or kinds & {"[)", "(]", ":", r"\cup"}):
         return False  # (1, 2] is not [1, 2)
     return _same_items(mine.items, theirs.items)
+
+
+def _same_item(mine: Answer, theirs: Answer) -> bool:
+    if isinstance(mine, Scalar) and isinstance(theirs, Scalar):
+        return same(mine, theirs) and not differ_in_noun(mine.units, theirs.units)
+    return same(mine, theirs)
 
 
 def _same_items(mine: Sequence[Answer], theirs: Sequence[Answer]) -> bool:
@@ -104,9 +112,18 @@ def _same_named(mine: Listing, theirs: Listing) -> bool:
 
 
 def _assigned_name(item: Answer) -> str | None:
-    if isinstance(item, Relation) and set(item.signs) == {"="} and _NAME.fullmatch(item.texts[0]):
-        return item.texts[0].replace(" ", "")
+    if isinstance(item, Relation) and set(item.signs) == {"="} and _is_name(item.texts[0]):
+        return _plain(item.texts[0])
     return None
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text names a quantity, or several in a ratio (V_1:V_2)."""
+    return all(_NAME.fullmatch(part) for part in text.strip(" :").split(":"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s{}]", "", name)
 
 
 def _matched(mine: Sequence[T], theirs: Sequence[T], alike: Callable[[T, T], bool]) -> bool:
@@ -124,43 +141,57 @@ def _matched(mine: Sequence[T], theirs: Sequence[T], alike: Callable[[T, T], boo
 
 def _unrelated(reference: Answer, answer: Answer) -> tuple[Answer, Answer]:
     """Removes "x =" from one answer where the other is a bare value."""
-    both = isinstance(reference, Relation) and isinstance(answer, Relation)
-    if isinstance(answer, Relation) and not both:
-        answer = _claimed(answer) or answer
-    elif isinstance(reference, Relation) and not both:
-        reference = _named_value(reference) or reference
+    if isinstance(answer, Relation) and not isinstance(reference, Relation):
+        answer = _value(answer, of_any_chain=True) or answer
+    elif isinstance(reference, Relation) and not isinstance(answer, Relation):
+        reference = _value(reference) or reference
     return reference, answer
 
 
-def _named_value(relation: Relation) -> Answer | None:
-    """Returns v of "name = … = v" or of "v = name", else None."""
-    if not set(relation.signs) <= {"=", r"\approx"}:
+def _value(relation: Relation, *, of_any_chain: bool = False) -> Answer | None:
+    """Returns v of "name = … = v", of "v = name" or of any chain; None for "6 = x = 5"."""
+    if not _is_chain(relation):
         return None
-    if _NAME.fullmatch(relation.texts[0]):
-        return _before_approximation(relation)
-    if len(relation.sides) == 2 and _NAME.fullmatch(relation.texts[1]):
-        return relation.sides[0]
-    return None
+    first, last = relation.sides[0], _before_approximation(relation)
+    if _is_name(relation.texts[0]):
+        return None if _plain(relation.texts[0]) in _symbols(last) else last  # x = 3x
+    if len(relation.texts) == 2 and _is_name(relation.texts[1]):
+        return first
+    # "x^2 - 9 = 0" does not claim the value 0
+    is_zero = isinstance(last, Scalar) and last.tree == ("number", Fraction(0))
+    return last if of_any_chain and (not is_zero or _is_constant(first)) else None
 
 
-def _claimed(relation: Relation) -> Answer | None:
-    """Returns the value that a chain of equalities ends in, else None."""
-    if (named := _named_value(relation)) is not None:
-        return named
+def _is_chain(relation: Relation) -> bool:
+    """Whether all signs are = or ≈ and no two neighbouring constants contradict them."""
     if not set(relation.signs) <= {"=", r"\approx"}:
-        return None
-    last = _before_approximation(relation)
-    if isinstance(last, Scalar) and last.tree == ("number", Fraction(0)):
-        first = relation.sides[0]  # "x^2 - 9 = 0" does not claim the value 0
-        constant = isinstance(first, Scalar) and not expression_values.symbols(first.tree)
-        return last if constant else None
-    return last
+        return False
+    constants = [index for index, side in enumerate(relation.sides) if _is_constant(side)]
+    for i, j in itertools.pairwise(constants):
+        one, other = relation.sides[i], relation.sides[j]
+        if isinstance(one, Scalar) and isinstance(other, Scalar):
+            agree = may_equate(one, other, roughly=r"\approx" in relation.signs[i:j])
+        else:
+            agree = same(one, other)
+        if not agree:
+            return False
+    return True
+
+
+def _is_constant(answer: Answer) -> bool:
+    if isinstance(answer, Listing):
+        return all(map(_is_constant, answer.items))
+    return isinstance(answer, Scalar) and not _symbols(answer)
+
+
+def _symbols(answer: Answer) -> frozenset[str]:
+    return expression_values.symbols(answer.tree) if isinstance(answer, Scalar) else frozenset()
 
 
 def _before_approximation(relation: Relation) -> Answer:
     r"""Returns the last exact side: 1/3 in ``x = 1/3 \approx 0.33``, 5 in ``x \approx 5``."""
     for index, sign in enumerate(relation.signs):
-        if sign == r"\approx" and not _NAME.fullmatch(relation.texts[index]):
+        if sign == r"\approx" and not _is_name(relation.texts[index]):
             return relation.sides[index]
     return relation.sides[-1]
 
@@ -168,12 +199,17 @@ def _before_approximation(relation: Relation) -> Answer:
 def _same_relation(reference: Relation, answer: Answer) -> bool:
     if not isinstance(answer, Relation):
         return False
-    values = _named_value(reference), _named_value(answer)
+    values = _value(reference), _value(answer)
     if values[0] is not None and values[1] is not None and same(values[0], values[1]):
-        names = [relation.texts[0].replace(" ", "") for relation in (reference, answer)]
-        is_function = isinstance(values[0], Scalar) and expression_values.symbols(values[0].tree)
-        return names[0] == names[1] or bool(is_function)
+        return _same_names(reference.texts[0], answer.texts[0], bool(_symbols(values[0])))
     return _matched(_links(reference), _links(answer), _same_link)
+
+
+def _same_names(one: str, other: str, is_function: bool) -> bool:
+    """Whether names agree; y, f(x) and g(x) may name one function, f(t) not that of x."""
+    one, other = _plain(one), _plain(other)
+    arguments = {match[1] for name in (one, other) if (match := _FUNCTION.fullmatch(name))}
+    return one == other or (is_function and len(arguments) < 2)
 
 
 Link = tuple[str, Answer, Answer]
@@ -207,12 +243,15 @@ def _proportional(mine: Tree, theirs: Tree, *, positive: bool) -> bool:
         return False
     ratios = []
     for point in expression_values.points(names):
-        a, b = value_at(mine, point), value_at(theirs, point)
-        if a is not None and b is not None and abs(a) > 1e-20 and abs(b) > 1e-20:
-            ratios.append(a / b)
-    if len(ratios) < 3 or any(not expression_values.close(ratios[0], r) for r in ratios[1:]):
-        return False
-    return not positive or mpmath.re(ratios[0]) > 0
+        (a, b), tolerance = expression_values.values((mine, theirs), point)
+        if a and b:
+            with mpmath.workdps(expression_values.MAX_DIGITS):
+                ratios.append(a / b)
+            if not expression_values.close(ratios[0], ratios[-1], tolerance=tolerance):
+                return False
+        elif a != b:
+            return False
+    return len(ratios) >= 3 and (not positive or mpmath.re(ratios[0]) > 0)
 
 
 def _is_set_notation(answer: Answer) -> bool:
@@ -222,10 +261,4 @@ def _is_set_notation(answer: Answer) -> bool:
         return bool(answer.items) and all(
             isinstance(item, Relation) and _is_set_notation(item) for item in answer.items
         )
-    return isinstance(answer, Union)
-
-
-def _may_be_interval(answer: Answer) -> bool:
-    if not isinstance(answer, Listing) or not answer.brackets:
-        return False
-    return answer.brackets == "{}" or len(answer.items) == 2
+    return isinstance(answer, Listing) and answer.brackets == r"\cup"

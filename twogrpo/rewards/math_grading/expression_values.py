@@ -1,16 +1,19 @@
-"""Evaluates expression trees: exactly if all is rational, else as complex numbers of 50 digits.
+"""Evaluates expression trees: exactly if all is rational, else as complex numbers of 60 digits.
 
 Two expressions count as equal if they agree to 40 digits at random points of their variables: a
 nonzero polynomial vanishes at a random point with probability 0 (Schwartz 1980, Zippel 1979).
+Where an operation hides digits, such as the sum of 1 and 10^-70, all is computed again with as
+many more; beyond 1,000 digits nothing is called equal.
 Nothing here can run for long: sizes are bounded before any big operation.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -19,10 +22,14 @@ import mpmath
 from twogrpo.rewards.math_grading.expression_parser import Tree
 from twogrpo.rewards.math_grading.latex_symbols import FUNCTIONS
 
-DIGITS = 50
-TOLERANCE = mpmath.mpf(10) ** -36
-_NOTHING = mpmath.mpf(10) ** -42  # what is left of an exact zero after cancellation
-_MAX_BITS = 20_000
+DIGITS = 60
+MAX_DIGITS = 1_000
+_NOISY_DIGITS = 20
+"""Rounding may spoil as many digits at the end."""
+TOLERANCE = mpmath.mpf(10) ** (_NOISY_DIGITS - DIGITS)
+_MAX_BITS = 300_000
+_MAX_GCD_BITS = 4e9
+"""The product of the bits of numerator and denominator, on which the time of reducing depends."""
 _SCALES = (2.7, 1.3, 9.0, 70.0, 23.0, 2.1, 3.3, 31.0, 5.0)
 POSITIVE_POINTS = 5
 _MAX_MAGNITUDE = 1e15
@@ -34,6 +41,10 @@ Point = dict[str, Value]
 
 class Undefined(ValueError):
     """The expression has no finite value here, or none of a size that can be handled."""
+
+
+class Lost(ArithmeticError):
+    """A difference may hide behind more digits than can be computed."""
 
 
 class _Inexact(Exception):
@@ -54,6 +65,7 @@ def mentions(tree: Tree, operation: str) -> bool:
     return any(mentions(part, operation) for part in tree[1:] if isinstance(part, tuple))
 
 
+@functools.lru_cache(64)
 def exact(tree: Tree) -> Fraction | None:
     """Returns the rational value of a tree; None if it has variables, is irrational or huge."""
     try:
@@ -62,26 +74,34 @@ def exact(tree: Tree) -> Fraction | None:
         return None
 
 
-def value(tree: Tree, point: Point | None = None, *, log_base: float | None = None) -> Value:
-    """Returns the value of a tree at a point; a bare log has base `log_base` (None: natural).
+def values(
+    trees: Sequence[Tree],
+    point: Point | None = None,
+    *,
+    log_base: float | None = None,
+    digits: int | None = None,
+) -> tuple[list[Value | None], Value]:
+    """Returns the values of trees at a point and the relative tolerance that their digits allow.
 
-    Raises Undefined at poles, for infinities and for huge numbers such as 10^(10^(10^10)).
+    A bare log has base `log_base` (None: natural). The value is None at poles, for infinities and
+    for huge numbers such as 10^(10^(10^10)). Raises Lost where `digits` (None: up to 1,000, as
+    many as it takes) are not enough.
     """
-    with mpmath.workdps(DIGITS):
-        try:
-            result = _value(tree, point or {}, log_base)
-        except (ZeroDivisionError, OverflowError, ValueError, TypeError, MemoryError) as error:
-            raise Undefined(str(error)) from error
-        if not mpmath.isfinite(result):
-            raise Undefined("infinite")
-        return result
+    run = _Evaluation(point or {}, log_base)
+    found = run.values(trees, digits or DIGITS)
+    needed = DIGITS + run.hidden_bits * 3 // 10
+    if needed > (digits or DIGITS) + _NOISY_DIGITS:
+        if digits or needed > MAX_DIGITS:
+            raise Lost
+        digits = needed
+        found = run.values(trees, digits)
+    return found, mpmath.mpf(10) ** (_NOISY_DIGITS - (digits or DIGITS))
 
 
 def close(a: Value, b: Value, *, tolerance: Value = TOLERANCE) -> bool:
-    """Whether two values agree relatively, or absolutely around zero."""
-    with mpmath.workdps(DIGITS):
-        size = max(abs(a), abs(b))
-        return bool(abs(a - b) <= tolerance * size or size < _NOTHING)
+    """Whether two values agree relatively; only zero is close to zero."""
+    with mpmath.workdps(MAX_DIGITS):
+        return bool(abs(a - b) <= tolerance * max(abs(a), abs(b)))
 
 
 def points(names: frozenset[str]) -> list[Point]:
@@ -106,7 +126,8 @@ def _exact(tree: Tree) -> Fraction:
     if operation not in _EXACT:
         raise _Inexact
     result = _EXACT[operation](*(_exact(part) for part in tree[1:]))
-    if max(result.numerator.bit_length(), result.denominator.bit_length()) > _MAX_BITS:
+    top, bottom = result.numerator.bit_length(), result.denominator.bit_length()
+    if max(top, bottom) > _MAX_BITS or top * bottom > _MAX_GCD_BITS:
         raise _Inexact
     return result
 
@@ -127,16 +148,16 @@ def _exact_root(radicand: Fraction, degree: Fraction) -> Fraction:
     return Fraction(top, bottom)
 
 
-def _exact_factorial(n: Fraction) -> Fraction:
-    if n.denominator != 1 or not 0 <= n <= 1000:
+def _whole(*numbers: Fraction, limit: int = 10_000) -> list[int]:
+    if any(n.denominator != 1 or not 0 <= n <= limit for n in numbers):
         raise _Inexact
-    return Fraction(math.factorial(int(n)))
+    return [int(n) for n in numbers]
 
 
-def _exact_binomial(n: Fraction, k: Fraction) -> Fraction:
-    if n.denominator != 1 or k.denominator != 1 or not 0 <= k <= n <= 2000:
-        raise _Inexact
-    return Fraction(math.comb(int(n), int(k)))
+def _exact_double_factorial(n: Fraction) -> Fraction:
+    [whole] = _whole(n, limit=5_000)
+    of_even = 2 ** (whole // 2) * math.factorial(whole // 2)
+    return Fraction(math.factorial(whole) // of_even if whole % 2 else of_even)
 
 
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -151,30 +172,72 @@ _EXACT: dict[str, Callable[..., Fraction]] = {
     **_ARITHMETIC,
     "^": _exact_power,
     "root": _exact_root,
-    "factorial": _exact_factorial,
-    "binomial": _exact_binomial,
+    "factorial": lambda n: Fraction(math.factorial(*_whole(n))),
+    "double_factorial": _exact_double_factorial,
+    "binomial": lambda n, k: Fraction(math.comb(*_whole(n, k))),
     "floor": lambda a: Fraction(a.numerator // a.denominator),
     "ceil": lambda a: Fraction(-(-a.numerator // a.denominator)),
 }
 
 
-def _value(tree: Tree, point: Point, log_base: float | None) -> Value:
-    operation = tree[0]
-    if operation == "number":
-        return mpmath.mpf(tree[1].numerator) / tree[1].denominator
-    if operation == "symbol":
-        if tree[1] not in point:
-            raise Undefined(f"no value for {tree[1]}")
-        return point[tree[1]]
-    if operation == "function":
-        return _function(tree[1], [_value(part, point, log_base) for part in tree[2:]], log_base)
-    if operation == "^" and (power := _odd_root_power(tree, point, log_base)) is not None:
-        return power
-    operands = [_value(part, point, log_base) for part in tree[1:]]
-    result = _OPERATIONS[operation](*operands)
-    if not mpmath.isfinite(result):
-        raise Undefined("infinite")
-    return result
+class _Evaluation:
+    """Evaluates trees at one point and notes how many bits of a value its operations hide."""
+
+    def __init__(self, point: Point, log_base: float | None) -> None:
+        self.point, self.log_base, self.hidden_bits = point, log_base, 0
+        self.noise = TOLERANCE
+
+    def values(self, trees: Sequence[Tree], digits: int) -> list[Value | None]:
+        self.noise = mpmath.mpf(10) ** (_NOISY_DIGITS - digits)
+        with mpmath.workdps(digits):
+            return [self._defined(tree) for tree in trees]
+
+    def _defined(self, tree: Tree) -> Value | None:
+        try:
+            return self._value(tree)
+        except (ZeroDivisionError, OverflowError, ValueError, TypeError, MemoryError):
+            return None
+
+    def _value(self, tree: Tree) -> Value:
+        operation = tree[0]
+        if operation == "number":
+            return mpmath.mpf(tree[1].numerator) / tree[1].denominator
+        if operation == "symbol":
+            if tree[1] not in self.point:
+                raise Undefined(f"no value for {tree[1]}")
+            return self.point[tree[1]]
+        if operation == "function":
+            operation, operands = tree[1], [self._value(part) for part in tree[2:]]
+            result = _function(operation, operands, self.log_base)
+        else:
+            operands = [self._value(part) for part in tree[1:]]
+            result = _real_power(tree[2], *operands) if operation == "^" else None
+            result = _OPERATIONS[operation](*operands) if result is None else result
+        if not mpmath.isfinite(result):
+            raise Undefined("infinite")
+        return self._without_noise(operation, operands, result)
+
+    def _without_noise(self, operation: str, operands: list[Value], result: Value) -> Value:
+        """Notes what the operation hides; returns 0 where only rounding errors are left."""
+        if operation in ("+", "-"):
+            sizes = [mpmath.mag(operand) for operand in operands if operand]
+            self._hide(max(sizes, default=0) - min(sizes, default=0))
+            return result if abs(result) > self.noise * max(map(abs, operands)) else mpmath.mpf(0)
+        if operation in _TRANSPARENT:
+            return result
+        if operation in ("tanh", "coth"):  # tanh(200) is 1 to 170 digits
+            self._hide(3 * int(abs(operands[0])))
+        hiding = operands[1:] if operation in ("^", "root") else operands
+        if operation not in ("ln", "log", "lg"):
+            self._hide(*(2 * mpmath.mag(operand) for operand in hiding if operand))
+        is_exact = operation not in _FUNCTIONS or operation == "exp" or not result
+        if is_exact or abs(result) >= self.noise:
+            return result
+        self._hide(mpmath.mag(result))
+        return mpmath.mpf(0)
+
+    def _hide(self, *bits: int) -> None:
+        self.hidden_bits = max(self.hidden_bits, *map(abs, bits), 0)
 
 
 def _power(base: Value, exponent: Value) -> Value:
@@ -195,34 +258,24 @@ def _root(radicand: Value, degree: Value) -> Value:
     return _power(radicand, 1 / degree)
 
 
-def _odd_root_power(tree: Tree, point: Point, log_base: float | None) -> Value | None:
+def _real_power(exponent: Tree, base: Value, power: Value) -> Value | None:
     """Returns the real x^(p/q) for negative x and odd q, consistent with roots, else None."""
-    exponent = exact(tree[2])
-    if exponent is None or exponent.denominator % 2 == 0 or exponent.denominator == 1:
+    fraction = exact(exponent) if mpmath.im(base) == 0 and mpmath.re(base) < 0 else None
+    if fraction is None or fraction.denominator % 2 == 0 or fraction.denominator == 1:
         return None
-    base = _value(tree[1], point, log_base)
-    if mpmath.im(base) != 0 or mpmath.re(base) >= 0:
-        return None
-    size = _power(-base, mpmath.mpf(exponent.numerator) / exponent.denominator)
-    return -size if exponent.numerator % 2 else size
+    size = _power(-base, power)
+    return -size if fraction.numerator % 2 else size
 
 
-def _factorial(n: Value) -> Value:
-    if abs(n) > 1e6:
-        raise Undefined("too big a factorial")
-    return mpmath.gamma(n + 1)
+def _bounded(function: Callable[..., Value]) -> Callable[..., Value]:
+    def call(*arguments: Value) -> Value:
+        if any(abs(argument) > 1e6 for argument in arguments):
+            raise Undefined("too big for a gamma function")
+        if mpmath.mp.dps > 300:  # its first value of 1,000 digits takes seconds
+            raise Lost
+        return function(*arguments)
 
-
-def _double_factorial(n: Value) -> Value:
-    if not mpmath.isint(n) or not 0 <= n <= 10_000:
-        raise Undefined("double factorial")
-    return mpmath.fac2(n)
-
-
-def _binomial(n: Value, k: Value) -> Value:
-    if max(abs(n), abs(k)) > 1e6:
-        raise Undefined("too big a binomial coefficient")
-    return mpmath.binomial(n, k)
+    return call
 
 
 def _function(name: str, arguments: list[Value], log_base: float | None) -> Value:
@@ -237,14 +290,17 @@ def _function(name: str, arguments: list[Value], log_base: float | None) -> Valu
     return _FUNCTIONS[name](*arguments)
 
 
+_TRANSPARENT = frozenset(
+    ("*", "/", "negative", "abs", "degrees", "pi", "e", "i", "infty", "sqrt", "cbrt", "gcd", "lcm")
+) | {"max", "min", "sgn", "Re", "Im"}
 _OPERATIONS = {
     **_ARITHMETIC,
     "degrees": lambda a: a * mpmath.pi / 180,
     "^": _power,
     "root": _root,
-    "factorial": _factorial,
-    "double_factorial": _double_factorial,
-    "binomial": _binomial,
+    "factorial": _bounded(mpmath.factorial),
+    "double_factorial": _bounded(mpmath.fac2),
+    "binomial": _bounded(mpmath.binomial),
     "floor": mpmath.floor,
     "ceil": mpmath.ceil,
     "pi": lambda: +mpmath.pi,

@@ -5,6 +5,7 @@ It works on strings alone, in linear time.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ _WINDOW_CHARS = 2_000
 _PHRASE = re.compile(
     r"####"
     r"|<answer>"
-    r"|(?i:\banswers?\b[*_}]{0,4}(?:\s+to\s+[^.\n]{1,80}?)?\s*"
+    r"|(?im:^[ \t]*(?:#|\*\*|__)[#*_ \t]{0,8}(?:final[ \t]+)?answer[*_ \t]{0,8}$)"
+    r"|(?i:(?<![a-z])(?:answers?|(?:correct|right|best)\s+(?:option|choice))(?![a-z])[*_}]{0,4}"
+    r"(?:\s+to\s+[^.\n]{1,80}?)?\s*"
     r"(?::|=(?!=)|(?=\$|\\[(\[])|(?:is|are|was|should\s+be|must\s+be|would\s+be|will\s+be)\b(?:\s*:)?))"
     r"|答案\s*[是为為:：]+"
 )
@@ -35,24 +38,29 @@ _WRAPPED = re.compile(
 )
 _INTRODUCTION = re.compile(r"\s*[A-Za-z]{2,}(?: [A-Za-z]+)?\s*:?\s*")
 _LISTED = re.compile(r"\s*(?:[,;]|,?\s*(?:and|or))?\s*")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:and|or)\b)[A-Za-z]{2,}")
 _BETWEEN = re.compile(r"\s*(?:,?\s*(?:and|or)\s|[,;])\s*")
-_JOINT = re.compile(r"[\s$.,;&\\()]*(?:(?:and|or|\\text\{\s*(?:and|or)\s*\}|\\quad)[\s$,\\()]*)?")
+_JOINT = re.compile(
+    r"(?:[\s$.,;&\\()]|\\q?quad|\\text\w*\s*\{\s*,?\s*(?:and|or)?\s*\}|and\b|or\b"
+    r"|[A-Za-z](?:_\w|_\{\w+\})?\s*=)*"
+)
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """The final answer, and the list of adjacent boxes that it ends, if there are several."""
+    """The final answer, and the adjacent boxes that it ends, if there are several."""
 
     text: str
-    joined: str | None = None
+    boxes: tuple[str, ...] = ()
+    is_hedge: bool = False
+    """Whether "or" stands between the boxes: then all of them must be right."""
 
 
 def extract(response: str) -> Extracted | None:
     r"""Returns the final answer of a response; None if it is missing, empty or absurdly long.
 
-    The last ``\boxed{}`` counts. Boxes with only commas or "and" between them also give `joined`,
-    for references that are lists themselves.
+    The last ``\boxed{}`` counts. Boxes with only commas, "and" or "or" between them also give
+    `boxes`, for references that are lists themselves.
 
     >>> extract(r"so \boxed{3}, no, \boxed{\frac{1}{2}}.").text
     '\\frac{1}{2}'
@@ -67,7 +75,7 @@ def extract(response: str) -> Extracted | None:
         late = _last(_FINAL_AFTER_BOX, text, start=found[-1][1])
         if late is not None:
             return _checked(_statement(text[late.end() :]))
-        return _checked(found[-1][2], _joined(text, found))
+        return _checked(found[-1][2], *_adjacent(text, found))
     phrase = _last(_PHRASE, text)
     if phrase is not None:
         return _checked(_statement(text[phrase.end() :]))
@@ -87,14 +95,15 @@ def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[st
     return match
 
 
-def _joined(text: str, found: list[tuple[int, int, str]]) -> str | None:
-    """Returns the contents of the last boxes that only separators divide; None for a single box."""
+def _adjacent(text: str, found: list[tuple[int, int, str]]) -> tuple[tuple[str, ...], bool]:
+    """Returns the contents of the last boxes that only separators divide, and whether "or" does."""
     run = [found[-1]]
     for box in reversed(found[:-1]):
         if box[1] > run[0][0] or not _JOINT.fullmatch(text, box[1], run[0][0]):
             break
         run.insert(0, box)
-    return ", ".join(content for _, _, content in run) if len(run) > 1 else None
+    is_hedge = any(re.search(r"\bor\b", text[a[1] : b[0]]) for a, b in itertools.pairwise(run))
+    return tuple(content for _, _, content in run) if len(run) > 1 else (), is_hedge
 
 
 def _statement(tail: str) -> str:
@@ -145,9 +154,8 @@ def _last_number(text: str, start: int) -> str | None:
     return text[first.start() : matches[-1].end()].strip().rstrip(".,")
 
 
-def _checked(answer: str, joined: str | None = None) -> Extracted | None:
+def _checked(answer: str, boxes: tuple[str, ...] = (), is_hedge: bool = False) -> Extracted | None:
     answer = answer.strip()
     if not answer or len(answer) > MAX_ANSWER_CHARS:
         return None
-    keeps = joined is not None and len(joined) <= MAX_ANSWER_CHARS
-    return Extracted(answer, joined if keeps else None)
+    return Extracted(answer, boxes, is_hedge)

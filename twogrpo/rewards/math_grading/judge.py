@@ -14,11 +14,16 @@ from twogrpo.rewards.math_grading.answer_parser import read, thousands_joined
 from twogrpo.rewards.math_grading.answer_types import Answer, Listing
 from twogrpo.rewards.math_grading.lexer import ParseError, number_of
 from twogrpo.rewards.math_grading.normalisation import clean
+from twogrpo.rewards.math_grading.qualifiers import aligned
 from twogrpo.rewards.protocol import CORRECT, NO_ANSWER, UNPARSED, WRONG
 from twogrpo.types import Verdict
 
-_CHOICE = re.compile(r"\(?([A-Ja-j])\)?\s*[.:)]?")
-_LABELLED_CHOICE = re.compile(r"\(?([A-J])[).:]+\s+\S.*", re.DOTALL)
+_CHOICE = re.compile(r"(?:(?i:option|choice|answer)\s+)?\(?([A-Ja-j])\)?\s*[.:)]?")
+_LABELLED_CHOICE = re.compile(  # "(C) 12" or "C - twelve", but neither "(A) or (B)" nor "C - x"
+    r"\(?([A-J])(?:[).:]+\s+(?!(?:and|or|is|isn't|are|was|not)\b)|\s+-+\s+(?=[a-z]{3}))"
+    r"(?!.*(?<![A-Za-z])[A-J](?![A-Za-z]))\S.*",
+    re.DOTALL,
+)
 _BRACKETED_PAIR = re.compile(r"\\?[(\[{][^,;]*,\S[^,;]*[)\]}]")
 _DECIMAL_COMMA = re.compile(r"-?\s*\d+,(?:\d{1,2}|\d{4,})|-?\s*0,\d+")
 
@@ -40,12 +45,14 @@ def judge(reference: str, response: str, *, literal: bool = True) -> Verdict:
     given = extraction.extract(response)
     if expected is None or given is None:
         return NO_ANSWER
-    wanted = expected.joined or expected.text
-    verdict = same_answer(wanted, given.text, literal=literal)
-    if not verdict.is_correct and given.joined and _is_list(wanted):
-        joined = same_answer(wanted, given.joined)
-        return joined if joined.is_correct else verdict
-    return verdict
+    wanted = ", ".join(expected.boxes) or expected.text
+    texts = given.boxes if given.is_hedge else (given.text,)
+    verdicts = [same_answer(wanted, text, literal=literal) for text in texts]
+    verdict = next((one for one in verdicts if not one.is_correct), CORRECT)
+    joined = ", ".join(given.boxes)
+    if verdict.is_correct or not 0 < len(joined) <= extraction.MAX_ANSWER_CHARS:
+        return verdict
+    return CORRECT if _is_list(wanted) and same_answer(wanted, joined).is_correct else verdict
 
 
 def quick_verdict(reference: str, response: str) -> Verdict | None:
@@ -56,6 +63,8 @@ def quick_verdict(reference: str, response: str) -> Verdict | None:
     given = extraction.extract(response)
     if given is None:
         return NO_ANSWER
+    if given.is_hedge:
+        return None
     wanted, text = reference.strip().strip("$"), given.text.strip().strip("$")
     if wanted == text and len(text) <= extraction.MAX_ANSWER_CHARS and "boxed" not in wanted:
         return CORRECT
@@ -77,18 +86,21 @@ def same_answer(reference: str, answer: str, *, literal: bool = True) -> Verdict
         return CORRECT
     if (choice := _same_choice(wanted, given)) is not None:
         return CORRECT if choice else WRONG
-    return _same_readings(wanted, given)
+    texts = aligned(wanted, given)
+    return _same_readings(*texts) if texts else WRONG
 
 
 def _same_readings(wanted: str, given: str) -> Verdict:
-    from twogrpo.rewards.math_grading.equivalence import same  # imports mpmath only where needed
+    # They import mpmath, which most pairs need not wait for.
+    from twogrpo.rewards.math_grading.equivalence import same
+    from twogrpo.rewards.math_grading.expression_values import Lost
 
     mine, theirs = _readings(wanted, given), _readings(given, wanted)
     if not mine or not theirs:
         return WRONG if theirs else UNPARSED
     try:
         equal = any(same(one, other) for one, other in itertools.product(mine, theirs))
-    except (RecursionError, MemoryError):
+    except (RecursionError, MemoryError, Lost):
         return UNPARSED
     return CORRECT if equal else WRONG
 

@@ -27,7 +27,7 @@ UNICODE = _spaced(
     ± -> \pm   ∓ -> \mp   ∪ -> \cup   ∩ -> \cap   ∈ -> \in   ∅ -> \emptyset   ° º -> ^\circ
     ℝ -> \mathbb{R}   ℤ -> \mathbb{Z}   ⟨ -> \langle   ⟩ -> \rangle   ⌊ -> \lfloor
     ⌋ -> \rfloor   ⌈ -> \lceil   ⌉ -> \rceil   ∠ -> \angle   ％ -> %   ， 、 -> ,   ； -> ;
-    ： -> :   。 -> .
+    ： -> :   。 -> .   ∀ -> \forall
     """)
 )
 _LETTERS = "alpha beta gamma delta epsilon theta lambda mu pi rho sigma tau phi omega Delta Sigma"

@@ -83,7 +83,7 @@ class Tokens:
 def number_of(text: str) -> Fraction | None:
     """Returns the exact value of a decimal or fraction ("-3/4", "1.5e3"), else None."""
     match = _PLAIN_NUMBER.fullmatch(text)
-    if not match or len(text) > 400 or len(match["exponent"] or "") > 4:
+    if not match or len(text) > 1_000 or len(match["exponent"] or "") > 4:
         return None
     value = Fraction((match["value"] or "0").rstrip(".") if match["value"] != "." else "0")
     if match["exponent"]:

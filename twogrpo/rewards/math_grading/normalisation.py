@@ -28,8 +28,16 @@ _STYLED_WORD = re.compile(
     r"\\(?:math(?:rm|bf|it|sf|tt)|operatorname|text(?:normal|rm|bf|it|sf|tt|sc|up)?|mbox|hbox"
     r"|emph|bf|rm)\*?\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+_IN_BASE = re.compile(
+    r"[(\[{\s]*([0-9][0-9A-F]*)[)\]}\s]*(?:\\text\s*\{)?[\s(]*(?:in\s+)?(?:\\text\s*\{\s*)?"
+    r"base[\s}-]*(?:\\text\s*\{\s*)?(\w+)[\s)}\]]*$"
+)
+_NO_BASE = r"\\text|base|[{}()\s]"
+_BASE = re.compile(rf"(?<=[0-9A-F])_\s*\{{((?:{_NO_BASE})*\w+(?:{_NO_BASE})*)\}}")
 _PACKAGE = re.compile(r"\b(?:np|numpy|math|cmath|sympy|sp|torch)\.(?=[a-z])")
-_SPACE_COMMAND = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:thinspace|enspace)\b|~|[\u200b\u200c\u2060]")
+_SPACE_COMMAND = re.compile(
+    r"(?<!\\)\\[,;:! ]|\\(?:thinspace|enspace)\b|(?<!~)~(?!~)|[\u200b\u200c\u2060]"
+)
 
 
 def clean(text: str) -> str:
@@ -53,8 +61,9 @@ def clean(text: str) -> str:
     text = re.sub(r"\(?\\[pb]?mod\s*\{?\s*(\w+)\s*\}?\)?", r"\\pmod{\1}", text)
     text = re.sub(r"\^\s*(?:\{\s*\\prime\s*\}|\\prime)", "'", text)
     text = _complete_arguments(text)
+    text = re.sub(r"(\\text\s*\{[^{}]*\w)\s+(and|or)\s+\}", r"\1} \2 ", text)
     text = re.sub(r"\s+(?=[)\]])", "", re.sub(r"\s+", " ", text))
-    return _strip_ends(text)
+    return _with_base(_strip_ends(text))
 
 
 def _single_backslashes(text: str) -> str:
@@ -77,7 +86,7 @@ def _strip_delimiters(text: str) -> str:
     """Removes the delimiters of math mode and of Markdown's bold type and code."""
     text = re.sub(r"\\\[(.*?)\\\]", r" \1 ", text, flags=re.DOTALL)
     text = re.sub(r"\\\((.*?)\\\)", r" \1 ", text, flags=re.DOTALL)
-    text = re.sub(r"^\s*\*\*(.*?)\*\*\s*$", r"\1", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*(\*{1,3}|_{1,3})((?:(?!\1).)*)\1\s*$", r"\2", text, flags=re.DOTALL)
     text = re.sub(r"^\s*`+(?:latex|math)?(.*?)`+\s*$", r"\1", text, flags=re.DOTALL)
     return re.sub(r"\\begin\{(align|equation|gather|math|displaymath)\*?\}|"
                   r"\\end\{(align|equation|gather|math|displaymath)\*?\}", " ", text)  # fmt: skip
@@ -124,6 +133,14 @@ def _complete_arguments(text: str) -> str:
     text = re.sub(r"(\\frac\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})\s*([A-Za-z0-9])", r"\1{\2}",
                   text)  # fmt: skip
     return re.sub(r"\\sqrt\s*([A-Za-z0-9])", r"\\sqrt{\1}", text)
+
+
+def _with_base(text: str) -> str:
+    r"""Writes a number in a base as ``204_{5}``: ``(204)_5``, ``204_{(5)}``, "204 in base 5"."""
+    if "base" in text:
+        text = _IN_BASE.sub(r"\1_{\2}", text)
+    text = re.sub(r"(?<![\w\\])[(\[]\s*([0-9][0-9A-F]*)\s*[)\]]\s*(?=_)", r"\1", text)
+    return _BASE.sub(lambda match: f"_{{{re.sub(_NO_BASE, '', match[1])}}}", text)
 
 
 def _braced_frac(match: re.Match[str]) -> str:

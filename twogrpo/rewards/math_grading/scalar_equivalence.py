@@ -11,7 +11,7 @@ import mpmath
 from twogrpo.rewards.math_grading import expression_values, units
 from twogrpo.rewards.math_grading.answer_types import Decimal, Scalar
 from twogrpo.rewards.math_grading.expression_parser import Tree
-from twogrpo.rewards.math_grading.expression_values import Undefined, Value
+from twogrpo.rewards.math_grading.expression_values import Value
 
 MIN_ROUNDED_DIGITS = 4
 """A decimal with fewer digits is no approximation: 0.33 is not 1/3, 0.3333 is."""
@@ -27,6 +27,19 @@ def same_scalar(reference: Scalar, answer: Scalar) -> bool:
         return False
     pairs = itertools.product(_meanings(reference, answer), _meanings(answer, reference))
     return any(_same_value(mine, theirs) for mine, theirs in pairs)
+
+
+def may_equate(one: Scalar, other: Scalar, *, roughly: bool) -> bool:
+    """Whether a chain may equate two constants: it may round decimals and convert units."""
+    if units.clash(one.units, other.units) or same_scalar(one, other):
+        return True
+    (a, b), _ = expression_values.values((one.tree, other.tree))
+    if a is None or b is None or not _real(a, b):
+        return False
+    if roughly:
+        return expression_values.close(a, b, tolerance=0.1)
+    written = ((one.decimals, b), (other.decimals, a))
+    return any(w is not None and _is_rounding(w, _fraction(x), cut=True) for w, x in written)
 
 
 def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
@@ -45,33 +58,44 @@ def _same_value(reference: Scalar, answer: Scalar) -> bool:
     mine, theirs = expression_values.exact(reference.tree), expression_values.exact(answer.tree)
     if mine is not None and theirs is not None:
         return mine == theirs or _rounds(reference, answer, mine, theirs)
+    bases = _log_bases(reference.tree, answer.tree)
+    return any(_agree_at_points(reference, answer, base) for base in bases)
+
+
+def _agree_at_points(reference: Scalar, answer: Scalar, log_base: float | None) -> bool:
+    """Whether values agree at all positive points and wherever both are real.
+
+    Where there are no variables the values are constants, which may be rounded.
+    """
     names = expression_values.symbols(reference.tree) | expression_values.symbols(answer.tree)
-    if names:
-        return _same_function(reference.tree, answer.tree, names, _tolerance(reference, answer))
-    return _same_irrational(reference, answer)
-
-
-def _same_irrational(reference: Scalar, answer: Scalar) -> bool:
-    for base in _log_bases(reference.tree, answer.tree):
+    loose = _tolerance(reference, answer)
+    agreed, lost = 0, None
+    for trial, point in enumerate(expression_values.points(names) if names else [{}]):
+        is_positive = trial < expression_values.POSITIVE_POINTS
         try:
-            mine = expression_values.value(reference.tree, log_base=base)
-            theirs = expression_values.value(answer.tree, log_base=base)
-        except Undefined:
+            (a, b), tolerance = expression_values.values(
+                (reference.tree, answer.tree), point, log_base=log_base
+            )
+        except expression_values.Lost as error:  # other points may hide fewer digits
+            lost = error
             continue
-        if expression_values.close(mine, theirs, tolerance=_tolerance(reference, answer)):
-            return True
-        if _comparable(reference, answer, mine, theirs) and _rounds(
-            reference, answer, _fraction(mine), _fraction(theirs)
-        ):
-            return True
-    return False
+        if a is None or b is None:
+            if is_positive and (a is None) != (b is None):
+                return False
+        elif expression_values.close(a, b, tolerance=loose or tolerance):
+            agreed += 1
+        elif not names:
+            is_decimal = bool(reference.decimals or answer.decimals) and _real(a, b)
+            return is_decimal and _rounds(reference, answer, _fraction(a), _fraction(b))
+        elif is_positive or (not loose and _real(a, b)):
+            return False
+    if lost and agreed < 2:
+        raise lost
+    return agreed >= (2 if names else 1)
 
 
-def _comparable(reference: Scalar, answer: Scalar, mine: Value, theirs: Value) -> bool:
-    """Whether rounding may apply: real values of moderate size, one of them a decimal."""
-    real = mpmath.im(mine) == 0 == mpmath.im(theirs)
-    moderate = all(x == 0 or 1e-300 < abs(x) < 1e300 for x in (mine, theirs))
-    return bool(reference.decimals or answer.decimals) and real and moderate
+def _real(*values: Value) -> bool:
+    return all(abs(mpmath.im(value)) < 1e-30 for value in values)
 
 
 def _log_bases(*trees: Tree) -> tuple[int | None, ...]:
@@ -80,8 +104,9 @@ def _log_bases(*trees: Tree) -> tuple[int | None, ...]:
 
 
 def _fraction(value: Value) -> Fraction:
-    with mpmath.workdps(expression_values.DIGITS):
-        return Fraction(*mpmath.libmp.to_rational(mpmath.re(value)._mpf_))
+    if value and abs(mpmath.mag(value)) > 1_000:
+        raise expression_values.Lost
+    return Fraction(*mpmath.libmp.to_rational(mpmath.re(value)._mpf_))
 
 
 def _rounds(reference: Scalar, answer: Scalar, mine: Fraction, theirs: Fraction) -> bool:
@@ -101,7 +126,9 @@ def _may_stand(written: Decimal, finer: Decimal | None, exact: Fraction) -> bool
     """Whether a decimal has enough digits to stand for a more precise value."""
     if written.digits < MIN_ROUNDED_DIGITS or exact.denominator == 1:
         return False
-    return finer is None or finer.last_place < written.last_place
+    if finer is None:
+        return written.value.denominator > 1  # 1.000 does not stand for 1 - 1/9!
+    return finer.last_place < written.last_place
 
 
 def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
@@ -117,44 +144,10 @@ def _is_rounding(written: Decimal, exact: Fraction, *, cut: bool) -> bool:
     )
 
 
-def _tolerance(reference: Scalar, answer: Scalar) -> Value:
+def _tolerance(reference: Scalar, answer: Scalar) -> Value | None:
     """Returns a looser tolerance if exactly one side contains rounded decimals (1.414x)."""
     mine, theirs = (
         side.decimals is None and bool(_LONG_DECIMAL.search(side.text))
         for side in (reference, answer)
     )
-    return _COMPOSITE_TOLERANCE if mine != theirs else expression_values.TOLERANCE
-
-
-def _same_function(mine: Tree, theirs: Tree, names: frozenset[str], tolerance: Value) -> bool:
-    """Whether two expressions agree at all positive points and wherever both are real."""
-    bases = _log_bases(mine, theirs)
-    return any(_agree_at_points(mine, theirs, names, tolerance, base) for base in bases)
-
-
-def _agree_at_points(
-    mine: Tree, theirs: Tree, names: frozenset[str], tolerance: Value, base: float | None
-) -> bool:
-    agreed = 0
-    for trial, point in enumerate(expression_values.points(names)):
-        a, b = value_at(mine, point, base), value_at(theirs, point, base)
-        if a is None or b is None:
-            if trial < expression_values.POSITIVE_POINTS and (a is None) != (b is None):
-                return False
-            continue
-        real = abs(mpmath.im(a)) < 1e-30 and abs(mpmath.im(b)) < 1e-30
-        if expression_values.close(a, b, tolerance=tolerance):
-            agreed += 1
-        elif trial < expression_values.POSITIVE_POINTS or (
-            real and tolerance == expression_values.TOLERANCE
-        ):
-            return False
-    return agreed >= 2
-
-
-def value_at(tree: Tree, point: expression_values.Point, base: float | None = None) -> Value | None:
-    """Returns the value at a point; None where it is undefined."""
-    try:
-        return expression_values.value(tree, point, log_base=base)
-    except Undefined:
-        return None
+    return _COMPOSITE_TOLERANCE if mine != theirs else None

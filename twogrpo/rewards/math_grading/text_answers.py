@@ -6,7 +6,7 @@ import re
 
 from twogrpo.rewards.math_grading.splitting import SEPARATORS
 
-CANONICAL_WORDS = {
+_CANONICAL_WORDS = {
     **dict.fromkeys(("no solution", "no solutions", "none", "empty set", "empty", "nothing",
                      "no real solution", "no real solutions"), r"\emptyset"),
     **dict.fromkeys(("all real numbers", "all reals", "real numbers", "reals",
@@ -17,7 +17,28 @@ CANONICAL_WORDS = {
     **dict.fromkeys(("infinity", "inf", "infinite", "positive infinity", "oo"), r"\infty"),
     **dict.fromkeys(("negative infinity", "minus infinity", "-infinity", "-inf"), r"-\infty"),
 }  # fmt: skip
+_VERDICT = re.compile(r"(yes|no|true|false)\s*(?:[,.;:]|-+)\s*([a-z][a-z ,.'’-]{1,80})")
+_DENIAL = re.compile(r"\b(?:not|no|never|cannot|none|nothing)\b|n['’]t\b")
+_DOUBT = re.compile(
+    r"\b(?:yes|true|false|if|unless|except|only|but|or|maybe|perhaps|possibly|probably|sometimes|some"
+    r"|although|though|however|when|where|while|provided|assuming|depend\w*|wrong|actually|both"
+    r"|neither|given|fail\w*|partly|partially|mostly|usually|often|almost|generally|rarely|until|otherwise|wait)\b"
+)
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def canonical(words: str) -> str:
+    """Returns the one spelling of words with a known meaning, any other words unchanged.
+
+    >>> canonical("Yes, it does"), canonical("Yes, if n is even")
+    ('yes', 'Yes, if n is even')
+    """
+    known = words.lower().strip("() .")
+    verdict = _VERDICT.fullmatch(known)
+    is_plain = verdict and not _DOUBT.search(verdict[2])
+    if verdict and is_plain and (verdict[1] in ("no", "false") or not _DENIAL.search(verdict[2])):
+        known = verdict[1]
+    return _CANONICAL_WORDS.get(known, words)
 
 
 def spelled(words: str) -> str:

@@ -46,9 +46,15 @@ _WORD_TAIL = re.compile(
     rf"(?<=[\d)}}\]%.]|\bi)(?P<gap>\s*)(?P<unit>[A-Za-z]{{1,14}}\.?{_POWER}"
     rf"(?:(?:\s*[/*]\s*|\s+)[A-Za-z]{{1,14}}\.?{_POWER}){{0,5}})\s*$"
 )
+_BRACED_UNIT = re.compile(r"(?<=\d)\s*\{((?:[A-Za-z .*/]|\^\s*(?:\{\s*-?\d\s*\}|-?\d))+)\}$")
 _PI_TAIL = re.compile(rf"(?<=\\pi)(?P<gap>\s+)(?P<unit>[A-Za-z]{{2,14}}{_POWER}(?:\s+[a-z]+)*)\s*$")
 _CURRENCY = re.compile(r"[$€£¥₹₽₩฿]|\b(?:USD|EUR|GBP|Rs\.?)(?=\s*\d)|\\(?:pounds|euro|yen)\b")
-_SEPARATING = re.compile(r"\b(?:and|or)\b")
+_CHANGING = re.compile(  # words that make another answer of the number beside them
+    r"\b(?:and|or|not|no|never|cannot|\w+n['’]t|least|most|than|under|over|below|above|up|between"
+    r"|either|neither|nearly|almost|but|wrong|false|incorrect|if|unless|except|when|where|while|minus"
+    r"|negative|plus|times|half|twice|base|mod|modulo)\b|\b(?<!total )(?:of|by|to|be|from)\W*$"
+    r"|^\W*(?:text\W*)?(?:squared|cubed)\W*$"
+)
 
 
 def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
@@ -59,14 +65,14 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
     >>> split_unit("2.5 million")[::2]
     ('2.5', 1000000)
     """
-    text = _CURRENCY.sub(" ", text).strip()
+    text = _BRACED_UNIT.sub(r" \1", _CURRENCY.sub(" ", text)).strip()
     head = _TEXT_HEAD.match(text)
-    if head and not _SEPARATING.search(head.group()) and _TEXT_TAIL.sub("", text).strip():
+    if head and not _CHANGING.search(head.group()) and _TEXT_TAIL.sub("", text).strip():
         text = text[head.end() :].lstrip(": ")
     tail = _TEXT_TAIL.search(text)
     if tail and r"\text" in tail.group() and text[: tail.start()].strip():
         words = re.sub(r"\\text|[{}]", " ", tail.group())
-        if not _SEPARATING.search(words):
+        if not _CHANGING.search(words):
             return _with_units(text[: tail.start()], words)
     tail = _WORD_TAIL.search(text) or _PI_TAIL.search(text)
     if tail and _is_unit(tail["unit"], bool(tail["gap"]), text[: tail.start()]):
@@ -77,7 +83,13 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
 def clash(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
     """Whether two answers name different units of one dimension, such as cm and m."""
     mine, theirs = dict(a), dict(b)
-    return any(mine[dimension] != theirs[dimension] for dimension in mine.keys() & theirs.keys())
+    shared = (mine.keys() & theirs.keys()) - {"noun"}  # "24 ways" are "24 routes"
+    return any(mine[dimension] != theirs[dimension] for dimension in shared)
+
+
+def differ_in_noun(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
+    """Whether two answers count different things, which matters in a list of counts."""
+    return len({word for dimension, word in a | b if dimension == "noun"}) > 1
 
 
 def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]], int]:
@@ -86,6 +98,8 @@ def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]],
     for name in names:
         factor *= _MAGNITUDES.get(name.lower(), 1)
     known = frozenset(_KNOWN[n.lower()] for n in names if n.lower() in _KNOWN)
+    nouns = [n.lower().removesuffix("s") for n in names if not _is_known(n)]
+    known |= {("noun", noun) for noun in nouns[-1:]}
     return body.strip().rstrip("*/").strip(), known, factor
 
 
@@ -97,13 +111,11 @@ def _is_unit(words: str, spaced: bool, body: str) -> bool:
     if all(_is_known(name) for name in names):
         return True
     numeric = not re.search(r"(?<!\\)\b[a-z]\b|\\(?!frac|sqrt|pi|deg|text)[A-Za-z]+", body)
-    long = [name for name in names if len(name) > 2]
-    return (
-        numeric and bool(long) and spaced and not any(_MATH_WORDS.fullmatch(name) for name in names)
-    )
+    is_long = any(len(name) > 2 for name in names)
+    return numeric and is_long and spaced and not _NO_UNIT.search(words)
 
 
-_MATH_WORDS = re.compile(r"sin|cos|tan|log|exp|sqrt|cup|cap|pi|and|or|mod")
+_NO_UNIT = re.compile(rf"\b(?:sin|cos|tan|log|exp|sqrt|cup|cap|pi|mod)\b|{_CHANGING.pattern}")
 
 
 def _is_known(name: str) -> bool:
