@@ -29,25 +29,26 @@ def main() -> None:
     config = configured("rollout=vllm", *sys.argv[1:])
     device = config.hardware.device
     tokenizer, policy = load_tokenizer(config.model), load_model(config.model).to(device)
+    size = len(tokenizer)
+    prompts = [
+        Prompt(str(n), "", "", tuple((n + index) % size for index in range(PROMPT_TOKENS)))
+        for n in range(PROMPTS)
+    ]
+    sampling = SamplingParams(1.0, 1.0, 0, TOKENS)
     begin = time.perf_counter()
     sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
         tokenizer,
-        context_tokens=PROMPT_TOKENS + TOKENS,
+        workload=[(prompts, sampling)],
     )
     found: dict[str, float] = {"start_seconds": time.perf_counter() - begin}
-    size = len(tokenizer)
-    prompts = [
-        Prompt(str(n), "", "", tuple((n + index) % size for index in range(PROMPT_TOKENS)))
-        for n in range(PROMPTS)
-    ]
     seeds_PG = [[GROUP_SIZE * n + g for g in range(GROUP_SIZE)] for n in range(PROMPTS)]
     tokens: list[int] = []
 
     def sample() -> None:
-        groups = sampler.sample(prompts, seeds_PG, SamplingParams(1.0, 1.0, 0, TOKENS))
+        groups = sampler.sample(prompts, seeds_PG, sampling)
         tokens.append(sum(len(rollout.token_ids) for group in groups for rollout in group))
 
     rounds: dict[str, list[float]] = {}

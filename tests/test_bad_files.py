@@ -74,7 +74,10 @@ def change_json(file: Path, **changed: Any) -> None:
 
 
 def without_end_token(folder: Path) -> None:
+    """Nothing names one: neither the tokenizer nor a configuration."""
     change_json(folder / "tokenizer_config.json", eos_token=None)
+    change_json(folder / "config.json", eos_token_id=None)
+    (folder / "generation_config.json").unlink()
 
 
 def with_its_own_code(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """A tiny random Qwen2.5-VL over the bytes of text, its image processor, and images for it."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -39,14 +41,15 @@ def image(colour: str, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> b
     return buffer.getvalue()
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A token for each byte, and the special ones."""
-    symbols = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+def tokenizer(special: Sequence[str] = SPECIAL, **named: Any) -> PreTrainedTokenizerFast:
+    """A token for each byte, and before them the special ones; `named` says what they are."""
+    symbols = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(symbols)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    named = {"eos_token": "<|im_end|>", "pad_token": "<pad>", "chat_template": CHAT_TEMPLATE}
+    core.add_special_tokens([AddedToken(token, special=True) for token in special])
+    named = named or {"eos_token": "<|im_end|>", "pad_token": "<pad>"}
+    named = {"chat_template": CHAT_TEMPLATE} | named
     return PreTrainedTokenizerFast(tokenizer_object=core, **named)
 
 

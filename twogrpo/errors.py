@@ -2,7 +2,8 @@
 
     0    finished, or nothing left to do
     2    a user's mistake: one line, nothing written (ConfigError)
-    70   a loss or gradient is not finite: the batch and the policy are saved in bad_batch-…
+    70   a loss, gradient or sampled log-probability is not finite; for the first two the batch and
+         the policy are saved in bad_batch-…
     71   out of memory during a run; before the first step it is a mistake in the config, 2
     74   the disk is full, or holds no intact checkpoint
     75   SIGTERM, and no checkpoint in time: resumes at the previous one
@@ -39,7 +40,7 @@ class Fault(RuntimeError):
 
 
 class NotFiniteFault(Fault):
-    """A loss or gradient is not finite; the optimizer step was not taken."""
+    """A loss, gradient or sampled log-probability is not finite; no optimizer step was taken."""
 
     exit_code = 70
 

@@ -23,7 +23,6 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.ablations.padded_baseline import Padded
 from benchmarks.throughput.config import BenchmarkConfig
-from benchmarks.throughput.fixed_workload import NoEosTokenizer
 from benchmarks.throughput.step_timing import open_run
 from benchmarks.trl import compare_trl
 from benchmarks.trl.compare_trl import in_turn, positive
@@ -103,12 +102,11 @@ def sampling_ablations(run: Run, groups: Sequence[Group]) -> Iterator[Ablation]:
     longest = max(len(rollout.token_ids) for group in groups for rollout in group.rollouts)
 
     def sample_all_rows() -> None:
-        tokenizer = engine.tokenizer
-        engine.tokenizer = NoEosTokenizer(tokenizer, engine="transformers")
+        end_token_ids, engine.end_token_ids = engine.end_token_ids, ()
         engine.sample(
             prompts, seeds_PG, replace(run.collector.sampling, max_response_tokens=longest)
         )
-        engine.tokenizer = tokenizer
+        engine.end_token_ids = end_token_ids
 
     yield Ablation(READ_ONCE, "generate", sample, sample_apart)
     yield Ablation(ROWS_LEAVE, "generate", sample, sample_all_rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from benchmarks.throughput import hardware_ceilings, report
 from benchmarks.throughput.config import BenchmarkConfig
-from benchmarks.throughput.step_timing import Measured, measure, open_run
+from benchmarks.throughput.step_timing import measure, open_run
 from benchmarks.throughput.throughput import Ceilings, Result, Sampler, summarise
 from twogrpo.config.schema import Config, HardwareConfig
 from twogrpo.core.advantages import ADVANTAGES
@@ -38,9 +37,7 @@ def bench(config: BenchmarkConfig) -> Output:
     """
     model = architecture_of(config.model)
     with open_run(config) as (run, recorder):
-        warnings, measured = list[str](), measure(run, recorder, config)
-        if config.workload == "max_length":
-            warnings += ended_early(measured, config.dataset.max_response_tokens)
+        measured = measure(run, recorder, config)
         # After the steps, so that the memory of this is not counted in their peak.
         ceilings = _ceilings(config.hardware)
         # DPO scores its pairs by the policy and the reference policy before each update.
@@ -53,7 +50,6 @@ def bench(config: BenchmarkConfig) -> Output:
         page = "" if config.json else report.report(config, ceilings, result) + "\n"
         if not run.ranks.is_first:
             return Output(result, data, "")
-        sys.stderr.writelines(f"{warning}\n" for warning in warnings)
         return Output(result, data, f"{page}{json.dumps(data)}")
 
 
@@ -67,19 +63,6 @@ def calibration(config: BenchmarkConfig, result: Result, num_ranks: int) -> Cali
         measured_on=measured_on(config, "cpu" if device == "cpu" else machine, num_ranks),
         seconds=result.seconds_of,
     )
-
-
-def ended_early(measured: Measured, limit: int) -> list[str]:
-    """A warning if workload=max_length was not reached by every response."""
-    lengths = [length for step in measured.steps for length in step.lengths]
-    early = sum(length < limit for length in lengths)
-    if not early:
-        return []
-    return [
-        f"workload=max_length: {early} of {len(lengths)} responses ended before "
-        f"dataset.max_response_tokens={limit}, at the token that vLLM takes for the end: use "
-        "rollout=transformers"
-    ]
 
 
 def _ceilings(hardware: HardwareConfig) -> Ceilings:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from twogrpo.rewards.protocol import CORRECT, WRONG
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
@@ -46,26 +44,6 @@ class RecordingSampler(DataParallelSampler):
         return found
 
 
-class NoEosTokenizer:
-    """A tokenizer whose end token is never sampled, so that responses reach the limit.
-
-    The transformers sampler takes an id that no token has. vLLM needs a real one and gets that of
-    the padding or, if padding is the end token, the last of the vocabulary, which is seldom sampled
-    if the vocabulary is large (`bench` reports responses that ended).
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, engine: str) -> None:
-        self._tokenizer = tokenizer
-        padding = tokenizer.pad_token_id
-        is_free = padding is not None and padding != tokenizer.eos_token_id
-        self.eos_token_id = padding if is_free else len(tokenizer) - 1
-        if engine == "transformers":
-            self.eos_token_id = -1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-
 class AlternatingReward:
     """A reward that grades every other response as right, so that each group has a gradient."""
 
@@ -84,7 +62,7 @@ def record_sampler(run: Run, *, workload: str) -> RecordingSampler:
     assert isinstance(run.collector.sampler, DataParallelSampler)
     if workload == "max_length":
         engine: Any = run.collector.sampler.engine
-        engine.tokenizer = NoEosTokenizer(engine.tokenizer, engine=run.config.rollout.engine)
+        engine.end_token_ids = ()  # nothing ends a response but its limit
         run.collector.reward.close()
         # Not wrapped for data parallelism: a rank could then grade only one half of each pair.
         run.collector.reward = AlternatingReward()

@@ -18,29 +18,35 @@ PROBLEM = r"Find {x}: \frac{1}{2} + {problem}"
 class Characters:
     """A tokenizer whose tokens are characters."""
 
-    def __init__(self, chat_template: str | None) -> None:
+    def __init__(self, chat_template: str | None, bos: str = "") -> None:
         self.chat_template = chat_template
+        self.bos, self.bos_token_id = bos, ord(bos) if bos else None
         self.special_tokens_map: dict[str, str] = {}
         self.all_special_ids: list[int] = []
 
     def get_added_vocab(self) -> dict[str, int]:
         return {}
 
-    def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[int]]:
-        assert not add_special_tokens  # the template writes them
-        return {"input_ids": [ord(c) for c in text]}
+    def __call__(self, text: str, *, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        return {"input_ids": [ord(c) for c in self.bos * add_special_tokens + text]}
 
     apply_chat_template = PreTrainedTokenizerFast.apply_chat_template
     get_chat_template = PreTrainedTokenizerFast.get_chat_template
 
 
-def rendered(template: str, chat_template: str | None = CHATML) -> str:
-    return "".join(map(chr, render(PROBLEM, template, Characters(chat_template))))
+def rendered(template: str, chat_template: str | None = CHATML, bos: str = "") -> str:
+    return "".join(map(chr, render(PROBLEM, template, Characters(chat_template, bos))))
 
 
 def chatml(*messages: tuple[str, str]) -> str:
     text = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in messages)
     return text + "<|im_start|>assistant\n"
+
+
+def test_a_base_model_gets_the_bos_its_tokenizer_adds_and_a_chat_template_writes_its_own():
+    assert rendered("plain", bos="^") == f"^{PROBLEM}"
+    assert rendered("chat", bos="^") == rendered("chat")
+    assert rendered("qwen25_math", bos="^") == rendered("qwen25_math")
 
 
 def test_plain_is_the_text_itself_and_qwen25_math_its_authors_text():

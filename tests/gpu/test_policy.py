@@ -85,7 +85,12 @@ def test_log_probabilities_are_the_cpu_s(device, dtype, bound):
 @dtypes
 def test_the_sampler_s_log_probabilities_are_the_cpu_policy_s(device, dtype, bound):
     sampler = TransformersSampler(
-        tiny_model(), TOKENIZER, device=device, dtype=getattr(torch, dtype), rollouts_per_call=64
+        tiny_model(),
+        TOKENIZER,
+        end_token_ids=[1],
+        device=device,
+        dtype=getattr(torch, dtype),
+        rollouts_per_call=64,
     )
     subject = policy(hardware=on(device, "float32"))
     sampler.load(subject.weights())

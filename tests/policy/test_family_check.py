@@ -82,11 +82,14 @@ def test_the_log_probabilities_of_others_are_their_own(family, values):
         assert torch.allclose(logps_R, expected_T[1:], atol=1e-5)
 
 
-@pytest.mark.parametrize("values", [{"softcap": 50.0}, {"s_aux": torch.zeros(2)}])
-def test_attention_swallows_no_cap_and_no_sinks(values):
+@pytest.mark.parametrize(
+    "values", [{"softcap": 50.0}, {"s_aux": torch.zeros(2)}, {"sliding_window": 2}]
+)
+def test_attention_swallows_no_cap_no_sinks_and_no_window(values):
     heads_1HTD = torch.randn(1, 2, 3, 32, generator=torch.Generator().manual_seed(0))
     layer = torch.nn.Module()
-    packed_attention(layer, heads_1HTD, heads_1HTD, heads_1HTD, None, softcap=None, s_aux=None)
+    harmless = {"softcap": None, "s_aux": None, "sliding_window": 3}
+    packed_attention(layer, heads_1HTD, heads_1HTD, heads_1HTD, None, **harmless)
     with pytest.raises(ValueError, match="not supported"):
         packed_attention(layer, heads_1HTD, heads_1HTD, heads_1HTD, None, **values)
 
@@ -95,4 +98,6 @@ def test_a_model_that_is_broken_by_itself_is_not_called_another_family():
     broken = tiny_model()
     with torch.no_grad():
         broken.model.norm.weight.fill_(torch.nan)
-    logprob_model(broken)
+    with pytest.raises(ConfigError, match="not finite") as refusal:
+        logprob_model(broken)
+    assert "another family" not in str(refusal.value)

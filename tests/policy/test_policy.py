@@ -185,7 +185,12 @@ def test_on_policy_is_the_same_as_the_explicit_log_probabilities(temperature):
 def test_the_sampler_s_log_probabilities_are_the_policy_s(temperature):
     """At T ≠ 1 too: a π_old at another temperature than the rollouts' is another policy."""
     sampler = TransformersSampler(
-        tiny_model(), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+        tiny_model(),
+        TOKENIZER,
+        end_token_ids=[1],
+        device="cpu",
+        dtype=torch.float32,
+        rollouts_per_call=64,
     )
     prompts = [Prompt(t, t, "0", tuple(TOKENIZER(t)["input_ids"])) for t in ("3*8=", "2-5+4=")]
     groups = sampler.sample(

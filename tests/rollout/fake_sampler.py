@@ -4,7 +4,7 @@ Small enough to be right by inspection; it keeps the contract suite honest about
 any engine, and stands in where a test needs rollouts but no model.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.core.token_sampling import sample_tokens
-from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.protocol import SamplingParams, completion
 from twogrpo.types import Completion, Prompt
 
 
@@ -22,6 +22,7 @@ class FakeRollout:
     def __init__(self, table_VV: Tensor, tokenizer: PreTrainedTokenizerBase) -> None:
         self.table_VV = table_VV.clone()
         self.tokenizer = tokenizer
+        self.end_token_ids: Collection[int] = (tokenizer.eos_token_id,)
 
     def sample(
         self, prompts: Sequence[Prompt], seeds_PG: Sequence[Sequence[int]], sampling: SamplingParams
@@ -57,8 +58,6 @@ class FakeRollout:
             last = int(token_1)
             tokens.append(last)
             logps.append(float(logp_1))
-            if last == self.tokenizer.eos_token_id:
+            if last in self.end_token_ids:
                 break
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        is_finished = last == self.tokenizer.eos_token_id
-        return Completion(tuple(tokens), tuple(logps), text, "stop" if is_finished else "length")
+        return completion(tokens, logps, self.tokenizer, self.end_token_ids)

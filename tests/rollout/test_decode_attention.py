@@ -45,6 +45,11 @@ def test_a_prompt_attends_as_sdpa():
 def test_the_sampler_decodes_with_it():
     model = tiny_model()
     TransformersSampler(
-        model, tiny_tokenizer.build(), device="cpu", dtype=torch.float32, rollouts_per_call=8
+        model,
+        tiny_tokenizer.build(),
+        end_token_ids=[1],
+        device="cpu",
+        dtype=torch.float32,
+        rollouts_per_call=8,
     )
     assert model.config._attn_implementation == CACHED

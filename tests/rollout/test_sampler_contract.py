@@ -18,6 +18,7 @@ from torch import Tensor
 from tests.conftest import parse_config, tiny_model
 from tests.rollout.fake_sampler import FakeRollout
 from twogrpo.data.tasks import tiny_tokenizer
+from twogrpo.errors import NotFiniteFault
 from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.rollout.vllm_sampler import LOWEST_TEMPERATURE, VllmSampler
@@ -59,7 +60,12 @@ def tiny_weights(seed: int) -> Iterable[tuple[str, Tensor]]:
 
 def transformers_subject() -> Subject:
     engine = TransformersSampler(
-        tiny_model(0), TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+        tiny_model(0),
+        TOKENIZER,
+        end_token_ids=[1],
+        device="cpu",
+        dtype=torch.float32,
+        rollouts_per_call=64,
     )
     return Subject(engine, tiny_weights, next_logits)
 
@@ -81,12 +87,13 @@ def vllm_engine() -> VllmSampler:
         model.config.max_position_embeddings = 512  # more than two blocks of its cache
         model.save_pretrained(folder)
         TOKENIZER.save_pretrained(folder)
-        # What such a file says must not matter.
+        # Its sampling values never matter; its end tokens do not beside model.end_tokens.
         (Path(folder) / "generation_config.json").write_text(
             '{"temperature": 0.2, "top_k": 2, "repetition_penalty": 3.0, "eos_token_id": [1, 5, 7]}'
         )
         config = parse_config(
             f"model.path={folder}",
+            f"model.end_tokens=[{EOS}]",
             "hardware.kv_cache_gib=0.25",
             "hardware.rollouts_per_call=64",
         )
@@ -148,6 +155,26 @@ def test_a_response_ends_with_the_end_token_or_at_the_limit_and_its_text_is_deco
             assert rollout.finish_reason == "length"
             assert len(rollout.token_ids) == PLAIN.max_response_tokens
     assert {rollout.finish_reason for rollout in rollouts} == {"stop", "length"}
+
+
+def test_any_of_several_end_tokens_ends_a_response_and_is_not_in_its_text(subject, monkeypatch):
+    """Even one that is no special token, here the digit 3; with the end token alone it goes on."""
+    digit = TOKENIZER.convert_tokens_to_ids("3")
+    assert any(digit in rollout.token_ids[:-1] for rollout in all_rollouts(sample(subject)))
+    monkeypatch.setattr(subject.engine, "end_token_ids", (EOS, digit))
+    rollouts = all_rollouts(sample(subject))
+    assert {EOS, digit} <= {rollout.token_ids[-1] for rollout in rollouts}
+    for rollout in rollouts:
+        assert not {EOS, digit} & {*rollout.token_ids[:-1]}
+        assert (rollout.finish_reason == "stop") == (rollout.token_ids[-1] in (EOS, digit))
+        assert "3" not in rollout.text
+
+
+def test_without_an_end_token_a_response_goes_to_its_limit(subject, monkeypatch):
+    monkeypatch.setattr(subject.engine, "end_token_ids", ())
+    rollouts = all_rollouts(sample(subject))
+    assert {len(rollout.token_ids) for rollout in rollouts} == {PLAIN.max_response_tokens}
+    assert {rollout.finish_reason for rollout in rollouts} == {"length"}
 
 
 def test_an_end_token_at_the_very_limit_is_a_stop(subject):
@@ -269,6 +296,14 @@ def test_incomplete_weights_are_refused(subject):
     weights = list(subject.weights(1))
     with pytest.raises(RuntimeError):
         subject.engine.load(weights[1:])
+
+
+def test_weights_that_give_no_probabilities_are_a_fault(subject):
+    """NaN would pass for groups without a signal, and the run for one that learns nothing."""
+    subject.engine.load([(name, weight * torch.nan) for name, weight in subject.weights(0)])
+    with pytest.raises(NotFiniteFault, match="sampled token"):
+        sample(subject)
+    subject.engine.close()  # NaN stays in vLLM's key-value cache
 
 
 def test_no_prompts_are_no_rollouts_and_close_can_be_called(subject):

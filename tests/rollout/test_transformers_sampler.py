@@ -10,7 +10,12 @@ from twogrpo.rollout.transformers_sampler import TransformersSampler
 
 def engine(rollouts_per_call: int, dtype: torch.dtype = torch.float32) -> TransformersSampler:
     return TransformersSampler(
-        tiny_model(), TOKENIZER, device="cpu", dtype=dtype, rollouts_per_call=rollouts_per_call
+        tiny_model(),
+        TOKENIZER,
+        end_token_ids=[1],
+        device="cpu",
+        dtype=dtype,
+        rollouts_per_call=rollouts_per_call,
     )
 
 

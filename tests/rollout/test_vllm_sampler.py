@@ -71,7 +71,7 @@ def error_of_logps(engine: VllmSampler, seed: int, prompts: list[Prompt]) -> flo
 def test_greedy_tokens_are_those_of_transformers(engine):
     model = tiny_model(0)
     plain = TransformersSampler(
-        model, TOKENIZER, device="cpu", dtype=torch.float32, rollouts_per_call=64
+        model, TOKENIZER, end_token_ids=[1], device="cpu", dtype=torch.float32, rollouts_per_call=64
     )
     prompts = [*PROMPTS, LONG]
     seeds_PG = [[1]] * len(prompts)

@@ -6,7 +6,7 @@ What a key means, its unit, its source and its value stand in conf/, the only pl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -79,6 +79,7 @@ class ModelConfig:
     path: str
     revision: str | None
     prompt_template: str
+    end_tokens: Any  # "auto" or a list of ids, checked in twogrpo/models/end_tokens.py
 
 
 @dataclass

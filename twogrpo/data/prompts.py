@@ -135,7 +135,8 @@ def _prompts(
     num_longer = len(prompts) - len(kept)
     _print_dropped(num_longer, len(problems), f"are longer than {key}={limit} tokens")
     for prompt in kept if processor.template == "plain" else ():
-        if processor.tokenizer.decode(prompt.token_ids) != prompt.text:
+        begins = prompt.token_ids[:1] == (processor.tokenizer.bos_token_id,)
+        if processor.tokenizer.decode(prompt.token_ids[begins:]) != prompt.text:
             raise ConfigError(
                 f"the tokenizer of model.path cannot encode prompt {prompt.prompt_id}: "
                 "use the model's own tokenizer, or a model trained on the task"

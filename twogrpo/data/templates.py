@@ -1,6 +1,6 @@
 r"""Prompt templates, verbatim from their sources.
 
-plain         the unchanged text
+plain         the unchanged text, after the BOS token if the tokenizer adds one
 chat          the tokenizer's own chat template, one user message
 chat_boxed    the same with the instruction to reason and to box the answer after the problem
 qwen25_math   "qwen25-math-cot" of QwenLM/Qwen2.5-Math, evaluation/utils.py
@@ -81,8 +81,11 @@ def render(
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     text, controls = _framed(problem, template, tokenizer, num_images), _control_ids(tokenizer)
+    # Chat templates write their own BOS; a base model gets it where its tokenizer would add it.
+    added = tokenizer("")["input_ids"][:1] if template == "plain" else []
+    begin = added if added == [tokenizer.bos_token_id] else []
     if controls.isdisjoint(encode(problem)):
-        return encode(text)
+        return begin + encode(text)
     pieces = problem.split(PICTURE) if num_images else [problem]
     frame = _framed(PICTURE.join([PLACE] * len(pieces)), template, tokenizer, num_images)
     first, *others = map(encode, frame.split(PLACE))
@@ -92,7 +95,7 @@ def render(
     if len(spelled) != len(others) or not controls.isdisjoint(itertools.chain(*spelled)):
         raise ValueError("it spells a control token, and the tokenizer or template keeps it one")
     pairs = zip(spelled, others, strict=True)
-    return first + [token for piece, after in pairs for token in (*piece, *after)]
+    return begin + first + [token for piece, after in pairs for token in (*piece, *after)]
 
 
 def _framed(problem: str, template: str, tokenizer: PreTrainedTokenizerBase, images: int) -> str:

@@ -113,6 +113,7 @@ def about(run: Mapping[str, Any]) -> dict[str, Any]:
         "engine": f"{engine} {versions.get(engine) or versions.get(f'{engine}-cpu') or ''}".strip(),
         "dtype": config["hardware"].get("sampler_dtype", config["hardware"]["dtype"]),
         "template": config["model"]["prompt_template"],
+        "end_tokens": run.get("end_tokens") or "not known",  # of an older run
         "sampling": {key: evaluation[key] for key in SAMPLING},
         "seed": evaluation["seed"],
         "reward": config["reward"]["name"],

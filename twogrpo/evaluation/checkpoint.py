@@ -9,18 +9,20 @@ from typing import Any
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.config.validation import check_benchmark_names, check_bounds, check_device
 from twogrpo.data import contamination
-from twogrpo.data.prompts import PromptProcessor, longest
+from twogrpo.data.prompts import PromptProcessor
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
 from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
 from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks, load_benchmarks
+from twogrpo.models.end_tokens import end_token_names
 from twogrpo.models.load import load_model, load_processor
 from twogrpo.policy.checkpoint import read_weights
 from twogrpo.rewards.build import build_reward
-from twogrpo.rollout.build import build_sampler
-from twogrpo.rollout.protocol import Sampler
+from twogrpo.rollout.build import Workload, build_sampler, check_first_tokens
+from twogrpo.rollout.groups import warn_if_truncated
+from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.record import RunRecord, is_finished
@@ -44,12 +46,19 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     processor = load_processor(config.model)
     reward = build_reward(config.reward)
     benchmarks = load_benchmarks(config.evaluation, processor, reward)
-    longest_prompt = max(map(longest, benchmarks.values()), default=0)
-    sampler = _sampler(config, source, processor, longest_prompt)
+    sampling = SamplingParams.of(config.evaluation, config.evaluation.max_response_tokens)
+    workload = [(prompts, sampling) for prompts in benchmarks.values()]
+    sampler = _sampler(config, source, processor, workload)
+    check_first_tokens(sampler, workload, config.model)
     per_chunk = config.hardware.rollouts_per_call
     evaluator = Evaluator(config.evaluation, sampler, reward, rollouts_per_chunk=per_chunk)
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
-    record = RunRecord(config, sandbox=reward.sandbox_method, prompts={"benchmarks": used})
+    record = RunRecord(
+        config,
+        sandbox=reward.sandbox_method,
+        prompts={"benchmarks": used},
+        end_tokens=end_token_names(config.model, processor.tokenizer),
+    )
     folder, keep_text = record.folder / "evaluation", config.evaluation.keep_text
     store = SampleStore(folder, record.about["run_id"], keep_text=keep_text)
     try:
@@ -60,6 +69,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     finally:
         reward.close()
         sampler.close()
+    cut = [row[f"evaluation/{name}/truncated_fraction"] for name in benchmarks]
+    warn_if_truncated(sum(cut) / len(cut), "evaluation.max_response_tokens")
     record.truncate(0)
     record.log({"step": config.step, **row})
     write_card(record.folder, overlap)
@@ -91,14 +102,16 @@ def check(config: EvaluateConfig) -> None:
 
 
 def _sampler(
-    config: EvaluateConfig, source: Source, processor: PromptProcessor, longest_prompt: int
+    config: EvaluateConfig, source: Source, processor: PromptProcessor, workload: Workload
 ) -> Sampler:
+    if config.rollout.engine == "vllm":
+        load_model(config.model)  # for its checks: vLLM leaves a missing head at random
     sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
         processor.tokenizer,
-        context_tokens=longest_prompt + config.evaluation.max_response_tokens,
+        workload=workload,
         image_processor=processor.image_processor,
     )
     if source.training is not None:

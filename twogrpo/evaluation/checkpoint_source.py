@@ -36,7 +36,9 @@ class Source:
 def find(checkpoint: str, revision: str | None) -> Source:
     """Raises ConfigError if neither a folder nor the hub has the checkpoint."""
     name = checkpoint.replace("/", "--")
-    return _here(checkpoint) or Source(name, str(hub.snapshot(checkpoint, revision)))
+    return _here(checkpoint) or Source(
+        name, str(hub.snapshot(checkpoint, revision, key="checkpoint"))
+    )
 
 
 def _here(checkpoint: str) -> Source | None:
@@ -97,7 +99,8 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
     )
     if source.run is not None:
         trained = source.run["config"]
-        of_run = {key: trained["model"][key] for key in ("prompt_template", "name")}
+        known = ("prompt_template", "name", "end_tokens")  # an older run has no end_tokens
+        of_run = {key: trained["model"][key] for key in known if key in trained["model"]}
         config = replace(
             config,
             model=replace(model, **of_run),

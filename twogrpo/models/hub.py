@@ -10,11 +10,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from twogrpo.errors import ConfigError
 
 # Weights come from safetensors only, never from a pickle.
-FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
 
 
-def snapshot(hub_id: str, revision: str | None) -> Path:
-    """The model's folder in the cache, downloaded if it is not there.
+def snapshot(hub_id: str, revision: str | None, *, key: str = "model.path") -> Path:
+    """The model's folder in the cache, downloaded if it is not there; `key` named it.
 
     Raises:
         ConfigError: there is no such repository or revision, or the hub cannot be reached.
@@ -23,6 +23,6 @@ def snapshot(hub_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"{hub_id} is no folder here and cannot be downloaded from the hub "
+            f"{key}={hub_id} is no folder here and cannot be downloaded from the hub "
             f"({type(error).__name__}): give a folder, or a hub id that can be reached"
         ) from error

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoTokenizer,
+    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils import logging as transformers_logging
 
+from twogrpo.config.identity import flatten
 from twogrpo.config.schema import ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.data.prompts import PromptProcessor
-from twogrpo.errors import ConfigError
+from twogrpo.errors import ConfigError, Fault, out_of_memory
 from twogrpo.models import hub
+from twogrpo.models.weights import check_loaded, check_stored
 
 # A progress bar for each load would hide the run's own lines.
-disable_progress_bar()
+transformers_logging.disable_progress_bar()
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -40,55 +46,51 @@ PROCESSOR_FILES = (
 
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
-    """Loads the model's own configuration; raises ConfigError if it cannot."""
+    """Loads the model's own configuration; raises ConfigError if it cannot or a value is NaN."""
     config: PretrainedConfig = _load(AutoConfig, model)
+    written = json.loads((source(model) / "config.json").read_text(encoding="utf-8"))
+    for key, value in flatten(written).items():
+        if isinstance(value, float) and math.isnan(value):
+            raise ConfigError(f"model.path={model.path}: its config.json has {key}=NaN: set it")
     return config
-
-
-def check_context(config: PretrainedConfig, path: str, context_tokens: int | None) -> None:
-    """Refuses prompts with responses of `context_tokens` tokens if the model has fewer positions.
-
-    Raises:
-        ConfigError: the model has fewer; beyond its last position it would write nonsense.
-    """
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if limit and context_tokens and context_tokens > limit:
-        raise ConfigError(
-            f"model.path={path} has a context of {limit} tokens, but prompt and response may need "
-            f"{context_tokens}: lower dataset.max_response_tokens, "
-            "evaluation.max_response_tokens or dataset.max_prompt_tokens"
-        )
 
 
 def load_model(model: ModelConfig) -> PreTrainedModel:
     """Loads the model in float32. Remote code is never run; weights come from safetensors only.
 
+    Of generation_config.json it keeps the ids that begin, end and pad a sequence: sampling is set
+    in conf/ alone.
+
     Raises:
-        ConfigError: the folder or hub id cannot be loaded.
+        ConfigError: the folder or hub id cannot be loaded, or its weights are not exactly those of
+            the model that its config.json describes.
     """
-    takes_images = load_config(model).model_type in IMAGE_MODEL_TYPES
-    loaded: PreTrainedModel = _load(
+    config = load_config(model)
+    if getattr(config, "quantization_config", None) is not None:
+        raise ConfigError(
+            f"model.path={model.path} holds quantised weights (quantization_config), which are not "
+            "supported here: give them in float32 or bfloat16"
+        )
+    takes_images = config.model_type in IMAGE_MODEL_TYPES
+    check_stored(source(model), model.path)
+    loaded, report = _load(
         AutoModelForImageTextToText if takes_images else AutoModelForCausalLM,
         model,
         dtype=torch.float32,
         use_safetensors=True,
+        ignore_mismatched_sizes=True,  # check_loaded names them
+        output_loading_info=True,
     )
-    # Sampling is set in conf/ alone, never by the folder's generation_config.json.
-    loaded.generation_config = type(loaded.generation_config)()
+    check_loaded(loaded, report, model.path)
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ids = {key: getattr(loaded.generation_config, key, None) for key in kept}
+    loaded.generation_config = GenerationConfig(**ids)
     return loaded
 
 
 def load_tokenizer(model: ModelConfig) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer in the model's folder.
-
-    Raises:
-        ConfigError: it cannot be loaded or has no end token.
-    """
+    """Loads the tokenizer in the model's folder; raises ConfigError if it cannot."""
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, model)
-    if tokenizer.eos_token_id is None:
-        raise ConfigError(
-            f"model.path={model.path}: its tokenizer names no end token, set eos_token"
-        )
     return tokenizer
 
 
@@ -105,8 +107,7 @@ def load_image_processor(model: ModelConfig) -> ImageProcessor | None:
     if config.model_type not in IMAGE_MODEL_TYPES:
         return None
     processor = _load(AutoImageProcessor, model)
-    local = Path(source(model))
-    folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
+    folder = source(model)
     paths = [folder / name for name in PROCESSOR_FILES if (folder / name).is_file()]
     files = {path.name: path.read_bytes() for path in paths}
     return ImageProcessor(processor, config.image_token_id, files)
@@ -122,20 +123,54 @@ def load_processor(model: ModelConfig) -> PromptProcessor:
     return PromptProcessor(tokenizer, model.prompt_template, images)
 
 
-def source(model: ModelConfig) -> str:
-    """The model's folder, relative to the repository's root, or else its hub id."""
+def source(model: ModelConfig) -> Path:
+    """The model's folder, found from the repository's root, or else its snapshot of the hub.
+
+    Raises:
+        ConfigError: there is neither, or it holds an adapter, which would not be applied.
+    """
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
-    return str(local) if local.is_dir() else model.path
+    folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(
+            f"model.path={model.path} holds an adapter (adapter_config.json), which is not applied "
+            "here: merge it into the weights first (peft's merge_and_unload) and give that folder"
+        )
+    return folder
+
+
+@contextmanager
+def refused(model: ModelConfig, what: str = "cannot be loaded") -> Iterator[None]:
+    """Raises whatever transformers raises because of a model's folder as a ConfigError.
+
+    That is nearly anything (TypeError, KeyError, ImportError, ZeroDivisionError, …), since the
+    values in the folder's files reach it unchecked. Its own warnings are hidden: it warns of what
+    is refused here, and of weights that it lacks with a report of 40 lines.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ConfigError | Fault) or out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"model.path={model.path} {what} ({type(error).__name__}: {one_line(error)}): give a "
+            "folder with weights (safetensors), config and tokenizer, or a hub id that can be "
+            "reached"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def one_line(error: BaseException) -> str:
+    """The error message on one line, at most 300 characters."""
+    words = " ".join(str(error).partition(" [type=")[0].split())  # pydantic adds its input there
+    return words if len(words) <= 300 else f"{words[:300]} …"
 
 
 def _load(auto_class: type, model: ModelConfig, **kwargs: object):  # type: ignore[no-untyped-def]
-    try:
+    with refused(model):
         return auto_class.from_pretrained(  # type: ignore[attr-defined]
-            source(model), revision=model.revision, trust_remote_code=False, **kwargs
+            str(source(model)), trust_remote_code=False, **kwargs
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"model.path={model.path} cannot be loaded ({reason}): give a folder with weights "
-            "(safetensors), config and tokenizer, or a hub id that can be reached"
-        ) from error

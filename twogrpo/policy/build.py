@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from twogrpo.config.schema import Config
 from twogrpo.data.images import ImageProcessor
 from twogrpo.distributed.process_group import Ranks
+from twogrpo.models.end_tokens import end_token_ids
 from twogrpo.models.load import load_model
 from twogrpo.policy.logprob_model import LogprobModel
 from twogrpo.policy.policy import TransformersPolicy
@@ -18,9 +19,11 @@ def build_policy(
     ranks: Ranks,
     image_processor: ImageProcessor | None = None,
 ) -> TransformersPolicy:
-    """π_θ with the weights of the initial checkpoint."""
+    """π_θ with the weights of the initial checkpoint; its export names the run's end tokens."""
+    model = load_model(config.model)
+    model.generation_config.eos_token_id = [*end_token_ids(config.model, tokenizer)]
     return TransformersPolicy(
-        load_model(config.model),
+        model,
         tokenizer,
         algorithm=config.algorithm,
         training=config.training,

@@ -59,6 +59,11 @@ def check_logprob_parity(
     Raises:
         ConfigError: they differ, or the model's configuration has a feature that makes them differ.
     """
+    if not model_logps_R.isfinite().all():
+        raise ConfigError(
+            f"model.path={model.name_or_path or '…'}: its log-probabilities are not finite: give "
+            "intact weights and config.json, or raise rollout.temperature"
+        )
     text, head = model.config.get_text_config(), model.get_output_embeddings()
     values = {key: getattr(text, key, None) for key in UNSUPPORTED_CONFIG}
     reasons = [f"{key}={value}" for key, value in values.items() if value not in (None, 1)]
@@ -91,5 +96,4 @@ def _difference(
         return [" ".join(str(error).split())[:200]]
     scored_R = torch.cat([rows_R[places.index(place)] for place in range(len(places))])
     difference = (scored_R - model_logps_R).abs().max().item()
-    # NaN passes: a model with broken weights is reported by the non-finite check of the update.
-    return [f"off by {difference:.2g} nats"] if difference > TOLERANCE else []
+    return [f"off by {difference:.2g} nats"] if not difference <= TOLERANCE else []

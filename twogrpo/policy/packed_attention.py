@@ -34,6 +34,7 @@ def packed_attention(
     scaling: float | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sequence, [1, T, H, D]; key and value may have fewer heads.
@@ -52,7 +53,8 @@ def packed_attention(
     for name, value in {"softcap": softcap, "s_aux (sinks)": s_aux}.items():
         if value is not None:
             raise ValueError(f"attention with {name} is not supported")
-    window = getattr(module, "sliding_window", None)
+    # Some families hand it over (Mistral, Phi-3), others keep it in the module (Qwen2, Gemma 3).
+    window = getattr(module, "sliding_window", None) if sliding_window is None else sliding_window
     lengths_N = torch.tensor([query_1HTD.shape[2]]) if lengths_N is None else lengths_N
     longest = int(lengths_N.max())
     if window is not None and window < longest:

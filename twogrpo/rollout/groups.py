@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 
 from twogrpo.rewards.protocol import Reward
@@ -59,3 +60,12 @@ def grade_groups(groups: Sequence[Group], reward: Reward) -> list[Group]:
         for (_, rollout), verdict in zip(rollouts, graded, strict=True)
     )
     return [group.with_verdicts(tuple(next(verdicts) for _ in group.rollouts)) for group in groups]
+
+
+def warn_if_truncated(fraction: float, limit: str) -> None:
+    """Prints a warning if over nine tenths of the first responses were cut by the key `limit`."""
+    if fraction > 0.9:
+        sys.stderr.write(
+            f"WARNING: {fraction:.0%} of the first responses reached {limit}: raise it, or name "
+            "what else ends a response in model.end_tokens (run.json has the tokens in use)\n"
+        )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import EvaluationConfig, RolloutConfig
+from twogrpo.errors import NotFiniteFault
 from twogrpo.types import Completion, Prompt
 
 
@@ -53,3 +56,31 @@ class Sampler(Protocol):
     def close(self) -> None:
         """Frees all resources."""
         ...
+
+
+def completion(
+    token_ids: Sequence[int],
+    logps: Sequence[float],
+    tokenizer: PreTrainedTokenizerBase,
+    end_token_ids: Collection[int],
+) -> Completion:
+    """The sampled tokens as a completion; the end token is one of them, but not of the text.
+
+    Raises:
+        NotFiniteFault: a log-probability is NaN or infinite, so the weights or the temperature are
+            unusable, and a group of such responses would pass for one without a signal.
+    """
+    if not all(map(math.isfinite, logps)):
+        bad = next(logp for logp in logps if not math.isfinite(logp))
+        raise NotFiniteFault(
+            f"the log-probability of a sampled token is {bad}: the weights are not finite, or the "
+            "temperature is too low for their logits"
+        )
+    is_ended = token_ids[-1] in end_token_ids
+    text_ids = token_ids[:-1] if is_ended else token_ids
+    return Completion(
+        token_ids=tuple(token_ids),
+        sampler_logps=tuple(logps),
+        text=str(tokenizer.decode(text_ids, skip_special_tokens=True)),
+        finish_reason="stop" if is_ended else "length",
+    )

@@ -5,7 +5,7 @@ P prompts, G rollouts each, N running rows, V vocabulary size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from twogrpo.core.token_sampling import sample_tokens
 from twogrpo.data.images import ImageProcessor
 from twogrpo.models.image_inputs import padded_inputs
 from twogrpo.rollout.decode_attention import CACHED
-from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.protocol import SamplingParams, completion
 from twogrpo.types import Completion, Prompt
 
 
@@ -47,6 +47,7 @@ class TransformersSampler:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        end_token_ids: Collection[int],
         device: str,
         dtype: torch.dtype,
         rollouts_per_call: int,
@@ -57,6 +58,7 @@ class TransformersSampler:
             model.set_attn_implementation({"": CACHED, "text_config": CACHED})
         self.model = model.to(device=device, dtype=dtype).eval()
         self.tokenizer = tokenizer
+        self.end_token_ids = end_token_ids
         self.device = device
         self.rollouts_per_call = rollouts_per_call
 
@@ -96,15 +98,9 @@ class TransformersSampler:
         group_sizes = torch.tensor([len(seeds) for seeds in seeds_PG])
         uniforms_NT = _uniforms([seed for seeds in seeds_PG for seed in seeds], sampling)
         token_ids, logps = self._decode(prompts, group_sizes, uniforms_NT, sampling)
-        texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
-        rollouts = iter(
-            Completion(
-                token_ids=tuple(ids),
-                sampler_logps=tuple(sampler_logps),
-                text=text,
-                finish_reason="stop" if ids[-1] == self.tokenizer.eos_token_id else "length",
-            )
-            for ids, sampler_logps, text in zip(token_ids, logps, texts, strict=True)
+        rollouts = (
+            completion(ids, sampled, self.tokenizer, self.end_token_ids)
+            for ids, sampled in zip(token_ids, logps, strict=True)
         )
         return [tuple(next(rollouts) for _ in seeds) for seeds in seeds_PG]
 
@@ -120,6 +116,7 @@ class TransformersSampler:
         token_ids: list[list[int]] = [[] for _ in uniforms_NT]
         logps: list[list[float]] = [[] for _ in uniforms_NT]
         running = torch.arange(len(uniforms_NT))
+        end_tokens = torch.tensor(sorted(self.end_token_ids), dtype=torch.long)
         for position in range(sampling.max_response_tokens):
             tokens_N, logps_N = sample_tokens(
                 logits_NV,
@@ -134,7 +131,7 @@ class TransformersSampler:
             ):
                 token_ids[row].append(token)
                 logps[row].append(logp)
-            is_running_N = tokens_N != self.tokenizer.eos_token_id
+            is_running_N = ~torch.isin(tokens_N, end_tokens)
             if position + 1 == sampling.max_response_tokens or not is_running_N.any():
                 break
             if not is_running_N.all():

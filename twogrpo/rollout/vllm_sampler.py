@@ -16,15 +16,11 @@ from transformers import PreTrainedTokenizerBase
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, Fault
+from twogrpo.models.end_tokens import end_token_ids
 from twogrpo.models.image_inputs import vllm_prompt
-from twogrpo.rollout.protocol import SamplingParams
-from twogrpo.rollout.vllm_setup import (
-    one_line,
-    preserved_process_state,
-    sleeps,
-    start,
-    weight_names,
-)
+from twogrpo.models.load import one_line
+from twogrpo.rollout.protocol import SamplingParams, completion
+from twogrpo.rollout.vllm_setup import preserved_process_state, sleeps, start, weight_names
 from twogrpo.types import Completion, Prompt
 
 # vLLM raises lower temperatures to this, with only a log line.
@@ -57,6 +53,7 @@ class VllmSampler:
                 "`make setup-vllm` installs that for CUDA only: use rollout=transformers"
             )
         self.tokenizer = tokenizer
+        self.end_token_ids = end_token_ids(model, tokenizer)
         self.hardware = hardware
         self.image_processor = image_processor
         self._names = weight_names(model)
@@ -148,9 +145,9 @@ class VllmSampler:
                 top_k=sampling.top_k,
                 max_tokens=sampling.max_response_tokens,
                 seed=seed,
-                # Only our tokenizer's end token, not others that the model's files may name.
+                # Only these end tokens, as in the transformers sampler; vLLM has its own idea.
                 ignore_eos=True,
-                stop_token_ids=[self.tokenizer.eos_token_id],
+                stop_token_ids=list(self.end_token_ids),
                 logprobs=0,  # only the sampled token's
                 detokenize=False,
             )
@@ -169,16 +166,11 @@ class VllmSampler:
                 "their image processors differ"
             )
         [response] = output.outputs
-        token_ids = tuple(response.token_ids)
-        return Completion(
-            token_ids=token_ids,
-            sampler_logps=tuple(
-                logps[token].logprob
-                for token, logps in zip(token_ids, response.logprobs, strict=True)
-            ),
-            text=self.tokenizer.decode(token_ids, skip_special_tokens=True),
-            finish_reason="stop" if token_ids[-1] == self.tokenizer.eos_token_id else "length",
-        )
+        logps = [
+            at[token].logprob
+            for token, at in zip(response.token_ids, response.logprobs, strict=True)
+        ]
+        return completion(response.token_ids, logps, self.tokenizer, self.end_token_ids)
 
     def _known(
         self, weights: Iterable[tuple[str, Tensor]], missing: set[str], unknown: list[str]

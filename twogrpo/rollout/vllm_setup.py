@@ -16,7 +16,9 @@ from transformers import PretrainedConfig
 
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.errors import ConfigError
-from twogrpo.models.load import check_context, load_config, source
+from twogrpo.models.limits import check_context
+from twogrpo.models.load import load_config, one_line, refused, source
+from twogrpo.models.weights import check_stored
 
 GIB = 2**30
 ENVIRONMENT = {
@@ -50,6 +52,7 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
             "rollout=vllm: vLLM is not installed, run `make setup-vllm` or use rollout=transformers"
         )
     check_model(load_config(model), model, hardware, context_tokens=context_tokens)
+    check_stored(source(model), model.path)
     os.environ.update(ENVIRONMENT)
     with preserved_process_state(hardware.device):
         try:
@@ -70,7 +73,7 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
         was_initialized = torch.distributed.is_initialized()
         try:
             return LLM(**arguments(model, hardware, context_tokens=context_tokens))
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:
             if not was_initialized:  # a failed start leaves it initialized
                 from vllm.distributed import cleanup_dist_env_and_memory
 
@@ -79,7 +82,7 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
             raise ConfigError(
                 f"rollout=vllm: vLLM does not start with model.path={model.path} "
                 f"({one_line(error)}): lower hardware.{key}={getattr(hardware, key)}, lower the "
-                "response length, or use rollout=transformers"
+                "response length, or use rollout=transformers, which names weights that do not fit"
             ) from error
 
 
@@ -110,9 +113,7 @@ def arguments(
 ) -> dict[str, Any]:
     """The arguments of vLLM's `LLM`; sampling never comes from generation_config.json."""
     common = {
-        "model": source(model),
-        "revision": model.revision,
-        "tokenizer_revision": model.revision,
+        "model": str(source(model)),
         "trust_remote_code": False,
         "dtype": hardware.sampler_dtype,
         "max_model_len": context_tokens,
@@ -158,7 +159,7 @@ def weight_names(model: ModelConfig) -> dict[str, list[str]]:
             f"model.path={model.path}: transformers does not know its architecture "
             f"{config.architectures}, use a model that it knows"
         )
-    with torch.device("meta"):
+    with refused(model), torch.device("meta"):
         loaded = architecture(config)
     tied = loaded.all_tied_weights_keys
     names: dict[str, list[str]] = {name: [] for name in loaded.state_dict() if name not in tied}
@@ -182,9 +183,3 @@ def preserved_process_state(device: str) -> Iterator[None]:
             torch.set_num_threads = set_num_threads
             torch.set_num_threads(num_threads)
             random.setstate(state)
-
-
-def one_line(error: BaseException) -> str:
-    """The error message on one line, at most 300 characters."""
-    words = " ".join(str(error).partition(" [type=")[0].split())  # pydantic adds its input there
-    return words if len(words) <= 300 else f"{words[:300]} …"

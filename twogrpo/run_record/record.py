@@ -48,10 +48,12 @@ class RunRecord:
         *,
         sandbox: str | None = None,
         prompts: Mapping[str, Any] | None = None,
+        end_tokens: Mapping[str, str] | None = None,
     ) -> None:
         """Opens `config.output_dir` and creates it if need be.
 
-        `sandbox` isolates the programs of a reward; `prompts` counts the used and the dropped ones.
+        `sandbox` isolates the programs of a reward; `prompts` counts the used and the dropped ones,
+        `end_tokens` names by id what ends a response.
 
         Raises:
             ConfigError: the folder is another run's (see `earlier_run`) or cannot be written.
@@ -59,7 +61,11 @@ class RunRecord:
         self.folder = Path(config.output_dir)
         self._run_file = self.folder / RUN_FILE
         self._metrics_file = self.folder / METRICS_FILE
-        self.about = provenance.metadata(config) | {"sandbox": sandbox, "prompts": prompts}
+        self.about = provenance.metadata(config) | {
+            "sandbox": sandbox,
+            "prompts": prompts,
+            "end_tokens": end_tokens,
+        }
         earlier_run(config)
         self.summary: dict[str, Any] = {}
         try:

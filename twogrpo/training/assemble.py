@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,17 +15,17 @@ from twogrpo.config.validation import check, check_device
 from twogrpo.data.prompts import (
     Prompts,
     PromptStream,
-    longest,
     training_prompts,
     validation_prompts,
 )
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
+from twogrpo.models.end_tokens import end_token_names
 from twogrpo.models.load import load_processor
 from twogrpo.policy.build import build_policy, build_reference_policy
 from twogrpo.rewards.build import build_checked_reward, check_references
-from twogrpo.rollout.build import build_sampler
+from twogrpo.rollout.build import build_sampler, check_first_tokens
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.run_record.phase_timer import PhaseTimer
@@ -36,6 +36,7 @@ from twogrpo.training.preemption import PreemptionHandler
 from twogrpo.training.resampling import build_resampling
 from twogrpo.training.run import Run
 from twogrpo.training.sampler_mismatch import SyncCheck
+from twogrpo.types import Prompt
 
 
 def assemble(config: Config) -> Run:
@@ -54,19 +55,22 @@ def assemble(config: Config) -> Run:
     source = f"dataset.name={config.dataset.name}"
     reward = build_checked_reward(config.reward, prompts, where=source)
     check_references(reward, validation, where=source)
-    evaluation, limit = config.evaluation, config.dataset.max_response_tokens
+    evaluation = config.evaluation
     benchmarks = load_benchmarks(evaluation, processor, reward) if evaluation.at_end else {}
-    held_out = itertools.chain(validation, *benchmarks.values())
+    sampling = SamplingParams.of(config.rollout, config.dataset.max_response_tokens)
+    workload: list[tuple[Sequence[Prompt], SamplingParams]] = [(prompts, sampling)]
+    if held_out := [*validation, *itertools.chain(*benchmarks.values())]:
+        test_sampling = SamplingParams.of(evaluation, evaluation.max_response_tokens)
+        workload.append((held_out, test_sampling))
     sampler = build_sampler(
         config.rollout,
         config.model,
         config.hardware,
         processor.tokenizer,
-        context_tokens=max(
-            longest(prompts) + limit, longest(held_out) + evaluation.max_response_tokens
-        ),
+        workload=workload,
         image_processor=processor.image_processor,
     )
+    check_first_tokens(sampler, workload, config.model)
     policy = build_policy(config, processor.tokenizer, ranks, processor.image_processor)
     reference_policy = (
         build_reference_policy(config, ranks, processor.image_processor)
@@ -75,7 +79,10 @@ def assemble(config: Config) -> Run:
     )
     record = (
         RunRecord(
-            config, sandbox=reward.sandbox_method, prompts=_counts(config, prompts, benchmarks)
+            config,
+            sandbox=reward.sandbox_method,
+            prompts=_counts(config, prompts, benchmarks),
+            end_tokens=end_token_names(config.model, processor.tokenizer),
         )
         if ranks.is_first
         else NullRecord(config)
@@ -91,7 +98,7 @@ def assemble(config: Config) -> Run:
         DataParallelSampler(sampler, ranks, config.hardware.tensor_parallel_size),
         DataParallelReward(reward, ranks),
         build_resampling(config),
-        SamplingParams.of(config.rollout, limit),
+        sampling,
         group_size=config.algorithm.group_size,
         seed=config.seed,
         timer=timer,

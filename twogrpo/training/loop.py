@@ -8,6 +8,7 @@ from typing import Any
 
 from twogrpo.config.batch_sizes import batch_table
 from twogrpo.policy.protocol import UpdateMetrics
+from twogrpo.rollout.groups import warn_if_truncated
 from twogrpo.run_record import rollouts
 from twogrpo.run_record.progress import Progress
 from twogrpo.training import metrics
@@ -40,6 +41,10 @@ def train(run: Run) -> None:
             for step in range(first, run.config.num_steps):
                 with save_if_preempted(run, step):
                     row = train_step(run, step)
+                    if step == first and run.ranks.is_first:
+                        warn_if_truncated(
+                            row["response/truncated_fraction"], "dataset.max_response_tokens"
+                        )
                     row |= validate(run, step)
                 run.record.log(row)
                 save_checkpoint_if_due(run)

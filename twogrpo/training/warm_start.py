@@ -170,7 +170,12 @@ def measure(
 ) -> tuple[float, float]:
     """Mean@n and Pass@n on the gate's benchmark, with the experiment's sampling parameters."""
     sampler = TransformersSampler(
-        model, tokenizer, device="cpu", dtype=torch.float32, rollouts_per_call=1024
+        model,
+        tokenizer,
+        end_token_ids=[tokenizer.eos_token_id],
+        device="cpu",
+        dtype=torch.float32,
+        rollouts_per_call=1024,
     )
     evaluator = Evaluator(config.evaluation, sampler, ExactAnswer(), rollouts_per_chunk=1024)
     prompts = benchmark_prompts(config.evaluation, PromptProcessor(tokenizer, "plain"))

@@ -1,19 +1,15 @@
 """A benchmark of a tiny model, from its configuration to its line of JSON."""
 
-import copy
 import json
 import mmap
 import os
-import re
 from dataclasses import asdict
 
 import pytest
 import torch
 
-from benchmarks.throughput import fixed_workload as working
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.benchmark import bench
-from benchmarks.throughput.fixed_workload import NoEosTokenizer
 from benchmarks.throughput.step_timing import measure, open_run, take_step
 from benchmarks.throughput.throughput import Result
 from tests.conftest import EvenSum
@@ -86,17 +82,6 @@ def test_each_dtype_has_its_own_ceiling(benchmark_config, monkeypatch):
     assert output.data["sampler_dtype"] == "bfloat16"
     sampling = output.result.generating
     assert sampling.share_of_matmul == pytest.approx(sampling.flops / 5e9)
-
-
-def test_responses_that_end_before_the_limit_are_reported(benchmark_config, monkeypatch, capsys):
-    """vLLM may sample the token that stands for the end; here the tokenizer's own one does it."""
-    config = benchmark_config("workload=max_length", "json=true", "dataset.max_response_tokens=12")
-    bench(config)
-    assert "workload=max_length" not in capsys.readouterr().err
-    monkeypatch.setattr(working, "NoEosTokenizer", lambda tokenizer, engine: tokenizer)
-    bench(config)
-    found = re.search(r"^workload=max_length: (\d+) of 32", capsys.readouterr().err)
-    assert found and 0 < int(found[1]) < 32
 
 
 def test_resampling_starts_again_in_each_step(benchmark_config):
@@ -176,14 +161,3 @@ def test_a_peak_before_the_steps_is_not_counted_as_theirs(benchmark_config):
         found = measure(run, recorder, config)
     assert 0 <= found.memory_of_steps < 2**27
     assert found.peak_memory - found.memory_at_start > 2**27
-
-
-def test_the_end_token_without_eos_is_outside_the_vocabulary_or_padding(tokenizer):
-    """vLLM accepts no id outside the vocabulary."""
-    assert tokenizer.eos_token_id == 1 and tokenizer.pad_token_id == 0
-    assert NoEosTokenizer(tokenizer, engine="transformers").eos_token_id == -1
-    assert NoEosTokenizer(tokenizer, engine="vllm").eos_token_id == 0
-    twin = copy.deepcopy(tokenizer)
-    twin.pad_token_id = 1
-    assert NoEosTokenizer(twin, engine="vllm").eos_token_id == len(twin) - 1
-    assert NoEosTokenizer(tokenizer, engine="vllm").decode([5]) == tokenizer.decode([5])
