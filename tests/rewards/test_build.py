@@ -14,7 +14,7 @@ from twogrpo.rewards.build import REWARDS, build_reward, check_references
 from twogrpo.training import assemble
 from twogrpo.types import Prompt
 
-TESTS = json.dumps({"functional": "assert True"})
+TESTS = json.dumps({"functional": "assert f(1) == 2"})
 
 
 def reward(name, **values):

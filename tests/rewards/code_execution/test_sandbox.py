@@ -1,6 +1,8 @@
 """Escape attempts score nothing and harm nothing; honest programs run."""
 
+import errno
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 
 from tests.faults.hostile_programs import PROGRAMS, processes_with
 from twogrpo.rewards.code_execution import sandbox as code_sandbox
+from twogrpo.rewards.code_execution import syscall_filter
 from twogrpo.rewards.code_execution.sandbox import Limits, Sandbox
 
 NOBODY = 65534
@@ -34,7 +37,7 @@ LOOKED = "looked {0} False"
 # Runs programs for the current user; exit code 77 where bubblewrap does not work for that user.
 RUN_EACH = """
 import sys
-from sandbox import Limits, Sandbox
+from twogrpo.rewards.code_execution.sandbox import Limits, Sandbox
 try:
     sandbox = Sandbox(limits=Limits(wall_seconds=3))
 except ValueError as error:
@@ -87,16 +90,18 @@ def test_an_ordinary_users_program_sees_none_of_our_files_and_has_bounded_proces
     if os.getuid() != 0 or setpriv is None or not Path(python).exists():
         pytest.skip("needs root, to become another user by setpriv, and the system's own Python")
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        shutil.copy(code_sandbox.__file__, folder)
+        package = Path(folder, "twogrpo/rewards/code_execution")
+        shutil.copytree(Path(code_sandbox.__file__).parent, package)
         secret = Path(folder, ".netrc")
         secret.write_text("secret")
-        for path in (Path(folder), secret):
+        for path in (secret, *package.iterdir(), package, *package.parents[:3]):
             os.chown(path, NOBODY, NOBODY)
             path.chmod(0o700)
         done = subprocess.run(
             [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", python, "-c",
              RUN_EACH, looking_for(secret, ROOT / "README.md", "/etc/passwd"), FORKS],
-            env={"HOME": folder, "API_KEY": "secret", "PATH": os.environ["PATH"]},
+            env={"HOME": folder, "API_KEY": "secret", "PATH": os.environ["PATH"],
+                 "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=folder, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     if done.returncode == 77:
@@ -110,10 +115,10 @@ def test_a_home_is_not_shown_even_if_the_interpreter_is_installed_in_it(
     monkeypatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert str(tmp_path) in code_sandbox._visible(tmp_path / "source")
+    assert str(tmp_path) in code_sandbox._visible()
     for home in (tmp_path, tmp_path / "user"):
         monkeypatch.setenv("HOME", str(home))
-        assert str(tmp_path) not in code_sandbox._visible(tmp_path / "source")
+        assert str(tmp_path) not in code_sandbox._visible()
 
 
 def test_a_program_cannot_write_outside_its_folder_or_kill_others(
@@ -142,16 +147,16 @@ def test_forks_are_bounded(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", ["fork bomb", "daemon"])
-def test_no_process_survives_a_program(
-    sandbox: Sandbox, name: str, monkeypatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # its name is in their command lines
+def test_no_process_survives_a_program(sandbox: Sandbox, name: str, monkeypatch) -> None:
+    mark = f"CPU={10_000 + os.getpid()}"  # in the command line of the launcher and its children
+    limits = Limits(wall_seconds=3, cpu_seconds=10_000 + os.getpid())
+    monkeypatch.setattr(sandbox, "limits", limits)
     start = time.monotonic()
     assert sandbox.run({"main.py": PROGRAMS[name]}).ending in ("exited", "timed_out")
     assert time.monotonic() - start < 20
-    while processes_with(f"{tmp_path}/sandbox-") and time.monotonic() - start < 25:
+    while processes_with(mark) and time.monotonic() - start < 25:
         time.sleep(0.1)  # the kernel ends a namespace in its own time
-    assert processes_with(f"{tmp_path}/sandbox-") == []
+    assert processes_with(mark) == []
 
 
 @pytest.mark.parametrize(
@@ -180,7 +185,7 @@ def test_a_program_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> Non
     ("program", "error"),
     [(PROGRAMS["memory bomb"], "MemoryError"),
      *((PROGRAMS[name], "OSError") for name in ("disk filler", "many files")),
-     *((f"open('{place}', 'wb')", "OSError") for place in ("/x", "/tmp/x", "/dev/x", "/usr/x"))],
+     *((f"open('{place}', 'wb')", "OSError") for place in ("/x", "/code/x", "/dev/x", "/usr/x"))],
 )  # fmt: skip
 def test_a_program_cannot_fill_the_memory_or_the_disk(
     sandbox: Sandbox, program: str, error: str
@@ -188,6 +193,81 @@ def test_a_program_cannot_fill_the_memory_or_the_disk(
     outcome = sandbox.run({"main.py": program})
     assert not outcome.succeeded
     assert error in outcome.errors
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        # Six processes, each under the bound on one.
+        "import os, time\nfor _ in range(5):\n    if os.fork() == 0: break\n"
+        "hoard = b'x' * 200 * 2**20\ntime.sleep(60)",
+        "for i in range(10**6): open(str(i), 'w').close()\nimport time; time.sleep(60)",
+        "import os\nfor i in range(10**6): os.mkdir(str(i))\nimport time; time.sleep(60)",
+    ],
+)
+def test_memory_and_files_are_bounded_over_all_processes(sandbox: Sandbox, program: str) -> None:
+    assert sandbox.run({"main.py": program}, wall_seconds=60).ending == "exceeded"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import mmap; mmap.mmap(-1, 4096)",
+        "import mmap; mmap.mmap(open('/dev/zero', 'r+b').fileno(), 4096)",
+        "import os; os.write(0, b'x')",  # its input is in memory too
+        "import socket; socket.socket(socket.AF_VSOCK)",
+        "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
+        "import socket; socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)",
+        "import socket; socket.socketpair(socket.AF_VSOCK)",
+    ],
+)
+def test_other_sockets_and_memory_that_is_no_process_s_are_denied(
+    sandbox: Sandbox, program: str
+) -> None:
+    outcome = sandbox.run({"main.py": program})
+    assert outcome.exit_code == 1
+    assert "PermissionError" in outcome.errors or "not supported by protocol" in outcome.errors
+
+
+def test_system_calls_that_lead_out_of_a_sandbox_are_denied(sandbox: Sandbox) -> None:
+    arguments = dict.fromkeys(syscall_filter._DENIED, (0, 0, 0, 0, 0)) | {
+        "shmget": (0, 4096, 0o1600), "msgget": (0, 0o1600), "semget": (0, 1, 0o1600),
+        "unshare": (0x10000000,), "add_key": (b"user", b"name", b"value", 5, -4),
+        "memfd_create": (b"name", 0), "keyctl": (0, -3, 0),
+    }  # fmt: skip
+    column = ("x86_64", "aarch64").index(platform.machine())
+    numbers = {name: pair[column] for name, pair in syscall_filter._DENIED.items()}
+    numbers |= {"clone": syscall_filter._CLONE[column], "clone3": syscall_filter._CLONE3}
+    arguments |= {"clone": (0x10000000 | 17, 0, 0, 0, 0), "clone3": (0, 0)}
+    program = (
+        "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        f"for name, number in {numbers}.items():\n"
+        f"    result = libc.syscall(number, *{arguments}[name])\n"
+        "    print(name, result, ctypes.get_errno())"
+    )
+    outcome = sandbox.run({"main.py": program})
+    expected = {name: f"{name} -1 {errno.EPERM}" for name in numbers}
+    expected["clone3"] = f"clone3 -1 {errno.ENOSYS}"  # so that libc calls clone
+    assert outcome.output.splitlines() == list(expected.values())
+
+
+def test_another_processor_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(ValueError, match=r"no sandbox works here: .*riscv64"):
+        Sandbox()
+
+
+def test_the_command_lines_in_a_sandbox_hold_no_path_of_ours(sandbox: Sandbox) -> None:
+    program = "import glob\nfor f in glob.glob('/proc/[0-9]*/cmdline'): print(open(f).read())"
+    outcome = sandbox.run({"main.py": program})
+    assert outcome.succeeded and "launcher.py" in outcome.output
+    for path in (ROOT, Path.home(), tempfile.gettempdir(), sys.prefix):
+        assert str(path) not in outcome.output
+
+
+def test_two_programs_of_root_share_no_user(sandbox: Sandbox) -> None:
+    ids = {sandbox.run({"main.py": "import os; print(os.getuid())"}).output for _ in range(3)}
+    assert len(ids) == (3 if os.getuid() == 0 else 1)
 
 
 def test_without_bubblewrap_the_refusal_says_what_to_install(monkeypatch) -> None:

@@ -1,52 +1,53 @@
-"""Runs an untrusted program in bubblewrap: no network, no user's files, all resources bounded.
+"""Runs an untrusted program in bubblewrap: no network, no user's files, its resources bounded.
 
-A program sees only the interpreter, the system's programs (read-only) and its own folder: no homes,
-data sets, repository or other processes. This file needs only the standard library.
+A program sees only the interpreter, the system's programs (read-only) and an empty folder in
+memory: no homes, data sets, repository or other processes. Nothing of it is ever on the disk.
+
+Bounded for a program as a whole: its time, its processes and threads, what it writes and prints,
+its number of files, and the resident memory of its processes together. The last two and the output
+are looked at 20 times a second, and may be exceeded for that long. For each process: address space,
+processor time, open files. Memory that belongs to no process is denied (syscall_filter.py). Not
+bounded is what the kernel holds for it, such as socket buffers and locks. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import json
+import fcntl
+import glob
 import os
+import secrets
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-_USER_IDS = itertools.cycle(range(61_000, 64_000))
+from twogrpo.rewards.code_execution.syscall_filter import syscall_filter
+
 _MEBIBYTE = 2**20
+_TICK_SECONDS = 0.05
+_START_SECONDS = 60.0
+_PAUSES = (0.1, 1.0, None)  # seconds after an attempt in which the sandbox could not start
+_LAUNCHER = Path(__file__).with_name("launcher.py").read_text(encoding="utf-8")
 # What an interpreter and its libraries may need besides their own folders, where it exists.
 _SYSTEM = (
     *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"),
     *("/etc/alternatives", "/etc/ld.so.cache"),
 )
-# Runs inside, before the program. The bound on processes holds per user and not for root, so each
-# program of root becomes a user of its own, which also gives up root's rights.
-_LAUNCHER = """\
-import json, os, resource, sys
-user_id, limits, command = json.loads(sys.argv[1])
-if os.getuid() == 0:
-    os.setgroups([])
-    os.setgid(user_id)
-    os.setuid(user_id)
-for name, value in limits.items():
-    resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
-os.execv(command[0], command)
-"""
+Files = dict[str, str]
+"""The texts of the files in /code; main.py is run."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one program: seconds of wall clock and CPU, bytes, number of processes."""
+    """The limits of one program: seconds of wall clock and CPU, bytes, processes, files."""
 
     wall_seconds: float = 10.0
     cpu_seconds: int = 10
@@ -54,11 +55,13 @@ class Limits:
     disk_bytes: int = 64 * _MEBIBYTE
     output_bytes: int = 4 * _MEBIBYTE
     num_processes: int = 32
+    num_files: int = 4096
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended: `ending` is exited, timed_out or overflowed (printed too much)."""
+    """How a program ended: `ending` is exited, timed_out, overflowed (printed too much), exceeded
+    (memory or files), or not_started: the sandbox failed, the program never ran."""
 
     ending: str
     exit_code: int
@@ -71,6 +74,14 @@ class Outcome:
         return self.ending == "exited" and self.exit_code == 0
 
 
+class _Box(NamedTuple):
+    """A running sandbox; its launcher writes to `report`."""
+
+    process: subprocess.Popen[bytes]
+    report: IO[bytes]
+    errors: IO[bytes]
+
+
 class Sandbox:
     """Runs Python programs under `limits`; safe to use from several threads.
 
@@ -78,12 +89,14 @@ class Sandbox:
     """
 
     def __init__(self, *, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+        self.limits, self._filter = limits or Limits(), syscall_filter()
         self._bwrap = shutil.which("bwrap") or ""
         if not self._bwrap:
             raise ValueError(
                 "no sandbox works here: bubblewrap is missing (apt-get install bubblewrap)"
             )
+        if not glob.glob("/proc/self/task/*/children"):
+            raise ValueError("no sandbox works here: the kernel lists no children of processes")
         outcome = self.run({"main.py": "print('ready')"}, wall_seconds=60.0)
         if not outcome.succeeded or outcome.output != "ready\n":
             raise ValueError(
@@ -91,66 +104,149 @@ class Sandbox:
                 f"({' '.join(outcome.errors.split())[-200:]})"
             )
 
-    def run(
-        self, files: dict[str, str], *, stdin: str = "", wall_seconds: float | None = None
-    ) -> Outcome:
-        """Runs main.py of `files` in a new folder; `wall_seconds` takes the limit's place."""
+    def run(self, *programs: Files, stdin: str = "", wall_seconds: float | None = None) -> Outcome:
+        """Runs a program in an empty folder; `wall_seconds` takes the limit's place.
+
+        Two programs read what the other prints, and the outcome is that of the second. Where a
+        sandbox cannot start, for want of processes say, it is tried again.
+        """
         if wall_seconds is None:
             wall_seconds = self.limits.wall_seconds
-        with tempfile.TemporaryDirectory(prefix="sandbox-") as name:
-            source, folder = Path(name), Path(name, "work")
-            folder.mkdir()
-            source.chmod(0o755)  # another user reads it, whatever the umask
-            for file, text in files.items():
-                (source / file).write_text(text, encoding="utf-8", errors="replace")
-                (source / file).chmod(0o644)
-            environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "LANG": "C.UTF-8"}
-            environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-            with subprocess.Popen(
-                [self._bwrap, *_isolation(source, folder, self.limits.disk_bytes),
-                 sys.executable, "-I", "-S", "-c", _LAUNCHER, _orders(source, self.limits)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                start_new_session=True, env=environment, cwd="/",
-            ) as process:  # fmt: skip
-                return _watch(process, stdin, self.limits.output_bytes, wall_seconds)
+        for pause in _PAUSES:
+            try:
+                outcome = self._try(programs, stdin, wall_seconds)
+            except OSError as error:
+                outcome = Outcome("not_started", -1, "", str(error))
+            if outcome.ending != "not_started" or pause is None:
+                break
+            time.sleep(pause)
+        return outcome
+
+    def _try(self, programs: tuple[Files, ...], text: str, wall_seconds: float) -> Outcome:
+        with contextlib.ExitStack() as stack:
+            source, output = (stack.enter_context(_in_memory(x)) for x in (text, None))
+            pair = [stack.enter_context(end) for end in socket.socketpair()]
+            ends = [(source.fileno(), output.fileno())]
+            if len(programs) == 2:
+                ends = [(end.fileno(), end.fileno()) for end in pair]
+            boxes = [
+                stack.enter_context(self._box(program, stdin=stdin, stdout=stdout))
+                for program, (stdin, stdout) in zip(programs, ends, strict=True)
+            ]
+            for end in pair:
+                end.close()  # so that each program sees the other one's end
+            ending = self._watch(boxes, output, wall_seconds)
+            texts = [
+                os.pread(stream.fileno(), self.limits.output_bytes, 0).decode(errors="replace")
+                for stream in (output, boxes[-1].errors)
+            ]
+            return Outcome(ending, boxes[-1].process.returncode, *texts)
+
+    @contextlib.contextmanager
+    def _box(self, files: Files, *, stdin: int, stdout: int) -> Iterator[_Box]:
+        """Starts a sandbox; kills all its processes in the end.
+
+        Bubblewrap reads its options from a file, so that its command line, which the program can
+        read, holds no path of ours.
+        """
+        python, limits = Path(sys.executable), self.limits
+        bounds = {
+            "CPU": limits.cpu_seconds, "AS": limits.memory_bytes, "FSIZE": limits.disk_bytes,
+            "NPROC": limits.num_processes, "NOFILE": 64, "CORE": 0,
+        }  # fmt: skip
+        environment = {"PATH": f"{python.parent}:/usr/bin:/bin", "HOME": "/sandbox"}
+        environment |= {"LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with contextlib.ExitStack() as stack:
+            contents = [None, None, self._filter, _LAUNCHER, *files.values()]
+            streams = [stack.enter_context(_in_memory(content)) for content in contents]
+            report, _, rules, *codes = [str(stream.fileno()) for stream in streams]
+            options = [*_isolation(limits.disk_bytes), "--seccomp", rules]
+            for name, code in zip(["launcher.py", *files], codes, strict=True):
+                options += ["--perms", "0644", "--ro-bind-data", code, f"/code/{name}"]
+            options += ["--remount-ro", "/dev", "--remount-ro", "/"]  # in memory and unbounded
+            streams.append(stack.enter_context(_in_memory("\0".join(options))))
+            process = subprocess.Popen(
+                [self._bwrap, "--args", str(streams[-1].fileno()), python.name, "-I", "-B",
+                 "/code/launcher.py", report, str(secrets.choice(_user_ids())),
+                 *(f"{name}={value}" for name, value in bounds.items())],
+                stdin=stdin, stdout=stdout, stderr=streams[1], env=environment, cwd="/",
+                pass_fds=[stream.fileno() for stream in streams], start_new_session=True,
+            )  # fmt: skip
+            try:
+                yield _Box(process, *streams[:2])
+            finally:
+                _kill(process)
+
+    def _watch(self, boxes: list[_Box], output: IO[bytes], wall_seconds: float) -> str:
+        """Waits until the last box ends or one reaches a limit, and returns the outcome's ending.
+
+        The time that a program has begins when it does.
+        """
+        printed = [output, *(box.errors for box in boxes)]
+        ending, has_started, end = "", False, time.monotonic() + _START_SECONDS
+        with open(os.pidfd_open(boxes[-1].process.pid), "rb", 0) as pidfd:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            while not ending:
+                if poll.poll(1000 * _TICK_SECONDS):
+                    ending = "exited"
+                if not has_started and all(_size(box.report) for box in boxes):
+                    has_started, end = True, time.monotonic() + wall_seconds
+                if any(_size(stream) > self.limits.output_bytes for stream in printed):
+                    ending = "overflowed"
+                elif any(self._exceeds(box.process.pid) for box in boxes):
+                    ending = "exceeded"
+                elif time.monotonic() > end:
+                    ending = "timed_out"
+        for box in boxes:
+            _kill(box.process)
+        return ending if has_started else "not_started"
+
+    def _exceeds(self, pid: int) -> bool:
+        """Whether the processes below `pid` have too much memory or too many files."""
+        pids, num_pages, num_files = [str(pid)], 0, 0
+        for parent in pids:
+            for children in glob.glob(f"/proc/{parent}/task/*/children"):
+                with contextlib.suppress(OSError):  # it has ended
+                    pids += Path(children).read_text().split()
+        for child in pids[1:]:
+            with contextlib.suppress(OSError):
+                num_pages += int(Path(f"/proc/{child}/statm").read_text().split()[1])
+        with contextlib.suppress(OSError, IndexError):  # its folder is not there yet
+            folder = os.statvfs(f"/proc/{pids[1]}/root/sandbox")
+            num_files = folder.f_files - folder.f_ffree
+        num_bytes = num_pages * os.sysconf("SC_PAGE_SIZE")
+        return num_bytes > self.limits.memory_bytes or num_files > self.limits.num_files
 
 
-def run_all(sandbox: Sandbox, files: dict[str, str], stdins: Sequence[str]) -> list[Outcome]:
-    """Runs once per input, within one wall-clock limit; stops at the first failure."""
-    outcomes: list[Outcome] = []
-    end = time.monotonic() + sandbox.limits.wall_seconds
-    for stdin in stdins:
-        left = end - time.monotonic()
-        if left <= 0:
-            outcomes.append(Outcome("timed_out", -1, "", ""))
-        else:
-            outcomes.append(sandbox.run(files, stdin=stdin, wall_seconds=left))
-        if not outcomes[-1].succeeded:
-            break
-    return outcomes
+def _size(stream: IO[bytes]) -> int:
+    return os.fstat(stream.fileno()).st_size
 
 
-def _orders(source: Path, limits: Limits) -> str:
-    """Returns what the launcher reads: a user, the kernel's limits and the program's command."""
-    bounds = {
-        "CPU": limits.cpu_seconds,
-        "AS": limits.memory_bytes,
-        "FSIZE": limits.disk_bytes,
-        "NPROC": limits.num_processes,
-        "NOFILE": 64,
-        "CORE": 0,
-    }
-    command = [sys.executable, "-I", "-B", str(source / "main.py")]
-    return json.dumps([next(_USER_IDS), bounds, command])
+def _in_memory(content: str | bytes | None) -> IO[bytes]:
+    """A file in memory, empty, or with a content and sealed: no program can make it grow."""
+    stream = os.fdopen(os.memfd_create("sandbox", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b")
+    if content is not None:
+        stream.write(content.encode(errors="replace") if isinstance(content, str) else content)
+        stream.seek(0)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
+        fcntl.fcntl(stream, fcntl.F_ADD_SEALS, seals)
+    return stream
 
 
-def _isolation(source: Path, folder: Path, disk_bytes: int) -> list[str]:
+def _user_ids() -> range:
+    """The upper half of this user namespace's ids: no two grading processes are to share one."""
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[-3:])
+    return range(first + count // 2, first + count - 1)
+
+
+def _isolation(disk_bytes: int) -> list[str]:
     """Returns bubblewrap's options.
 
     Root keeps its user namespace, so that folders which only root may enter can be shown from
     within, and the two rights by which the launcher becomes another user.
     """
-    visible = _visible(source)
+    visible = _visible()
     links = {name: os.readlink(name) for name in _SYSTEM if os.path.islink(name)}
     # Bubblewrap would make them for their owner only.
     parents = sorted({str(parent) for path in visible for parent in Path(path).parents} - {"/"})
@@ -159,17 +255,18 @@ def _isolation(source: Path, folder: Path, disk_bytes: int) -> list[str]:
         *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
         *("--unshare-cgroup-try", "--die-with-parent", "--new-session"),
         *(kept if os.getuid() == 0 else ("--unshare-user",)),
-        *(word for path in parents for word in ("--perms", "0755", "--dir", path)),
+        *(word for path in [*parents, "/code"] for word in ("--perms", "0755", "--dir", path)),
         *(word for path in visible for word in ("--ro-bind", path, path)),
         *(word for path, target in links.items() for word in ("--symlink", target, path)),
-        *("--dev", "/dev", "--proc", "/proc", "--perms", "0777"),
-        *("--size", str(disk_bytes), "--tmpfs", str(folder), "--chdir", str(folder)),
-        *("--remount-ro", "/dev", "--remount-ro", "/"),  # both are in memory and unbounded
+        # A shared mapping of /dev/zero would be memory that belongs to no process.
+        *("--dev", "/dev", "--ro-bind", "/dev/null", "/dev/zero", "--proc", "/proc"),
+        *("--perms", "0777", "--size", str(disk_bytes), "--tmpfs", "/sandbox"),
+        *("--chdir", "/sandbox"),
     ]
 
 
-def _visible(source: Path) -> list[str]:
-    """Returns the files and folders that the program needs to run, none within another.
+def _visible() -> list[str]:
+    """Returns the files and folders that every program needs to run, none within another.
 
     They are given by the interpreter's names for them and by their real paths. None is or contains
     a home: no sandbox works for an interpreter directly in such a folder.
@@ -179,58 +276,11 @@ def _visible(source: Path) -> list[str]:
     names |= {name for name in _SYSTEM if os.path.exists(name) and not os.path.islink(name)}
     home = Path(os.path.realpath(Path.home()))
     places = {Path(name) for name in names} - {home, *home.parents, Path("/")}
-    outermost = [place for place in places if not places & set(place.parents)]
-    return sorted(map(str, [*outermost, source]))
-
-
-def _watch(
-    process: subprocess.Popen[bytes], stdin: str, output_bytes: int, wall_seconds: float
-) -> Outcome:
-    """Feeds and drains a program until it ends, prints too much or reaches its time limit."""
-    assert process.stdin and process.stdout and process.stderr
-    overflow = threading.Event()
-
-    def drain(pipe: IO[bytes], kept: bytearray) -> None:
-        while chunk := os.read(pipe.fileno(), 65536):
-            if len(kept) + len(chunk) > output_bytes:
-                overflow.set()
-                _kill(process)
-                return
-            kept += chunk
-
-    output, errors = bytearray(), bytearray()
-    threads = [
-        threading.Thread(target=target, args=arguments, daemon=True)
-        for target, arguments in (
-            (_feed, (process.stdin, stdin)),
-            (drain, (process.stdout, output)),
-            (drain, (process.stderr, errors)),
-        )
-    ]
-    for thread in threads:
-        thread.start()
-    ending = "exited"
-    try:
-        process.wait(wall_seconds)
-    except subprocess.TimeoutExpired:
-        ending = "timed_out"
-    _kill(process)
-    for thread in threads:
-        thread.join()
-    if overflow.is_set():
-        ending = "overflowed"
-    texts = (kept.decode(errors="replace") for kept in (output, errors))
-    return Outcome(ending, process.returncode, *texts)
-
-
-def _feed(pipe: IO[bytes], text: str) -> None:
-    with contextlib.suppress(OSError), pipe:  # the program may end without reading its input
-        pipe.write(text.encode(errors="replace"))
+    return sorted(str(place) for place in places if not places & set(place.parents))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kills bubblewrap, and with it every process of its namespace."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    """Kills bubblewrap, and with it every process of its namespace, unless it has ended."""
+    if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
-    process.wait()
+        process.wait()
