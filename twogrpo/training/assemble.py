@@ -12,12 +12,7 @@ import torch
 from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config, SyncCheckConfig
 from twogrpo.config.validation import check, check_device
-from twogrpo.data.prompts import (
-    Prompts,
-    PromptStream,
-    training_prompts,
-    validation_prompts,
-)
+from twogrpo.data.prompts import Prompts, PromptStream, training_prompts, validation_prompts
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
