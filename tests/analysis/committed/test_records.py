@@ -91,7 +91,7 @@ def test_a_changed_accuracy_is_found(results: Path) -> None:
 def test_a_fresh_run_is_held_against_the_committed_one(results: Path, folder: Path) -> None:
     fresh, committed = (f / "run-two_grpo-0" for f in (folder, results / "mine" / "runs"))
     assert list(verify.runs(fresh, committed)) == []
-    packed = committed / METRICS_FILE + PACKED
+    packed = committed / (METRICS_FILE + PACKED)
     rows = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
     rows[-1]["evaluation/easy/num_correct"][0] ^= 1
     packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
