@@ -12,6 +12,7 @@ from analysis import all as every_exhibit
 from analysis.committed import publish, records, stale, verify
 from analysis.exhibits import exhibit
 from analysis.records.frames import Runs, load
+from tests.conftest import ROOT
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import METRICS_FILE, PACKED, RUN_FILE, run_folders
 from twogrpo.run_record.provenance import code_hash
@@ -132,3 +133,8 @@ def test_a_result_of_other_code_is_stale(results: Path) -> None:
     assert stale.state(results / "mine").startswith("stale: 0123456789")
     (results / "none").mkdir()
     assert stale.state(results / "none") == "stale: names no code"
+
+
+def test_every_result_folder_names_its_code() -> None:
+    for result in (ROOT / "results").glob("*/"):
+        assert records.made_with(result), result.name
