@@ -69,7 +69,7 @@ compare: $(READY)  ## Draw your own runs over ours (RUNS=folder)
 # One seed of two arms and the theory's runs, always anew.
 VERIFY := runs/verify
 TRAIN_VERIFY = $(PY) scripts/train.py tracking=local seed=0 experiment=cpu
-verify: $(READY)  ## Train one seed and the theory's runs again and hold them against the committed numbers (seven minutes)
+verify: $(READY)  ## Train one seed and the theory's runs again and hold them against the committed numbers (three minutes)
 	rm -rf $(VERIFY)/grpo_g16-seed0 $(VERIFY)/two_grpo-seed0
 	$(TRAIN_VERIFY)/grpo_g16 output_dir=$(VERIFY)/grpo_g16-seed0 & other=$$!; \
 	$(TRAIN_VERIFY)/two_grpo output_dir=$(VERIFY)/two_grpo-seed0 && wait $$other
