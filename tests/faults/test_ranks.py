@@ -130,7 +130,7 @@ def test_sigterm_to_torchrun_ends_all_ranks_and_the_same_command_continues(tmp_p
 
 
 def test_two_nodes_that_meet_by_c10d_train_one_run(tmp_path):
-    """README's launch, two agents on this machine."""
+    """The launch of docs/gpus.md, two agents on this machine."""
     folder = tmp_path / "run"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -22,7 +22,7 @@ from twogrpo.run_record.files import read_rows
 from twogrpo.training import loop, resume
 from twogrpo.training.preemption import PreemptionHandler
 
-README = (ROOT / "README.md").read_text()
+GPUS_PAGE = (ROOT / "docs/gpus.md").read_text()
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -70,11 +70,11 @@ def test_sigterm_ends_the_phase_with_a_checkpoint_from_which_the_run_continues(
     assert_bit_for_bit(outcome(tmp_path / "run"), outcome(tmp_path / "uninterrupted"))
 
 
-RECIPE = re.search(r"^\[ \$RUN/run\.json .*?\$SLURM_JOB_ID$", README, re.MULTILINE | re.DOTALL)
+RECIPE = re.search(r"^\[ \$RUN/run\.json .*?\$SLURM_JOB_ID$", GPUS_PAGE, re.MULTILINE | re.DOTALL)
 
 
 def is_requeued(folder: Path) -> bool:
-    """Whether the end of README's Slurm job requeues it."""
+    """Whether the end of the Slurm job in docs/gpus.md requeues it."""
     assert RECIPE
     script = f'RUN={folder}; SLURM_JOB_ID=7; scontrol() {{ echo "$@"; }}\n{RECIPE[0]}'
     said = subprocess.run(
