@@ -1,5 +1,10 @@
 # `make` lists the targets. Each sets itself up; what is done is not done again.
-PYTHON  ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+# The first that works of .venv's Python, those that the locks are for, and the machine's own.
+SUITS   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+ifndef PYTHON
+PYTHON  := $(shell for python in $(notdir $(wildcard .venv/lib/python3.*)) python3.11 python3.12 \
+             python3.13 python3; do $$python -c '$(SUITS)' 2>/dev/null && break; done; echo $$python)
+endif
 PY      ?= .venv/bin/python
 SCALE   ?= $(if $(filter-out 0,$(FULL)),cpu_full,cpu)
 WORKERS ?= 2
@@ -8,7 +13,7 @@ WORKERS ?= 2
 export OMP_NUM_THREADS := 1
 export TOKENIZERS_PARALLELISM := false
 
-# `make test PY=python` uses an environment of your own (conda: environment.yml) and builds none.
+# `make test PY=python` uses an environment of your own and builds none.
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
@@ -18,6 +23,8 @@ help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 setup:  ## Make .venv: pinned, hash-locked packages and PyTorch (TORCH=cpu or cuda overrules)
+	@"$(PYTHON)" -c '$(SUITS)' 2>/dev/null || { echo "setup: Python 3.11, 3.12 or 3.13 is needed, not" \
+		"$$("$(PYTHON)" -V 2>&1): make setup PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@"$(PYTHON)" requirements/install.py
 
 setup-vllm: setup  ## Add vLLM to it (1.3 GB, two minutes; 10 GB for CUDA)
@@ -43,8 +50,15 @@ test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is
 test-gpu: $(READY)  ## Hold a GPU's sharded policy, attention and sampler against the CPU (minutes; skips without one)
 	$(PY) -m pytest -m gpu tests/gpu
 
-audit: $(READY)  ## Compare the locked packages with the known vulnerabilities (needs the network)
-	@$(PY) requirements/audit.py
+TOOLS := .cache/tools/ready
+$(TOOLS): requirements/tools.lock
+	@"$(PYTHON)" -m venv --clear .cache/tools
+	@.cache/tools/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r $< || { echo "$@: is the package index reachable? then type it again" >&2; exit 2; }
+	@touch $@
+
+audit: $(TOOLS)  ## Compare the locked packages with the known vulnerabilities (needs the network)
+	@.cache/tools/bin/python requirements/audit.py
 
 golden: $(READY)  ## Compare one training step with its recorded numbers
 	$(PY) -m pytest tests/test_golden.py
@@ -120,8 +134,8 @@ sweep: $(READY)  ## Train at group sizes 2, 4, 8 and 16 (a Hydra multirun)
 tiny-model: $(READY)  ## Make the embedded experiment's start checkpoint again
 	$(PY) scripts/make_tiny_model.py
 
-lock:  ## Resolve requirements/*.lock again from pyproject.toml
-	@sh requirements/lock.sh "$(PYTHON)"
+lock: $(TOOLS)  ## Resolve requirements/*.lock again from pyproject.toml
+	@sh requirements/lock.sh
 
 clean:  ## Remove .venv and the caches; runs, results, frozen training sets and converted models stay
 	rm -rf .venv .hypothesis *.egg-info

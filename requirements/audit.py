@@ -1,20 +1,16 @@
-"""Compare every locked package with the known vulnerabilities: all of `make audit`.
+"""Compares every locked package with the known vulnerabilities: all of `make audit`.
 
 The list of them is osv.dev's, asked over the network; nothing of the project is sent but names and
-versions. pip-audit lives in an environment of its own and changes nothing in .venv.
+versions. Runs in the environment of requirements/tools.lock and changes nothing in .venv.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import tempfile
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-TOOL = "pip-audit==2.10.1"
+LOCKS = Path(__file__).resolve().parent
 UNREACHABLE = ("ConnectionError", "ServiceError", "Timeout", "NameResolutionError")
 
 
@@ -23,9 +19,10 @@ class AuditError(Exception):
 
 
 def main() -> None:
-    """Exit code 0: none known; 1: some, listed; 2: it could not be found out."""
+    """Ends with exit code 0: none known; 1: some, listed; 2: it could not be found out."""
+    program = Path(sys.executable).with_name("pip-audit")
     try:
-        found = [audit(tool(ROOT / ".cache/audit"), lock) for lock in locks()]
+        found = [audit(program, lock) for lock in locks()]
     except AuditError as error:
         sys.stderr.write(f"audit: {error}\n")
         sys.exit(2)
@@ -33,22 +30,8 @@ def main() -> None:
 
 
 def locks() -> list[Path]:
-    """The locks; PyTorch, which they leave out, as a list of its own."""
-    pins = re.findall(r'"(torch==[^"]+)"', (ROOT / "pyproject.toml").read_text())
-    with tempfile.NamedTemporaryFile("w", prefix="torch-", suffix=".txt", delete=False) as file:
-        file.write("\n".join(pins) + "\n")
-    return [*sorted((ROOT / "requirements").glob("*.lock")), Path(file.name)]
-
-
-def tool(folder: Path) -> Path:
-    """pip-audit, installed on the first call."""
-    program = folder / "bin/pip-audit"
-    if not program.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", TOOL]
-        if subprocess.run(pip, check=False).returncode:
-            raise AuditError(f"{TOOL} cannot be installed: it needs the network, try again with it")
-    return program
+    """The locks but torch_cpu.lock, whose one version torch.lock has as osv.dev spells it."""
+    return sorted(lock for lock in LOCKS.glob("*.lock") if lock.name != "torch_cpu.lock")
 
 
 def audit(program: Path, lock: Path) -> bool:

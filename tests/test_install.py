@@ -15,12 +15,6 @@ from requirements import install, install_vllm
 OTHER_LOCK = Path(__file__)
 
 
-def test_another_python_is_refused():
-    install.require_python((3, 11))
-    with pytest.raises(install.SetupError, match=r"3\.11.*PYTHON="):
-        install.require_python((3, 12))
-
-
 def test_a_second_setup_waits_for_the_first(tmp_path, capsys):
     program = (
         "import sys; from pathlib import Path; from requirements.install import one_at_a_time\n"
@@ -35,12 +29,11 @@ def test_a_second_setup_waits_for_the_first(tmp_path, capsys):
 
 
 def test_without_a_gpu_the_cpu_builds_are_tried_first():
-    arguments = [arguments for _, arguments in install.torch_sources("9.8.7", cpu_only=True)]
-    assert arguments[0] == ["--no-deps", "torch==9.8.7+cpu"]
-    assert arguments[1][:2] == ["--index-url", install.PYTORCH_CPU_INDEX]
-    assert arguments[1][-2:] == arguments[0]
-    assert arguments[2:] == [["torch==9.8.7"]]
-    assert [a for _, a in install.torch_sources("9.8.7", cpu_only=False)] == [["torch==9.8.7"]]
+    here, pytorch, last = [source[1:] for source in install.torch_sources(cpu_only=True)]
+    assert here == (install.TORCH_CPU,)
+    assert pytorch[:3] == (install.TORCH_CPU, "--index-url", install.PYTORCH_CPU_INDEX)
+    assert last == (install.TORCH,)
+    assert [source[1:] for source in install.torch_sources(cpu_only=False)] == [last]
 
 
 @pytest.mark.parametrize(
@@ -57,18 +50,6 @@ def test_a_gpu_is_what_nvidia_smi_lists(listing, expected, tmp_path, monkeypatch
     assert install.has_gpu("cpu") is False
     with pytest.raises(install.SetupError, match="TORCH=rocm"):
         install.has_gpu("rocm")
-
-
-def test_half_installed_packages_are_removed(tmp_path):
-    complete, half, leftover = (
-        tmp_path / name for name in ("a-1.dist-info", "b-1.dist-info", "~c")
-    )
-    for folder in (complete, half, leftover):
-        folder.mkdir()
-        (folder / "METADATA").touch()
-    (complete / "INSTALLER").write_text("pip\n")
-    install.drop_half_installed(tmp_path)
-    assert list(tmp_path.iterdir()) == [complete]
 
 
 def test_a_foreign_venv_is_left_alone(tmp_path):
@@ -88,6 +69,26 @@ def test_an_outdated_venv_is_replaced(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "venv").iterdir()] == ["state"]
 
 
+def add_package(site: Path, name: str) -> Path:
+    """What pip leaves of a package with one module of one letter; returns its dist-info."""
+    info = site / f"{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{name}.py").write_text("x")
+    (info / "INSTALLER").write_text("pip")
+    (info / "RECORD").write_text(f"{name}.py,sha256=0,1\n{info.name}/RECORD,,\n")
+    return info
+
+
+def make_empty_venv(venv: Path, version: str = "{}.{}".format(*sys.version_info)) -> Path:
+    """The folders and files of a virtual environment; returns its site-packages."""
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").touch()
+    (venv / "pyvenv.cfg").touch()
+    site = venv / "lib" / f"python{version}" / "site-packages"
+    site.mkdir(parents=True)
+    return site
+
+
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The steps that were taken, in place of the minutes that they need."""
@@ -95,12 +96,19 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def create(venv: Path) -> None:
         shutil.rmtree(venv, ignore_errors=True)
-        (venv / "bin").mkdir(parents=True)
-        (venv / "bin" / "python").touch()
+        make_empty_venv(venv)
         taken.append("create")
 
+    def fill(venv: Path) -> None:
+        for name in {"a", "b"} - {
+            info.name[0] for info in install.infos(install.site_packages(venv))
+        }:
+            add_package(install.site_packages(venv), name)
+        taken.append("fill")
+
+    monkeypatch.delenv("PYTHON", raising=False)
     monkeypatch.setattr(install, "create", create)
-    monkeypatch.setattr(install, "fill", lambda _: taken.append("fill"))
+    monkeypatch.setattr(install, "fill", fill)
     return taken
 
 
@@ -111,6 +119,57 @@ def test_a_finished_setup_is_repeated_only_for_another_lock(steps, tmp_path, mon
     monkeypatch.setattr(install, "LOCKS", [*install.LOCKS, OTHER_LOCK])
     install.install(tmp_path / "venv")
     assert steps == ["create", "fill"] * 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda site: shutil.rmtree(site / "a-1.dist-info"),
+        lambda site: (site / "a-1.dist-info" / "RECORD").unlink(),
+        lambda site: (site / "a-1.dist-info" / "RECORD").write_text("a.py,sha2"),
+        lambda site: (site / "a-1.dist-info" / "INSTALLER").unlink(),
+        lambda site: (site / "a.py").unlink(),
+        lambda site: (site / "a.py").write_text(""),
+    ],
+    ids=["dist-info", "RECORD", "half a RECORD", "INSTALLER", "module", "half a module"],
+)
+def test_what_was_taken_from_a_package_is_put_back(damage, steps, tmp_path):
+    install.install(tmp_path / "venv")
+    site = install.site_packages(tmp_path / "venv")
+    damage(site)
+    (site / "~umpy").mkdir()  # pip's own leftover
+    for _ in range(2):
+        install.install(tmp_path / "venv")
+    assert steps == ["create", "fill", "fill"]
+    assert sorted(info.name for info in install.infos(site)) == ["a-1.dist-info", "b-1.dist-info"]
+    assert all(map(install.is_complete, install.infos(site))) and not (site / "~umpy").exists()
+
+
+@pytest.mark.parametrize("part", ["bin", "pyvenv.cfg", "lib"])
+def test_a_venv_that_lacks_a_part_is_made_again(part, steps, tmp_path):
+    install.install(tmp_path / "venv")
+    (tmp_path / "venv" / part).rename(tmp_path / "taken")
+    install.install(tmp_path / "venv")
+    assert steps == ["create", "fill"] * 2
+
+
+def test_a_venv_whose_python_was_uninstalled_is_made_again(steps, tmp_path):
+    install.install(tmp_path / "venv")
+    (tmp_path / "venv" / "bin" / "python").unlink()
+    (tmp_path / "venv" / "bin" / "python").symlink_to(tmp_path / "uninstalled")
+    install.install(tmp_path / "venv")
+    assert steps == ["create", "fill"] * 2
+
+
+def test_a_venv_keeps_its_python_until_another_is_asked_for(steps, tmp_path, monkeypatch):
+    install.install(tmp_path / "venv")
+    lib = install.site_packages(tmp_path / "venv").parent
+    lib.rename(lib.with_name("python3.9"))
+    install.install(tmp_path / "venv")
+    monkeypatch.setenv("PYTHON", sys.executable)
+    with pytest.raises(install.SetupError, match=r"python3\.9.*make clean setup PYTHON="):
+        install.install(tmp_path / "venv")
+    assert steps == ["create", "fill"]
 
 
 def test_an_interrupted_setup_continues(steps, tmp_path, monkeypatch):
@@ -168,15 +227,15 @@ def test_a_cpu_environment_is_refused_with_a_gpu_until_torch_cpu_is_given(tmp_pa
 def test_the_sources_of_torch_are_tried_in_turn(succeeds, num_tried, tmp_path, monkeypatch):
     tried = list[str]()
 
-    def pip_install(_: Path, *arguments: str) -> list[str]:
-        tried.append(arguments[0])
+    def pip_install(_: Path, lock: Path, *options: str) -> list[str]:
+        tried.append(" ".join([lock.stem, *options[:1]]))
         return ["true"] if len(tried) == succeeds else ["sh", "-c", "echo noise >&2; false"]
 
     monkeypatch.setattr(install, "pip_install", pip_install)
     fails = pytest.raises(install.SetupError, match="no source had PyTorch")
     with fails if succeeds > 3 else nullcontext():
         install.install_torch(tmp_path)
-    assert tried[:2] == ["--no-deps", "--index-url"] and len(tried) == num_tried
+    assert tried == ["torch_cpu", "torch_cpu --index-url", "torch"][:num_tried]
 
 
 @pytest.fixture
@@ -184,7 +243,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An environment that `make setup` made, on a machine that vLLM has a wheel for."""
     monkeypatch.setattr(install_vllm.platform, "system", lambda: "Linux")
     monkeypatch.setattr(install_vllm.platform, "machine", lambda: "x86_64")
-    install.site_packages(tmp_path).mkdir(parents=True)
+    make_empty_venv(tmp_path)
     return tmp_path
 
 
@@ -196,7 +255,7 @@ def test_vllm_is_installed_once_for_the_torch_that_is_there(build, venv, monkeyp
     install_vllm.install(venv)
     install_vllm.install(venv)
     assert filled == ["vllm_cuda.lock" if build == " cuda" else "vllm_cpu.lock"]
-    monkeypatch.setattr(install_vllm, "fingerprint", lambda: "of other packages")
+    monkeypatch.setattr(install_vllm, "LOCKS", [OTHER_LOCK])
     install_vllm.install(venv)
     assert len(filled) == 2
 
@@ -226,6 +285,13 @@ def test_a_vllm_that_cannot_be_imported_is_not_ready(venv, monkeypatch):
     with pytest.raises(install.SetupError, match="make clean setup-vllm"):
         install_vllm.install(venv)
     assert (venv / "state-vllm").read_text().startswith("filling ")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_vllm_has_wheels_for_linux_on_both_processors(machine):
+    install_vllm.require_wheel("Linux", machine)
+    with pytest.raises(install.SetupError, match="rollout=transformers"):
+        install_vllm.require_wheel("Darwin", machine)
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 1), (["--if-possible"], 0)])

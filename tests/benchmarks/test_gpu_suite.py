@@ -3,6 +3,7 @@ own measuring on a CPU."""
 
 import json
 from argparse import Namespace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_each_job_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, cap
     assert not child.exists() or child.read_text().split()[2] == "Z"
     assert passed["found"] == {"speed": 3}
     assert passed["messages"].splitlines()[0] == "tests/benchmarks/test_gpu_suite.py"
-    assert found["passes"]["versions"]["torch"] == torch.__version__
+    assert found["passes"]["versions"]["torch"] == version("torch")
     summary = json.loads((tmp_path / "summary.json").read_text())
     statuses = {name: job["status"] for name, job in summary["jobs"].items()}
     expected = {"lacks": "skipped", "fails": "failed", "hangs": "timed out", "passes": "passed"}
