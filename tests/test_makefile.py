@@ -51,3 +51,8 @@ def test_help_lists_every_target():
     [phony] = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     listed = make("help", cwd=ROOT).splitlines()
     assert [line.split()[1] for line in listed] == phony.split()
+
+
+def test_ci_runs_style_types_and_the_tests():
+    lines = (ROOT / ".ci/run").read_text().splitlines()
+    assert lines[-2:] == ["make lint types", "make test"]
