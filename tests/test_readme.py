@@ -2,24 +2,38 @@
 
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hydra.errors import HydraException
 
+from benchmarks.throughput.config import BenchmarkConfig
 from tests.conftest import ROOT, compose_config
-from twogrpo.config.schema import parse
-from twogrpo.errors import ConfigError
+from twogrpo.config.schema import Config, parse
+from twogrpo.config.script_schemas import EvaluateConfig, PrepareDataConfig
+from twogrpo.preflight.preflight import PreflightConfig
+from twogrpo.reproduce.plan import ReproduceConfig
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = "twogrpo|analysis|benchmarks|scripts|tests|conf|docs|assets"
 MAX_WORDS = 1_800
+SCHEMAS: dict[str, Any] = {
+    "train": Config,
+    "evaluate": EvaluateConfig,
+    "prepare_data": PrepareDataConfig,
+    "preflight": PreflightConfig,
+    "benchmark": BenchmarkConfig,
+    "reproduce": ReproduceConfig,
+}
 
 
 def commands() -> list[str]:
-    """The lines of code blocks that begin with make or python, continued lines joined."""
+    """What pages tell to type: lines of code blocks, continued ones joined, and inline code."""
     text = "\n".join(page.read_text() for page in PAGES)
     blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    prose = re.sub(r"^```\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines() + inline
     typed = {line.partition("  #")[0].strip() for line in lines}
     return sorted(line for line in typed if re.match(r"(make|python|torchrun) ", line))
 
@@ -56,25 +70,23 @@ def test_every_make_target_exists(command):
     assert set(words) <= set(targets)
 
 
-@pytest.mark.parametrize("command", [line for line in commands() if "scripts/train.py" in line])
-def test_every_training_command_composes(command):
-    """Braces are the shell's, `…` and `<run>` the reader's."""
-    words = shlex.split(command)
-    words = words[words.index("scripts/train.py") + 1 :]
-    overrides = [word for word in words if word != "-m" and "…" not in word]
-    for override in overrides:
-        head, _, tail = override.partition("{")
+@pytest.mark.parametrize(
+    "command",
+    [line for line in commands() if any(f"scripts/{name}.py" in line for name in SCHEMAS)],
+)
+def test_every_command_composes(command):
+    """Braces are the shell's; what holds `…`, `$` or capitals is the reader's to fill in."""
+    words = shlex.split(re.sub(r"<\w+>", "name", command.partition(" | ")[0]))
+    script = next(word for word in words if word.startswith("scripts/"))
+    overrides = []
+    for word in words[words.index(script) + 1 :]:
+        if word == "-m" or any(mark in word for mark in "…$") or re.search(r"[A-Z]{3}", word):
+            continue
+        word = "dry_run=true" if word == "--dry-run" else word
+        head, brace, tail = word.partition("{")
         names, _, rest = tail.partition("}")
-        values = [head + name + rest for name in names.split(",")] if tail else [override]
-        key, _, choices = values[0].partition("=")
-        values = [f"{key}={choices.split(',')[0]}"] if "-m" in words else values
-        try:
-            parse_with(values)
-        except (ConfigError, HydraException) as error:
-            pytest.fail(f"{override}: {error}")
-
-
-def parse_with(overrides: list[str]) -> None:
-    from twogrpo.config.schema import Config
-
-    parse(compose_config(*overrides), Config)
+        overrides += [head + name + rest for name in names.split(",")] if brace else [word]
+    if "-m" in words:  # the first value of each key
+        overrides = [word if "[" in word else word.partition(",")[0] for word in overrides]
+    name = Path(script).stem
+    parse(compose_config(*overrides, name=name), SCHEMAS[name])

@@ -2,6 +2,7 @@
 
 results/<scale>/runs/<run>/run.json           configuration, provenance, summary
 results/<scale>/runs/<run>/metrics.jsonl.gz   one row a step, and the final evaluation
+results/<scale>/runs/<run>/pairs.jsonl.gz     some right and wrong responses to read
 results/<scale>/runs/<run>/evaluation/        every sample's verdict
 results/<scale>/                              what `make figures` builds from them
 results/theory/code.json, …                   the code of results that are not from run records

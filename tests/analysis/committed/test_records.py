@@ -89,20 +89,51 @@ def test_a_changed_accuracy_is_found(results: Path) -> None:
     assert any("table_1.csv" in line for line in verify.tables(mine))
 
 
-def test_a_fresh_run_is_held_against_the_committed_one(results: Path, folder: Path) -> None:
+def test_a_fresh_run_is_held_against_the_committed_one(
+    results: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fresh, committed = (f / "run-two_grpo-0" for f in (folder, results / "mine" / "runs"))
     assert list(verify.runs(fresh, committed)) == []
     packed = committed / (METRICS_FILE + PACKED)
     rows = [json.loads(line) for line in gzip.decompress(packed.read_bytes()).splitlines()]
     rows[-1]["evaluation/easy/num_correct"][0] ^= 1
     packed.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
-    [problem] = verify.runs(fresh, committed)
-    assert "run-two_grpo-0 easy" in problem
-    # On another machine rounding makes other responses: the interval counts.
+    problems = list(verify.runs(fresh, committed))
+    assert [line.split(":")[0] for line in problems] == [
+        f"{fresh.name} easy",
+        f"{fresh.name} average",
+    ]
+    # On another machine rounding makes another run: the spread over seeds counts.
     about = json.loads((committed / RUN_FILE).read_text())
     about["versions"]["torch"] = "9.9"
     (committed / RUN_FILE).write_text(json.dumps(about))
     assert list(verify.runs(fresh, committed)) == []
+    narrow = {"run-two_grpo-0": 50.0, "run-two_grpo-1": 51.0}
+    accuracies = {fresh: {"average": 90.0}} | {
+        committed.with_name(name): {"average": value} for name, value in narrow.items()
+    }
+    monkeypatch.setattr(verify, "_accuracies", lambda run: accuracies[run])
+    assert len(list(verify.runs(fresh, committed))) == 1
+
+
+def test_the_theory_is_held_to_bytes_here_and_to_its_own_intervals_elsewhere(
+    tmp_path: Path,
+) -> None:
+    def measured(name: str, torch: str, value: float) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        about = {"versions": {"torch": torch}, "hardware": {"cpu": "AMD EPYC"}}
+        (folder / records.CODE_FILE).write_text(json.dumps(about))
+        # The interval of `variance` is that of a ratio, as in gradient_variance.csv.
+        text = f"value,low,high,variance,variance_low,variance_high\n{value},1,2,0.2,0.3,0.4\n"
+        (folder / "numbers.csv").write_text(text)
+        return folder
+
+    committed = measured("committed", "2.13", 1.5)
+    assert list(verify.theory(measured("same", "2.13", 1.5), committed)) == []
+    assert len(list(verify.theory(measured("changed", "2.13", 1.6), committed))) == 1
+    assert list(verify.theory(measured("elsewhere", "9.9", 1.6), committed)) == []
+    assert len(list(verify.theory(measured("outside", "9.9", 2.1), committed))) == 1
 
 
 def test_only_finished_runs_of_this_code_are_published(
