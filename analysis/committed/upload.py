@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from analysis.exhibits.exhibit import arguments, complain
-from analysis.records.readers import Record, read
+from analysis.records.readers import Record, read, read_offline
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.wandb_mirror import Mirror
 
@@ -24,11 +24,16 @@ def upload(records: list[Record], out: Path, project: str) -> None:
     """Writes each record as an offline run below `out`.
 
     Raises:
-        ConfigError: a record is damaged.
+        ConfigError: a record is damaged or unfinished, or W&B did not write all of it.
     """
+    import wandb  # slow to import
+
     for record in records:
-        if record.fault:
-            raise ConfigError(f"the record {record.where} is damaged: {record.fault}")
+        if record.status != "finished":
+            raise ConfigError(
+                f"the record {record.where} is {record.status} ({record.fault or 'no end'}): "
+                "restore it or let it finish"
+            )
     for record in records:
         config: dict[str, Any] = record.about["config"]
         folder = out / record.run_id
@@ -38,6 +43,13 @@ def upload(records: list[Record], out: Path, project: str) -> None:
             mirror.log(record.rows[step])
         mirror.finish(record.about.get("summary") or {})
         sys.stderr.write(f"{folder}\n")
+    wandb.teardown()  # its own process writes the files: only when that has ended are they whole
+    written = {twin.run_id: twin for twin in read_offline(out)}
+    for record in records:
+        twin = written.get(record.run_id)
+        if twin is None or twin.status != "finished" or set(twin.rows) != set(record.rows):
+            found = f"{twin.status}, {len(twin.rows)} rows" if twin else "nothing"
+            raise ConfigError(f"{out / record.run_id}: W&B wrote {found}: delete it, type it again")
 
 
 def _as_config(config: dict[str, Any], folder: Path, project: str) -> Any:

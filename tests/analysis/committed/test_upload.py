@@ -9,6 +9,7 @@ from analysis.committed.records import RESULTS
 from analysis.committed.upload import upload
 from analysis.records.frames import load
 from analysis.records.readers import read
+from twogrpo.errors import ConfigError
 
 
 @pytest.mark.slow
@@ -24,3 +25,14 @@ def test_the_offline_runs_of_committed_records_give_the_same_frames(tmp_path: Pa
         same = all_rows[all_rows["run_id"].isin(twins.runs["run_id"])].reset_index(drop=True)
         shared = [column for column in same if same[column].notna().any()]
         pd.testing.assert_frame_equal(twin[shared], same[shared], check_dtype=False)
+
+
+@pytest.mark.parametrize("status", ["unreadable", "interrupted"])
+def test_a_record_without_an_end_is_refused_before_anything_is_written(
+    status: str, tmp_path: Path
+) -> None:
+    records = read(str(RESULTS / "cpu" / "runs"))[:2]
+    records[1].status = status
+    with pytest.raises(ConfigError, match=records[1].where):
+        upload(records, tmp_path / "twins", "project")
+    assert not (tmp_path / "twins").exists()
