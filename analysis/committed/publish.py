@@ -13,6 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import yaml
+
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed, pack
 from analysis.exhibits.exhibit import arguments, complain
@@ -24,15 +26,40 @@ from twogrpo.run_record.provenance import ROOT, code_hash
 COMMITTED = ("*.csv", "*.md", "*.png", "*.json")
 
 
-def publish(runs: Path, result: Path) -> None:
-    """Renews `result` from the runs below `runs`.
+def planned(scale: str) -> set[str]:
+    """The names of a scale's run folders: experiments × seeds, and the initial checkpoints.
 
     Raises:
-        ConfigError: a run is unfinished, or was made by other code or an edited checkout.
+        ConfigError: there is no such scale.
+    """
+    file = ROOT / "conf" / "scale" / f"{scale}.yaml"
+    if not file.is_file():
+        raise ConfigError(f"scale={scale} is none of {[f.stem for f in file.parent.glob('*')]}")
+    plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+    names = [Path(experiment).name for experiment in plan["experiments"]]
+    return {f"{name}-seed{seed}" for name in names for seed in plan["seeds"]} | {
+        f"base-{Path(checkpoint).name}" for checkpoint in plan["checkpoints"]
+    }
+
+
+def publish(runs: Path, result: Path, names: set[str]) -> None:
+    """Renews `result` from the runs below `runs`.
+
+    Args:
+        names: the folders of the runs that must be there, and no others.
+
+    Raises:
+        ConfigError: a run is missing, not planned or unfinished, or was made by other code or an
+            edited checkout.
     """
     folders = run_folders(runs)
     if not folders:
         raise ConfigError(f"{runs} holds no run: `make reproduce` first")
+    if wrong := names ^ {folder.name for folder in folders}:
+        raise ConfigError(
+            f"{runs} must hold the planned runs alone; missing or not planned: "
+            f"{', '.join(sorted(wrong))}"
+        )
     for folder in folders:
         about = read_run_file(folder)
         _require_this_code(str(folder), about)
@@ -87,7 +114,7 @@ def main(argv: list[str]) -> None:
     if scale == "theory":
         publish_theory(runs / "report", RESULTS / scale)
     else:
-        publish(runs, RESULTS / scale)
+        publish(runs, RESULTS / scale, planned(scale))
 
 
 if __name__ == "__main__":

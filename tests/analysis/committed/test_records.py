@@ -147,17 +147,26 @@ def test_only_finished_runs_of_this_code_are_published(
             about = json.loads((run / RUN_FILE).read_text())
             (run / RUN_FILE).write_text(json.dumps(about | values))
 
+    names = {run.name for run in run_folders(mine)}
     before = (results / "mine" / "summary.md").read_bytes()
     for values in ({}, {"code": code_hash(), "status": "running"}):
         set_all(**values)
         with pytest.raises(ConfigError):
-            publish.publish(mine, results / "mine")
+            publish.publish(mine, results / "mine", names)
         assert (results / "mine" / "summary.md").read_bytes() == before
     set_all(status="finished")
-    publish.publish(mine, results / "mine")
+    for wrong in (names | {"two_grpo-seed9"}, set(sorted(names)[1:])):
+        with pytest.raises(ConfigError, match="missing or not planned"):
+            publish.publish(mine, results / "mine", wrong)
+    publish.publish(mine, results / "mine", names)
     assert code_hash() in (results / "mine" / "summary.md").read_text()
     assert sorted(path.name for path in results.iterdir()) == ["mine"]
     assert stale.state(results / "mine") == "current"
+
+
+def test_every_committed_scale_holds_its_planned_runs() -> None:
+    for runs in (ROOT / "results").glob("*/runs"):
+        assert {run.name for run in run_folders(runs)} == publish.planned(runs.parent.name)
 
 
 def test_a_result_of_other_code_is_stale(results: Path) -> None:
