@@ -1,4 +1,4 @@
-"""Evaluates expression trees: exactly if all is rational, else as complex numbers of 60 digits.
+"""Evaluates expression trees as complex numbers of 60 digits.
 
 Two expressions count as equal if they agree to 40 digits at random points of their variables: a
 nonzero polynomial vanishes at a random point with probability 0 (Schwartz 1980, Zippel 1979).
@@ -9,16 +9,14 @@ Nothing here can run for long: sizes are bounded before any big operation.
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
 import random
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import mpmath
 
+from twogrpo.rewards.math_grading.exact_values import ARITHMETIC, exact
 from twogrpo.rewards.math_grading.expression_parser import Tree
 from twogrpo.rewards.math_grading.latex_symbols import FUNCTIONS
 
@@ -27,9 +25,6 @@ MAX_DIGITS = 1_000
 _NOISY_DIGITS = 20
 """Rounding may spoil as many digits at the end."""
 TOLERANCE = mpmath.mpf(10) ** (_NOISY_DIGITS - DIGITS)
-_MAX_BITS = 300_000
-_MAX_GCD_BITS = 4e9
-"""The product of the bits of numerator and denominator, on which the time of reducing depends."""
 _SCALES = (2.7, 1.3, 9.0, 70.0, 23.0, 2.1, 3.3, 31.0, 5.0)
 POSITIVE_POINTS = 5
 _MAX_MAGNITUDE = 1e15
@@ -47,10 +42,6 @@ class Lost(ArithmeticError):
     """A difference may hide behind more digits than can be computed."""
 
 
-class _Inexact(Exception):
-    """The value is irrational or too big for exact arithmetic."""
-
-
 def symbols(tree: Tree) -> frozenset[str]:
     """Returns the names of the variables in a tree."""
     if tree[0] == "symbol":
@@ -63,15 +54,6 @@ def mentions(tree: Tree, operation: str) -> bool:
     if operation in (tree[0], tree[1] if tree[0] == "function" else None):
         return True
     return any(mentions(part, operation) for part in tree[1:] if isinstance(part, tuple))
-
-
-@functools.lru_cache(64)
-def exact(tree: Tree) -> Fraction | None:
-    """Returns the rational value of a tree; None if it has variables, is irrational or huge."""
-    try:
-        return _exact(tree)
-    except (_Inexact, ZeroDivisionError):
-        return None
 
 
 def values(
@@ -117,67 +99,6 @@ def points(names: frozenset[str]) -> list[Point]:
             draw = {name: x * generator.choice((-1, 1, -1)) for name, x in draw.items()}
         found.append(draw)
     return found
-
-
-def _exact(tree: Tree) -> Fraction:
-    operation = tree[0]
-    if operation == "number":
-        return tree[1]
-    if operation not in _EXACT:
-        raise _Inexact
-    result = _EXACT[operation](*(_exact(part) for part in tree[1:]))
-    top, bottom = result.numerator.bit_length(), result.denominator.bit_length()
-    if max(top, bottom) > _MAX_BITS or top * bottom > _MAX_GCD_BITS:
-        raise _Inexact
-    return result
-
-
-def _exact_power(base: Fraction, exponent: Fraction) -> Fraction:
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if exponent.denominator != 1 or abs(exponent) * bits > _MAX_BITS:
-        raise _Inexact
-    return base ** int(exponent)
-
-
-def _exact_root(radicand: Fraction, degree: Fraction) -> Fraction:
-    if degree != 2 or radicand < 0:
-        raise _Inexact
-    top, bottom = math.isqrt(radicand.numerator), math.isqrt(radicand.denominator)
-    if top * top != radicand.numerator or bottom * bottom != radicand.denominator:
-        raise _Inexact
-    return Fraction(top, bottom)
-
-
-def _whole(*numbers: Fraction, limit: int = 10_000) -> list[int]:
-    if any(n.denominator != 1 or not 0 <= n <= limit for n in numbers):
-        raise _Inexact
-    return [int(n) for n in numbers]
-
-
-def _exact_double_factorial(n: Fraction) -> Fraction:
-    [whole] = _whole(n, limit=5_000)
-    of_even = 2 ** (whole // 2) * math.factorial(whole // 2)
-    return Fraction(math.factorial(whole) // of_even if whole % 2 else of_even)
-
-
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-    "negative": operator.neg,
-    "abs": abs,
-}
-_EXACT: dict[str, Callable[..., Fraction]] = {
-    **_ARITHMETIC,
-    "^": _exact_power,
-    "root": _exact_root,
-    "factorial": lambda n: Fraction(math.factorial(*_whole(n))),
-    "double_factorial": _exact_double_factorial,
-    "binomial": lambda n, k: Fraction(math.comb(*_whole(n, k))),
-    "floor": lambda a: Fraction(a.numerator // a.denominator),
-    "ceil": lambda a: Fraction(-(-a.numerator // a.denominator)),
-}
 
 
 class _Evaluation:
@@ -294,7 +215,7 @@ _TRANSPARENT = frozenset(
     ("*", "/", "negative", "abs", "degrees", "pi", "e", "i", "infty", "sqrt", "cbrt", "gcd", "lcm")
 ) | {"max", "min", "sgn", "Re", "Im"}
 _OPERATIONS = {
-    **_ARITHMETIC,
+    **ARITHMETIC,
     "degrees": lambda a: a * mpmath.pi / 180,
     "^": _power,
     "root": _root,

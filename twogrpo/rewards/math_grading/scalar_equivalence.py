@@ -10,6 +10,7 @@ import mpmath
 
 from twogrpo.rewards.math_grading import expression_values, units
 from twogrpo.rewards.math_grading.answer_types import Decimal, Scalar
+from twogrpo.rewards.math_grading.exact_values import exact
 from twogrpo.rewards.math_grading.expression_parser import Tree
 from twogrpo.rewards.math_grading.expression_values import Value
 
@@ -55,7 +56,7 @@ def _meanings(one: Scalar, other: Scalar) -> list[Scalar]:
 def _same_value(reference: Scalar, answer: Scalar) -> bool:
     if reference.tree == answer.tree:
         return True
-    mine, theirs = expression_values.exact(reference.tree), expression_values.exact(answer.tree)
+    mine, theirs = exact(reference.tree), exact(answer.tree)
     if mine is not None and theirs is not None:
         return mine == theirs or _rounds(reference, answer, mine, theirs)
     bases = _log_bases(reference.tree, answer.tree)

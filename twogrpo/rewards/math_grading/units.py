@@ -82,9 +82,8 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
 
 def clash(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
     """Whether two answers name different units of one dimension, such as cm and m."""
-    mine, theirs = dict(a), dict(b)
-    shared = (mine.keys() & theirs.keys()) - {"noun"}  # "24 ways" are "24 routes"
-    return any(mine[dimension] != theirs[dimension] for dimension in shared)
+    shared = ({dimension for dimension, _ in a} & {dimension for dimension, _ in b}) - {"noun"}
+    return any(dimension in shared for dimension, _ in a ^ b)  # "24 ways" are "24 routes"
 
 
 def differ_in_noun(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]]) -> bool:
