@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu audit golden reproduce figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu test-parity audit golden reproduce figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -37,18 +37,26 @@ lint: $(READY)  ## Check style and formatting
 types: $(READY)  ## Check types
 	$(PY) -m mypy
 
-test test-faults test-gpu golden: export HF_HUB_OFFLINE := 1
-test test-faults test-gpu golden: export WANDB_MODE := offline
+test test-faults test-gpu test-parity golden: export HF_HUB_OFFLINE := 1
+test test-faults test-gpu test-parity golden: export WANDB_MODE := offline
 
 test: $(READY)  ## Run the tests, with vLLM where it can be had (no network, no GPU; six minutes on two cores)
 	@$(VLLM)
-	$(PY) -m pytest -n $(WORKERS) -m "not gpu and not faults"
+	$(PY) -m pytest -n $(WORKERS) -m "not gpu and not faults and not parity"
 
 test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is lost (five minutes on two cores)
 	$(PY) -m pytest -n $(WORKERS) -m faults
 
 test-gpu: $(READY)  ## Hold a GPU's sharded policy, attention and sampler against the CPU (minutes; skips without one)
 	$(PY) -m pytest -m gpu tests/gpu
+
+PEER := .cache/trl
+$(PEER)/trl: | $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--target $(PEER) -r benchmarks/requirements.txt
+
+test-parity: $(PEER)/trl  ## Hold our gradients against those of TRL's GRPOTrainer and DPOTrainer (two minutes)
+	PYTHONPATH=$(PEER) $(PY) -m pytest -m parity tests/parity
 
 TOOLS := .cache/tools/ready
 $(TOOLS): requirements/tools.lock
@@ -119,10 +127,7 @@ notebooks: $(READY)  ## Run the notebooks on the committed records, into runs/no
 bench: $(READY)  ## Time a step by phase (ARGS="experiment=smollm2/two_grpo calibrate=FILE")
 	@$(PY) scripts/benchmark.py $(ARGS)
 
-PEER := .cache/trl
-bench-peer: $(READY) $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in turn, in pairs (ten minutes on two cores)
-	@test -d $(PEER)/trl || $(PY) -m pip install --quiet --disable-pip-version-check --no-deps \
-		--require-hashes --target $(PEER) -r benchmarks/requirements.txt
+bench-peer: $(PEER)/trl $(SMOLLM2)  ## Our step and that of TRL's GRPOTrainer in turn, in pairs (ten minutes on two cores)
 	@$(PY) benchmarks/trl/compare_trl.py $(ARGS)
 
 bench-ablations: $(READY) $(SMOLLM2)  ## Ablations of the optimisations that are no config key, in pairs (some ten minutes on two idle cores; ARGS="--only TEXT")

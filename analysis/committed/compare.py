@@ -23,7 +23,6 @@ from analysis.exhibits.style import heading, legend, look, panels
 from analysis.paper import claims, table_1
 from analysis.records.frames import Runs
 from analysis.records.selection import SAMPLING
-from analysis.stats.bootstrap import interval
 from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.curves import WINDOW, curve
 from twogrpo.errors import ConfigError
@@ -108,7 +107,7 @@ def numbers(runs: Runs) -> pd.DataFrame:
         values = (row["measured"], row["ci_low"], row["ci_high"])
         rows.append((runs.settings[0][1], "claims", row["claim"], *values))
     frame = pd.DataFrame(rows, columns=["setting", "of", "number", "value", "low", "high"])
-    return frame.dropna(subset=["value"])
+    return frame.dropna(subset=["value", "low"])
 
 
 def compared(ours: pd.DataFrame, yours: pd.DataFrame) -> pd.DataFrame:
@@ -192,8 +191,8 @@ def _draw_points(axis: Axes, ours: Comparison, yours: Comparison) -> None:
     drawn = set[str]()
     for comparison, is_ours in ((ours, True), (yours, False)):
         for key in (key for key in comparison.evaluated if key != "base"):
-            spent, _ = comparison.total(key, "rollouts_generated")
-            found = interval(*comparison.average(key))
+            spent = comparison.total(key, "rollouts_generated").value
+            found = comparison.average(key).interval()
             style = look(key) | {"linestyle": "none", "elinewidth": 1, "capsize": 0}
             style |= {} if is_ours else {"fillstyle": "none", "markersize": 9}
             if key in drawn:

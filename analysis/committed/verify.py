@@ -12,6 +12,7 @@ python -m analysis.committed.verify runs=runs/verify theory=runs/verify/theory/r
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import tempfile
@@ -25,13 +26,11 @@ import pandas as pd
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed
 from analysis.exhibits.exhibit import arguments, complain
+from analysis.stats.intervals import t_quantile
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_folders
 from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.rows import benchmark_results
-
-# Student's t at 97.5 %, by degrees of freedom: a scale has two to five seeds.
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 
 
 def tables(result: Path) -> Iterator[str]:
@@ -75,12 +74,13 @@ def prediction(values: list[float]) -> tuple[float, float]:
     (76.06, 95.94)
 
     Raises:
-        ConfigError: a single seed, or more than five, say nothing that is tabled.
+        ConfigError: a single seed has no spread.
     """
-    if len(values) - 1 not in T_975:
-        raise ConfigError(f"{len(values)} committed seeds: the interval needs two to five")
-    width = T_975[len(values) - 1] * np.std(values, ddof=1) * np.sqrt(1 + 1 / len(values))
-    return float(np.mean(values) - width), float(np.mean(values) + width)
+    if len(values) < 2:
+        raise ConfigError(f"{len(values)} committed seed: the interval needs two or more")
+    middle, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+    width = t_quantile(0.975, len(values) - 1) * spread * math.sqrt(1 + 1 / len(values))
+    return middle - width, middle + width
 
 
 def theory(fresh: Path, committed: Path) -> Iterator[str]:

@@ -8,6 +8,7 @@ from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import band, heading, panels
 from analysis.records.frames import Runs
 from analysis.stats.comparison import BASELINE, Comparison, comparisons
+from analysis.stats.intervals import seed_range
 
 ARM = "two_grpo_rs"
 
@@ -37,7 +38,7 @@ def build(runs: Runs) -> Exhibit:
         frame=pd.concat(frames) if frames else pd.DataFrame(),
         figure=figure,
         note=(
-            "Bands: 95 % bootstrap over seeds. 1 rollout drawn for one kept: no dead pair. Once "
+            "Bands: the range of the seeds. 1 rollout drawn for one kept: no dead pair. Once "
             "the budget is drawn (right: 1), a generation draws no more than one of 16-GRPO."
         ),
     )
@@ -58,8 +59,7 @@ def cost(comparison: Comparison) -> pd.DataFrame:
     rows = []
     for name, values in measures.items():
         for step, at_step in steps.assign(value=values).groupby("step"):
-            per_seed = dict(zip(at_step["seed"], at_step["value"], strict=True))
-            estimate = comparison.mean_of_seeds(per_seed)
+            estimate = seed_range(at_step["value"])
             rows.append((name, int(step) + 1, estimate.value, estimate.low, estimate.high))
     frame = pd.DataFrame(rows, columns=["measure", "step", "value", "low", "high"])
     return frame.assign(dataset=comparison.setting[0], model=comparison.setting[1])

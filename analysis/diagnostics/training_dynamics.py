@@ -16,8 +16,8 @@ SHOWN = tuple(
         ("policy/kl_from_start", "KL from the start", "nats a token"),
         ("policy/gradient_norm", "Gradient norm", "L2"),
         ("groups/contrastive_share", "Groups with a gradient", "share of groups"),
-        ("policy/clip_fraction_low", "Clipped low", "share of tokens"),
-        ("policy/clip_fraction_high", "Clipped high", "share of tokens"),
+        ("policy/clip_fraction_low", "Clipped low", "share of tokens, A ≠ 0"),
+        ("policy/clip_fraction_high", "Clipped high", "share of tokens, A ≠ 0"),
     )
 )
 

@@ -65,7 +65,7 @@ def curves_exhibit(
         title=title,
         frame=pd.concat(frames) if frames else pd.DataFrame(),
         figure=figure,
-        note=f"Moving average over {window} logged values; bands: 95 % bootstrap over seeds.",
+        note=f"Moving average over {window} logged values; bands: the range of the seeds.",
     )
 
 

@@ -77,13 +77,17 @@ def write(exhibit: Exhibit, out: Path) -> None:
 
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
-    """Writes six significant digits, no index, and text that no spreadsheet takes for a formula."""
+    """Writes six significant digits or the whole number, and no text that a spreadsheet runs."""
     safe = frame.copy()
     for name in safe.columns:
         if not pd.api.types.is_numeric_dtype(safe[name]):
             cells = [escape_formula(value) for value in safe[name]]
             safe[name] = pd.Series(cells, index=safe.index, dtype=object)
-    safe.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    safe.to_csv(path, index=False, float_format=_digits, lineterminator="\n")
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 2**53 else f"{value:.6g}"
 
 
 def escape_formula(value: object) -> object:

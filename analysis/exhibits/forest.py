@@ -94,8 +94,9 @@ def _write(axis: Axes, y: int, row: ForestRow) -> None:
     axis.text(0, top + 0.27, "\n".join(says), va="top", **small)
     measured = "–"
     if math.isfinite(row.measured):
-        low, high = _number(row.ci_low), _number(row.ci_high)
-        measured = f"{_number(row.measured)} [{low}, {high}]"
+        measured = _number(row.measured)
+    if math.isfinite(row.ci_low):
+        measured += f" [{_number(row.ci_low)}, {_number(row.ci_high)}]"
     colour, _ = verdict_look(row.verdict)
     axis.text(NUMBERS, y - 0.18, measured, fontsize=7.5, va="center")
     axis.text(NUMBERS, y + 0.2, f"paper: {_number(row.published)}", va="center", **small)

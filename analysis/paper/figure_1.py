@@ -11,8 +11,8 @@ from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import heading, legend, look, panels, time_unit
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import Estimate, interval
 from analysis.stats.comparison import Comparison, comparisons
+from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS, Estimate
 from twogrpo.run_record.arms import MAIN
 
 PAPERS_OWN = ("math", "qwen25_math_1_5b")  # what the paper's figure shows
@@ -32,7 +32,7 @@ def build(runs: Runs) -> Exhibit:
         title="Figure 1: accuracy against training time",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note="Bars: 95 % bootstrap, of accuracy over seeds and problems, of time over seeds.",
+        note=f"Bars: of accuracy {OVER_BOTH}, of time {OVER_SEEDS}.",
     )
 
 
@@ -57,10 +57,10 @@ def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _row(comparison: Comparison, key: str) -> dict[str, Any]:
-    accuracy = interval(*comparison.average(key))
+    accuracy = comparison.average(key).interval()
     seconds = Estimate(0, 0, 0)
     if key != "base":
-        seconds = interval(*comparison.total(key, "seconds_training"))
+        seconds = comparison.total(key, "seconds_training").interval()
     return {
         "source": "measured",
         "dataset": comparison.setting[0],

@@ -11,8 +11,8 @@ from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import band, legend, panels
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import interval
 from analysis.stats.comparison import Comparison, comparisons
+from analysis.stats.intervals import OVER_BOTH
 from twogrpo.core.estimators import powers_of_two
 
 
@@ -38,7 +38,7 @@ def build(runs: Runs) -> Exhibit:
         title="Figure 2: Pass@K",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note="Unbiased estimator of Pass@K; bands: 95 % bootstrap over seeds and problems.",
+        note=f"Unbiased estimator of Pass@K; bands: {OVER_BOTH}.",
     )
 
 
@@ -46,8 +46,8 @@ def _rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
     for arm in comparison.main_arms:
         for k in powers_of_two(comparison.num_samples):
-            for benchmark, draws in comparison.by_benchmark(arm, k).items():
-                estimate = interval(*draws)
+            for benchmark, mean in comparison.by_benchmark(arm, k).items():
+                estimate = mean.interval()
                 rows.append(
                     {
                         "dataset": comparison.setting[0],

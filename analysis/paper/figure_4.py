@@ -12,8 +12,8 @@ from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import heading, look, panels
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import interval
 from analysis.stats.comparison import Comparison, comparisons
+from analysis.stats.intervals import OVER_BOTH
 from twogrpo.run_record.arms import ABLATION
 
 LINE = "#0072B2"
@@ -37,16 +37,16 @@ def build(runs: Runs) -> Exhibit:
         title="Figure 4: accuracy against group size",
         frame=pd.DataFrame(rows),
         figure=figure,
-        note="Bars: 95 % bootstrap intervals over seeds and problems; grey: single benchmarks.",
+        note=f"Bars: {OVER_BOTH}; grey: single benchmarks.",
     )
 
 
 def _rows(comparison: Comparison, metric: str, k: int | None) -> list[dict[str, Any]]:
     rows = []
     for key in (key for key in ABLATION if key in comparison.evaluated):
-        draws = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
-        for benchmark, of_benchmark in draws.items():
-            estimate = interval(*of_benchmark)
+        means = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
+        for benchmark, mean in means.items():
+            estimate = mean.interval()
             there = published.scores(comparison.setting, key, f"{metric.lower()}32")
             rows.append(
                 {

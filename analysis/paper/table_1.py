@@ -11,8 +11,8 @@ from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.exhibits.style import time_unit
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import Estimate, combine, interval
 from analysis.stats.comparison import BASELINE, Comparison, comparisons
+from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS, Estimate
 from twogrpo.run_record.arms import arm_label, in_order
 
 NAN = float("nan")
@@ -29,7 +29,7 @@ def build(runs: Runs) -> Exhibit:
         frame=frame,
         table=_table(frame),
         note=(
-            "Percent, with 95 % bootstrap intervals over seeds and problems; Δ in points and "
+            f"Percent; brackets: {OVER_BOTH}, of time {OVER_SEEDS}; Δ in points and "
             "shares relative to 16-GRPO. In parentheses what the paper published for the same "
             "cell, or for the shares over its four settings (v3). Time is training alone; with the "
             "final evaluation in the CSV."
@@ -55,8 +55,8 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
     for metric, k in (("mean", None), ("pass", comparison.num_samples)):
         means = comparison.by_benchmark(key, k)
         for benchmark in comparison.benchmarks:
-            row |= _three(f"{benchmark}_{metric}", interval(*means[benchmark]))
-        row |= _three(f"average_{metric}", interval(*comparison.average(key, k)))
+            row |= _three(f"{benchmark}_{metric}", means[benchmark].interval())
+        row |= _three(f"average_{metric}", comparison.average(key, k).interval())
         for name, value in published.scores(comparison.setting, key, f"{metric}32").items():
             row[f"{name}_{metric}_published"] = value
     return row | _costs(comparison, key)
@@ -67,11 +67,11 @@ def _costs(comparison: Comparison, key: str) -> dict[str, Any]:
     has_cost = BASELINE in comparison.evaluated and key != "base"
     row: dict[str, Any] = {}
     for name in ("seconds_training", "cpu_seconds_training", "rollouts_generated"):
-        row[name] = comparison.total(key, name)[0] if key != "base" else NAN
+        row[name] = comparison.total(key, name).value if key != "base" else NAN
         share = comparison.share(key, name) if has_cost else NO_ESTIMATE
         row |= _three(f"{name}_share", share)
     both = [comparison.total(key, name) for name in ("seconds_training", "seconds_evaluation")]
-    row["seconds_with_evaluation"] = combine(np.add, both).value if key != "base" else NAN
+    row["seconds_with_evaluation"] = (both[0] + both[1]).value if key != "base" else NAN
     compared = BASELINE in comparison.evaluated
     row |= _three("delta", comparison.difference(key) if compared else NO_ESTIMATE)
     row |= _three("retention", comparison.retention(key) if compared else NO_ESTIMATE)

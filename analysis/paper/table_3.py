@@ -16,7 +16,8 @@ from analysis.exhibits.style import heading, legend, panels
 from analysis.records import published
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons
-from analysis.stats.curves import WINDOW, smoothed
+from analysis.stats.curves import WINDOW, at_published_step, smoothed
+from analysis.stats.intervals import seed_range
 
 ARM = "two_grpo"
 RATES = {
@@ -37,7 +38,7 @@ def build(runs: Runs) -> Exhibit:
         table=_table(table),
         figure=_figure(settings),
         note=(
-            "Mean over seeds with a 95 % bootstrap interval, moving average over "
+            "Mean over seeds; brackets: their range, not an interval. Moving average over "
             f"{WINDOW} generations. Published: Qwen2.5-Math-7B on MATH, at the same share of its "
             f"{published.NUM_GENERATIONS} steps. r̄ is the mean reward; the second formula, "
             "printed in the paper's Appendix D.3, is the share of pairs that are kept."
@@ -46,15 +47,13 @@ def build(runs: Runs) -> Exhibit:
 
 
 def rates(comparison: Comparison) -> pd.DataFrame:
-    """The mean over seeds with its interval, smoothed, by step and rate."""
+    """The mean and the range of the seeds, smoothed, by step and rate."""
     steps = comparison.steps[comparison.steps["arm"] == ARM].sort_values(["run_id", "step"])
     rows = []
     for name in RATES:
         values = steps.assign(value=smoothed(steps, name))
         for step, at_step in values.groupby("step"):
-            estimate = comparison.mean_of_seeds(
-                dict(zip(at_step["seed"], at_step["value"], strict=True))
-            )
+            estimate = seed_range(at_step["value"])
             rows.append((name, int(step) + 1, estimate.value, estimate.low, estimate.high))
     return pd.DataFrame(rows, columns=["rate", "step", "value", "low", "high"])
 
@@ -64,7 +63,7 @@ def _rows(comparison: Comparison) -> list[dict[str, object]]:
     last = int(found["step"].max())
     rows = []
     for printed in published.table(3).itertuples():
-        step = max(1, round(printed.step / published.NUM_GENERATIONS * last))
+        step = at_published_step(printed.step, last)
         row: dict[str, object] = {
             "dataset": comparison.setting[0],
             "model": comparison.setting[1],

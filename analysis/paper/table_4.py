@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit, main, records
 from analysis.records import published
 from analysis.records.frames import Runs
-from analysis.stats.bootstrap import Estimate, interval
 from analysis.stats.comparison import Comparison, comparisons
+from analysis.stats.intervals import OVER_BOTH, Estimate
 from twogrpo.run_record.arms import ABLATION, arm_label
 
 ARMS = ("base", "two_grpo", *ABLATION)
@@ -33,7 +33,7 @@ def build(runs: Runs) -> Exhibit:
         frame=frame,
         table=_table(frame),
         note=(
-            "Percent, 95 % bootstrap intervals over seeds and problems. Last columns: the paper's "
+            f"Percent; brackets: {OVER_BOTH}. Last columns: the paper's "
             "averages of the same cell, or of Qwen2.5-Math-1.5B on MATH where it has no such cell. "
             "Group sizes without a row were not run."
         ),
@@ -57,9 +57,9 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
         "n_samples": comparison.num_samples,
     }
     for metric, k in (("mean", None), ("pass", comparison.num_samples)):
-        draws = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
+        means = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
         for benchmark in [*comparison.benchmarks, "average"]:
-            estimate = interval(*draws[benchmark])
+            estimate = means[benchmark].interval()
             name = f"{benchmark}_{metric}"
             row |= {
                 name: estimate.value,

@@ -1,4 +1,4 @@
-"""The comparison of a setting's arms: the numbers that exhibits share, with one set of draws."""
+"""The comparison of a setting's arms: the numbers that exhibits share."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 
-import numpy as np
-
 from analysis.records import published
 from analysis.records.frames import Runs, rows_of
-from analysis.stats.bootstrap import Array, Bootstrap, Estimate, Scores, combine, interval, scores
+from analysis.stats.intervals import Estimate, Scores, Statistic, of_seeds, scores
 from twogrpo.run_record.arms import MAIN, arm_label, in_order
 
 BASELINE = "grpo_g16"
-Draws = tuple[float, Array]
 
 
 class Comparison:
-    """The arms of one (dataset, model); all intervals come from the same paired draws.
+    """The arms of one (dataset, model)."""
 
-    The draws are made here, in a fixed order: an arm has the same interval in every exhibit, and a
-    second run of the analysis gives the same bytes.
-    """
-
-    def __init__(self, runs: Runs, setting: tuple[str, str], bootstrap: Bootstrap) -> None:
+    def __init__(self, runs: Runs, setting: tuple[str, str]) -> None:
         self.setting = setting
         self.runs = rows_of(runs.runs, setting)
         self.steps = rows_of(runs.steps, setting)
@@ -32,12 +25,7 @@ class Comparison:
         self.timings = rows_of(runs.benchmarks, setting)
         self.arms = in_order(self.runs["arm"])
         self.evaluated = in_order(self.evaluations["arm"])
-        self._bootstrap = bootstrap
         self._scores: dict[tuple[str, int | None], Scores] = {}
-        for arm in self.arms:
-            self._bootstrap.seed_weights_RS(tuple(self.seeds(arm)))
-        for arm in self.evaluated:
-            self._bootstrap.average(self.scores(arm))
 
     @property
     def main_arms(self) -> list[str]:
@@ -80,41 +68,36 @@ class Comparison:
         """The arm's scores by benchmark, seed and problem: Mean@n, or Pass@k."""
         if (arm, k) not in self._scores:
             rows = self.evaluations[self.evaluations["arm"] == arm]
-            self._scores[arm, k] = scores(rows, k)
+            self._scores[arm, k] = scores(rows, k, (self.setting, arm))
         return self._scores[arm, k]
 
-    def average(self, arm: str, k: int | None = None) -> Draws:
-        """The unweighted mean over benchmarks, in percent, and its replicates."""
-        return self._bootstrap.average(self.scores(arm, k))
+    def average(self, arm: str, k: int | None = None) -> Statistic:
+        """The unweighted mean over benchmarks, in percent."""
+        return self.scores(arm, k).average()
 
-    def by_benchmark(self, arm: str, k: int | None = None) -> dict[str, Draws]:
-        """Each benchmark's mean in percent, and its replicates."""
-        return self._bootstrap.benchmark_means(self.scores(arm, k))
+    def by_benchmark(self, arm: str, k: int | None = None) -> dict[str, Statistic]:
+        """Each benchmark's mean in percent."""
+        return self.scores(arm, k).benchmark_means()
 
-    def total(self, arm: str, column: str) -> Draws:
-        """The mean over seeds of a column of the runs frame, and its replicates."""
-        rows = self.runs[self.runs["arm"] == arm]
-        return self._bootstrap.over_seeds(dict(zip(rows["seed"], rows[column], strict=True)))
+    def total(self, arm: str, column: str) -> Statistic:
+        """The mean over seeds of a column of the runs frame."""
+        return self.over_seeds(arm, self.runs[self.runs["arm"] == arm][column])
+
+    def over_seeds(self, arm: str, values: Iterable[float]) -> Statistic:
+        """The mean of one number a seed of the arm."""
+        return of_seeds((self.setting, arm), values)
 
     def share(self, arm: str, column: str, baseline: str = BASELINE) -> Estimate:
         """The ratio of the arm's mean to the baseline's; of their sums, if equally many seeds."""
-        return combine(np.divide, [self.total(arm, column), self.total(baseline, column)])
+        return (self.total(arm, column) / self.total(baseline, column)).interval()
 
     def retention(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
         """The ratio of the means of the benchmarks' averages; 1 is 100 %."""
-        return combine(np.divide, [self.average(arm, k), self.average(baseline, k)])
+        return (self.average(arm, k) / self.average(baseline, k)).interval()
 
     def difference(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
         """The difference of the average to the baseline's, in points."""
-        return combine(np.subtract, [self.average(arm, k), self.average(baseline, k)])
-
-    def over_seeds(self, values_by_seed: dict[int, float]) -> Draws:
-        """The mean over seeds, and its replicates."""
-        return self._bootstrap.over_seeds(values_by_seed)
-
-    def mean_of_seeds(self, values_by_seed: dict[int, float]) -> Estimate:
-        """The mean and its interval over seeds alone."""
-        return interval(*self.over_seeds(values_by_seed))
+        return (self.average(arm, k) - self.average(baseline, k)).interval()
 
     def counts(self, arms: list[str]) -> str:
         """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""
@@ -134,8 +117,7 @@ class Comparison:
         return [f"not run: {'; '.join(absent)}"] if absent else []
 
 
-@lru_cache(maxsize=8)  # the exhibits share the draws
+@lru_cache(maxsize=8)
 def comparisons(runs: Runs) -> tuple[Comparison, ...]:
-    """A comparison for each setting; equal problems and equal seeds share their draws."""
-    bootstrap = Bootstrap(np.random.default_rng(0))
-    return tuple(Comparison(runs, setting, bootstrap) for setting in runs.settings)
+    """A comparison for each setting."""
+    return tuple(Comparison(runs, setting) for setting in runs.settings)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
+from analysis.records import published
 from analysis.stats.comparison import Comparison
+from analysis.stats.intervals import seed_range
 from twogrpo.run_record.rows import is_training_time
 
 WINDOW = 4  # of the moving average, as in the paper's Figure 5
+
+
+def at_published_step(step: int, last: int) -> int:
+    """The step, from 1 to `last`, at the same share of the training as a step of the paper's."""
+    return max(1, round(step / published.NUM_GENERATIONS * last))
 
 
 def with_clocks(steps: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +48,8 @@ def smoothed(steps: pd.DataFrame, metric: str, window: int = WINDOW) -> pd.Serie
 def curve(comparison: Comparison, arm: str, metric: str, x: str, window: int) -> pd.DataFrame:
     """The means over seeds, by step, of the column `x` and of the smoothed metric.
 
-    Columns step, x, value, low, high (its interval), n_seeds; only steps that every seed logged.
+    Columns step, x, value, low, high (the range of the seeds), n_seeds; only steps that every seed
+    logged.
     """
     steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm], comparison.runs)
     if metric not in steps:
@@ -52,9 +60,7 @@ def curve(comparison: Comparison, arm: str, metric: str, x: str, window: int) ->
     for step, at_step in steps.groupby("step"):
         if len(at_step) < num_seeds:
             continue
-        estimate = comparison.mean_of_seeds(
-            dict(zip(at_step["seed"], at_step["value"], strict=True))
-        )
+        estimate = seed_range(at_step["value"])
         rows.append(
             (step, float(at_step[x].mean()), estimate.value, estimate.low, estimate.high, num_seeds)
         )

@@ -19,13 +19,14 @@ def test_weights_worked_by_hand():
     # B = 3 rollouts, 10 tokens, L = 8.
     torch.testing.assert_close(
         sequence_mean_of_token_means(LENGTHS, max_response_tokens=8),
-        torch.tensor([1 / 3, 1 / 12, 1 / 15]),
+        torch.tensor([1 / 3, 1 / 12, 1 / 15], dtype=torch.float64),
     )
     torch.testing.assert_close(
-        token_mean(LENGTHS, max_response_tokens=8), torch.tensor([0.1, 0.1, 0.1])
+        token_mean(LENGTHS, max_response_tokens=8), torch.full((3,), 0.1, dtype=torch.float64)
     )
     torch.testing.assert_close(
-        sequence_mean_of_fixed_length(LENGTHS, max_response_tokens=8), torch.full((3,), 1 / 24)
+        sequence_mean_of_fixed_length(LENGTHS, max_response_tokens=8),
+        torch.full((3,), 1 / 24, dtype=torch.float64),
     )
 
 
@@ -35,7 +36,7 @@ def test_sequence_mean_of_token_means_is_the_mean_of_means(rollouts):
     lengths, values = zip(*rollouts, strict=True)
     weights = sequence_mean_of_token_means(torch.tensor(lengths), max_response_tokens=40)
     weighted = sum(w * n * v for w, n, v in zip(weights.tolist(), lengths, values, strict=True))
-    assert weighted == pytest.approx(sum(values) / len(values), abs=1e-5)
+    assert weighted == pytest.approx(sum(values) / len(values), abs=1e-12)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=32))
@@ -45,10 +46,10 @@ def test_token_weights_sum_to_the_value_in_the_docstring(lengths):
         name: (function(lengths_B, max_response_tokens=40) * lengths_B).sum().item()
         for name, function in AGGREGATIONS.items()
     }
-    assert total["sequence_mean_of_token_means"] == pytest.approx(1.0, abs=1e-5)
-    assert total["token_mean"] == pytest.approx(1.0, abs=1e-5)
+    assert total["sequence_mean_of_token_means"] == pytest.approx(1.0, abs=1e-12)
+    assert total["token_mean"] == pytest.approx(1.0, abs=1e-12)
     mean_length = sum(lengths) / len(lengths)
-    assert total["sequence_mean_of_fixed_length"] == pytest.approx(mean_length / 40, abs=1e-5)
+    assert total["sequence_mean_of_fixed_length"] == pytest.approx(mean_length / 40, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,6 @@ def test_without_any_token_all_weights_are_zero(name):
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATIONS))
-def test_weights_are_float32_and_every_entry_is_named_after_its_function(name):
-    assert AGGREGATIONS[name](LENGTHS, max_response_tokens=8).dtype == torch.float32
+def test_weights_are_exact_to_float64_and_every_entry_is_named_after_its_function(name):
+    assert AGGREGATIONS[name](LENGTHS, max_response_tokens=8).dtype == torch.float64
     assert AGGREGATIONS[name].__name__ == name

@@ -38,7 +38,7 @@ def token_coefficients(config, log_ratios: torch.Tensor) -> torch.Tensor:
         ("two_grpo_rs", 1 / (2 * 2), -1 / (2 * 4)),
         ("ctr_grpo", 2 / (2 * 2), -2 / (2 * 4)),  # ±2 = ±1/(1/2)
         ("dr_grpo", 0.5 / (2 * 6), -0.5 / (2 * 6)),  # ±1/2, fixed length 6
-        ("rloo", 1 / (2 * 2), -1 / (2 * 4)),  # 1 − 0 and 0 − 1
+        ("rloo", 1 / 2, -1 / 2),  # 1 − 0 and 0 − 1, mean of token sums: 1/B
         ("gspo", 1 / (2 * 2), -1 / (2 * 4)),  # on policy a sequence ratio equals its token ratios
         ("dapo", 1 / 6, -1 / 6),  # ±1, 2 + 4 tokens
         ("dpo", 0.1 / 2, -0.1 / 2),  # ±G β σ(0) = ±2 · 0.1 / 2, mean of token sums: 1/B

@@ -5,8 +5,8 @@ those of advantage 0, and the objective is the weighted sum of the surrogate ove
 micro-batches, padding, packing and ranks only split that sum and cannot change the gradient.
 
 Each function takes the response lengths in tokens, [B], and returns the weight of every token of
-each rollout, [B]. An empty response has weight 0. To add one, write its function and its entry in
-`AGGREGATIONS`.
+each rollout, [B], in float64. An empty response has weight 0. To add one, write its function and
+its entry in `AGGREGATIONS`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def sequence_mean_of_token_means(response_lengths_B: Tensor, *, max_response_tok
 
     >>> import torch
     >>> sequence_mean_of_token_means(torch.tensor([2, 4]), max_response_tokens=8)
-    tensor([0.2500, 0.1250])
+    tensor([0.2500, 0.1250], dtype=torch.float64)
     """
     num_rollouts = len(response_lengths_B)
     weights_B = 1.0 / (num_rollouts * response_lengths_B.clamp_min(1).double())
-    return weights_B.masked_fill(response_lengths_B == 0, 0.0).float()
+    return weights_B.masked_fill(response_lengths_B == 0, 0.0)
 
 
 def token_mean(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
@@ -35,11 +35,9 @@ def token_mean(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tenso
 
     >>> import torch
     >>> token_mean(torch.tensor([2, 6]), max_response_tokens=8)
-    tensor([0.1250, 0.1250])
+    tensor([0.1250, 0.1250], dtype=torch.float64)
     """
-    total_tokens = response_lengths_B.sum().clamp_min(1).double()
-    weights_B = (response_lengths_B > 0).double() / total_tokens
-    return weights_B.float()
+    return (response_lengths_B > 0).double() / response_lengths_B.sum().clamp_min(1)
 
 
 def sequence_mean_of_fixed_length(
@@ -49,10 +47,10 @@ def sequence_mean_of_fixed_length(
 
     >>> import torch
     >>> sequence_mean_of_fixed_length(torch.tensor([2, 6]), max_response_tokens=8)
-    tensor([0.0625, 0.0625])
+    tensor([0.0625, 0.0625], dtype=torch.float64)
     """
     num_rollouts = len(response_lengths_B)
-    return (response_lengths_B > 0).float() / (num_rollouts * max_response_tokens)
+    return (response_lengths_B > 0).double() / (num_rollouts * max_response_tokens)
 
 
 def sequence_mean_of_token_sums(response_lengths_B: Tensor, *, max_response_tokens: int) -> Tensor:
@@ -60,9 +58,9 @@ def sequence_mean_of_token_sums(response_lengths_B: Tensor, *, max_response_toke
 
     >>> import torch
     >>> sequence_mean_of_token_sums(torch.tensor([2, 6]), max_response_tokens=8)
-    tensor([0.5000, 0.5000])
+    tensor([0.5000, 0.5000], dtype=torch.float64)
     """
-    return (response_lengths_B > 0).float() / len(response_lengths_B)
+    return (response_lengths_B > 0).double() / len(response_lengths_B)
 
 
 AGGREGATIONS: dict[str, AggregationFunction] = {

@@ -53,6 +53,9 @@ def sequence_ratio_clipped(
     """`token_ratio_clipped` with one ratio per sequence, the geometric mean of its token ratios.
 
     s = exp(mean_t log ρ_t), the same at every token: GSPO (Zheng et al. 2025, 2507.18071, Eq. 5–7).
+    Every token has the gradient of s A. With truncated importance sampling the caps of the tokens'
+    weights therefore act on a sequence as their mean, as in TRL; verl multiplies each token's own
+    gradient by its own weight.
     """
     log_ratios_NT = _masked(policy_logps_NT - old_logps_NT, response_mask_NT)
     lengths_N = response_mask_NT.sum(dim=-1).clamp_min(1)

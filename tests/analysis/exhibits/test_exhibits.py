@@ -254,3 +254,9 @@ def test_bad_words_are_one_line_and_exit_code_2(
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1 and wrong in message
     assert not (tmp_path / "none").exists()
+
+
+def test_counts_in_a_csv_are_whole_and_other_numbers_have_six_digits(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"tokens": [3_017_621.0, 1_005_873.66], "share": [0.1234567, 1.0]})
+    exhibit.write_csv(frame, tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == ("tokens,share\n3017621,0.123457\n1.00587e+06,1\n")
