@@ -131,7 +131,7 @@ def _cell(row: dict[str, Any], name: str, factor: float, digits: int, with_inter
     if np.isnan(value):
         return "–"
     text = f"{value:,.{digits}f}"
-    if with_interval and low != high:
+    if with_interval and low < high:  # one seed has no interval of its time
         text += f" [{low:,.{digits}f}, {high:,.{digits}f}]"
     there = factor * row.get(f"{name}_published", NAN)
     return text if np.isnan(there) else f"{text} ({there:.{digits}f})"

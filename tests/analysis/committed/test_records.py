@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -167,6 +168,11 @@ def test_only_finished_runs_of_this_code_are_published(
 def test_every_committed_scale_holds_its_planned_runs() -> None:
     for runs in (ROOT / "results").glob("*/runs"):
         assert {run.name for run in run_folders(runs)} == publish.planned(runs.parent.name)
+
+
+def test_no_committed_page_prints_a_missing_number() -> None:
+    for page in (ROOT / "results").glob("*/*.md"):
+        assert not re.search(r"\bnan\b", page.read_text(encoding="utf-8")), page
 
 
 def test_a_result_of_other_code_is_stale(results: Path) -> None:
