@@ -8,6 +8,7 @@ theory=       the folder of `python -m analysis.theory`, for Table 2 and two cla
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, pages: bool = Tr
     Raises:
         ConfigError: `out` is a folder of committed results, and one of its records is damaged.
     """
-    is_committed = out.resolve().parent == records.RESULTS
+    is_committed = Path(os.path.realpath(out)).parent == records.RESULTS
     if is_committed:
         records.refuse_damaged(runs, out)
     exhibits = [build(runs) for build in EXHIBITS]

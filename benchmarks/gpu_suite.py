@@ -58,10 +58,10 @@ def run(command: Sequence[str], seconds: float) -> dict[str, Any]:
     # Packages missing from the machine's Python are found on this process's path.
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     started = time.monotonic()
-    with TemporaryFile("w+") as output:
+    with TemporaryFile("w+", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True, text=True,
+            start_new_session=True, text=True, encoding="utf-8",
         )  # fmt: skip
         try:
             code: int | None = process.wait(max(seconds, 1))
@@ -102,7 +102,9 @@ def _device() -> str:
     """The GPU as its driver reports it: this process holds nothing on it."""
     query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(["nvidia-smi", *query], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["nvidia-smi", *query], capture_output=True, text=True, check=False, encoding="utf-8"
+        )
     except FileNotFoundError:
         return "no GPU"
     return done.stdout.strip() or "no GPU"
@@ -118,7 +120,7 @@ def _version(package: str) -> str | None:
 def summarise(out: Path) -> dict[str, Any]:
     """A summary of every job's file in the folder, written next to them."""
     files = [out / f"{name}.json" for name in JOBS if (out / f"{name}.json").is_file()]
-    records = [json.loads(file.read_text()) for file in files]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     kept = ("status", "seconds", "reason", "date", "device")
     jobs = {r["job"]: {key: r[key] for key in kept if key in r} for r in records}
     summary = {
@@ -126,7 +128,7 @@ def summarise(out: Path) -> dict[str, Any]:
         "command": _from_here(shlex.join(["python", *sys.orig_argv[1:]])),
         "jobs": jobs,
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 
@@ -156,7 +158,9 @@ def main(words: Sequence[str] | None = None) -> int:
     statuses = []
     for name in given.jobs or JOBS:
         record = do(name, given)
-        (given.out / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+        (given.out / f"{name}.json").write_text(
+            json.dumps(record, indent=1) + "\n", encoding="utf-8"
+        )
         statuses.append(record["status"])
         print(f"{name}: {record['status']} {record.get('reason', '')}", flush=True)
     jobs = summarise(given.out)["jobs"]

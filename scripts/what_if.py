@@ -8,18 +8,16 @@ python scripts/what_if.py rollouts=runs/x gradients=true   # also gradients, ini
 import sys
 from pathlib import Path
 
+from analysis.exhibits.exhibit import guard
 from analysis.theory.__main__ import what_if_command
 
 
 def main() -> None:
     """Prints the table, and writes it and the figure to `out`."""
-    try:
+    with guard():
         exhibit, out = what_if_command(sys.argv[1:])
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(exhibit.frame.T.to_string(header=False, float_format=lambda x: f"{x:.3f}"))
-    print(f"written to {Path(out)}")
+        print(exhibit.frame.T.to_string(header=False, float_format=lambda x: f"{x:.3f}"))
+        print(f"written to {Path(out)}")
 
 
 if __name__ == "__main__":

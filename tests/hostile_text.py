@@ -11,11 +11,12 @@ EIGHT_BIT = "\x9b2J\x9d52;c;cm0\x9c"  # the same as single characters of C1
 FORGED_LINE = "\r\nWARNING: all is well\r"
 BIDI = "\u202egnp.\u2066\u200f"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>&lt;|`"
+MARKDOWN = "[x](javascript:alert(1)) ![y](https://example.org/pixel.png) [z][1]\n[1]: https://a.b"
 FORMULAS = ["=cmd|'/C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1+1", "\r=1+1"]
 
 ALL = [
     CLEARS_THE_SCREEN, LINK, CLIPBOARD, EIGHT_BIT, FORGED_LINE, BIDI, "\0", "\x07", "\b\x7f",
-    "\u2028", MARKUP, *FORMULAS,
+    "\u2028", MARKUP, MARKDOWN, *FORMULAS,
 ]  # fmt: skip
 
 

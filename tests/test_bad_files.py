@@ -87,7 +87,13 @@ def with_its_own_code(folder: Path) -> None:
     (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
 
 
+def with_sizes_of_no_model(folder: Path) -> None:
+    """Building it would never end."""
+    change_json(folder / "config.json", num_hidden_layers=10**9)
+
+
 HARMS = {
+    "a billion layers": with_sizes_of_no_model,
     "no weights": without("model.safetensors"),
     "pickled weights": pickled_weights,
     "cut weights": cut_weights,

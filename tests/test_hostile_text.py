@@ -14,10 +14,9 @@ from tests import hostile_text
 from tests.config.test_cli import in_a_process
 from tests.hostile_text import Writes, is_harmless
 from tests.run_record.test_wandb_mirror import FakeRun
-from twogrpo.config import cli
 from twogrpo.data import prompts
 from twogrpo.data.filtering import prepare
-from twogrpo.errors import ConfigError, Fault
+from twogrpo.errors import ConfigError, Fault, in_one_line
 from twogrpo.policy import checkpoint
 from twogrpo.training import loop
 
@@ -110,18 +109,13 @@ def test_hostile_ids_are_harmless_in_a_message_of_the_real_script(small, tmp_pat
 
 
 @HOSTILE
-def test_hostile_text_in_an_error_or_a_warning_is_harmless(text, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_shares_its_process", lambda: False)
+def test_hostile_text_in_an_error_or_a_warning_is_harmless(text, capsys):
     fault = Fault(f"first {text} line")
     fault.exit_code = 70
     fault.add_note(f"a note {text} of it")
     for error, code, num_lines in ((ConfigError(f"the id {text} twice"), 2, 1), (fault, 70, 2)):
-
-        def fail(_cfg, error=error):
+        with pytest.raises(SystemExit) as stopped, in_one_line():
             raise error
-
-        with pytest.raises(SystemExit) as stopped:
-            cli.job(fail)(None)
         printed = capsys.readouterr().err
         assert stopped.value.code == code
         assert printed.count("\n") == num_lines and is_harmless(printed)

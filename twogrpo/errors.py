@@ -5,10 +5,11 @@
     70   a loss, gradient or sampled log-probability is not finite; for the first two the batch and
          the policy are saved in bad_batch-…
     71   out of memory during a run; before the first step it is a mistake in the config, 2
-    74   the disk is full, or holds no intact checkpoint
+    74   the disk is full, holds no intact checkpoint, or refuses a file during a run
     75   SIGTERM, and no checkpoint in time: resumes at the previous one
     76   the sampler does not hold the policy's weights (twogrpo/training/sampler_mismatch.py)
     130  interrupted by Ctrl-C
+    141  whoever read the output has closed the pipe (`… | head`)
     143  SIGTERM, after writing a checkpoint
     1    anything else, with a traceback
 
@@ -20,13 +21,27 @@ torchrun says 1 for whatever its ranks said.
 from __future__ import annotations
 
 import errno
+import os
 import re
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+EXIT_UNEXPECTED = 1
+EXIT_USAGE = 2
 EXIT_MEMORY = 71
 EXIT_DISK = 74
 EXIT_LATE = 75
 EXIT_SYNC = 76
+EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
+WAIT_FOR_FIRST_RANK_SECONDS = 20.0
 
 
 class ConfigError(ValueError):
@@ -36,13 +51,19 @@ class ConfigError(ValueError):
 class Fault(RuntimeError):
     """Ends a run with a one-line message, a line on how to resume, and an exit code."""
 
-    exit_code = 1
+    exit_code = EXIT_UNEXPECTED
 
 
 class NotFiniteFault(Fault):
     """A loss, gradient or sampled log-probability is not finite; no optimizer step was taken."""
 
     exit_code = 70
+
+
+class MemoryFault(Fault):
+    """Memory ran out during the run."""
+
+    exit_code = EXIT_MEMORY
 
 
 class CheckpointFault(Fault):
@@ -85,3 +106,71 @@ def escape_control_chars(text: str) -> str:
     'a\\x1b[2J\\nb\\u202e'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+@contextmanager
+def in_one_line(values: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None]:
+    """Ends the process with a line and an exit code where a user can help; any other error is ours
+    and stays a traceback.
+
+    `values` are what was typed, by key: a message names the key that a path comes from. A stream
+    that cannot show a character, as in a locale of ASCII, shows ? instead.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except ConfigError as error:
+        _end([str(error)], EXIT_USAGE)
+    except Fault as fault:
+        if fault.exit_code == EXIT_UNEXPECTED:
+            traceback.print_exception(fault)
+        _end([str(fault), *_notes(fault)], fault.exit_code)
+    except BrokenPipeError:
+        # Otherwise Python complains when it flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_CLOSED_PIPE) from None
+    except OSError as error:
+        where, notes = error.filename or error.strerror, _notes(error)
+        if error.errno in DISK_IS_FULL:
+            remedy = "make room, and the same command continues where this left off"
+            _end([f"the disk is full ({where}): {remedy}", *notes], EXIT_DISK)
+        if not isinstance(error.filename, str | bytes):  # of no file: a socket, a process
+            raise
+        if os.path.abspath(os.fsdecode(error.filename)).startswith(sys.prefix):
+            raise  # Python's own files: the installation is broken
+        what = f"{_named(os.fsdecode(error.filename), values())} cannot be used ({error.strerror})"
+        line = f"{what}: give another, or make it accessible"
+        _end([line, *notes], EXIT_DISK if notes else EXIT_USAGE)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
+        line = "interrupted: the same command continues where this left off"
+        _end([line], EXIT_INTERRUPTED)
+
+
+def _named(path: str, values: Mapping[str, Any]) -> str:
+    """The path after the key whose value it is, or lies in."""
+    paths = {key: value for key, value in values.items() if isinstance(value, str) and value}
+    for key, value in sorted(paths.items(), key=lambda pair: -len(pair[1])):
+        if os.path.join(os.path.abspath(path), "").startswith(
+            os.path.join(os.path.abspath(value), "")
+        ):
+            return f"{key}={value}" if path == value else f"{key}={value}: {path}"
+    return path
+
+
+def _notes(error: BaseException) -> Sequence[str]:
+    """What a run that had begun adds: how to go on."""
+    return getattr(error, "__notes__", [])
+
+
+def _end(lines: Sequence[str], code: int) -> NoReturn:
+    if code == EXIT_USAGE and os.environ.get("LOCAL_RANK", "0") != "0":
+        # Every rank of torchrun finds the same mistake. The node's first rank prints it and exits,
+        # and torchrun ends the others. A rank that is still here after the wait found it alone.
+        time.sleep(WAIT_FOR_FIRST_RANK_SECONDS)
+    sys.stderr.write("".join(f"{escape_control_chars(line)}\n" for line in lines))
+    raise SystemExit(code)

@@ -17,7 +17,7 @@ import yaml
 
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed, pack
-from analysis.exhibits.exhibit import arguments, complain
+from analysis.exhibits.exhibit import arguments, guard
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_json, read_run_file, run_folders
 from twogrpo.run_record.provenance import ROOT, code_hash
@@ -118,7 +118,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with guard():
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(complain(error))

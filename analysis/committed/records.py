@@ -54,7 +54,7 @@ def load_committed(folder: Path) -> Runs:
 
     Raises:
         ConfigError: a record is damaged.
-        ValueError: see `load`.
+        ConfigError: see `load`.
     """
     runs = load(str(folder))
     refuse_damaged(runs, folder)

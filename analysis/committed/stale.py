@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from analysis.committed.records import RESULTS, made_with
+from analysis.exhibits.exhibit import arguments, guard
 from twogrpo.run_record.provenance import ROOT, code_hash
 
 
@@ -29,7 +30,9 @@ def state(result: Path) -> str:
 def _changed_since(commit: str) -> str:
     """How many files of the code differ from the commit's, where git knows it."""
     command = ["git", "diff", "--name-only", commit.removesuffix("-dirty"), "--", "twogrpo", "conf"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         return "which git does not know here"
     return f"{len(done.stdout.splitlines())} files of twogrpo/ and conf/ changed since"
@@ -44,4 +47,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with guard():
+        arguments(sys.argv[1:])
+        sys.exit(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from analysis.exhibits.exhibit import arguments, complain
+from analysis.exhibits.exhibit import arguments, guard
 from analysis.records.readers import Record, read, read_offline
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.wandb_mirror import Mirror
@@ -72,7 +72,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with guard():
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(complain(error))

@@ -25,7 +25,7 @@ import pandas as pd
 
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed
-from analysis.exhibits.exhibit import arguments, complain
+from analysis.exhibits.exhibit import arguments, guard
 from analysis.stats.intervals import t_quantile
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_folders
@@ -44,8 +44,8 @@ def tables(result: Path) -> Iterator[str]:
                 continue
             if not fresh.exists() or fresh.read_bytes() != file.read_bytes():
                 yield f"results/{result.name}/{file.name} is not what its records give"
-        page = (ROOT / "README.md").read_text()
-        for line in (built / "summary.md").read_text().splitlines():
+        page = (ROOT / "README.md").read_text(encoding="utf-8")
+        for line in (built / "summary.md").read_text(encoding="utf-8").splitlines():
             if line.startswith("|") and line not in page:
                 yield f"README.md lacks this line of {result.name}/summary.md: {line}"
 
@@ -142,7 +142,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with guard():
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(complain(error))

@@ -44,7 +44,8 @@ def build(runs: Runs) -> Exhibit:
     rows: list[dict[str, Any]] = []
     for axis, comparison in zip(axes.flat, settings, strict=True):
         of_setting = split(comparison)
-        _draw(axis, comparison, pd.DataFrame(of_setting))
+        if of_setting:  # no arm was trained: nothing to draw
+            _draw(axis, comparison, pd.DataFrame(of_setting))
         rows += of_setting
     legend(figure, axes)
     return Exhibit(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.records.frames import Runs, load
-from twogrpo.errors import DISK_IS_FULL, EXIT_DISK
+from twogrpo.errors import ConfigError, in_one_line
 
 # A spreadsheet runs a cell that begins like this as a formula; names in a record may be hostile.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -66,9 +68,12 @@ def write(exhibit: Exhibit, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_csv(exhibit.frame, out / f"{exhibit.name}.csv")
     if exhibit.table is not None:
-        text = f"**{exhibit.title}**\n\n{markdown(exhibit.table)}\n{exhibit.note}\n"
-        (out / f"{exhibit.name}.md").write_text(text.rstrip() + "\n")
-        (out / f"{exhibit.name}.tex").write_text(latex(exhibit.table, exhibit.title))
+        title, note = map(plain_markdown, (exhibit.title, exhibit.note))
+        text = f"**{title}**\n\n{markdown(exhibit.table)}\n{note}\n"
+        (out / f"{exhibit.name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+        (out / f"{exhibit.name}.tex").write_text(
+            latex(exhibit.table, exhibit.title), encoding="utf-8"
+        )
     if exhibit.figure is not None:
         # No date and no program version inside, so that the same figure is the same file.
         exhibit.figure.savefig(out / f"{exhibit.name}.png", metadata={"Software": None})
@@ -101,14 +106,19 @@ def escape_formula(value: object) -> object:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table as a Markdown pipe table, HTML in its cells escaped."""
+    """The table as a Markdown pipe table, its cells as plain text."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in rows)
+    cells = [[plain_markdown(str(value)).replace("|", "\\|") for value in row] for row in rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-def _markdown_cell(value: object) -> str:
-    text = html.escape(str(value), quote=False).replace("|", "\\|")
-    return " ".join(text.split())
+def plain_markdown(text: str) -> str:
+    r"""The text in one line; its HTML, links and images are shown instead of obeyed.
+
+    >>> plain_markdown("<b> ![x](https://example.org) [89.1, 92.9] (97.6)")
+    '&lt;b&gt; ![x]\\(https://example.org) [89.1, 92.9] (97.6)'
+    """
+    return re.sub(r"\](?=[(\[:])", r"]\\", " ".join(html.escape(text, quote=False).split()))
 
 
 def latex(table: pd.DataFrame, caption: str) -> str:
@@ -138,23 +148,30 @@ def arguments(argv: list[str], **defaults: str) -> dict[str, str]:
     """Returns the values of `key=value` words, as on Hydra's command lines.
 
     Raises:
-        ValueError: a word is no key=value, or a key is unknown.
+        ConfigError: a word is no key=value, or a key is unknown.
     """
     values = dict(defaults)
     for word in argv:
         key, equals, value = word.partition("=")
         if not equals or key not in defaults:
             known = " ".join(f"{name}={default}" for name, default in defaults.items())
-            raise ValueError(f"{word}: give key=value with a key of: {known}")
+            raise ConfigError(f"{word}: give key=value with a key of: {known}")
         values[key] = value
     return values
 
 
 def truth(key: str, value: str) -> bool:
-    """Raises ValueError unless the value is true or false."""
+    """Raises ConfigError unless the value is true or false."""
     if value.lower() not in ("true", "false"):
-        raise ValueError(f"{key}={value} is neither true nor false: use one of them")
+        raise ConfigError(f"{key}={value} is neither true nor false: use one of them")
     return value.lower() == "true"
+
+
+def whole(key: str, value: str, *, at_least: int) -> int:
+    """Raises ConfigError unless the value is a whole number of at least this."""
+    if not re.fullmatch(r"-?[0-9]{1,9}", value) or int(value) < at_least:
+        raise ConfigError(f"{key}={value} is out of range: use a whole number, {at_least} or more")
+    return int(value)
 
 
 def report_folder(source: str) -> Path:
@@ -190,7 +207,7 @@ def command(
         keys = " ".join([usual_keys, *(f"{k}=" for k in further)])
         print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
         return
-    try:
+    with guard():
         usual = {"runs": "", "out": "", "allow_mixed": "false"}
         given = arguments(sys.argv[1:], **usual, **further)
         mixed = truth("allow_mixed", given["allow_mixed"])
@@ -199,14 +216,15 @@ def command(
             runs = load(source, allow_mixed=mixed)
             run(runs, out, **{key: given[key] for key in further})
             print(f"{out}: {len(runs.runs)} runs of {source}", file=sys.stderr)  # noqa: T201
-    except (ValueError, OSError) as error:
-        sys.exit(complain(error))
 
 
-def complain(error: Exception) -> int:
-    """Prints a mistake in one line and returns its exit code."""
-    print(error, file=sys.stderr)  # noqa: T201
-    return EXIT_DISK if getattr(error, "errno", None) in DISK_IS_FULL else 2
+def guard() -> AbstractContextManager[None]:
+    """Ends the process with a line where a user can help; see twogrpo/errors.py."""
+    return in_one_line(lambda: {key: value for key, _, value in map(_parted, sys.argv[1:])})
+
+
+def _parted(word: str) -> tuple[str, str, str]:
+    return word.partition("=")
 
 
 def main(build: Build) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.exhibits.exhibit import Exhibit, arguments, records, write
+from analysis.exhibits.exhibit import Exhibit, arguments, guard, records, write
 from analysis.records import published
+from twogrpo.errors import ConfigError
 
 COLUMNS = ["source", "num_prompts", "same_prompt", "same_low", "same_high"]
 COLUMNS += ["permuted", "permuted_low", "permuted_high", "p_value"]
@@ -75,19 +76,15 @@ def _cells(row: dict[str, float]) -> dict[str, str]:
 
 def main() -> None:
     """Runs `python -m analysis.paper.table_2 theory=results/theory [out=…]`."""
-    try:
-        given = arguments(sys.argv[1:], theory="results/theory", out="")
-        covariance = read(Path(given["theory"]))
-        if covariance is None:
-            raise ValueError(
-                f"theory={given['theory']} has no covariance.csv: "
-                "run `python -m analysis.theory` first"
-            )
-    except ValueError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    given = arguments(sys.argv[1:], theory="results/theory", out="")
+    covariance = read(Path(given["theory"]))
+    if covariance is None:
+        raise ConfigError(
+            f"theory={given['theory']} has no covariance.csv: run `python -m analysis.theory` first"
+        )
     write(build(covariance), Path(given["out"] or given["theory"]))
 
 
 if __name__ == "__main__":
-    main()
+    with guard():
+        main()

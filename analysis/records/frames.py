@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.records.readers import Record, read
 from analysis.records.selection import select, text
+from twogrpo.errors import ConfigError
 from twogrpo.run_record.arms import arm_key, in_order
 from twogrpo.run_record.rows import (
     CLOCKS,
@@ -62,13 +63,13 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
     """The finished runs of a source (see `analysis.records.readers`).
 
     Raises:
-        ValueError: no run is finished; runs of other code, data or evaluation settings are
+        ConfigError: no run is finished; runs of other code, data or evaluation settings are
             mixed and `allow_mixed` is false; an arm and seed has two different configs.
     """
     finished, excluded = select(read(source), allow_mixed=allow_mixed)
     if not finished:
         reasons = "; ".join(f"{run}: {reason}" for run, _, reason in excluded)
-        raise ValueError(f"runs={source} has no finished run ({reasons}): let one finish")
+        raise ConfigError(f"runs={source} has no finished run ({reasons}): let one finish")
     return Runs(
         runs=_frame([_run_row(record) for record in finished]),
         steps=_frame([row for record in finished for row in _step_rows(record)]),

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.records.usable import defect
 from twogrpo.errors import ConfigError, escape_control_chars
 from twogrpo.run_record.files import (
     read_lines,
@@ -62,26 +64,26 @@ def read(source: str) -> list[Record]:
     """All runs of a source, finished or not, in the order of their names.
 
     Raises:
-        ValueError: the source is no folder, or holds no run.
+        ConfigError: the source is no folder, or holds no run.
     """
     if source.startswith("wandb://"):
         records = list(read_api(source.removeprefix("wandb://")))
     else:
         kind, _, path = source.partition(":") if ":" in source else ("", "", source)
         if kind not in ("", "records", "offline"):
-            raise ValueError(
+            raise ConfigError(
                 f"runs={source}: use records:PATH, offline:PATH, wandb://entity/project or a folder"
             )
         folder = Path(path)
         if not folder.is_dir():
-            raise ValueError(
+            raise ConfigError(
                 f"runs={source} is not a folder: train first, or name the runs' folder"
             )
         records = [] if kind == "offline" else list(read_folders(folder))
         if kind == "offline" or (not kind and not records):
             records = join(list(read_offline(folder)))
     if not records:
-        raise ValueError(f"runs={source} holds no run: train first, or name the runs' folder")
+        raise ConfigError(f"runs={source} holds no run: train first, or name the runs' folder")
     return [_escaped_record(record) for record in records]
 
 
@@ -89,7 +91,10 @@ def _escaped_record(record: Record) -> Record:
     values = {name: _escaped(value) for name, value in vars(record).items()}
     if isinstance(values["about"].get("config"), dict):
         values["about"] |= {"config": with_current_keys(values["about"]["config"])}
-    return Record(**values)
+    found = Record(**values)
+    if found.status == "finished" and not found.fault:
+        found.fault = defect(found.about, found.rows, found.pairs)
+    return found
 
 
 def _escaped(value: Any) -> Any:
@@ -111,7 +116,7 @@ def read_folders(folder: Path) -> Iterator[Record]:
             about = read_run_file(found)
             rows = {int(row["step"]): row for row in read_rows(found)}
             pairs = read_lines(found / PAIRS_FILE)
-        except (ConfigError, KeyError) as error:
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             # The message of the cause has no path in it: results do not depend on where runs lie.
             yield Record({}, "unreadable", {}, where, fault=str(error.__cause__ or error))
             continue
@@ -141,7 +146,14 @@ def read_api(path: str) -> Iterator[Record]:
     """The runs of `entity/project` on the W&B server."""
     import wandb  # slow to import, and only this source needs it
 
-    for run in wandb.Api().runs(path, order="+created_at"):
+    try:
+        runs = list(wandb.Api().runs(path, order="+created_at"))
+    except (wandb.Error, ValueError, OSError) as error:
+        raise ConfigError(
+            f"runs=wandb://{path} cannot be read ({str(error).splitlines()[0]}): give "
+            "wandb://entity/project, after `wandb login`"
+        ) from error
+    for run in runs:
         config = {key: value for key, value in run.config.items() if not key.startswith("_wandb")}
         status = run.summary.get("status", run.state)
         yield Record(_about(config), status, _by_step(run.scan_history()), f"{path}/{run.id}")
@@ -155,12 +167,11 @@ def _offline_run(file: Path, where: str) -> Record:
     summary: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     is_closed = False
-    for data in _log_entries(file.read_bytes()):
-        record = WandbRecord()
-        try:
-            record.ParseFromString(data)
-        except DecodeError as error:
-            return Record(_about(config), "unreadable", {}, where, fault=str(error))
+    try:
+        entries = [WandbRecord.FromString(data) for data in _log_entries(file.read_bytes())]
+    except (DecodeError, ValueError) as error:
+        return Record({}, "unreadable", {}, where, fault=str(error))
+    for record in entries:
         if record.HasField("run"):
             config |= _values(record.run.config.update)
         elif record.HasField("config"):
@@ -177,18 +188,24 @@ def _offline_run(file: Path, where: str) -> Record:
 
 
 def _log_entries(data: bytes) -> Iterator[bytes]:
-    """The log's entries; stops at the first incomplete one, where the process was killed."""
+    """The log's entries; stops at the first incomplete one, where the process was killed.
+
+    Raises:
+        ValueError: an entry is not what was written: its checksum is another.
+    """
     position, parts = 7, b""  # the file's own header: ":W&B", a magic number, a version
     while position + HEADER.size <= len(data):
         left = BLOCK - position % BLOCK
         if left < HEADER.size:  # an entry never begins in a block's last bytes: they are padding
             position += left
             continue
-        _, length, kind = HEADER.unpack_from(data, position)
+        checksum, length, kind = HEADER.unpack_from(data, position)
         position += HEADER.size
         if not kind or position + length > len(data):
             return
         chunk = data[position : position + length]
+        if zlib.crc32(bytes([kind]) + chunk) != checksum:
+            raise ValueError(f"its bytes are damaged near {position}")
         position += length
         parts = chunk if kind in (FULL, FIRST) else parts + chunk
         if kind in (FULL, LAST):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.records.readers import Record
+from twogrpo.errors import ConfigError
 from twogrpo.run_record.arms import arm_key, training_identity
 from twogrpo.run_record.rows import benchmark_results, training_rows
 
@@ -23,7 +24,7 @@ def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], E
     of an initial model is the arm `base` of every data set that this model was trained on.
 
     Raises:
-        ValueError: runs of other code, data, training or evaluation settings, or seeds of an arm
+        ConfigError: runs of other code, data, training or evaluation settings, or seeds of an arm
             with other algorithms, are mixed and `allow_mixed` is false; or an arm and seed
             has two different configs.
     """
@@ -157,7 +158,7 @@ def _same(what: str, values: Iterable[tuple[Any, Record]]) -> None:
         seen.setdefault(str(value), record.where)
     if len(seen) > 1:
         examples = "; ".join(f"{where}: {value}" for value, where in list(seen.items())[:2])
-        raise ValueError(
+        raise ConfigError(
             f"runs differ in their {what} ({examples}): keep them in folders apart, "
             "or compare them all the same with allow_mixed=true"
         )
@@ -169,7 +170,7 @@ def _refuse_two_configs(records: list[Record]) -> None:
         other = seen.setdefault(identity(record), record)
         if other is not record:
             _, _, arm, seed = identity(record)
-            raise ValueError(
+            raise ConfigError(
                 f"{other.where} and {record.where} are two runs of arm={arm} seed={seed} "
                 "(other config or code): keep them in folders apart"
             )

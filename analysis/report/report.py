@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from analysis.exhibits.exhibit import Exhibit, markdown
+from analysis.exhibits.exhibit import Exhibit, markdown, plain_markdown
 from analysis.exhibits.exhibit import write as write_exhibit
 from analysis.paper import claims
 from analysis.records.frames import Runs
@@ -32,14 +32,14 @@ def write(
     listing = runs_exhibit(runs)
     write_exhibit(listing, out)
     shown = [*exhibits, listing]
-    (out / "report.html").write_text(html(runs, shown, out))
-    (out / "report.md").write_text(as_markdown(runs, shown, theory))
+    (out / "report.html").write_text(html(runs, shown, out), encoding="utf-8")
+    (out / "report.md").write_text(as_markdown(runs, shown, theory), encoding="utf-8")
 
 
 def html(runs: Runs, exhibits: Sequence[Exhibit], out: Path) -> str:
     """The page with the figures of `out` inside: it needs no other file and no network."""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text())
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     settings = comparisons(runs)
     return template.render(
         title=summary.title(settings),
@@ -60,9 +60,10 @@ def as_markdown(runs: Runs, exhibits: Sequence[Exhibit], theory: str) -> str:
     """The summary, then a section for each exhibit."""
     parts = [summary.build(runs, theory=theory)]
     for exhibit in exhibits:
-        figure = f"![{exhibit.title}]({exhibit.name}.png)" if exhibit.figure is not None else ""
+        title, note = map(plain_markdown, (exhibit.title, exhibit.note))
+        figure = f"![{title}]({exhibit.name}.png)" if exhibit.figure is not None else ""
         table = markdown(exhibit.table) if exhibit.table is not None else ""
-        parts += [f"## {exhibit.title}", figure, table, exhibit.note]
+        parts += [f"## {title}", figure, table, note]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.exhibits.exhibit import command, markdown
+from analysis.exhibits.exhibit import command, markdown, plain_markdown
 from analysis.paper import claims, table_1
 from analysis.records import published
 from analysis.records.frames import Runs
@@ -35,9 +34,9 @@ def build(runs: Runs, *, theory: str = claims.THEORY) -> str:
     """The page, as Markdown."""
     settings = comparisons(runs)
     parts = [
-        f"# {escape_html(title(settings))}",
+        f"# {plain_markdown(title(settings))}",
         f"> **{TOY_SCALE[0]}** {TOY_SCALE[1]}" if is_toy(settings) else "",
-        *[f"**{escape_html(headline(comparison))}**" for comparison in settings],
+        *[f"**{plain_markdown(headline(comparison))}**" for comparison in settings],
         markdown(arms_table(runs)),
         *[_expectations(comparison) for comparison in settings],
         "## The paper's claims here (`claims.md`)",
@@ -143,12 +142,7 @@ def provenance(runs: Runs) -> list[str]:
 
 def listed(items: Iterable[str]) -> str:
     """A Markdown list, one line for each item."""
-    return "\n".join(f"- {escape_html(item)}" for item in items)
-
-
-def escape_html(text: str) -> str:
-    """The text in one line, its HTML shown instead of obeyed."""
-    return " ".join(html.escape(text, quote=False).split())
+    return "\n".join(f"- {plain_markdown(item)}" for item in items)
 
 
 def _expectations(comparison: Comparison) -> str:
@@ -164,7 +158,7 @@ def _listed_values(values: dict[str, object]) -> str:
 def write(runs: Runs, out: Path, *, theory: str = claims.THEORY) -> None:
     """Writes `out/summary.md`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "summary.md").write_text(build(runs, theory=theory))
+    (out / "summary.md").write_text(build(runs, theory=theory), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ def curve(comparison: Comparison, arm: str, metric: str, x: str, window: int) ->
     Columns step, x, value, low, high (the range of the seeds), n_seeds; only steps that every seed
     logged.
     """
-    steps = with_clocks(comparison.steps[comparison.steps["arm"] == arm], comparison.runs)
+    steps = comparison.steps[comparison.steps["arm"] == arm]
     if metric not in steps:
         return pd.DataFrame(columns=["step", "x", "value", "low", "high", "n_seeds"])
+    steps = with_clocks(steps, comparison.runs)
     steps = steps.assign(value=smoothed(steps, metric, window)).dropna(subset=["value"])
     rows = []
     num_seeds = steps["seed"].nunique()

@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twogrpo.core.estimators import pass_at_k
+from twogrpo.errors import ConfigError
 
 Array = NDArray[np.float64]
 NUM_NODES = 4001  # of the quadrature
@@ -191,7 +192,7 @@ def scores(evaluations: pd.DataFrame, k: int | None = None, arm: object = "") ->
     """An arm's scores in percent: Mean@n, or the unbiased Pass@k if k is given.
 
     Raises:
-        ValueError: the seeds were evaluated on different problems.
+        ConfigError: the seeds were evaluated on different problems.
     """
     seeds = tuple(sorted(evaluations["seed"].unique().tolist()))
     problems, matrices = {}, {}
@@ -199,7 +200,7 @@ def scores(evaluations: pd.DataFrame, k: int | None = None, arm: object = "") ->
         values = rows.assign(score=_score(rows, k))
         table = values.pivot(index="seed", columns="problem_id", values="score").loc[list(seeds)]
         if table.isna().to_numpy().any():
-            raise ValueError(
+            raise ConfigError(
                 f"benchmark={benchmark}: seeds {seeds} were not evaluated on the same problems: "
                 "keep runs of different evaluations in folders apart"
             )

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from analysis.committed.records import CODE_FILE
-from analysis.exhibits.exhibit import Exhibit, arguments, complain, write
+from analysis.exhibits.exhibit import Exhibit, arguments, guard, truth, whole, write
 from analysis.theory import (
     expected_advantage,
     exploration,
@@ -61,13 +61,13 @@ def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
     """Runs `scripts/what_if.py rollouts=… out=… gradients=true|false model=…`."""
     defaults = {"out": "runs/what_if", "rollouts": "", "model": "", "gradients": "false"}
     given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
-    groups = first_groups(
-        given["rollouts"], num_prompts=int(given["num_prompts"]), group_size=2**30
-    )
+    num_prompts = whole("num_prompts", given["num_prompts"], at_least=1)
+    dimensions = whole("dimensions", given["dimensions"], at_least=0)
+    has_gradients = truth("gradients", given["gradients"])
+    groups = first_groups(given["rollouts"], num_prompts=num_prompts, group_size=2**30)
     rewards_PG, vectors_PGD = rollout_gradients.rewards_array(groups), None
-    if given["gradients"] == "true":
+    if has_gradients:
         model = given["model"] or rollout_gradients.initial_model(given["rollouts"])
-        dimensions = int(given["dimensions"])
         vectors_PGD = scored("", groups, model, dimensions=dimensions).vectors_PGD
     exhibit = what_if.build(rewards_PG, vectors_PGD, np.random.default_rng(SEED))
     write(exhibit, Path(given["out"]))
@@ -108,13 +108,12 @@ def _sources(given: dict[str, str]) -> list[Scored]:
     """The rollouts with their gradients, if there are any."""
     if not given["rollouts"]:
         return []
-    groups = first_groups(
-        given["rollouts"],
-        num_prompts=int(given["num_prompts"]),
-        group_size=int(given["group_size"]),
-    )
+    num_prompts = whole("num_prompts", given["num_prompts"], at_least=1)
+    group_size = whole("group_size", given["group_size"], at_least=4)
+    dimensions = whole("dimensions", given["dimensions"], at_least=0)
+    groups = first_groups(given["rollouts"], num_prompts=num_prompts, group_size=group_size)
     model = given["model"] or rollout_gradients.initial_model(given["rollouts"])
-    return [scored("tiny model", groups, model, dimensions=int(given["dimensions"]))]
+    return [scored("tiny model", groups, model, dimensions=dimensions)]
 
 
 def main(argv: list[str]) -> None:
@@ -127,7 +126,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with guard():
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        sys.exit(complain(error))

@@ -17,6 +17,7 @@ from torch import Tensor
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import panels
 from analysis.theory.subgroups import class_means
+from twogrpo.errors import ConfigError
 
 NUM_RESPONSES = 10  # a prompt, as in Table 2
 NUM_REPLICATES = 2000
@@ -35,11 +36,11 @@ def grams(rewards_PG: np.ndarray, vectors_PGD: Tensor) -> Grams:
     """The inner products over the prompts that have both a correct and a wrong response.
 
     Raises:
-        ValueError: there are fewer than three such prompts.
+        ConfigError: there are fewer than three such prompts.
     """
     is_mixed_P = rewards_PG.max(axis=1) > rewards_PG.min(axis=1)
     if is_mixed_P.sum() < 3:
-        raise ValueError(
+        raise ConfigError(
             f"only {is_mixed_P.sum()} prompts have correct and wrong responses: give rollouts of "
             "more prompts or of a stronger model"
         )

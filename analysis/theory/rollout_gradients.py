@@ -10,26 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_run_file
 from twogrpo.run_record.rollouts import CachedGroup
 
 
 def initial_model(path: Path | str) -> str:
-    """The initial model of the run whose folder or rollouts are given; "" without a `run.json`."""
+    """The initial model of the run whose folder or rollouts are given.
+
+    Raises:
+        ConfigError: there is no `run.json` that names it.
+    """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    run = read_run_file(folder)
-    return str(run["config"]["model"]["path"]) if run else ""
+    try:
+        return str(read_run_file(folder)["config"]["model"]["path"])
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"model= is not given and {folder} has no run.json: give it") from error
 
 
 def rewards_array(groups: Sequence[CachedGroup]) -> np.ndarray:
     """The rewards, [P, G].
 
     Raises:
-        ValueError: the groups differ in size.
+        ConfigError: the groups differ in size.
     """
     sizes = {len(group.rewards) for group in groups}
     if len(sizes) != 1:
-        raise ValueError(f"groups of sizes {sorted(sizes)}: give rollouts of one group size")
+        raise ConfigError(f"groups of sizes {sorted(sizes)}: give rollouts of one group size")
     return np.array([group.rewards for group in groups])
 
 
@@ -47,6 +54,8 @@ class ScoreVectors:
     def __init__(self, model_folder: str, *, dimensions: int, seed: int = 0) -> None:
         from transformers import AutoModelForCausalLM  # takes seconds to import
 
+        if not (Path(model_folder) / "config.json").is_file():
+            raise ConfigError(f"model={model_folder} is no folder of a model: give the initial one")
         self._model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
         self._parameters = list(self._model.parameters())
         self._dimensions = dimensions
@@ -62,6 +71,11 @@ class ScoreVectors:
 
     def _vector(self, prompt: tuple[int, ...], response: tuple[int, ...]) -> Tensor:
         tokens = torch.tensor([prompt + response])
+        if int(tokens.max()) >= (size := self._model.config.vocab_size):
+            raise ConfigError(
+                f"rollouts= has the token {int(tokens.max())}, but model= has {size}: give the "
+                "model that sampled them"
+            )
         # The token before the response predicts its first one; the prompt needs no logits.
         kept = len(response) + 1
         logits = self._model(tokens, use_cache=False, logits_to_keep=kept).logits[0, :-1]

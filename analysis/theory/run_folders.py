@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records.readers import Record, read_folders
+from twogrpo.errors import ConfigError
 from twogrpo.run_record import rollouts
 from twogrpo.run_record.arms import arm_key
 from twogrpo.run_record.rollouts import CachedGroup
@@ -31,17 +32,17 @@ def read_runs(path: str) -> list[TrainingRun]:
     """The training runs below a folder; "" gives none.
 
     Raises:
-        ValueError: there is no training run, or the record of a run is damaged.
+        ConfigError: there is no training run, or the record of a run is damaged.
     """
     if not path:
         return []
     records = list(read_folders(Path(path)))
     for record in records:
         if record.fault:
-            raise ValueError(f"runs={path}: {record.where} cannot be read ({record.fault})")
+            raise ConfigError(f"runs={path}: {record.where} cannot be read ({record.fault})")
     runs = [_run(Path(path), record) for record in records if _is_training(record)]
     if not runs:
-        raise ValueError(f"runs={path}: no training run there; make some with scripts/train.py")
+        raise ConfigError(f"runs={path}: no training run there; make some with scripts/train.py")
     return runs
 
 

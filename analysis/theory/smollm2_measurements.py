@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analysis.exhibits.exhibit import arguments, records, write_csv
+from analysis.exhibits.exhibit import arguments, guard, records, whole, write_csv
 from analysis.theory import gradient_covariance, gradient_variance
 from analysis.theory.rollout_gradients import Scored, initial_model, scored
 from twogrpo.run_record import rollouts
@@ -71,9 +71,12 @@ def main() -> None:
     model = given["model"] or initial_model(given["rollouts"])
     name = given["name"] or Path(model).name
     groups = rollouts.read(given["rollouts"], step=0)
-    source = scored(name, groups, model, dimensions=int(given["dimensions"]))
+    source = scored(
+        name, groups, model, dimensions=whole("dimensions", given["dimensions"], at_least=0)
+    )
     save(tables(source), Path(given["out"]))
 
 
 if __name__ == "__main__":
-    main()
+    with guard():
+        main()

@@ -23,6 +23,7 @@ from analysis.theory.subgroups import (
     disjoint_gradients,
     zero_variance_share,
 )
+from twogrpo.errors import ConfigError
 
 NUM_DRAWS = 200
 
@@ -88,11 +89,11 @@ def table(
     """A row for each group size 2, 4, 8, … up to G; cosines only with gradients.
 
     Raises:
-        ValueError: the rewards are not 0 or 1, or the groups are smaller than 4.
+        ConfigError: the rewards are not 0 or 1, or the groups are smaller than 4.
     """
     group_size = rewards_PG.shape[1]
     if group_size < 4 or not np.isin(rewards_PG, (0, 1)).all():
-        raise ValueError(
+        raise ConfigError(
             f"rollouts in groups of {group_size} with rewards {np.unique(rewards_PG)[:3]}: "
             "what-if needs groups of 4 or more and rewards that are 0 or 1"
         )

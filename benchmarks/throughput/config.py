@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from twogrpo.config.annotations import AT_LEAST_ONE, NOT_NEGATIVE, OneOf
+from twogrpo.config.annotations import COUNT, NOT_NEGATIVE, OneOf
 from twogrpo.config.schema import Config
-from twogrpo.config.validation import check_bounds
 from twogrpo.errors import ConfigError
 
 WORKLOADS = ("repeated", "resampled", "max_length")
@@ -21,7 +20,7 @@ class BenchmarkConfig(Config):
 
     workload: Annotated[str, OneOf(WORKLOADS)]
     warmup_steps: Annotated[int, NOT_NEGATIVE]
-    steps: Annotated[int, AT_LEAST_ONE]
+    steps: Annotated[int, COUNT]
     calibrate: str | None
     json: bool
 
@@ -32,7 +31,6 @@ def check_benchmark(config: BenchmarkConfig) -> None:
     Raises:
         ConfigError: a value is wrong.
     """
-    check_bounds(config)
     if config.workload == "max_length" and config.algorithm.group_size % 2:
         raise ConfigError(
             f"algorithm.group_size={config.algorithm.group_size} is odd: workload=max_length makes "

@@ -36,7 +36,7 @@ def name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
 
@@ -70,7 +70,7 @@ def forget_peak(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
         return
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _most_resident() -> int:
@@ -82,7 +82,7 @@ def _status(name: str) -> int:
     path = Path("/proc/self/status")
     if not path.exists():
         return 0
-    lines = (line.split() for line in path.read_text().splitlines())
+    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
     return next((int(words[1]) * 1024 for words in lines if words[0] == f"{name}:"), 0)
 
 

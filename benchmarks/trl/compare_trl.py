@@ -165,6 +165,7 @@ def output(command: Sequence[str], *, threads: int, **variables: str) -> list[st
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     if done.returncode:
         sys.stderr.write(done.stderr)

@@ -85,6 +85,14 @@ def test_no_tag_of_theirs_is_on_the_page(out):
         assert "<script" not in path.read_text() and "<img" not in path.read_text(), path
 
 
+def test_no_link_of_theirs_is_in_a_markdown_page(out):
+    pages = {path: path.read_text(encoding="utf-8") for path in out.rglob("*.md")}
+    assert any("javascript:" in text for text in pages.values())
+    for path, text in pages.items():
+        targets = re.findall(r"\](?:\(([^)]*)\)|\[|:)", text)
+        assert all(re.fullmatch(r"\w+\.png", target) for target in targets), path
+
+
 def test_a_refusal_shows_them_harmlessly(tmp_path):
     for arm, code in (("grpo_g16", "one"), ("two_grpo", "".join(ALL))):
         recorded.add(tmp_path / arm, arm, code=code)

@@ -13,7 +13,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import ROOT
-from twogrpo.config import cli
+from twogrpo import errors
 from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.run_record import files, provenance
 from twogrpo.training import assemble, loop
@@ -53,10 +53,22 @@ def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]
         ("algorithm.group_szie=2", ["algorithm.group_szie", "did you mean algorithm.group_size?"]),
         ("+algorithm.banana=1", ["algorithm.banana"]),
         ("algorithm.group_size=two", ["algorithm.group_size", "two"]),
-        ("algorithm.group_size=1", ["algorithm.group_size=1", "use 2 or more"]),
+        ("algorithm.group_size=1", ["algorithm.group_size=1", "use a value in [2, 10000]"]),
         ("training.prompts_per_minibatch=3", ["training.prompts_per_minibatch=3", "make"]),
         ("dataset.num_prompts=???", ["dataset.num_prompts=???", "give"]),
         ("seed=[", ["seed=["]),
+        ("training=5", ["training=5", "use one of"]),
+        ("reward=null", ["reward=null"]),
+        ("hardware=[1]", ["hardware=[1]"]),
+        ("~seed", ["seed"]),
+        ("evaluation.hub={a:5}", ["evaluation.hub"]),
+        ("--config-name=nothing", ["--config-name=nothing"]),
+        ("--nothing", ["--nothing"]),
+        ("hydra/launcher=nothing", ["hydra/launcher=nothing", "basic"]),
+        ("run_name=\x1b[31mred", ["run_name=\\x1b[31mred"]),
+        ("algorithm=\x1b[31mred", ["\\x1b[31mred"]),
+        ("output_dir=/dev/null/run", ["output_dir=/dev/null/run"]),
+        (f"output_dir={'x' * 300}", [f"output_dir={'x' * 300}"]),
         ("banana", ["banana"]),
     ],
 )
@@ -66,6 +78,21 @@ def test_bad_input_is_one_line_and_exit_code_two_and_nothing_written(typed, said
     assert len(output.strip().splitlines()) == 1, output
     for words in said:
         assert words in output
+    assert f"did you mean {typed.partition('=')[0]}?" not in output
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("WORLD_SIZE", "x"), ("WORLD_SIZE", "0"), ("RANK", "x"), ("RANK", "0")]
+)
+def test_ranks_that_torchrun_did_not_name_are_refused(
+    variable, value, shell, monkeypatch, tmp_path
+):
+    monkeypatch.setenv(variable, value)
+    code, output = shell()
+    assert code == 2, output
+    assert len(output.strip().splitlines()) == 1
+    assert variable in output or "WORLD_SIZE" in output or "LOCAL_RANK" in output
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -257,9 +284,9 @@ def test_under_torchrun_the_first_rank_alone_says_it(typed, tmp_path):
 
 def test_who_alone_found_it_says_it_at_last(monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.setattr(cli, "WAIT_FOR_FIRST_RANK_SECONDS", 0.01)
-    with pytest.raises(SystemExit) as stopped:
-        cli._fail("only here", cli.EXIT_USAGE)
+    monkeypatch.setattr(errors, "WAIT_FOR_FIRST_RANK_SECONDS", 0.01)
+    with pytest.raises(SystemExit) as stopped, errors.in_one_line():
+        raise errors.ConfigError("only here")
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "only here\n"
 

@@ -100,6 +100,37 @@ WRONG_VALUES = [
     ("rollout=vllm hardware=one_gpu hardware.tensor_parallel_size=2", "use one of 1,"),
     ("rollout=vllm hardware=four_gpus hardware.tensor_parallel_size=3", "use one of 1, 2, 4,"),
     ("hardware.gpu_memory_share=1", "1.0"),
+    # More than any run needs: it would take hours, all memory, or overflow.
+    ("algorithm.group_size=1000000000", "1000000000"),
+    ("algorithm=two_grpo algorithm.minibatch_scale=1000000000", "1000000000"),
+    ("training.prompts_per_step=1000000007", "1000000007"),
+    ("training.epochs=1000000000000", "1000000000000"),
+    ("training.learning_rate=1e308", "1e+308"),
+    ("algorithm.learning_rate_scale=1e308", "1e+308"),
+    ("training.warmup_updates=99999999999999999999", "99999999999999999999"),
+    ("dataset.num_prompts=1000000000000", "1000000000000"),
+    ("dataset.max_response_tokens=1000000000000", "1000000000000"),
+    ("evaluation.num_samples=1000000000000", "1000000000000"),
+    ("hardware.num_threads=1099511627776", "1099511627776"),
+    ("hardware.num_gpus=1000000000", "1000000000"),
+    ("hardware.rollouts_per_call=10000000000000", "10000000000000"),
+    ("seed=99999999999999999999", "99999999999999999999"),
+    ("reward.num_workers=100000", "100000"),
+    ("reward.num_workers=0", "0"),
+    ("reward.deadline_seconds=nan", "nan"),
+    ("tracking.progress_every_seconds=nan", "nan"),
+    ("tracking.progress_every_seconds=-1", "-1.0"),
+    # Names that no folder or table can have.
+    ("algorithm.name=", ""),
+    ("algorithm.name=a/b", "a/b"),
+    ("model.name=", ""),
+    ("dataset.name=", ""),
+    ("run_name=", ""),
+    ("output_dir=", ""),
+    ("evaluation.benchmarks=[[longer]]", "longer"),
+    ("evaluation.benchmarks=[{a:1}]", "a"),
+    ('run_name="\x1b[2Jmine"', "mine"),
+    ('model.path="a\u202eb"', "a"),
     ("sync_check.prompts=-1", "-1"),
     ("sync_check.bounds.float32=0", "0.0"),
     ("sync_check.kl_bounds.bfloat16=nan", "nan"),
@@ -116,9 +147,8 @@ def assert_one_line(message: str, typed: str, value: str) -> None:
 
 @pytest.mark.parametrize(("typed", "value"), WRONG_VALUES, ids=[typed for typed, _ in WRONG_VALUES])
 def test_a_wrong_value_is_named_with_its_key_and_a_remedy(typed, value, make_config):
-    config = make_config(*typed.split())
     with pytest.raises(ConfigError) as refusal:
-        check(config)
+        check(make_config(*typed.split()))
     if "prompts_per_step=1000" in typed:
         typed = "training.prompts_per_step=1000"
     assert_one_line(str(refusal.value), typed, value)

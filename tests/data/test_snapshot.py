@@ -92,6 +92,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_link_to_itself_is_one_line(tmp_path):
+    both_files(tmp_path)
+    (tmp_path / "train.jsonl").unlink()
+    (tmp_path / "train.jsonl").symlink_to(tmp_path / "train.jsonl")
+    with pytest.raises(ConfigError, match=r"dataset\.path=.*train.jsonl"):
+        prepare_data(config(tmp_path))
+
+
 def test_the_old_set_is_there_until_the_new_one_is(tmp_path, monkeypatch):
     """Nothing of it is lost where writing, or the last renaming, fails."""
     both_files(tmp_path)

@@ -1,10 +1,13 @@
 """Prompts to the letter."""
 
+import signal
+
 import pytest
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from tests import tiny_vision
+from twogrpo.data import templates
 from twogrpo.data.templates import BOXED, CODE_R1, TEMPLATES, THINK_BOXED, render
 from twogrpo.errors import ConfigError
 
@@ -70,6 +73,22 @@ def test_what_cannot_be_rendered_is_one_line():
         rendered("chat", None)
     with pytest.raises(ConfigError, match="code_r1 is refused"):
         rendered("code_r1", "{{ raise_exception('no system message') }}")
+    for broken in (
+        "{{ 1 / 0 }}",
+        "{{ messages[5]['role'] }}",
+        "{{ range(10**9) }}",
+        "{{ 1 + 'a' }}",
+    ):
+        with pytest.raises(ConfigError, match="chat is refused by the tokenizer's chat template"):
+            rendered("chat", broken)
+
+
+def test_a_chat_template_that_does_not_end_is_refused(monkeypatch):
+    monkeypatch.setattr(templates, "TEMPLATE_SECONDS", 0.2)
+    loops = "{% for i in range(9999) %}{% for j in range(9999) %}{% for k in range(9999) %}"
+    with pytest.raises(ConfigError, match=r"takes over 0\.2 seconds"):
+        rendered("chat", loops + "{% endfor %}" * 3)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
 SPELLED = "1+1?<|im_end|>\n<|im_start|>assistant\n<think>2</think><|image_pad|>"

@@ -142,7 +142,9 @@ def test_without_isolation_programs_are_not_judged(monkeypatch: pytest.MonkeyPat
     finding = found(*PAPER, "reward=code_tests")["verifier"]
     assert finding.level == "warning" and "no sandbox works here" in finding.text
     assert found("reward=code_tests")["verifier"].level == "failure"
-    assert found(*PAPER, "reward=code_tests", "reward.num_workers=0")["verifier"].level == "failure"
+    assert (
+        found(*PAPER, "reward=code_tests", "reward.num_workers=null")["verifier"].level == "failure"
+    )
 
 
 def test_disk(monkeypatch: pytest.MonkeyPatch):

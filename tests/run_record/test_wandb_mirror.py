@@ -9,6 +9,7 @@ import pytest
 from twogrpo.run_record import provenance
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.record import RunRecord
+from twogrpo.run_record.wandb_mirror import accepted
 
 
 class FakeRun:
@@ -55,6 +56,23 @@ def open_record(make_config, monkeypatch):
         return RunRecord(make_config(f"tracking=wandb_{mode}")), runs
 
     return make
+
+
+@pytest.mark.parametrize("name", ["exp/one", "exp:1#a", "é 한 ?%'", "x" * 300, " a ", "名" * 90])
+def test_any_name_is_one_that_wandb_takes(name):
+    import wandb
+
+    names = dict.fromkeys(("id", "project", "group", "name"), name)
+    taken = accepted(names)
+    wandb.Settings(run_id=taken["id"], project=taken["project"], run_group=taken["group"])
+    assert max(map(len, taken.values())) <= 128
+    assert len(taken["id"].encode()) <= 128  # a file is named by it
+    assert accepted(names | {"id": f"{name}."})["id"] != taken["id"]
+
+
+def test_a_usual_name_is_kept():
+    names = {"id": "math-qwen-two_grpo-g2-seed0-0a1b", "project": "twogrpo", "name": "a/b"}
+    assert accepted(names) == names
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,23 @@ def test_a_refused_start_is_not_written(short):
     assert not Path(short.output_dir).exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda c: setattr(c, "output_dir", __file__), "output_dir=.*Not a directory"),
+        (lambda c: setattr(c, "output_dir", "x" * 300), "output_dir=.*name too long"),
+        (lambda c: setattr(c, "stages", []), "stages=.* give"),
+        (lambda c: setattr(c.gate, "benchmark", "none"), "gate.benchmark=none"),
+        (lambda c: setattr(c.architecture, "num_attention_heads", 7), "hidden_size=64"),
+    ],
+)
+def test_what_is_wrong_is_found_before_training(change, named, short, monkeypatch):
+    monkeypatch.setattr(warm_start, "train", lambda *_, **__: pytest.fail("it trained"))
+    change(short)
+    with pytest.raises(ConfigError, match=named):
+        warm_start.make(short)
+
+
 def test_the_gate_names_the_value_out_of_bounds(tmp_path):
     gate = config(tmp_path).gate
     warm_start.check_gate(gate, mean=0.25, passed=0.75)

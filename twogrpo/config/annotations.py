@@ -1,18 +1,19 @@
 """What the annotation of a configuration key says besides its type.
 
-`group_size: Annotated[int, Bounded(at_least=2)]`: twogrpo/config/validation.py checks the bounds.
+`group_size: Annotated[int, Bounded(at_least=2)]`: `check_keys` checks the bounds.
 `output_dir: Annotated[str, NOT_IDENTIFYING]`: the key is no part of a run's identity.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from enum import Enum, auto
 from typing import Any, get_type_hints
 
-from twogrpo.errors import ConfigError
+from twogrpo.errors import ConfigError, escape_control_chars
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Bounded:
                 return f"{self.at_least:g} or more"
             return f"a finite value above {self.above:g}"
         low = f"[{self.at_least:g}" if self.at_least is not None else f"({self.above:g}"
-        high = f"{self.at_most:g}]" if self.at_most is not None else f"{self.below:g})"
+        high = f"{self.at_most:.15g}]" if self.at_most is not None else f"{self.below:g})"
         return f"a value in {low}, {high}"
 
 
@@ -63,6 +64,19 @@ class OneOf:
             )
 
 
+@dataclass(frozen=True)
+class Text:
+    """A text of this form."""
+
+    pattern: str
+    remedy: str
+
+    def check(self, key: str, value: object) -> None:
+        """Raises ConfigError if the value has another form."""
+        if not (isinstance(value, str) and re.fullmatch(self.pattern, value)):
+            raise ConfigError(f"{key}={value} is no name: use {self.remedy}")
+
+
 class Mark(Enum):
     """A property of a key, or of all keys of a section that are not marked themselves.
 
@@ -76,8 +90,12 @@ class Mark(Enum):
 
 IDENTIFYING, NOT_IDENTIFYING, TAKES_MEMORY = Mark
 POSITIVE = Bounded(above=0)
-NOT_NEGATIVE = Bounded(at_least=0)
-AT_LEAST_ONE = Bounded(at_least=1)
+NOT_NEGATIVE = Bounded(at_least=0, at_most=2**63 - 1)
+# What no run needs more of; beyond it a mistyped value would take hours or all memory.
+COUNT = Bounded(at_least=1, at_most=10**6)
+TOKENS = Bounded(at_least=1, at_most=10**9)
+NAMED = Text(r".*\S.*", "at least a letter")
+FILE_NAME = Text(r"\w[\w.+-]*", "letters, digits, ., +, - and _")
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class Key:
 
     name: str
     value: Any
-    rules: tuple[Bounded | OneOf, ...]
+    rules: tuple[Bounded | OneOf | Text, ...]
     identifies: bool
 
 
@@ -101,8 +119,25 @@ def keys(config: Any, section: str = "", *, identifies: bool = True) -> Iterator
         if is_dataclass(value):
             yield from keys(value, f"{key}.", identifies=counts)
         else:
-            rules = tuple(rule for rule in annotation if isinstance(rule, Bounded | OneOf))
+            rules = tuple(rule for rule in annotation if isinstance(rule, Bounded | OneOf | Text))
             yield Key(key, value, rules, counts)
+
+
+def check_keys(config: Any, section: str = "") -> None:
+    """Checks each key against its annotation; null is allowed where the type allows it.
+
+    Raises:
+        ConfigError: a value is out of bounds, or has characters that a terminal obeys.
+    """
+    for key in keys(config, section):
+        for place, value in enumerate(key.value if isinstance(key.value, list) else [key.value]):
+            if is_dataclass(value):
+                check_keys(value, f"{key.name}[{place}].")
+                continue
+            if isinstance(value, str) and value != escape_control_chars(value):
+                raise ConfigError(f"{key.name}={value} has control characters: use plain UTF-8")
+            for rule in key.rules if value is not None else ():
+                rule.check(key.name, value)
 
 
 def annotations_of(schema: type) -> dict[str, tuple[Any, ...]]:

@@ -12,14 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twogrpo.config.annotations import (
-    AT_LEAST_ONE,
+    COUNT,
+    FILE_NAME,
     IDENTIFYING,
+    NAMED,
     NOT_IDENTIFYING,
     NOT_NEGATIVE,
     POSITIVE,
     TAKES_MEMORY,
+    TOKENS,
     Bounded,
     OneOf,
+    check_keys,
 )
 from twogrpo.config.identity import Identified
 from twogrpo.errors import ConfigError
@@ -29,6 +33,7 @@ T = TypeVar("T")
 TEMPERATURE = Bounded(above=0, why="draws the same response every time")
 TOP_P = Bounded(above=0, at_most=1)
 DTYPE = OneOf(("float32", "bfloat16"))
+RATE = Bounded(above=0, at_most=10**6)  # the product of two is finite
 
 
 # Not frozen, because omegaconf cannot merge into nested frozen dataclasses; no code changes one.
@@ -36,10 +41,10 @@ DTYPE = OneOf(("float32", "bfloat16"))
 class AlgorithmConfig:
     """What the update optimises (conf/algorithm/)."""
 
-    name: str
-    group_size: Annotated[int, Bounded(at_least=2, why="leaves a rollout without a baseline")]
-    minibatch_scale: Annotated[int, AT_LEAST_ONE]
-    learning_rate_scale: Annotated[float, POSITIVE]
+    name: Annotated[str, FILE_NAME]
+    group_size: Annotated[int, Bounded(at_least=2, at_most=10_000)]
+    minibatch_scale: Annotated[int, COUNT]
+    learning_rate_scale: Annotated[float, RATE]
     advantage: str
     advantage_epsilon: Annotated[float, NOT_NEGATIVE]
     surrogate: str
@@ -48,7 +53,7 @@ class AlgorithmConfig:
     preference_beta: Annotated[float, POSITIVE]
     aggregation: str
     resampling: Annotated[str, OneOf(("none", "new_prompt", "same_prompt"))]
-    resampling_budget_group_size: int | None
+    resampling_budget_group_size: Annotated[int | None, COUNT]
     importance_sampling_cap: Annotated[float | None, POSITIVE]
 
     def scaled(self, learning_rate: float) -> float:
@@ -60,10 +65,10 @@ class AlgorithmConfig:
 class TrainingConfig:
     """Batch sizes, learning rate, length of the run (conf/training/)."""
 
-    epochs: Annotated[int, AT_LEAST_ONE]
-    prompts_per_step: Annotated[int, AT_LEAST_ONE]
-    prompts_per_minibatch: Annotated[int, AT_LEAST_ONE]
-    learning_rate: Annotated[float, POSITIVE]
+    epochs: Annotated[int, COUNT]
+    prompts_per_step: Annotated[int, COUNT]
+    prompts_per_minibatch: Annotated[int, COUNT]
+    learning_rate: Annotated[float, RATE]
     warmup_updates: Annotated[int, NOT_NEGATIVE]
     adam_beta1: Annotated[float, Bounded(at_least=0, below=1)]
     adam_beta2: Annotated[float, Bounded(at_least=0, below=1)]
@@ -75,7 +80,7 @@ class TrainingConfig:
 class ModelConfig:
     """The initial policy (conf/model/)."""
 
-    name: str
+    name: Annotated[str, NAMED]
     path: str
     revision: str | None
     prompt_template: str
@@ -96,16 +101,16 @@ class HubConfig:
 class DatasetConfig:
     """The training prompts (conf/dataset/)."""
 
-    name: str
+    name: Annotated[str, NAMED]
     source: str
     path: str | None
     hub: HubConfig | None
     english_only: bool
     ids: str | None
-    num_prompts: Annotated[int, AT_LEAST_ONE]
+    num_prompts: Annotated[int, TOKENS]
     seed: Annotated[int, NOT_NEGATIVE]
-    max_prompt_tokens: Annotated[int, AT_LEAST_ONE]
-    max_response_tokens: Annotated[int, AT_LEAST_ONE]
+    max_prompt_tokens: Annotated[int, TOKENS]
+    max_response_tokens: Annotated[int, TOKENS]
 
 
 @dataclass
@@ -113,8 +118,8 @@ class RewardConfig:
     """The verifier (conf/reward/)."""
 
     name: str
-    num_workers: Annotated[int | None, NOT_IDENTIFYING]
-    deadline_seconds: float | None
+    num_workers: Annotated[int | None, Bounded(at_least=1, at_most=1024), NOT_IDENTIFYING]
+    deadline_seconds: Annotated[float | None, POSITIVE]
 
 
 @dataclass
@@ -141,7 +146,7 @@ class SyncCheckConfig:
     (conf/sync_check/)."""
 
     prompts: Annotated[int, NOT_NEGATIVE]
-    tokens: Annotated[int, AT_LEAST_ONE]
+    tokens: Annotated[int, TOKENS]
     bounds: DtypeBounds
     kl_bounds: DtypeBounds
 
@@ -151,18 +156,18 @@ class HardwareConfig:
     """Devices, precision and memory (conf/hardware/); beyond rounding they change no number."""
 
     device: Annotated[str, OneOf(("cpu", "cuda"))]
-    num_gpus: Annotated[int, NOT_NEGATIVE]
-    num_threads: Annotated[int, AT_LEAST_ONE]
+    num_gpus: Annotated[int, Bounded(at_least=0, at_most=100_000)]
+    num_threads: Annotated[int, Bounded(at_least=1, at_most=1024)]
     dtype: Annotated[str, DTYPE, IDENTIFYING]
     sampler_dtype: Annotated[str, DTYPE, IDENTIFYING]
-    tokens_per_microbatch: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
-    logits_chunk_tokens: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
+    tokens_per_microbatch: Annotated[int, TOKENS, TAKES_MEMORY]
+    logits_chunk_tokens: Annotated[int, TOKENS, TAKES_MEMORY]
     activation_checkpointing: bool
     compile: bool
-    rollouts_per_call: Annotated[int, AT_LEAST_ONE, TAKES_MEMORY]
+    rollouts_per_call: Annotated[int, TOKENS, TAKES_MEMORY]
     kv_cache_gib: Annotated[float, POSITIVE]
     gpu_memory_share: Annotated[float, Bounded(above=0, below=1), TAKES_MEMORY]
-    tensor_parallel_size: Annotated[int, AT_LEAST_ONE]
+    tensor_parallel_size: Annotated[int, COUNT]
     sleep_level: Annotated[int, OneOf((0, 1, 2))]
 
 
@@ -170,23 +175,23 @@ class HardwareConfig:
 class EvaluationConfig:
     """Benchmarks and test sampling (conf/evaluation/)."""
 
-    name: str
-    benchmarks: list[str]
+    name: Annotated[str, NAMED]
+    benchmarks: Annotated[list[str], FILE_NAME]
     source: str
     folder: str | None
     hub: dict[str, HubConfig]
-    problems_per_benchmark: Annotated[int | None, AT_LEAST_ONE]
-    num_samples: Annotated[int, AT_LEAST_ONE]
+    problems_per_benchmark: Annotated[int | None, COUNT]
+    num_samples: Annotated[int, COUNT]
     temperature: Annotated[float, TEMPERATURE]
     top_p: Annotated[float, TOP_P]
     top_k: Annotated[int, NOT_NEGATIVE]
     seed: Annotated[int, NOT_NEGATIVE]
     at_end: bool
     validation_every: Annotated[int, NOT_NEGATIVE]
-    validation_problems: Annotated[int, AT_LEAST_ONE]
-    validation_samples: Annotated[int, AT_LEAST_ONE]
-    max_prompt_tokens: Annotated[int, AT_LEAST_ONE]
-    max_response_tokens: Annotated[int, AT_LEAST_ONE]
+    validation_problems: Annotated[int, COUNT]
+    validation_samples: Annotated[int, COUNT]
+    max_prompt_tokens: Annotated[int, TOKENS]
+    max_response_tokens: Annotated[int, TOKENS]
     keep_text: Annotated[bool, NOT_IDENTIFYING]
 
 
@@ -194,8 +199,8 @@ class EvaluationConfig:
 class CheckpointingConfig:
     """How often a run is saved (conf/checkpointing/)."""
 
-    every: Annotated[int, AT_LEAST_ONE]
-    kept: Annotated[int, AT_LEAST_ONE]
+    every: Annotated[int, TOKENS]
+    kept: Annotated[int, TOKENS]
     preemption_grace_seconds: Annotated[float, POSITIVE]
 
 
@@ -206,7 +211,7 @@ class TrackingConfig:
     wandb_mode: Annotated[str | None, OneOf(("offline", "online"))]
     wandb_project: str
     wandb_group: str
-    progress_every_seconds: float
+    progress_every_seconds: Annotated[float, NOT_NEGATIVE]
     kl_rollouts: Annotated[int, NOT_NEGATIVE]
     mismatch_rollouts: Annotated[int, NOT_NEGATIVE]
     gradient_cosine_every: Annotated[int, NOT_NEGATIVE]
@@ -230,8 +235,8 @@ class Config(Identified):
     checkpointing: Annotated[CheckpointingConfig, NOT_IDENTIFYING]
     tracking: Annotated[TrackingConfig, NOT_IDENTIFYING]
     seed: Annotated[int, NOT_NEGATIVE]
-    run_name: Annotated[str, NOT_IDENTIFYING]
-    output_dir: Annotated[str, NOT_IDENTIFYING]
+    run_name: Annotated[str, NAMED, NOT_IDENTIFYING]
+    output_dir: Annotated[str, NAMED, NOT_IDENTIFYING]
     resume: Annotated[str, OneOf(("auto", "never")), NOT_IDENTIFYING]
 
     @property
@@ -272,7 +277,9 @@ def parse(cfg: DictConfig, schema: type[T]) -> T:
         missing = sorted(OmegaConf.missing_keys(typed))
         if missing:
             raise ConfigError(f"{missing[0]}=??? is not set: give it a value, {missing[0]}=…")
-        return OmegaConf.to_object(typed)  # type: ignore[return-value]
+        config: T = OmegaConf.to_object(typed)  # type: ignore[assignment]
+        check_keys(config)
+        return config
     except OmegaConfBaseException as error:
         raise ConfigError(one_line(error)) from error
 

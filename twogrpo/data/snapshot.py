@@ -81,7 +81,9 @@ def _write(
         table = pyarrow.Table.from_pylist(rows, schema=SCHEMA)
         pyarrow.parquet.write_table(table, new / "prompts.parquet")
         names = [content_id(p.text, p.images) for p in prepared.problems]
-        (new / "ids.txt").write_text("".join(f"{name}\n" for name in sorted(names)))
+        (new / "ids.txt").write_text(
+            "".join(f"{name}\n" for name in sorted(names)), encoding="utf-8"
+        )
         _write_json(new / "contamination.json", {k: asdict(v) for k, v in overlaps.items()})
         _write_json(new / "manifest.json", _manifest(dataset, prepared, names))
         if folder.exists():
@@ -118,7 +120,7 @@ def _manifest(
 
 def _replaceable(config: PrepareDataConfig) -> Path:
     """Checks that `output_dir` may be deleted: it has no source and nothing but a prompt set."""
-    folder = Path(config.output_dir).resolve()
+    folder = Path(os.path.realpath(config.output_dir))  # resolve() raises at a link to itself
     sources = {
         "dataset.path": dataset_file(config.dataset),
         "dataset.ids": config.dataset.ids,
@@ -126,7 +128,7 @@ def _replaceable(config: PrepareDataConfig) -> Path:
     }
     for key, value in sources.items():
         # Relative to the working directory or the repository root: neither may be deleted.
-        places = [(base / value).resolve() for base in (Path(), ROOT)] if value else []
+        places = [Path(os.path.realpath(base / value)) for base in (Path(), ROOT) if value]
         if any(place.is_relative_to(folder) for place in places):
             raise ConfigError(
                 f"output_dir={config.output_dir} would be deleted with {key}={value} in it: "

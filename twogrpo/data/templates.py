@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import signal
 from functools import lru_cache
 from typing import Any
 
@@ -53,6 +54,7 @@ CHAT = {
 }
 SYSTEM = {"code_r1": CODE_R1}
 TEMPLATES = ("plain", "qwen25_math", *CHAT)
+TEMPLATE_SECONDS = 10  # of one prompt; the longest real ones take milliseconds
 # Marks an image in a problem's text, as in EasyR1's release of Geometry3K.
 PICTURE = "<image>"
 # Stands for the problem's text in the template; a private-use character.
@@ -153,11 +155,32 @@ def _through_chat(content: Any, name: str, tokenizer: PreTrainedTokenizerBase) -
     messages = [{"role": "system", "content": SYSTEM[name]}] if name in SYSTEM else []
     messages.append({"role": "user", "content": content})
     try:
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        return apply_chat_template(tokenizer, messages, add_generation_prompt=True)
     except TemplateError as error:
         raise ConfigError(
             f"model.prompt_template={name} is refused by the tokenizer's chat template ({error}): "
             "use another template"
         ) from error
-    assert isinstance(text, str)
-    return text
+
+
+def apply_chat_template(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, Any]], **how: Any
+) -> str:
+    """The messages as the tokenizer's chat template renders them; it is a program, and may not end.
+
+    Raises:
+        TemplateError: the template refuses the messages, or takes longer than `TEMPLATE_SECONDS`.
+    """
+
+    def give_up(*_: object) -> None:
+        raise TemplateError(f"it takes over {TEMPLATE_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, give_up)  # renders in the main thread only
+    signal.setitimer(signal.ITIMER_REAL, TEMPLATE_SECONDS)
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, **how))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of its program
+        raise TemplateError(f"{type(error).__name__}: {error}") from error
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -65,7 +65,7 @@ def write_card(folder: Path, contaminated: Mapping[str, list[str]] | None = None
     target.mkdir(exist_ok=True)
     write_atomically(target / "card.json", json.dumps(card, indent=1) + "\n")
     write_atomically(target / "card.md", markdown(card, points))
-    with (target / "curve.csv").open("w", newline="") as file:
+    with (target / "curve.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(Point.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(map(asdict, points))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config.script_schemas import EvaluateConfig
-from twogrpo.config.validation import check_benchmark_names, check_bounds, check_device
+from twogrpo.config.validation import check_benchmark_names, check_device
 from twogrpo.data import contamination
 from twogrpo.data.prompts import PromptProcessor
 from twogrpo.distributed.process_setup import prepare_process
@@ -91,7 +91,6 @@ def _overlap(folder: str | None) -> dict[str, list[str]] | None:
 
 def check(config: EvaluateConfig) -> None:
     """Raises ConfigError at the first value that is wrong by itself or beside another."""
-    check_bounds(config)
     check_benchmark_names(config.evaluation)
     check_device(config.hardware)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 or config.hardware.tensor_parallel_size > 1:

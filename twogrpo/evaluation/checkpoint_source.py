@@ -68,7 +68,7 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: the folder is not a checkpoint.
     """
-    source = _here(cfg.checkpoint)
+    source = _here(str(cfg.checkpoint))
     if source is None or source.run is None:
         return cfg
     keys = [word.partition("=")[0].lstrip("+") for word in typed]

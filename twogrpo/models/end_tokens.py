@@ -9,7 +9,7 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import ModelConfig
-from twogrpo.data.templates import CHAT
+from twogrpo.data.templates import CHAT, apply_chat_template
 from twogrpo.errors import ConfigError
 from twogrpo.models.load import load_config, source
 
@@ -76,10 +76,10 @@ def _turn_end(model: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> int | N
     if model.prompt_template in CHAT and tokenizer.chat_template is not None:
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _CONTENT}]
         try:
-            text = tokenizer.apply_chat_template(turns, tokenize=False)
+            text = apply_chat_template(tokenizer, turns)
         except TemplateError:  # it takes no answer, so it ends none
             return None
-        after = str(text).rpartition(_CONTENT)[2].lstrip()
+        after = text.rpartition(_CONTENT)[2].lstrip()
     else:
         after = _TURN_ENDS.get(model.prompt_template, "")
     first = tokenizer(after, add_special_tokens=False)["input_ids"][:1]

@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # The families of vision-language models that twogrpo/models/image_inputs.py supports.
 IMAGE_MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl")
+MOST_LAYERS, MOST_WIDE = 10_000, 10**8
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -46,12 +47,22 @@ PROCESSOR_FILES = (
 
 
 def load_config(model: ModelConfig) -> PretrainedConfig:
-    """Loads the model's own configuration; raises ConfigError if it cannot or a value is NaN."""
+    """Loads the model's own configuration.
+
+    Raises:
+        ConfigError: it cannot be loaded, or a value is NaN or a size that no model has.
+    """
     config: PretrainedConfig = _load(AutoConfig, model)
     written = json.loads((source(model) / "config.json").read_text(encoding="utf-8"))
     for key, value in flatten(written).items():
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"model.path={model.path}: its config.json has {key}=NaN: set it")
+        # Building it would take all memory, or for ever.
+        most = MOST_LAYERS if key.endswith("num_hidden_layers") else MOST_WIDE
+        if key.endswith(("_layers", "_size", "_heads")) and isinstance(value, int) and value > most:
+            raise ConfigError(
+                f"model.path={model.path}: its config.json has {key}={value}: use {most} or less"
+            )
     return config
 
 

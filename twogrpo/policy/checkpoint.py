@@ -60,7 +60,7 @@ def save(
         if ranks.is_first:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            (temporary / STATE).write_text(json.dumps(state))
+            (temporary / STATE).write_text(json.dumps(state), encoding="utf-8")
         ranks.barrier()
         _write_shards(temporary, tensors, ranks)
         # The shards that this rank wrote; the writer counts ranks from 1.

@@ -24,7 +24,9 @@ def sums_of(files: Iterable[Path]) -> dict[str, dict[str, int | str]]:
 
 def publish(temporary: Path, final: Path, sums: dict[str, dict[str, int | str]]) -> None:
     """Writes the manifest into `temporary`, flushes all of it to disk and renames it to `final`."""
-    (temporary / FILE).write_text(json.dumps({"files": sums}, indent=1, sort_keys=True) + "\n")
+    (temporary / FILE).write_text(
+        json.dumps({"files": sums}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     for path in [*temporary.iterdir(), temporary]:
         flush(path)
     if final.exists():

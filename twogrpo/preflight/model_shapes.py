@@ -15,6 +15,7 @@ from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MOST = 10**8  # of anything in a config.json: more is a slip
 # The values of `model_type` whose decoder is the one below.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl")
 
@@ -157,6 +158,8 @@ def from_config_file(file: Path, *, tower: int = 0) -> Architecture:
 def _size(values: dict[str, Any], key: str, file: Path, *, default: int | None = None) -> int:
     """A size, or its default where it is null or missing."""
     value = default if values.get(key) is None else values[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{file}: {key}={value!r} is no size: use a whole number of 1 or more")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+        raise ConfigError(
+            f"{file}: {key}={value!r} is no size: use a whole number from 1 to {MOST}"
+        )
     return value

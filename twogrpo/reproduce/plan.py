@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 from hydra import compose
 
+from twogrpo.config.annotations import NAMED, NOT_NEGATIVE, Bounded
 from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
@@ -31,7 +34,7 @@ class Scale:
 
     name: str
     experiments: list[str]
-    seeds: list[int]
+    seeds: Annotated[list[int], NOT_NEGATIVE]
     overrides: list[str]
     checkpoints: dict[str, list[str]]
     checkpoint_overrides: list[str]
@@ -46,9 +49,9 @@ class ReproduceConfig:
     """The schema of conf/reproduce.yaml."""
 
     scale: Scale
-    runs_dir: str
-    results_dir: str
-    processes: int
+    runs_dir: Annotated[str, NAMED]
+    results_dir: Annotated[str, NAMED]
+    processes: Annotated[int, Bounded(at_least=1, at_most=1024)]
     dry_run: bool
 
 
@@ -139,12 +142,14 @@ def jobs(config: ReproduceConfig) -> list[Job]:
 
 def _check(config: ReproduceConfig) -> None:
     seeds, launcher = config.scale.seeds, config.scale.launcher
-    if config.processes < 1:
-        raise ConfigError(f"processes={config.processes} runs nothing: use 1 or more")
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"scale.seeds={seeds} must name one seed or more, each once")
-    if not config.runs_dir.strip() or ".." in Path(config.runs_dir).parts:
+    if ".." in Path(config.runs_dir).parts:
         raise ConfigError(f"runs_dir={config.runs_dir!r} is no folder's name: use runs/NAME")
+    for key in ("runs_dir", "results_dir"):
+        folder = ROOT / getattr(config, key)
+        if any(os.path.isfile(path) for path in (folder, *folder.parents)):
+            raise ConfigError(f"{key}={getattr(config, key)} lies in a file: give a folder")
     try:
         shlex.split(launcher)
     except ValueError as error:

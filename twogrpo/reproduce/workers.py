@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import subprocess
 import sys
@@ -13,13 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from twogrpo.config.cli import end_with_parent
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.reproduce.plan import Job
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.rows import training_rows
 
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 POLL_SECONDS = 0.5
 # How long a run that was interrupted with us may take to end by itself.
 GRACE_SECONDS = 10.0
@@ -61,18 +60,12 @@ def log_file(job: Job) -> Path:
 
 def _start(job: Job, *, quiet: bool) -> subprocess.Popen[bytes]:
     if not quiet:
-        return subprocess.Popen(job.command, cwd=ROOT, preexec_fn=_end_with_parent)
+        return subprocess.Popen(job.command, cwd=ROOT, preexec_fn=end_with_parent)
     log_file(job).parent.mkdir(parents=True, exist_ok=True)
     with log_file(job).open("wb") as log:
         return subprocess.Popen(
-            job.command, cwd=ROOT, stdout=log, stderr=log, preexec_fn=_end_with_parent
+            job.command, cwd=ROOT, stdout=log, stderr=log, preexec_fn=end_with_parent
         )
-
-
-def _end_with_parent() -> None:
-    """Lets the kernel send SIGTERM when the parent is gone, however that ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
@@ -101,7 +94,7 @@ def _ended_with_us(running: dict[Job, subprocess.Popen[bytes]]) -> Iterator[None
 def _why(job: Job, *, was_quiet: bool) -> str:
     if not was_quiet:
         return f"{job.name} failed: see its message above"
-    lines = log_file(job).read_text(errors="replace").strip().splitlines()
+    lines = log_file(job).read_text(errors="replace", encoding="utf-8").strip().splitlines()
     return f"{job.name} failed: {lines[-1] if lines else 'no word'} ({log_file(job)})"
 
 

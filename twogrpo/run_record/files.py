@@ -78,7 +78,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ConfigError: there is no such file, or no JSON object in it.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
@@ -89,7 +89,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_atomically(path: Path, content: str) -> None:
     """Writes all of the content or nothing: into a file next to it, flushed, then renamed."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

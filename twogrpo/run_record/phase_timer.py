@@ -65,4 +65,4 @@ class PhaseTimer:
             return int(self._gpu.max_memory_allocated())
         if not STATM.exists():
             return 0
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(STATM.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")

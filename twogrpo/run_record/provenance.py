@@ -62,7 +62,9 @@ def code_and_machine(*, num_gpus: int) -> dict[str, Any]:
 def _git(*arguments: str) -> str:
     try:
         command = ["git", *arguments]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, encoding="utf-8"
+        )
     except FileNotFoundError:  # no git: the code hash still identifies the code
         return ""
     return done.stdout.strip()
@@ -78,7 +80,7 @@ def _version(package: str) -> str | None:
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -91,7 +91,7 @@ class RunRecord:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Appends a row; `row["step"]` is its step, counted from 0."""
-        with self._metrics_file.open("a") as file:
+        with self._metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -8,13 +8,16 @@ prompt with one right and one wrong response, as text.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_lines, write_atomically
 from twogrpo.types import Group, has_signal
 
@@ -52,29 +55,47 @@ def read(path: Path | str, *, step: int | None = None) -> list[CachedGroup]:
     """Returns the groups of a file, or of a run's folder that holds it; of one step if it is given.
 
     Raises:
-        ValueError: there is no such file, or no such group in it, or it is damaged.
+        ConfigError: there is no such file, or no such group in it, or it is damaged.
     """
     path = Path(path)
-    lines = read_lines(path / FILE if path.is_dir() else path)
+    try:
+        lines = read_lines(path / FILE if path.is_dir() else path)
+    except ConfigError as error:
+        raise ConfigError(f"rollouts={path}: {error}") from error
     if not lines:
-        raise ValueError(
+        raise ConfigError(
             f"rollouts={path}: no {FILE} there; make one with "
             "scripts/train.py tracking.save_rollouts=true"
         )
-    groups = [
-        CachedGroup(
-            step=line["step"],
-            prompt_id=line["prompt_id"],
-            prompt_tokens=tuple(line["prompt_tokens"]),
-            rewards=tuple(line["rewards"]),
-            tokens=tuple(map(tuple, line["tokens"])),
-        )
-        for line in lines
-        if step is None or line["step"] == step
-    ]
+    try:
+        groups = [_group(line) for line in lines if step is None or line["step"] == step]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"rollouts={path}: a line is no group ({type(error).__name__}: {error}): make the file "
+            "again, see tracking.save_rollouts"
+        ) from error
     if not groups:
-        raise ValueError(f"rollouts={path}: no group of step {step} in it")
+        raise ConfigError(f"rollouts={path}: no group of step {step} in it")
     return groups
+
+
+def _group(line: dict[str, Any]) -> CachedGroup:
+    """Raises KeyError, TypeError or ValueError if the line is not a group's."""
+    group = CachedGroup(
+        step=line["step"],
+        prompt_id=line["prompt_id"],
+        prompt_tokens=tuple(line["prompt_tokens"]),
+        rewards=tuple(line["rewards"]),
+        tokens=tuple(map(tuple, line["tokens"])),
+    )
+    if not group.rewards or not all(map(math.isfinite, group.rewards)):
+        raise ValueError(f"rewards {line['rewards']}")
+    if len(group.tokens) != len(group.rewards) or not all(group.tokens):
+        raise ValueError("as many responses as rewards, each of a token or more")
+    for token in itertools.chain(group.prompt_tokens, *group.tokens):
+        if type(token) is not int or token < 0:
+            raise ValueError(f"token {token!r}")
+    return group
 
 
 def append(folder: Path, step: int, groups: Sequence[Group]) -> None:
@@ -150,9 +171,13 @@ def _append(path: Path, step: int, lines: Iterable[dict[str, Any]]) -> None:
     removed first.
     """
     if _last_step(path) >= step:
-        kept = [line for line in path.read_text().splitlines(keepends=True) if _step(line) < step]
+        kept = [
+            line
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
+            if _step(line) < step
+        ]
         write_atomically(path, "".join(kept))
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 

@@ -6,6 +6,8 @@ goes on with its record in `metrics.jsonl`.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -60,12 +62,14 @@ class Mirror:
         probe.touch()
         probe.unlink()
         waits = dict.fromkeys(("init_timeout", "finish_timeout"), WAIT_SECONDS)
+        arm, tracking = config.algorithm, config.tracking
+        names = {"project": tracking.wandb_project, "group": tracking.wandb_group}
+        names |= {"name": config.run_name, "id": about["run_id"]}
+        if names != (taken := accepted(names)):
+            sys.stderr.write(f"W&B knows this run as {taken['project']}/{taken['id']}\n")
         self._run = self._wandb.init(
-            project=config.tracking.wandb_project,
-            group=config.tracking.wandb_group,
-            name=config.run_name,
-            id=about["run_id"],
-            tags=[config.algorithm.name, f"G={config.algorithm.group_size}", f"seed={config.seed}"],
+            **taken,
+            tags=[arm.name[:64], f"G={arm.group_size}", f"seed={config.seed}"],
             config={**about["config"], "_run": {k: v for k, v in about.items() if k != "config"}},
             mode=mode,  # type: ignore[arg-type]  # checked
             dir=config.output_dir,
@@ -94,3 +98,20 @@ class Mirror:
                 self._wandb.teardown()
             return False
         return True
+
+
+def accepted(names: Mapping[str, str]) -> dict[str, Any]:
+    """The names as W&B takes them: 128 characters; in an id and a project no `/` or `:`.
+
+    A changed name ends with a hash, so that names differ as before.
+
+    >>> accepted({"id": "exp/one:a", "group": "a/b"})
+    {'id': 'exp-one-a-2dda482c', 'group': 'a/b'}
+    """
+    taken = dict(names)
+    for kind, name in names.items():
+        # W&B also names files by the id, in whose names ASCII alone is short.
+        plain = re.sub(r"[^A-Za-z0-9._+=-]", "-", name) if kind in ("id", "project") else name
+        if plain != name or len(plain) > 128:
+            taken[kind] = f"{plain[:119]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return taken

@@ -49,7 +49,7 @@ def save(
                 for (group, verdict), sample in zip(verdicts, minibatch.samples, strict=True)
             ],
         }
-        (folder / FILE).write_text(json.dumps(content) + "\n")
+        (folder / FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
     policy.export(folder / POLICY)
     return folder
 

@@ -15,12 +15,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from twogrpo.config.schema import EvaluationConfig
+from twogrpo.config.annotations import COUNT, NAMED, NOT_NEGATIVE, POSITIVE, Bounded
+from twogrpo.config.schema import RATE, EvaluationConfig
 from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
 from twogrpo.data.tasks.noisy_traces import corrupt_trace
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 CHECKSUMS = "SHA256SUMS"
+WIDTH, SHARE = Bounded(at_least=1, at_most=2**16), Bounded(at_least=0, at_most=1)
 _IGNORED_LABEL = -100  # transformers leaves these positions out of the loss
 
 
@@ -41,23 +44,23 @@ _IGNORED_LABEL = -100  # transformers leaves these positions out of the loss
 class Architecture:
     """The architecture of the Qwen2 model."""
 
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    intermediate_size: int
-    initializer_range: float
-    rope_theta: float
+    hidden_size: Annotated[int, WIDTH]
+    num_hidden_layers: Annotated[int, Bounded(at_least=1, at_most=1000)]
+    num_attention_heads: Annotated[int, WIDTH]
+    num_key_value_heads: Annotated[int, WIDTH]
+    intermediate_size: Annotated[int, WIDTH]
+    initializer_range: Annotated[float, POSITIVE]
+    rope_theta: Annotated[float, POSITIVE]
 
 
 @dataclass
 class Stage:
     """One stage of supervised training."""
 
-    steps: int
-    learning_rate: float
-    batch_size: int
-    error_rate: float
+    steps: Annotated[int, COUNT]
+    learning_rate: Annotated[float, RATE]
+    batch_size: Annotated[int, COUNT]
+    error_rate: Annotated[float, SHARE]
 
 
 @dataclass
@@ -65,9 +68,9 @@ class Gate:
     """The required accuracy of the checkpoint, as shares in [0, 1]."""
 
     benchmark: str
-    mean_at_least: float
-    mean_at_most: float
-    pass_at_least: float
+    mean_at_least: Annotated[float, SHARE]
+    mean_at_most: Annotated[float, SHARE]
+    pass_at_least: Annotated[float, SHARE]
 
 
 @dataclass
@@ -75,8 +78,8 @@ class WarmStart:
     """The schema of conf/tiny_model.yaml, where each key is explained."""
 
     evaluation: EvaluationConfig
-    seed: int
-    output_dir: str
+    seed: Annotated[int, NOT_NEGATIVE]
+    output_dir: Annotated[str, NAMED]
     replace: bool
     architecture: Architecture
     stages: list[Stage]
@@ -89,8 +92,10 @@ def make(config: WarmStart) -> None:
     The bytes are the same on the same machine; other processors may round differently.
 
     Raises:
-        ConfigError: the gate fails, or the folder pins other bytes. Nothing is written.
+        ConfigError: the gate fails, a value does not go with another, or the folder pins other
+            bytes or cannot be written. Nothing is written.
     """
+    _check(config)
     torch.set_num_threads(1)  # the order of sums, and so their rounding, depends on the threads
     transformers_logging.disable_progress_bar()
     tokenizer = tiny_tokenizer.build()
@@ -102,6 +107,31 @@ def make(config: WarmStart) -> None:
     logger.info("Mean@n %.3f, Pass@n %.3f on %s", mean, passed, config.gate.benchmark)
     check_gate(config.gate, mean=mean, passed=passed)
     save(model, Path(config.output_dir), replace=config.replace)
+
+
+def _check(config: WarmStart) -> None:
+    """Checks what would be found after minutes of training."""
+    shape, benchmarks = config.architecture, config.evaluation.benchmarks
+    for size, name, parts in (
+        (shape.hidden_size, "hidden_size", shape.num_attention_heads),
+        (shape.num_attention_heads, "num_attention_heads", shape.num_key_value_heads),
+    ):
+        if size % parts:
+            raise ConfigError(f"architecture.{name}={size}: use a multiple of {parts} heads")
+    if not config.stages:
+        raise ConfigError("stages=[] trains nothing: give one or more")
+    if config.gate.benchmark not in benchmarks:
+        raise ConfigError(
+            f"gate.benchmark={config.gate.benchmark}: use one of {', '.join(benchmarks)}"
+        )
+    folder = Path(config.output_dir)
+    try:
+        above = next(path for path in (folder, *folder.parents) if path.exists())
+        tempfile.TemporaryFile(dir=above).close()
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir={folder} cannot be written ({error.strerror}): give another folder"
+        ) from error
 
 
 def build_model(
@@ -208,7 +238,7 @@ def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
         # A new tokenizer, because a used one saves its last padding settings.
         tiny_tokenizer.build().save_pretrained(scratch)
         made, pins = checksums(Path(scratch)), folder / CHECKSUMS
-        if pins.exists() and pins.read_text() != made and not replace:
+        if pins.exists() and pins.read_text(encoding="utf-8") != made and not replace:
             raise ConfigError(
                 f"output_dir={folder} pins another checkpoint in {CHECKSUMS}: choose another "
                 "output_dir, or replace=true to start every experiment from this one"
@@ -216,7 +246,7 @@ def save(model: Qwen2ForCausalLM, folder: Path, *, replace: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(Path(scratch, name), folder / name)
-        pins.write_text(made)
+        pins.write_text(made, encoding="utf-8")
     logger.info("wrote %s", folder)
 
 

@@ -9,6 +9,7 @@ from analysis.records.frames import Runs, load
 from analysis.records.readers import _log_entries
 from tests.analysis import recorded
 from tests.analysis.records import wandb_stub
+from twogrpo.errors import ConfigError
 
 FRAMES = ("runs", "steps", "evaluations", "benchmarks")
 
@@ -99,6 +100,26 @@ def test_log_cut_short_is_read_up_to_the_cut(tmp_path: Path) -> None:
     file.write_bytes(log[: log.index(last_row[:100]) + 50])
     with pytest.raises(ValueError, match="running after 8 rows"):
         load(f"offline:{tmp_path}")
+
+
+def test_a_flipped_bit_in_a_log_of_wandb_is_seen(tmp_path: Path) -> None:
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    log_to_wandb(tmp_path, about, rows)
+    file = next(tmp_path.rglob("*.wandb"))
+    log = bytearray(file.read_bytes())
+    log[log.index(b"num_correct") + 20] ^= 1
+    file.write_bytes(bytes(log))
+    with pytest.raises(ConfigError, match="bytes are damaged"):
+        load(f"offline:{tmp_path}")
+
+
+def test_wandb_without_a_key_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match="runs=wandb://entity/project cannot be read") as refusal:
+        load("wandb://entity/project")
+    assert "\n" not in str(refusal.value)
 
 
 def test_what_is_left_out_is_listed_with_its_reason(tmp_path: Path) -> None:

@@ -208,10 +208,12 @@ class Sandbox:
         for parent in pids:
             for children in glob.glob(f"/proc/{parent}/task/*/children"):
                 with contextlib.suppress(OSError):  # it has ended
-                    pids += Path(children).read_text().split()
+                    pids += Path(children).read_text(encoding="utf-8").split()
         for child in pids[1:]:
             with contextlib.suppress(OSError):
-                num_pages += int(Path(f"/proc/{child}/statm").read_text().split()[1])
+                num_pages += int(
+                    Path(f"/proc/{child}/statm").read_text(encoding="utf-8").split()[1]
+                )
         with contextlib.suppress(OSError, IndexError):  # its folder is not there yet
             folder = os.statvfs(f"/proc/{pids[1]}/root/sandbox")
             num_files = folder.f_files - folder.f_ffree
@@ -236,7 +238,7 @@ def _in_memory(content: str | bytes | None) -> IO[bytes]:
 
 def _user_ids() -> range:
     """The upper half of this user namespace's ids: no two grading processes are to share one."""
-    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[-3:])
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[-3:])
     return range(first + count // 2, first + count - 1)
 
 
