@@ -36,6 +36,7 @@ from analysis.paper import (
 )
 from analysis.records.frames import Runs
 from analysis.report import report, summary
+from twogrpo.run_record.files import LEFT_OUT
 
 EXHIBITS: tuple[Build, ...] = (
     figure_1.build,
@@ -64,6 +65,8 @@ def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, pages: bool = Tr
     is_committed = Path(os.path.realpath(out)).parent == records.RESULTS
     if is_committed:
         records.refuse_damaged(runs, out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(runs.excluded, out / LEFT_OUT)  # first: by this file a report is known
     exhibits = [build(runs) for build in EXHIBITS]
     exhibits.insert(2, claims.build(runs, theory=theory))  # after the headline's figure and table
     exhibits.append(budget_ledger.build(runs))
@@ -79,7 +82,6 @@ def main(runs: Runs, out: Path, *, theory: str = claims.THEORY, pages: bool = Tr
     summary.write(runs, out, theory=theory)
     if pages:
         report.write(runs, exhibits, out, theory=theory)
-    write_csv(runs.excluded, out / "left_out.csv")
     if committed:
         sys.stderr.write(f"{compare.headline(exhibits[0].frame)}: {out / compare.NAME}.md\n")
 

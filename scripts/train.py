@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from twogrpo.config import cli, validation
 from twogrpo.config.schema import Config, parse
+from twogrpo.data.files import input_files
 from twogrpo.run_record.record import is_finished
 
 
@@ -17,7 +18,7 @@ from twogrpo.run_record.record import is_finished
 def main(cfg: DictConfig) -> None:
     """Composes and checks the configuration, then trains."""
     config = parse(cfg, Config)
-    if is_finished(config):
+    if is_finished(config, input_files(config)):
         return
     validation.check(config)
     from twogrpo.training import assemble, loop  # torch and transformers take seconds to import

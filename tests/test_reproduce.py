@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from hydra import compose, initialize_config_dir
 
 from tests.conftest import CONF, ROOT, compose_config
 from twogrpo.config import validation
+from twogrpo.config.output_folder import LOCK
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
@@ -245,3 +247,34 @@ def test_a_plan_imports_no_torch():
     """A second `make reproduce` has nothing to do, quickly."""
     program = "import sys, scripts.reproduce; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+RUN_ALL = "twogrpo.reproduce.reproduce.run_all"
+
+
+@pytest.mark.parametrize("file", ["thesis.tex", "report/thesis.tex"])
+def test_somebodys_folder_is_not_written_into(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(RUN_ALL, lambda *_, **__: pytest.fail("a job ran"))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("precious")
+    with pytest.raises(ConfigError, match=r"(runs|results)_dir=.* not ours: it holds thesis\.tex"):
+        composed(reproduce, f"runs_dir={tmp_path}", "scale.seeds=[0]")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / file]
+
+
+def test_the_folder_is_locked_while_the_jobs_run_and_logs_of_a_killed_one_do_not_matter(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "two_grpo-seed0.log").write_text("killed early")
+    (tmp_path / "two_grpo-seed0").mkdir()
+    locked = []
+    monkeypatch.setattr(
+        "twogrpo.reproduce.reproduce.run_all",
+        lambda *_, **__: locked.append((tmp_path / LOCK).exists()),
+    )
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+    composed(
+        reproduce, f"runs_dir={tmp_path}", "scale.experiments=[cpu/two_grpo]", "scale.seeds=[0]"
+    )
+    assert locked == [True]
+    assert not (tmp_path / LOCK).exists()

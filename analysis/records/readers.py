@@ -19,6 +19,7 @@ from typing import Any
 from analysis.records.usable import defect
 from twogrpo.errors import ConfigError, escape_control_chars
 from twogrpo.run_record.files import (
+    check_run_file,
     read_lines,
     read_rows,
     read_run_file,
@@ -26,6 +27,7 @@ from twogrpo.run_record.files import (
     with_current_keys,
 )
 from twogrpo.run_record.rollouts import PAIRS_FILE
+from twogrpo.run_record.rows import check_rows
 
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
@@ -84,17 +86,24 @@ def read(source: str) -> list[Record]:
             records = join(list(read_offline(folder)))
     if not records:
         raise ConfigError(f"runs={source} holds no run: train first, or name the runs' folder")
-    return [_escaped_record(record) for record in records]
+    return [_checked(record) for record in records]
 
 
-def _escaped_record(record: Record) -> Record:
+def _checked(record: Record) -> Record:
+    """The record with its texts escaped; with a fault if what the analysis relies on is missing."""
     values = {name: _escaped(value) for name, value in vars(record).items()}
     if isinstance(values["about"].get("config"), dict):
         values["about"] |= {"config": with_current_keys(values["about"]["config"])}
-    found = Record(**values)
-    if found.status == "finished" and not found.fault:
-        found.fault = defect(found.about, found.rows, found.pairs)
-    return found
+    record = Record(**values)
+    try:
+        if not record.fault:
+            check_run_file({"status": record.status, **record.about})
+            check_rows([record.rows[step] for step in sorted(record.rows)])
+    except ValueError as error:
+        return Record({}, "unreadable", {}, record.where, fault=str(error))
+    if record.status == "finished" and not record.fault:
+        record.fault = defect(record.about, record.rows, record.pairs)
+    return record
 
 
 def _escaped(value: Any) -> Any:
@@ -114,11 +123,13 @@ def read_folders(folder: Path) -> Iterator[Record]:
         where = str(found.relative_to(folder))
         try:
             about = read_run_file(found)
-            rows = {int(row["step"]): row for row in read_rows(found)}
+            rows = {row["step"]: row for row in read_rows(found)}
             pairs = read_lines(found / PAIRS_FILE)
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
+        except ConfigError as error:
             # The message of the cause has no path in it: results do not depend on where runs lie.
-            yield Record({}, "unreadable", {}, where, fault=str(error.__cause__ or error))
+            cause = error.__cause__ or error
+            fault = str(getattr(cause, "strerror", None) or cause)
+            yield Record({}, "unreadable", {}, where, fault=fault)
             continue
         yield Record(about, str(about.get("status")), rows, where, pairs=pairs)
 

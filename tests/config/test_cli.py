@@ -68,7 +68,7 @@ def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]
         ("run_name=\x1b[31mred", ["run_name=\\x1b[31mred"]),
         ("algorithm=\x1b[31mred", ["\\x1b[31mred"]),
         ("output_dir=/dev/null/run", ["output_dir=/dev/null/run"]),
-        (f"output_dir={'x' * 300}", [f"output_dir={'x' * 300}"]),
+        (f"output_dir={'x' * 300}", [f"output_dir={'x' * 50}"]),
         ("banana", ["banana"]),
     ],
 )

@@ -3,11 +3,13 @@
 import errno
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import compose_config
+from tests.conftest import ROOT, compose_config
 from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.data import snapshot
@@ -147,11 +149,11 @@ def files(folder):
         ("output_dir=.", "deleted with dataset.path=data/train.jsonl"),
         ("output_dir=exams", "deleted with evaluation.folder=exams"),
         ("output_dir=frozen dataset.path=frozen", "deleted with dataset.path=frozen/prompts"),
-        ("output_dir=notes", "contains more than a prompt set"),
-        ("output_dir=of_another", "contains more than a prompt set"),
-        ("output_dir=beside", "contains more than a prompt set"),
+        ("output_dir=notes", "holds thesis.txt and no manifest.json"),
+        ("output_dir=of_another", "is no prompt set (manifest.json"),
+        ("output_dir=beside", "is no prompt set (thesis.txt"),
         ("output_dir=data/train.jsonl", "deleted with dataset.path"),
-        ("output_dir=exams/amc23.jsonl", "contains more than a prompt set"),
+        ("output_dir=exams/amc23.jsonl", "Not a directory"),
     ],
 )
 def test_what_is_no_prompt_set_is_not_deleted(tmp_path, monkeypatch, overrides, why):
@@ -182,3 +184,21 @@ def test_an_empty_folder_is_filled_and_a_prompt_set_replaced(tmp_path):
     prepare_data(config(tmp_path))
     assert (tmp_path / "set/ids.txt").read_text() != first
     assert {path.name for path in tmp_path.iterdir()} == {"train.jsonl", "amc23.jsonl", "set"}
+
+
+def test_a_set_that_another_process_prepares_is_refused(tmp_path):
+    both_files(tmp_path)
+    hold = (
+        "import sys, time, pathlib; from twogrpo.config.output_folder import claim; "
+        "lock = claim('output_dir', pathlib.Path(sys.argv[1]), beside=True); "
+        "print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "set")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match=rf"set: another process \(pid {other.pid}\)"):
+            prepare_data(config(tmp_path))
+        other.kill()
+    assert not (tmp_path / "set").exists()
+    prepare_data(config(tmp_path))

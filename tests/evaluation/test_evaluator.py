@@ -11,7 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from analysis.records.frames import load
+from tests.broken_records import BROKEN, broken
 from tests.conftest import ROOT, EvenSum, compose_config
+from twogrpo.config.identity import flatten
 from twogrpo.config.schema import parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
@@ -321,3 +323,45 @@ def test_a_card_can_be_made_again_and_hostile_names_stay_text(model_folder, tmp_
     write_card(tmp_path / "out")
     card = (tmp_path / "out/evaluation/card.md").read_text()
     assert "| template | a\\|b?&lt;script>?[2J |" in card
+
+
+def test_a_record_from_elsewhere_gets_no_secret_of_ours(gsm8k_run, monkeypatch):
+    """Every text in it asks for one; it is refused, or left as it is, and never resolved."""
+    monkeypatch.setenv("WANDB_API_KEY", "a secret")
+    whole = json.loads((gsm8k_run / "run.json").read_text())
+    cfg = compose_config(typed := f"checkpoint={gsm8k_run}", name="evaluate")
+    texts = [key for key, value in flatten(whole["config"]).items() if isinstance(value, str)]
+    assert {"reward.name", "rollout.engine", "model.path", "hardware.dtype"} <= {*texts}
+    asking = "${oc.env:WANDB_API_KEY}"
+    for key in [*texts, "evaluation.folder", "evaluation.benchmarks", "evaluation.hub"]:
+        record = json.loads(json.dumps(whole))
+        place = record["config"]
+        *sections, name = key.split(".")
+        for section in sections:
+            place = place[section]
+        lists = {"benchmarks": [asking], "hub": {"longer": {"id": asking}}}
+        place[name] = lists.get(name, asking)
+        (gsm8k_run / "run.json").write_text(json.dumps(record))
+        with pytest.raises(ConfigError, match=f"{key}.* has a") as refusal:
+            as_its_run(cfg, [typed])
+        assert "a secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", [n for n, (file, _) in BROKEN.items() if file == "run.json"])
+def test_a_broken_record_of_the_run_is_one_line(name, gsm8k_run, tmp_path):
+    broken(name, gsm8k_run, tmp_path / "broken")
+    with pytest.raises(ConfigError, match=r"run\.json cannot be read") as refusal:
+        as_asked(f"checkpoint={tmp_path / 'broken'}")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["{}", "[]", '{"step": "2"}', '{"step": 2, "run": 1}', '{"step": 2, "run": {"identity": "x"}}'],
+)
+def test_a_checkpoint_of_another_run_or_of_none_is_one_line(state, gsm8k_run):
+    shutil.rmtree(gsm8k_run / "final")
+    (gsm8k_run / "checkpoints/000002").mkdir(parents=True)
+    (gsm8k_run / "checkpoints/000002/state.json").write_text(state)
+    with pytest.raises(ConfigError, match=r"state\.json|not of the run"):
+        as_asked(f"checkpoint={gsm8k_run}")

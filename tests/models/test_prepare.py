@@ -62,3 +62,12 @@ def test_the_converted_model_is_the_pinned_one():
 
     loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert tensors_sha256(loaded) == prepare.SMOLLM2_TENSORS_SHA256
+
+
+def test_somebodys_folder_is_not_converted_into(tmp_path):
+    for name in ("new", "new.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.tex").write_text("precious")
+    with pytest.raises(ConfigError, match=r"not ours: it holds thesis\.tex and no config\.json"):
+        prepare_model(model("smollm2_135m", f"model.path={tmp_path / 'new'}"))
+    assert len([*tmp_path.rglob("thesis.tex")]) == 2

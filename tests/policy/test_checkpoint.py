@@ -152,3 +152,15 @@ def test_any_number_of_ranks_loads_what_another_number_saved(saving, loading, tm
     into = {name: torch.zeros_like(tensor) for name, tensor in odd_tensors().items()}
     assert checkpoint.load_latest(tmp_path, into=into) == {"step": 1}  # and a plain process
     assert all(torch.equal(into[name], tensor) for name, tensor in odd_tensors().items())
+
+
+def test_a_checkpoint_that_is_refused_is_not_loaded(tmp_path):
+    save(tmp_path, 3)
+
+    def refuse(found: Path, state: dict) -> None:
+        raise ValueError(f"{found.name} is of another run, at step {state['step']}")
+
+    into = tensors()
+    with pytest.raises(ValueError, match="000003 is of another run, at step 3"):
+        checkpoint.load_latest(tmp_path, into=into, check=refuse)
+    assert all(tensor.eq(0).all() for tensor in into.values())

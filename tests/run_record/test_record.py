@@ -1,11 +1,14 @@
 """A run's record: rows survive, a folder belongs to one run, a finished run is recognised."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
+from tests.broken_records import BROKEN, broken
+from twogrpo.config.output_folder import LOCK
 from twogrpo.errors import ConfigError
 from twogrpo.run_record import provenance
 from twogrpo.run_record.files import read_rows
@@ -62,6 +65,9 @@ def test_only_the_same_run_counts_as_finished(config, make_config, tmp_path):
     record = RunRecord(config)
     assert not is_finished(config)
     record.finish({"evaluation/average": 0.5})
+    with pytest.raises(ConfigError, match=r"its metrics\.jsonl is empty: restore it"):
+        is_finished(config)
+    record.log({"step": 0})
     assert is_finished(config)
     assert about(tmp_path / "run")["summary"] == {"evaluation/average": 0.5}
     with pytest.raises(ConfigError, match=r"belongs to another config \(seed=0 there, 1 here\)"):
@@ -143,3 +149,65 @@ def test_the_mirror_in_wandb_has_the_same_rows_and_needs_no_network(
     mirror.log.assert_called_once_with({"reward/mean": 0.5}, step=0)
     assert mirror.summary["evaluation/average"] == 0.25
     mirror.finish.assert_called_once_with(exit_code=0)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_record_is_not_continued(name, config, tmp_path):
+    record = RunRecord(config)
+    for step in range(3):
+        record.log({"step": step})
+    del record
+    broken(name, tmp_path / "run", tmp_path / "broken")
+    before = contents(tmp_path / "broken")
+    with pytest.raises(ConfigError):
+        RunRecord(replace(config, output_dir=str(tmp_path / "broken")))
+    assert contents(tmp_path / "broken") == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_checkpoint_without_the_rows_before_it_is_not_continued(config):
+    record = RunRecord(config)
+    with pytest.raises(ConfigError, match=r"no row of step 0, .*continues at step 2"):
+        record.truncate(2)
+    record.log({"step": 0})
+    with pytest.raises(ConfigError, match=r"no row of step 1, .*restore the file"):
+        record.truncate(2)
+    record.truncate(1)
+
+
+def test_a_run_killed_before_its_record_was_written_can_be_started_again(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json.tmp").write_text('{"run')
+    (tmp_path / "run" / LOCK).write_text("12345")
+    assert not is_finished(config)
+    RunRecord(config).finish({})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("edited", ["train.jsonl", "config.json", "exam.jsonl"])
+def test_a_file_edited_under_its_name_makes_another_run(edited, config, tmp_path):
+    files = {
+        key: [tmp_path / name]
+        for key, name in (
+            ("dataset.path", "train.jsonl"),
+            ("model.path", "config.json"),
+            ("evaluation.folder", "exam.jsonl"),
+        )
+    }
+    for [path] in files.values():
+        path.write_text("as it was")
+    record = RunRecord(config, files=files)
+    record.log({"step": 0})
+    record.finish({})
+    assert is_finished(config, files)
+    (tmp_path / edited).write_text("as it is")
+    key = next(key for key, [path] in files.items() if path.name == edited)
+    for opened in (is_finished, lambda *_: RunRecord(config, files=files)):
+        with pytest.raises(ConfigError, match=f"{key}: {edited} is not what it was"):
+            opened(config, files)
+    elsewhere = RunRecord(replace(config, output_dir=str(tmp_path / "new")), files=files)
+    assert elsewhere.about["identity"] != record.about["identity"]
+    assert elsewhere.about["run_id"] != record.about["run_id"]  # so W&B and samples tell them apart

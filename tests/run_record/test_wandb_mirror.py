@@ -114,7 +114,8 @@ def test_neither_online_nor_offline_is_no_mirror(open_record, tmp_path, capsys):
 def test_a_folder_that_takes_no_files_is_no_mirror(open_record, tmp_path, capsys):
     """W&B would go to /tmp without a word that anyone reads; a file stands for a read-only folder,
     which root could write to."""
-    (tmp_path / "run").mkdir()
+    open_record()
+    (tmp_path / "run/wandb").rmdir()
     (tmp_path / "run/wandb").write_text("")
     record, runs = open_record()
     record.log({"step": 0})

@@ -8,6 +8,7 @@ import pytest
 
 from tests.outcomes import assert_bit_for_bit, assert_surplus_crossed_a_step, outcome, run_json
 from tests.training.test_loop import ARMS
+from twogrpo.errors import ConfigError
 from twogrpo.training import loop, resume
 
 
@@ -104,3 +105,23 @@ def test_a_run_interrupted_once_continues_where_it_was(
     assert resume.resume(resumed) == step
     loop.train(resumed)
     assert_bit_for_bit(outcome(tmp_path / "run"), expected)
+
+
+def test_the_checkpoints_of_another_run_are_not_adopted(make_run, tmp_path):
+    """Their run.json is gone, or another run's lies in its place."""
+    run = make_run("seed=1")
+    interrupt_at(run, "after the row", 2, Killed)
+    with pytest.raises(Killed):
+        loop.train(run)
+    (tmp_path / "run/run.json").unlink()
+    with pytest.raises(ConfigError, match=r"holds checkpoints and no run\.json"):
+        make_run("seed=1")
+    (tmp_path / "run").rename(tmp_path / "of seed 1")
+    make_run("seed=2").record.interrupt("a test")
+    other = tmp_path / "run"
+    for name in ("checkpoints", "metrics.jsonl"):
+        (tmp_path / "of seed 1" / name).rename(other / name)
+    before = sorted((other / "checkpoints").rglob("*"))
+    with pytest.raises(ConfigError, match=r"000002 belongs to another config \(seed=1 there"):
+        loop.train(make_run("seed=2"))
+    assert sorted((other / "checkpoints").rglob("*")) == before

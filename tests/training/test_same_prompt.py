@@ -78,7 +78,7 @@ def test_a_run_stays_within_its_budget_and_leaves_the_stream_alone(make_run, tmp
     assert 32 < row["rollouts/generated"] <= 16 * 8
     assert row["rollouts/kept"] == 32
     assert row["rollouts/generated"] == 32 + row["rollouts/discarded"]
-    plain = loop.train_step(make_run("algorithm=two_grpo", f"output_dir={tmp_path}"), 0)
+    plain = loop.train_step(make_run("algorithm=two_grpo", f"output_dir={tmp_path / 'plain'}"), 0)
     assert row["rollouts/trained_on"] > plain["rollouts/trained_on"]
 
 

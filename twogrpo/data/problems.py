@@ -22,11 +22,11 @@ from typing import Any
 
 from twogrpo.config.schema import HubConfig
 from twogrpo.core.boxes import boxes
+from twogrpo.data.files import SUFFIXES
 from twogrpo.data.templates import PICTURE
 from twogrpo.errors import ConfigError
 
 Row = Mapping[str, Any]
-SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 # Longer than any real answer; a program's test cases count as its answer.
 MAX_ANSWER_CHARACTERS = 10_000_000
 # What stands in the place of an answer: NuminaMath-1.5's first two, and missing values as text.

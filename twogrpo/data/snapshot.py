@@ -21,13 +21,15 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from twogrpo.config.output_folder import check_output_folder, claim
 from twogrpo.config.schema import DatasetConfig
 from twogrpo.config.script_schemas import PrepareDataConfig
 from twogrpo.config.validation import check_benchmark_names
 from twogrpo.data.contamination import Overlap, overlap, report
+from twogrpo.data.files import ROOT, dataset_file
 from twogrpo.data.filtering import FilteredProblems
 from twogrpo.data.problems import content_id
-from twogrpo.data.sources import ROOT, benchmark_problems, dataset_file, prepared_dataset
+from twogrpo.data.sources import benchmark_problems, prepared_dataset
 from twogrpo.errors import DISK_IS_FULL, ConfigError
 
 FILES = ("prompts.parquet", "manifest.json", "ids.txt", "contamination.json")
@@ -55,7 +57,9 @@ def prepare_data(config: PrepareDataConfig) -> str:
             benchmark: overlap(prepared.problems, benchmark_problems(config.evaluation, benchmark))
             for benchmark in config.evaluation.benchmarks
         }
-        _write(folder, config.dataset, prepared, overlaps)
+        with claim("output_dir", folder, beside=True):
+            _replaceable(config)
+            _write(folder, config.dataset, prepared, overlaps)
     except OSError as error:
         if error.errno in DISK_IS_FULL:
             raise
@@ -134,22 +138,15 @@ def _replaceable(config: PrepareDataConfig) -> Path:
                 f"output_dir={config.output_dir} would be deleted with {key}={value} in it: "
                 "give another output_dir"
             )
-    if os.path.lexists(folder) and not _is_prompt_set(folder):
+    check_output_folder("output_dir", config.output_dir, marks=("manifest.json",))
+    names, manifest = set(os.listdir(folder) if folder.exists() else ()), folder / "manifest.json"
+    if names and (names - set(FILES) or b"content_sha256" not in manifest.read_bytes()):
+        odd = min(names - set(FILES), default=manifest.name)
         raise ConfigError(
-            f"output_dir={config.output_dir} would be deleted and contains more than a prompt "
-            "set: give a new or empty folder"
+            f"output_dir={config.output_dir} would be deleted and is no prompt set ({odd} is not "
+            "of one): give a new or empty folder"
         )
     return folder
-
-
-def _is_prompt_set(folder: Path) -> bool:
-    """Whether the folder is empty or has only the files of a prompt set."""
-    if not folder.is_dir():
-        return False
-    names, manifest_file = {path.name for path in folder.iterdir()}, folder / "manifest.json"
-    if not manifest_file.is_file() or not names <= set(FILES):
-        return not names
-    return b"content_sha256" in manifest_file.read_bytes()
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig, HubConfig
+from twogrpo.data.files import ROOT, benchmark_file, dataset_file
 from twogrpo.data.filtering import FilteredProblems, prepare, read_problems, select_problems
-from twogrpo.data.problems import SUFFIXES, Problem, Row, content_id, from_hub, from_path
+from twogrpo.data.problems import Problem, Row, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 from twogrpo.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # The seed that selects validation problems; differs from every training seed.
 VALIDATION_SEED = -1
 MOST_GENERATED = 100_000
@@ -82,7 +81,7 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
                 f"evaluation.benchmarks={benchmark} is unknown: use {', '.join(task.BENCHMARKS)}"
             )
         return _generated(task, benchmark, count, 0, key="evaluation.problems_per_benchmark")
-    path, hub = _benchmark_file(evaluation.folder, benchmark), evaluation.hub.get(benchmark)
+    path, hub = benchmark_file(evaluation, benchmark), evaluation.hub.get(benchmark)
     where = f"evaluation.benchmarks={benchmark}: {path}"
     origin, rows = _rows(evaluation.source, path, hub, "evaluation.folder", where)
     return read_problems(rows, origin=origin)[:count]
@@ -118,14 +117,6 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     return FilteredProblems(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
 
 
-def dataset_file(dataset: DatasetConfig) -> Path | None:
-    """The file at `dataset.path`, or the prompt set in that folder; None for a hub source."""
-    if dataset.path is None or dataset.source == "hub":
-        return None
-    found = Path(dataset.path) if os.path.exists(dataset.path) else ROOT / dataset.path
-    return found / "prompts.parquet" if os.path.isdir(found) else found
-
-
 def _generator(key: str, name: str) -> ModuleType:
     if name not in GENERATORS:
         raise ConfigError(f"{key}={name} cannot be generated: use one of {', '.join(GENERATORS)}")
@@ -157,11 +148,3 @@ def _rows(
         raise ConfigError(f"{group}.source=hub but {group}.hub names no data set: set {key}=…")
     origin = f"{group}.hub={hub.id} ({hub.split})"
     return origin, from_hub(hub, origin=origin, remedy=f"{key}=…")
-
-
-def _benchmark_file(folder: str | None, benchmark: str) -> Path | None:
-    if folder is None:
-        return None
-    base = Path(folder) if os.path.isdir(folder) else ROOT / folder
-    files = [base / f"{benchmark}{suffix}" for suffix in SUFFIXES]
-    return next((file for file in files if os.path.isfile(file)), files[0])

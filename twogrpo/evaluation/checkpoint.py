@@ -9,6 +9,7 @@ from typing import Any
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.config.validation import check_benchmark_names, check_device
 from twogrpo.data import contamination
+from twogrpo.data.files import input_files
 from twogrpo.data.prompts import PromptProcessor
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
@@ -41,7 +42,8 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     prepare_process(config.hardware)
     source = checkpoint_source.find(config.checkpoint, config.model.revision)
     config = checkpoint_source.describe(config, source)
-    if is_finished(config):
+    files = input_files(config)
+    if is_finished(config, files):
         return read_rows(Path(config.output_dir))[-1]
     processor = load_processor(config.model)
     reward = build_reward(config.reward)
@@ -55,6 +57,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
     record = RunRecord(
         config,
+        files=files,
         sandbox=reward.sandbox_method,
         prompts={"benchmarks": used},
         end_tokens=end_token_names(config.model, processor.tokenizer),

@@ -18,8 +18,27 @@ from twogrpo.config.script_schemas import EvaluateConfig, Origin, TrainedOn
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
 from twogrpo.models.load import ROOT
-from twogrpo.run_record.files import is_run_folder, read_json, read_rows, read_run_file
+from twogrpo.policy.checkpoint import STATE
+from twogrpo.run_record.files import (
+    REQUIRED,
+    RUN_FILE,
+    is_run_folder,
+    read_json,
+    read_rows,
+    read_run_file,
+    refuse_interpolations,
+)
+from twogrpo.run_record.inputs import read_inputs
 from twogrpo.run_record.rows import training_rows
+
+# What the evaluation takes from the record of the run that trained a checkpoint.
+TRAINED = (
+    *REQUIRED,
+    *("config.model.path", "config.model.prompt_template", "config.dataset.num_prompts"),
+    *("config.algorithm.name", "config.algorithm.group_size", "config.evaluation.num_samples"),
+    *("config.reward.name", "config.rollout.engine"),
+    *("config.hardware.dtype", "config.hardware.sampler_dtype"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ def _here(checkpoint: str) -> Source | None:
     folder = folder.resolve()
     if is_run_folder(folder):
         return _of_run(folder)
-    if (folder / "state.json").is_file():
+    if (folder / STATE).is_file():
         return _of_training_checkpoint(folder)
     if not (folder / "config.json").is_file():
         raise ConfigError(
@@ -75,6 +94,7 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
     found = cfg.copy()
     OmegaConf.set_struct(found, False)  # another evaluation has other benchmarks in its `hub`
     trained = source.run["config"]
+    refuse_interpolations(trained, f"checkpoint={cfg.checkpoint}: its run.json")
     for group in ("evaluation", "reward", "rollout"):
         if group not in keys:
             found[group] = OmegaConf.merge(found[group], trained[group])
@@ -90,12 +110,15 @@ def as_its_run(cfg: DictConfig, typed: Sequence[str]) -> DictConfig:
 def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
     """The config with the source's model, hash and the run that trained it."""
     model = replace(config.model, path=source.model_path)
+    run_name = config.run_name or f"{source.name}-{config.evaluation.name}"
+    output_dir = config.output_dir or f"runs/evaluate/{run_name}"
     config = replace(
         config,
         model=model,
         step=source.step,
-        weights_sha256=_sha256(source),
-        run_name=config.run_name or f"{source.name}-{config.evaluation.name}",
+        weights_sha256=_sha256(source, Path(output_dir)),
+        run_name=run_name,
+        output_dir=output_dir,
     )
     if source.run is not None:
         trained = source.run["config"]
@@ -108,11 +131,11 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
             dataset=TrainedOn(trained["dataset"]["name"], trained["dataset"]["num_prompts"]),
             seed=trained["seed"],
         )
-    return replace(config, output_dir=config.output_dir or f"runs/evaluate/{config.run_name}")
+    return config
 
 
 def _of_run(folder: Path) -> Source:
-    run = read_run_file(folder)
+    run = read_run_file(folder, required=TRAINED)
     if (folder / "final" / "config.json").is_file():
         steps = len(training_rows(read_rows(folder)))
         return Source(folder.name, str(folder / "final"), run=run, step=steps)
@@ -131,20 +154,29 @@ def _of_training_checkpoint(folder: Path) -> Source:
             f"checkpoint={folder} is outside its run's folder, whose run.json names the model: "
             "give the path where training wrote it"
         )
-    run = read_run_file(run_folder)
+    run, state = read_run_file(run_folder, required=TRAINED), read_json(folder / STATE)
+    step, of_run = state.get("step"), state.get("run", run)  # older checkpoints do not say whose
+    if not (isinstance(step, int) and isinstance(of_run, dict)):
+        raise ConfigError(f"checkpoint={folder}: its {STATE} has no step or run: give another")
+    if of_run.get("identity") != run["identity"]:
+        raise ConfigError(
+            f"checkpoint={folder} is not of the run in {run_folder / RUN_FILE}: restore that file"
+        )
     return Source(
         name=f"{run_folder.name}-{folder.name}",
         model_path=run["config"]["model"]["path"],
         training=folder,
         run=run,
-        step=read_json(folder / "state.json")["step"],
+        step=step,
     )
 
 
-def _sha256(source: Source) -> str:
-    """The hash of the weight files, in the order of their names."""
-    digest, folder = hashlib.sha256(), source.training or Path(source.model_path)
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+def _sha256(source: Source, output_dir: Path) -> str:
+    """The hash of the weight files, in the order of their names; the record saves hashing twice."""
+    folder = source.training or Path(source.model_path)
+    files = {"model.path": sorted(folder.glob("*.safetensors"))}
+    known = {} if source.training else read_run_file(output_dir).get("inputs", {})
+    digest = hashlib.sha256()
+    for file in read_inputs(files, known)["model.path"].values():
+        digest.update(bytes.fromhex(file["sha256"]))
     return digest.hexdigest()

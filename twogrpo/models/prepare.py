@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import shutil
+import os
+import tempfile
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedModel
 
+from twogrpo.config.output_folder import check_output_folder, claim
 from twogrpo.config.schema import ModelConfig
 from twogrpo.errors import ConfigError
 from twogrpo.models.hub import snapshot
@@ -36,11 +38,13 @@ def prepare_model(model: ModelConfig) -> Path:
             the pinned one.
     """
     folder = ROOT / model.path
-    if (folder / "config.json").is_file():
+    if os.path.isfile(folder / "config.json"):
         return folder
-    if model.name == SMOLLM2:
-        return _convert_smollm2(folder)
-    return snapshot(model.path, model.revision)
+    if model.name != SMOLLM2:
+        return snapshot(model.path, model.revision)
+    check_output_folder("model.path", str(folder), marks=("config.json",))
+    with claim("model.path", folder, beside=True):
+        return folder if os.path.isfile(folder / "config.json") else _convert_smollm2(folder)
 
 
 def tensors_sha256(model: PreTrainedModel) -> str:
@@ -66,11 +70,11 @@ def _convert_smollm2(folder: Path) -> Path:
     model = LlamaForCausalLM(config)
     model.load_state_dict(quantised.state_dict())
     _refuse_other_bytes("the converted weights", tensors_sha256(model), SMOLLM2_TENSORS_SHA256)
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
-    temporary.replace(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        made = Path(scratch) / folder.name
+        model.save_pretrained(made)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(made)
+        made.replace(folder)
     return folder
 
 

@@ -17,7 +17,7 @@ import shutil
 import sys
 import warnings
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,18 @@ def save(
 
 
 def load_latest(
-    folder: Path, *, into: Mapping[str, Tensor], ranks: Ranks = SINGLE_PROCESS
+    folder: Path,
+    *,
+    into: Mapping[str, Tensor],
+    check: Callable[[Path, dict[str, Any]], None] = lambda *_: None,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, Any] | None:
     """Fills the tensors `into` from the newest intact checkpoint and returns its state.
 
     A damaged one is reported, renamed to `damaged-…`, and the one before it is used. Returns None
     if there is no checkpoint. Every rank calls it, with its shard of the tensors, however many
-    ranks saved.
+    ranks saved. `check` gets the checkpoint and its state before anything is loaded, and may refuse
+    them.
 
     Raises:
         CheckpointFault: there are checkpoints, but none is intact.
@@ -94,9 +99,11 @@ def load_latest(
     for checkpoint in reversed(found):
         reasons = _damage(checkpoint, ranks)
         if not reasons:
+            state = dict(json.loads((checkpoint / STATE).read_bytes()))
+            check(checkpoint, state)
             _read_shards(checkpoint, into, ranks)
             _set_aside(damaged, ranks)
-            return dict(json.loads((checkpoint / STATE).read_bytes()))
+            return state
         damaged.append(checkpoint)
         if ranks.is_first:
             sys.stderr.write(

@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from twogrpo.config.cli import CONF
 from twogrpo.config.schema import Config
 from twogrpo.data.contamination import load_overlap
-from twogrpo.data.sources import dataset_file, training_problems, validation_problems
+from twogrpo.data.files import dataset_file
+from twogrpo.data.sources import training_problems, validation_problems
 from twogrpo.data.templates import CHAT
 from twogrpo.errors import ConfigError
 from twogrpo.preflight.model_shapes import Architecture, config_file

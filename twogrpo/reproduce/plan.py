@@ -14,6 +14,7 @@ from hydra import compose
 from twogrpo.config.annotations import NAMED, NOT_NEGATIVE, Bounded
 from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.data.files import input_files
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_run_file
 from twogrpo.run_record.provenance import ROOT
@@ -92,7 +93,7 @@ class Job:
             recorded = read_run_file(Path(config.output_dir)).get("config", {})
             config = replace(config, weights_sha256=recorded.get("weights_sha256", ""))
         try:
-            return earlier_run(config).get("status") == "finished"
+            return earlier_run(config, input_files(config)).get("status") == "finished"
         except ConfigError as error:
             raise ConfigError(
                 f"{error}; or start over with make reproduce ARGS=runs_dir=runs/NEW"

@@ -6,11 +6,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+from twogrpo.config.output_folder import check_output_folder, claim
 from twogrpo.errors import ConfigError
 from twogrpo.reproduce.plan import ReproduceConfig, jobs
 from twogrpo.reproduce.workers import run_all
+from twogrpo.run_record.files import LEFT_OUT, RUN_FILE
 from twogrpo.run_record.provenance import ROOT
+
+# By one of these a report is known: of `analysis.all`, of a part of it, of `make compare`.
+REPORT = (LEFT_OUT, "table_*.csv", "figure_*.csv", "yours_beside_ours.csv")
 
 
 def reproduce(config: ReproduceConfig) -> None:
@@ -36,7 +42,14 @@ def reproduce(config: ReproduceConfig) -> None:
     waiting = [job for job in planned if not job.is_done]
     for program in sorted({job.command[0] for job in waiting if not shutil.which(job.command[0])}):
         raise ConfigError(f"scale.launcher={program} is not installed: give auto or a command")
-    run_all(waiting, processes=config.processes)
+    # A reproduction that was killed early leaves only logs, and folders without a record.
+    own = [name for job in planned for name in (job.name, f"{job.name}.log")]
+    own.append(Path(config.results_dir).name)
+    runs_dir, results_dir = (str(ROOT / path) for path in (config.runs_dir, config.results_dir))
+    folder = check_output_folder("runs_dir", runs_dir, marks=(f"*/{RUN_FILE}",), own=own)
+    check_output_folder("results_dir", results_dir, marks=REPORT)
+    with claim("runs_dir", folder):
+        run_all(waiting, processes=config.processes)
     analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
     if code := subprocess.run([sys.executable, *analyse], cwd=ROOT, check=False).returncode:
         raise SystemExit(code)

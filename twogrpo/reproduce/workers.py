@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from twogrpo.config.cli import end_with_parent
 from twogrpo.config.script_schemas import EvaluateConfig
+from twogrpo.errors import ConfigError
 from twogrpo.reproduce.plan import Job
 from twogrpo.run_record.files import read_rows
 from twogrpo.run_record.provenance import ROOT
@@ -153,5 +154,8 @@ def _work_done(job: Job) -> float:
     """The rollouts that a running job has drawn: its steps' share of its training's."""
     if isinstance(job.config, EvaluateConfig):
         return 0.0
-    steps = len(training_rows(read_rows(ROOT / job.config.output_dir)))
+    try:
+        steps = len(training_rows(read_rows(ROOT / job.config.output_dir)))
+    except ConfigError:  # the job itself says so
+        return 0.0
     return job.training_work * steps / job.config.num_steps

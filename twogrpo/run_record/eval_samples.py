@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twogrpo.run_record.files import write_atomically
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import read_lines, write_atomically
 from twogrpo.types import Group
 
 
@@ -100,16 +101,19 @@ class SampleStore:
 
     def _read(self) -> list[ProblemSamples]:
         """Returns the complete lines under the same key; deletes all others."""
-        if not self._lines.exists():
-            return []
-        *lines, _ = self._lines.read_text(encoding="utf-8").split("\n")  # the last may be torn
-        if not lines or json.loads(lines[0]) != {"key": self._key}:
+        lines = read_lines(self._lines)  # without the last, if it is torn
+        if lines[:1] != [{"key": self._key}]:
             if self.is_writer:
-                self._lines.unlink()
+                self._lines.unlink(missing_ok=True)
             return []
         if self.is_writer:
-            write_atomically(self._lines, "".join(f"{line}\n" for line in lines))
-        return [ProblemSamples(**json.loads(line)) for line in lines[1:]]
+            write_atomically(self._lines, "".join(json.dumps(line) + "\n" for line in lines))
+        try:
+            return [ProblemSamples(**line) for line in lines[1:]]
+        except TypeError as error:
+            raise ConfigError(
+                f"{self._lines} has a line that is no problem's: delete it, to sample them again"
+            ) from error
 
 
 def sample_rows(samples: Iterable[ProblemSamples]) -> list[dict[str, Any]]:

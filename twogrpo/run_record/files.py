@@ -6,15 +6,38 @@ import gzip
 import json
 import os
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twogrpo.config.identity import flatten
 from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.errors import ConfigError
+from twogrpo.run_record.inputs import are_inputs
+from twogrpo.run_record.rows import check_rows
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 PACKED = ".gz"
+LEFT_OUT = "left_out.csv"  # the first file of a report
+# The types of the values in run.json that its readers rely on; those of a section that is there.
+REQUIRED: tuple[str, ...] = (
+    *("run_id", "identity", "code", "status", "config.seed"),
+    *("config.model.name", "config.dataset.name", "config.evaluation.name"),
+)
+TYPES: dict[str, type] = dict.fromkeys(REQUIRED, str) | {
+    "config.seed": int,
+    "config.model.path": str,
+    "config.dataset.num_prompts": int,
+    "config.evaluation.num_samples": int,
+    "config.algorithm.name": str,
+    "config.algorithm.group_size": int,
+    "config.algorithm.minibatch_scale": int,
+    "config.algorithm.learning_rate_scale": float,
+    "config.training.prompts_per_step": int,
+    "config.training.prompts_per_minibatch": int,
+    "config.training.learning_rate": float,
+}
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -24,30 +47,63 @@ def run_folders(root: Path) -> list[Path]:
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a run was recorded there."""
-    return (folder / RUN_FILE).is_file()
+    return os.path.lexists(folder / RUN_FILE)
 
 
-def read_run_file(folder: Path) -> dict[str, Any]:
+def read_run_file(folder: Path, *, required: Sequence[str] = REQUIRED) -> dict[str, Any]:
     """Returns `run.json`, its configuration under today's keys; empty where there is none.
 
+    The file must have a value for each of the dotted keys in `required`.
+
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is damaged, or is not a run's.
     """
-    if not (folder / RUN_FILE).exists():
+    path = folder / RUN_FILE
+    if not is_run_folder(folder):
         return {}
-    about = read_json(folder / RUN_FILE)
-    if isinstance(about.get("config"), dict):
-        about["config"] = with_current_keys(about["config"])
+    about = read_json(path)
+    try:
+        if isinstance(about.get("config"), dict):
+            about["config"] = with_current_keys(about["config"])
+        check_run_file(about, required=required)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
     return about
 
 
+def check_run_file(about: Mapping[str, Any], *, required: Sequence[str] = REQUIRED) -> None:
+    """Raises ValueError if the content of a `run.json` lacks a value or has one of another type."""
+    for key, kind in {**dict.fromkeys(required, object), **TYPES}.items():
+        value: Any = about
+        for place, name in enumerate(key.split(".")):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{'.'.join(key.split('.')[:place])} is no object")
+            value = value.get(name)
+            if value is None:
+                break
+        if value is None and key in required:
+            raise ValueError(f"it has no {key}")
+        kinds = (int, float) if kind is float else kind
+        is_bool = isinstance(value, bool)
+        if value is not None and (is_bool or not isinstance(value, kinds)):
+            raise ValueError(f"{key}={value!r} is no {kind.__name__}")
+    if not are_inputs(about.get("inputs", {})):  # an older run has none
+        raise ValueError("inputs has no hash of each file")
+
+
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Returns the rows of `metrics.jsonl` in the order of their writing; none without the file.
+    """Returns the rows of `metrics.jsonl` in the order of their steps; none without the file.
 
     Raises:
-        ConfigError: a line is damaged.
+        ConfigError: a row is damaged, missing or there twice.
     """
-    return read_lines(folder / METRICS_FILE)
+    path = folder / METRICS_FILE
+    rows = read_lines(path)
+    try:
+        check_rows(rows)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+    return rows
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -60,13 +116,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         ConfigError: a line is damaged.
     """
     packed = path.with_name(path.name + PACKED)
-    path = path if path.exists() or not packed.exists() else packed
-    if not path.exists():
+    path = path if os.path.lexists(path) or not os.path.lexists(packed) else packed
+    if not os.path.lexists(path):
         return []
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if path == packed else content).decode()
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        *lines, _ = (gzip.decompress(content) if path == packed else content).split(b"\n")
+        return [_object(line, f"line {number}: ") for number, line in enumerate(lines, 1)]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise _unreadable(path, error) from error
 
@@ -78,12 +134,16 @@ def read_json(path: Path) -> dict[str, Any]:
         ConfigError: there is no such file, or no JSON object in it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no JSON object")
+        return _object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    return content
+
+
+def refuse_interpolations(values: Mapping[str, Any], where: str) -> None:
+    """Raises ConfigError for a text that OmegaConf would resolve, perhaps to a secret of ours."""
+    for key, value in flatten(dict(values)).items():
+        if "${" in json.dumps(value):
+            raise ConfigError(f"{where}: {key} has a ${{ in it, which is not a value: remove it")
 
 
 def write_atomically(path: Path, content: str) -> None:
@@ -114,5 +174,24 @@ def with_current_keys(config: dict[str, Any]) -> dict[str, Any]:
     return current
 
 
+def _object(content: bytes, where: str = "") -> dict[str, Any]:
+    """The JSON object in the content; raises ValueError that begins with `where` or the line."""
+    try:
+        value = json.loads(content.decode())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where or f'line {error.lineno}: '}{error.msg}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{where or f'line {line}: '}no UTF-8") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 10,000 brackets
+        raise ValueError(f"{where}{str(error).partition(';')[0]}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}no JSON object")
+    return value
+
+
 def _unreadable(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{path} cannot be read ({error}): restore it or train again")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return ConfigError(
+        f"{path} cannot be read ({reason}): restore it, or delete the run and train again"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -11,6 +12,8 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from twogrpo.run_record.inputs import Inputs, digests
 
 if TYPE_CHECKING:  # the run record knows no omegaconf
     from twogrpo.config.schema import Config
@@ -30,13 +33,20 @@ def code_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def metadata(config: Recorded) -> dict[str, Any]:
+def identity(config: Recorded, inputs: Inputs) -> str:
+    """The hash of the identifying values and of what the files held that they name."""
+    content = json.dumps([config.identity(), digests(inputs)], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16] if inputs else config.identity()
+
+
+def metadata(config: Recorded, inputs: Inputs) -> dict[str, Any]:
     """The content of `run.json` before the run begins."""
     num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
     return {
-        "run_id": f"{config.run_name}-{config.identity()}",
-        "identity": config.identity(),
+        "run_id": f"{config.run_name}-{identity(config, inputs)}",
+        "identity": identity(config, inputs),
         "config": asdict(config),
+        "inputs": inputs,
         **code_and_machine(num_gpus=(config.hardware.device == "cuda") * num_ranks),
     }
 

@@ -169,27 +169,25 @@ def _append(path: Path, step: int, lines: Iterable[dict[str, Any]]) -> None:
 
     Lines of `step` and later were left by a run that ended before its next checkpoint: they are
     removed first.
+
+    Raises:
+        ConfigError: a line is damaged.
     """
     if _last_step(path) >= step:
-        kept = [
-            line
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True)
-            if _step(line) < step
-        ]
-        write_atomically(path, "".join(kept))
+        kept = [line for line in read_lines(path) if line.get("step", step) < step]
+        write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
 def _last_step(path: Path) -> int:
-    """The step of the last line; later than any for a half-written one."""
+    """The step of the last line; later than any for one that is half-written or damaged."""
     if not path.exists() or path.stat().st_size == 0:
         return -1
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 16 * 2**20))
-        return _step(file.read().splitlines(keepends=True)[-1].decode())
-
-
-def _step(line: str) -> int:
-    """The step of a line; later than any for one without its end."""
-    return int(json.loads(line)["step"]) if line.endswith("\n") else 2**62
+        line = file.read().splitlines(keepends=True)[-1]
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else 2**62
+    except (ValueError, KeyError, TypeError):
+        return 2**62

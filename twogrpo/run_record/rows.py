@@ -9,6 +9,7 @@ policy in `final/`. Rows of older records lack those seconds.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,50 @@ Row = Mapping[str, Any]
 CLOCKS = ("seconds", "cpu_seconds")
 # Phases that are no part of training. Saving checkpoints and exporting the policy are.
 EVALUATION_PHASES = ("validate", "evaluate")
+# The kinds of columns that are summed over a run, or counted up.
+TOTALS = (*CLOCKS, "tokens", "rollouts")
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Checks that every step is there once, in order, with totals that can be summed.
+
+    A run's rows begin at step 0; an evaluation's only row is at the step of its checkpoint.
+
+    Raises:
+        ValueError: a row is missing, there twice or has a value that cannot be; it is named.
+    """
+    for number, row in enumerate(rows, 1):
+        step = row.get("step")
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ValueError(
+                f"line {number} has no step" if step is None else f"line {number}: step={step!r}"
+            )
+        expected = rows[0]["step"] + number - 1
+        if number == 1 and (len(rows) > 1 or training_rows(rows)):
+            expected = 0
+        if step != expected:
+            raise ValueError(f"line {number} is of step {step} where step {expected} belongs")
+        for name, value in row.items():
+            if name.partition("/")[0] in TOTALS and not _is_total(value):
+                raise ValueError(f"line {number}: {name}={value!r} is no number from 0 up")
+    for benchmark, result in benchmark_results(rows).items():
+        num_samples, counts = result.get("num_samples"), result.get("num_correct")
+        if not (
+            _is_total(num_samples)
+            and num_samples
+            and isinstance(counts, list)
+            and isinstance(result.get("problem_ids"), list)
+            and len(counts) == len(result["problem_ids"]) > 0
+            and all(_is_total(count) and count <= num_samples for count in counts)
+        ):
+            raise ValueError(
+                f"evaluation/{benchmark} lacks problem_ids, num_correct or num_samples"
+            )
+
+
+def _is_total(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= sys.float_info.max  # not NaN; an int may be over it
 
 
 def training_rows(rows: Iterable[Row]) -> list[Row]:

@@ -12,12 +12,13 @@ import torch
 from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config, SyncCheckConfig
 from twogrpo.config.validation import check, check_device
+from twogrpo.data.files import input_files
 from twogrpo.data.prompts import Prompts, PromptStream, training_prompts, validation_prompts
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
 from twogrpo.models.end_tokens import end_token_names
-from twogrpo.models.load import load_processor
+from twogrpo.models.load import load_processor, source
 from twogrpo.policy.build import build_policy, build_reference_policy
 from twogrpo.rewards.build import build_checked_reward, check_references
 from twogrpo.rollout.build import build_sampler, check_first_tokens
@@ -47,9 +48,9 @@ def assemble(config: Config) -> Run:
     processor = load_processor(config.model)
     prompts = training_prompts(config.dataset, processor)
     validation = validation_prompts(config.dataset, config.evaluation, processor)
-    source = f"dataset.name={config.dataset.name}"
-    reward = build_checked_reward(config.reward, prompts, where=source)
-    check_references(reward, validation, where=source)
+    where = f"dataset.name={config.dataset.name}"
+    reward = build_checked_reward(config.reward, prompts, where=where)
+    check_references(reward, validation, where=where)
     evaluation = config.evaluation
     benchmarks = load_benchmarks(evaluation, processor, reward) if evaluation.at_end else {}
     sampling = SamplingParams.of(config.rollout, config.dataset.max_response_tokens)
@@ -72,16 +73,19 @@ def assemble(config: Config) -> Run:
         if needs_reference_policy(config)
         else None
     )
-    record = (
+    opened = (
         RunRecord(
             config,
+            files=input_files(config, model=source(config.model)),
             sandbox=reward.sandbox_method,
             prompts=_counts(config, prompts, benchmarks),
             end_tokens=end_token_names(config.model, processor.tokenizer),
         )
         if ranks.is_first
-        else NullRecord(config)
+        else None
     )
+    about = ranks.all_gather(opened.about if opened else {})[0]
+    record = opened or NullRecord(config, about)
     timer = PhaseTimer(torch.cuda if config.hardware.device == "cuda" else None)
     preemption = PreemptionHandler(
         ranks,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twogrpo.data import contamination
-from twogrpo.data.sources import dataset_file
+from twogrpo.data.files import dataset_file
 from twogrpo.evaluation.card import write_card
 from twogrpo.run_record.rows import summary
 from twogrpo.training.run import Run

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.distributed.process_group import shutdown
-from twogrpo.errors import Preempted
+from twogrpo.errors import ConfigError, Preempted
 from twogrpo.policy import checkpoint
+from twogrpo.run_record.record import refuse_other_run
 from twogrpo.training.run import Run
 
 
 def resume(run: Run) -> int:
     """Loads the newest intact checkpoint, if any, and returns the next step."""
     tensors = run.policy.state()
-    state = checkpoint.load_latest(_folder(run), into=tensors, ranks=run.ranks)
+    state = checkpoint.load_latest(
+        _folder(run), into=tensors, check=lambda *found: _check(run, *found), ranks=run.ranks
+    )
     if state is None:
         run.record.truncate(0)
         return 0
@@ -32,6 +35,13 @@ def resume(run: Run) -> int:
     step: int = state["step"]
     run.record.truncate(step)
     return step
+
+
+def _check(run: Run, found: Path, state: dict[str, Any]) -> None:
+    """Raises ConfigError for a checkpoint of another run: its run.json may be gone or another's."""
+    if "run" not in state:
+        raise ConfigError(f"{found} does not say which run it is of: delete it and train again")
+    refuse_other_run(str(found), state["run"], run.record.about, run.config)
 
 
 @contextmanager
@@ -78,8 +88,11 @@ def save_checkpoint_if_due(run: Run) -> None:
 
 def loop_state(run: Run, step: int) -> dict[str, Any]:
     """What a checkpoint holds besides weights and Adam's moments: the next step, the number of
-    updates, the prompt position, the counters and the groups carried over."""
-    return {"step": step, "num_updates": run.policy.num_updates, **run.collector.state()}
+    updates, the prompt position, the counters, the groups carried over and which run it is."""
+    about = {key: run.record.about[key] for key in ("identity", "code")}
+    of_run = {"run": {**about, "config": run.config.identifying()}}
+    progress = {"step": step, "num_updates": run.policy.num_updates}
+    return {**progress, **run.collector.state(), **of_run}
 
 
 def save_checkpoint(run: Run, state: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from analysis.records.frames import Runs, load
 from analysis.records.readers import _log_entries
 from tests.analysis import recorded
 from tests.analysis.records import wandb_stub
+from tests.broken_records import BROKEN, broken
 from twogrpo.errors import ConfigError
 
 FRAMES = ("runs", "steps", "evaluations", "benchmarks")
@@ -227,3 +228,15 @@ def test_bad_sources_are_named(tmp_path: Path) -> None:
     for source, why in refused.items():
         with pytest.raises(ValueError, match=why):
             load(source)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_record_is_left_out_and_the_others_count(name: str, tmp_path: Path) -> None:
+    whole = recorded.add(tmp_path / "runs/whole", "two_grpo")
+    broken(name, whole, tmp_path / "runs/broken")
+    runs = load(str(tmp_path / "runs"))
+    assert len(runs.runs) == 1
+    [(where, reason)] = runs.excluded[["where", "reason"]].to_numpy().tolist()
+    assert where == "broken"
+    assert reason.startswith("unreadable: ")
+    assert str(tmp_path) not in reason

@@ -16,17 +16,17 @@ def set_in(row: dict, name: str, value: object) -> None:
 
 # What is done to run.json and the rows of a run, and a word of the reason for leaving it out.
 DAMAGES = {
-    "a step is missing": (lambda about, rows: rows.pop(3), "step 3 is missing"),
-    "the first step is missing": (lambda about, rows: rows.pop(0), "step 0 is missing"),
+    "a step is missing": (lambda about, rows: rows.pop(3), "where step 3 belongs"),
+    "the first step is missing": (lambda about, rows: rows.pop(0), "step 0 belongs"),
     "a row has no step": (lambda about, rows: rows[3].pop("step"), "step"),
     "a step is text": (lambda about, rows: rows[3].update(step="x"), "x"),
-    "a step is null": (lambda about, rows: rows[3].update(step=None), "NoneType"),
+    "a step is null": (lambda about, rows: rows[3].update(step=None), "no step"),
     "seconds are text": (lambda about, rows: set_in(rows[3], "/update", "x"), "seconds/update"),
     "seconds are null": (lambda about, rows: set_in(rows[3], "/update", None), "seconds/update"),
     "seconds are NaN": (lambda about, rows: set_in(rows[3], "/update", math.nan), "nan"),
     "seconds are infinite": (lambda about, rows: set_in(rows[3], "/update", math.inf), "inf"),
     "seconds are negative": (lambda about, rows: set_in(rows[3], "/update", -1.0), "-1.0"),
-    "seconds are huge": (lambda about, rows: set_in(rows[3], "/update", 10**400), "int too large"),
+    "seconds are huge": (lambda about, rows: set_in(rows[3], "/update", 10**400), "no number"),
     "an evaluation's seconds are negative": (
         lambda about, rows: set_in(rows[-1], "/seconds", -1.0), "seconds",
     ),
@@ -47,11 +47,13 @@ DAMAGES = {
     ),
     "no algorithm": (lambda about, rows: about["config"].pop("algorithm"), "name"),
     "no data set": (lambda about, rows: about["config"].pop("dataset"), "dataset"),
-    "the evaluation is a number": (lambda about, rows: about["config"].update(evaluation=5), "int"),
-    "the seed is text": (lambda about, rows: about["config"].update(seed="x"), "seed=x"),
+    "the evaluation is a number": (
+        lambda about, rows: about["config"].update(evaluation=5), "evaluation",
+    ),
+    "the seed is text": (lambda about, rows: about["config"].update(seed="x"), "seed='x'"),
     "no config": (lambda about, rows: about.pop("config"), "config"),
     "a scale is text": (
-        lambda about, rows: about["config"]["algorithm"].update(minibatch_scale="x"), "=x",
+        lambda about, rows: about["config"]["algorithm"].update(minibatch_scale="x"), "='x'",
     ),
     "0 samples in the config": (
         lambda about, rows: about["config"]["evaluation"].update(num_samples=0), "num_samples=0",
