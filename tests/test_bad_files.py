@@ -136,6 +136,7 @@ def test_a_tokenizer_needs_no_pad_token(make_run, model_folder, tmp_path):
         ("algorithm.group_size=4", r"algorithm\.group_size=16 .*4"),
         ("algorithm=two_grpo", r"algorithm\.name=grpo .*two_grpo"),
         ("training.learning_rate=1e-4", r"training\.learning_rate=0\.001 .*0\.0001"),
+        ("lora=rank_32", r"model\.lora\.rank=None there, 32 here"),
     ],
 )
 def test_a_run_is_not_resumed_with_another_configuration(typed, named, make_config, monkeypatch):
@@ -143,3 +144,18 @@ def test_a_run_is_not_resumed_with_another_configuration(typed, named, make_conf
     RunRecord(make_config())
     with pytest.raises(ConfigError, match=named):
         RunRecord(make_config(typed))
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ([], r"model\.lora=\{'model\.lora\.rank': 32, .* there, None here"),
+        (["lora=rank_32", "model.lora.rank=8"], r"model\.lora\.rank=32 there, 8 here"),
+    ],
+)
+def test_adapters_are_not_resumed_as_others(typed, named, make_config, monkeypatch):
+    monkeypatch.setattr(provenance, "code_hash", lambda: "one code")
+    RunRecord(make_config("lora=rank_32"))
+    with pytest.raises(ConfigError, match=named) as refused:
+        RunRecord(make_config(*typed))
+    assert "give a new folder, output_dir=…" in str(refused.value)

@@ -95,7 +95,8 @@ def test_every_base_is_evaluated_like_its_arms(scale, jobs_of):
         of_the_model = [arm for arm in arms if arm.model.name == base.model.name]
         assert of_the_model
         for arm in of_the_model:
-            assert arm.model == replace(base.model, path=base.checkpoint)
+            started = replace(base.model, path=base.checkpoint, lora=arm.model.lora)
+            assert arm.model == started
             assert (arm.evaluation, arm.reward) == (base.evaluation, base.reward)
             assert arm.rollout == base.rollout
             gpus = arm.hardware.num_gpus

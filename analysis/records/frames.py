@@ -97,6 +97,7 @@ def _run_row(record: Record) -> dict[str, Any]:
     training = config.get("training") or {}
     scale = (config.get("algorithm") or {}).get("minibatch_scale", 1)
     lr_scale = (config.get("algorithm") or {}).get("learning_rate_scale", 1)
+    lr_scale *= (config["model"].get("lora") or {}).get("learning_rate_scale", 1)
     provenance = {key: about.get(key) for key in ("commit", "code", "identity", "started")}
     return {
         **_who(record),

@@ -58,8 +58,9 @@ class Record:
 
     @property
     def model(self) -> str:
-        """The name of the initial model."""
-        return str(self.about["config"]["model"]["name"])
+        """The name of the initial model; with adapters it is a model of its own."""
+        model = self.about["config"]["model"]
+        return f"{model['name']}{'_lora' if model.get('lora') else ''}"
 
 
 def read(source: str) -> list[Record]:

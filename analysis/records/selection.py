@@ -21,7 +21,8 @@ def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], E
     """The runs to compare, and the excluded ones with the reason.
 
     An evaluation of a trained checkpoint completes the run that trained it, if that has none; one
-    of an initial model is the arm `base` of every data set that this model was trained on.
+    of an initial model is the arm `base` of every data set that this model was trained on, with
+    adapters or without.
 
     Raises:
         ConfigError: runs of other code, data, training or evaluation settings, or seeds of an arm
@@ -35,7 +36,7 @@ def select(records: list[Record], *, allow_mixed: bool) -> tuple[list[Record], E
     evaluations = [record for record in records if is_evaluation(record)]
     for record in evaluations:
         if arm_key(record.about["config"]) == "base":
-            training += _base_of_each_dataset(record, records)
+            training += _base_of_each_setting(record, records)
         else:
             excluded += _complete(record, training)
     _refuse_two_configs(training)
@@ -79,20 +80,22 @@ def _finished_once(records: list[Record]) -> tuple[list[Record], Excluded]:
     return list(latest.values()), excluded
 
 
-def _base_of_each_dataset(record: Record, records: list[Record]) -> list[Record]:
-    evaluation = record.about["config"]["evaluation"]["name"]
-    datasets = {
-        other.dataset
+def _base_of_each_setting(record: Record, records: list[Record]) -> list[Record]:
+    config = record.about["config"]
+    model, evaluation = config["model"], config["evaluation"]["name"]
+    settings = {
+        (other.dataset, other.model): other.about["config"]["model"].get("lora")
         for other in records
         if not is_evaluation(other)
-        and other.model == record.model
+        and other.about["config"]["model"]["name"] == model["name"]
         and other.about["config"]["evaluation"]["name"] == evaluation
-    }
-    config = record.about["config"]
-    return [
-        replace(record, about={**record.about, "config": {**config, "dataset": {"name": name}}})
-        for name in sorted(datasets or {record.dataset})
-    ]
+    } or {(record.dataset, record.model): None}
+    bases = []
+    for (dataset, _), lora in sorted(settings.items()):
+        adapters = {"model": {**model, "lora": lora}} if lora else {}
+        of_it = {**config, "dataset": {"name": dataset}, **adapters}
+        bases.append(replace(record, about={**record.about, "config": of_it}))
+    return bases
 
 
 def _complete(record: Record, training: list[Record]) -> Excluded:

@@ -68,7 +68,7 @@ def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]
         ("run_name=\x1b[31mred", ["run_name=\\x1b[31mred"]),
         ("algorithm=\x1b[31mred", ["\\x1b[31mred"]),
         ("output_dir=/dev/null/run", ["output_dir=/dev/null/run"]),
-        (f"output_dir={'x' * 300}", [f"output_dir={'x' * 50}"]),
+        (f"output_dir={'x' * 300}", [f"output_dir={'x' * 40}"]),
         ("banana", ["banana"]),
     ],
 )
@@ -122,6 +122,27 @@ def test_a_run_can_be_typed_again_and_its_folder_belongs_to_it(shell, tmp_path):
     code, output = shell(*brief, "resume=never")
     assert (code, snapshot(tmp_path)) == (2, before)
     assert "resume=never" in output
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("lora=null", "lora=null is no option: leave it out, or did you mean none?"),
+        ("training=3", "training=3 is no option: leave it out, or use one of"),
+        ("model=null", "model=null is no option: leave it out, or use one of"),
+        ("lora=rank_33", "lora=rank_33 is unknown: did you mean rank_32?"),
+        ("model.lora.rank=8", "model.lora.rank: model.lora is null, all weights are trained: add"),
+        ("lora=rank_32 model.lora.rank=0", "model.lora.rank=0 is out of range"),
+        ("lora=rank_32 model.lora.rank=x", "model.lora.rank"),
+        ("lora=rank_32 model.lora.target_modules=[q_porj]", "did you mean q_proj? It has"),
+    ],
+)
+def test_a_wrong_value_of_lora_is_one_line(typed, said, shell, tmp_path):
+    before = snapshot(tmp_path)
+    code, output = shell(*typed.split())
+    assert (code, snapshot(tmp_path)) == (2, before)
+    assert said in output
+    assert len(output.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("old", sorted(RENAMED | REMOVED))

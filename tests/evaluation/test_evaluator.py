@@ -188,6 +188,26 @@ def test_a_run_that_was_not_evaluated_at_its_end_is_completed_by_a_later_evaluat
     assert recorded == row["evaluation/longer/mean"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_checkpoint_of_adapters_is_evaluated_as_the_final_policy_is(make_run, tmp_path, dtype):
+    """One has adapters alone, the other the merged weights; and one is not the start model."""
+    given = ("lora=rank_32", "algorithm=two_grpo", f"hardware.dtype={dtype}")
+    train(make_run(*given, "evaluation.at_end=false"))
+    same = (f"hardware.dtype={dtype}", "hardware.sampler_dtype=float32")
+    newest = max((tmp_path / "run/checkpoints").iterdir())
+    places = {"checkpoint": newest, "final": tmp_path / "run", "start": model_of(tmp_path)}
+    rows = {n: evaluate_checkpoint(config(p, tmp_path / n, *same)) for n, p in places.items()}
+    assert numbers(rows["checkpoint"]) == numbers(rows["final"])
+    assert numbers(rows["final"]) != numbers(rows["start"])
+    for name in ("checkpoint", "final"):  # which run it completes
+        record = json.loads((tmp_path / name / "run.json").read_text())["config"]
+        assert record["model"]["lora"]["rank"] == 32
+
+
+def model_of(tmp_path: Path) -> str:
+    return json.loads((tmp_path / "run/run.json").read_text())["config"]["model"]["path"]
+
+
 @pytest.fixture
 def gsm8k_run(make_config, model_folder, tmp_path) -> Path:
     """The folder of a run that asks, samples and grades otherwise than conf/evaluate.yaml."""

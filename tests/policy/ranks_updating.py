@@ -1,4 +1,4 @@
-"""What a rank does in test_ranks.py: `torchrun ranks_updating.py FOLDER` takes five steps.
+"""What a rank does in test_ranks.py: `torchrun ranks_updating.py FOLDER [lora]` takes five steps.
 
 Started without torchrun it is the single process that the ranks are compared with.
 """
@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import parse_config
 from tests.policy.test_policy import HARDWARE, STILL, minibatch, policy
-from twogrpo.config.schema import HardwareConfig
+from twogrpo.config.schema import HardwareConfig, LoraConfig
 from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.policy import checkpoint
@@ -22,11 +22,14 @@ from twogrpo.policy.policy import TransformersPolicy
 TRAINING = replace(
     STILL, learning_rate=1e-2, warmup_updates=2, adam_epsilon=1e-4, gradient_clip_norm=0.5
 )
+LORA = LoraConfig(rank=4, alpha=4, target_modules="all-linear", learning_rate_scale=1.0)
 SMALL = replace(HARDWARE, tokens_per_microbatch=30, logits_chunk_tokens=8)
 
 
-def build(group: Ranks = SINGLE_PROCESS, hardware: HardwareConfig = SMALL) -> TransformersPolicy:
-    return policy(training=TRAINING, hardware=hardware, ranks=group)
+def build(
+    group: Ranks = SINGLE_PROCESS, hardware: HardwareConfig = SMALL, lora: LoraConfig | None = None
+) -> TransformersPolicy:
+    return policy(training=TRAINING, hardware=hardware, ranks=group, lora=lora)
 
 
 def steps(subject: TransformersPolicy, first: int, last: int) -> list[dict[str, float]]:
@@ -46,9 +49,9 @@ def steps(subject: TransformersPolicy, first: int, last: int) -> list[dict[str, 
     return rows
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, lora: LoraConfig | None) -> None:
     group = process_group.init_process_group(parse_config().hardware)
-    subject = build(group)
+    subject = build(group, lora=lora)
     rows = steps(subject, 0, 3)
     kept = {"tensors": subject.state(), "state": {"num_updates": subject.num_updates}}
     checkpoint.save(folder / "checkpoints", step=3, **kept, kept=1, ranks=group)
@@ -61,4 +64,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), LORA if sys.argv[2:] else None)

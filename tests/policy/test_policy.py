@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from tests.conftest import parse_config, tiny_model
-from twogrpo.config.schema import HardwareConfig, TrainingConfig
+from twogrpo.config.schema import HardwareConfig, LoraConfig, TrainingConfig
 from twogrpo.core.surrogates import token_ratio_clipped
 from twogrpo.data.tasks import tiny_tokenizer
 from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
+from twogrpo.policy.lora import add_adapters
 from twogrpo.policy.packing import EMPTY_SAMPLE, microbatch
 from twogrpo.policy.policy import NonFiniteError, TransformersPolicy
 from twogrpo.rollout.protocol import SamplingParams
@@ -35,16 +36,20 @@ def policy(
     hardware: HardwareConfig = HARDWARE,
     temperature: float = 1.0,
     ranks: Ranks = SINGLE_PROCESS,
+    lora: LoraConfig | None = None,
 ) -> TransformersPolicy:
     """The tiny model as a policy; ε_low = 0.2 and ε_high = 0.28 are conf/algorithm/grpo.yaml's."""
+    model = tiny_model()
+    add_adapters(model, replace(CONFIG.model, lora=lora), seed=0)
     return TransformersPolicy(
-        tiny_model(),
+        model,
         TOKENIZER,
         algorithm=CONFIG.algorithm,
         training=training,
         hardware=hardware,
         temperature=temperature,
         ranks=ranks,
+        lora=lora,
     )
 
 
@@ -78,10 +83,12 @@ def logps_by_hand(
 
 
 def gradient_by_hand(
-    sequences: list[TrainingSample], temperature: float = 1.0
+    sequences: list[TrainingSample],
+    temperature: float = 1.0,
+    model: torch.nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """Σ weight · min(ρA, clip(ρ)A) over all tokens of *all* sequences, in float64; ascended."""
-    model = tiny_model().double()
+    model = (model or tiny_model()).double()
     objective = torch.zeros((), dtype=torch.float64)
     for sequence in sequences:
         logps = logps_by_hand(model, sequence, temperature)

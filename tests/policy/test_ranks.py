@@ -21,10 +21,11 @@ from twogrpo.policy import checkpoint
 SCRIPT = ROOT / "tests" / "policy" / "ranks_updating.py"
 
 
-def take_steps(folder: Path, num_ranks: int) -> Path:
+def take_steps(folder: Path, num_ranks: int, *arguments: str) -> Path:
     folder.mkdir()
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
     command = [sys.executable, *(torchrun if num_ranks else []), str(SCRIPT), str(folder)]
+    command += arguments
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
@@ -40,19 +41,37 @@ def folders(tmp_path_factory) -> dict[int, Path]:
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
 def test_metrics_and_weights_after_five_steps_are_those_of_one_process(folders, num_ranks):
-    def read(number: int):
-        rows = json.loads((folders[number] / "rows.json").read_text())
-        return rows, load_file(folders[number] / "final" / "model.safetensors")
+    assert_same_steps(folders[0], folders[num_ranks])
 
-    (expected, weights), (actual, sharded_weights) = read(0), read(num_ranks)
+
+def test_two_ranks_train_adapters_as_one_process_does(tmp_path):
+    one, two = (take_steps(tmp_path / str(n), n, "lora") for n in (0, 2))
+    assert_same_steps(one, two)
+    assert_same_tensors(*(f / "final_adapter/adapter_model.safetensors" for f in (one, two)))
+    subject = ranks_updating.build(SINGLE_PROCESS, lora=ranks_updating.LORA)
+    tensors = subject.state()  # two ranks' checkpoint continues in one process
+    state = checkpoint.load_latest(two / "checkpoints", into=tensors)
+    subject.load_state(tensors, state["num_updates"])
+    expected = json.loads((one / "rows.json").read_text())[3:]
+    for row, other in zip(expected, ranks_updating.steps(subject, 3, 5), strict=True):
+        assert other == pytest.approx(row, rel=1e-5)
+
+
+def assert_same_steps(one: Path, other: Path) -> None:
+    expected, actual = (json.loads((f / "rows.json").read_text()) for f in (one, other))
     assert len(expected) == 5
     assert any(row["clip_fraction_low"] > 0 for row in expected)
-    for row, other in zip(expected, actual, strict=True):
-        assert other == pytest.approx(row, rel=1e-5)
-    assert sharded_weights.keys() == weights.keys()
-    for name, tensor in weights.items():
+    for row, found in zip(expected, actual, strict=True):
+        assert found == pytest.approx(row, rel=1e-5)
+    assert_same_tensors(*(folder / "final" / "model.safetensors" for folder in (one, other)))
+
+
+def assert_same_tensors(one: Path, other: Path) -> None:
+    expected, actual = load_file(one), load_file(other)
+    assert actual.keys() == expected.keys()
+    for name, tensor in expected.items():
         scale = float(tensor.abs().max())
-        torch.testing.assert_close(sharded_weights[name], tensor, atol=1e-5 * scale, rtol=0)
+        torch.testing.assert_close(actual[name], tensor, atol=1e-5 * scale, rtol=0)
 
 
 @pytest.mark.parametrize("num_ranks", [0, 1, 2])

@@ -51,6 +51,7 @@ def test_hours_are_seconds_of_a_step_times_steps(file):
         ("hardware.dtype=float32", "hardware.dtype"),
         ("hardware=four_gpus", "ranks"),
         ("model=qwen25_math_1_5b", "model.name"),
+        ("lora=rank_32", r"model\.lora\.rank"),
         ("rollout=transformers", "rollout.engine"),
         ("training.prompts_per_step=256", "training.prompts_per_step"),
         ("training.prompts_per_minibatch=16", "training.prompts_per_minibatch"),
@@ -91,7 +92,7 @@ def test_a_damaged_calibration_is_refused_in_one_line(broken, file):
 
 @pytest.mark.parametrize(
     "override",
-    ["training.epochs=1", "algorithm.group_size=4", "algorithm.advantage=centred",
+    ["training.epochs=1", "algorithm.group_size=4", "algorithm.advantage=centred", "lora=rank_32",
      "training.prompts_per_step=256", "training.prompts_per_minibatch=64"],
 )  # fmt: skip
 def test_a_changed_cell_has_no_hours_of_the_paper(override):

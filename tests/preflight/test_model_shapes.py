@@ -59,7 +59,7 @@ def test_cache_of_a_token():
 
 def test_a_folder_at_hand_wins_and_its_sizes_are_its_file_s(tmp_path):
     folder = ROOT / "assets/tiny"
-    model = architecture_of(ModelConfig("qwen25_math_7b", str(folder), None, "plain", "auto"))
+    model = architecture_of(ModelConfig("qwen25_math_7b", str(folder), None, "plain", "auto", None))
     with safe_open(folder / "model.safetensors", "pt") as file:
         stored = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
     assert model.parameters == stored
@@ -127,10 +127,10 @@ def test_the_vision_tower_is_that_of_the_table(tmp_path):
     file.write_text(
         json.dumps({**SIZES, "model_type": "qwen2_5_vl", "vision_config": {"depth": 32}})
     )
-    found = architecture_of(ModelConfig("qwen25_vl_7b", str(tmp_path), None, "plain", "auto"))
+    found = architecture_of(ModelConfig("qwen25_vl_7b", str(tmp_path), None, "plain", "auto", None))
     assert (found.other_parameters, found.hidden) == (tower, 64)
 
 
 def test_an_unknown_model_is_named():
     with pytest.raises(ConfigError, match=r"model\.path=a/b .*model\.name=mine"):
-        architecture_of(ModelConfig("mine", "a/b", None, "plain", "auto"))
+        architecture_of(ModelConfig("mine", "a/b", None, "plain", "auto", None))

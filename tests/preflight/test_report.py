@@ -78,6 +78,18 @@ def test_memory_decides_the_exit_code():
     assert "✗ memory: does not fit" in report(alone)
 
 
+def test_adapters_make_a_run_fit_that_does_not():
+    card = ["experiment=small_gpu/math_qwen25_math_1_5b_two_grpo", "planned_device.memory_gib=23.6"]
+    card += ["hardware=one_gpu", "hardware.tokens_per_microbatch=8192", "reward=exact_answer"]
+    found, full = look(*card), look(*card, "lora=none")
+    assert (found.exit_code, full.exit_code) == (1, 2)  # contamination is unknown
+    assert "weights, bfloat16; adapters, float32" in report(found)
+    assert line(report(found), "learning rate").split()[-2:] == ["8e-05", "8e-06"]  # ours, paper's
+    (refused,) = [finding.text for finding in full.findings if finding.level == "failure"]
+    assert "does not fit" in refused and "lora=rank_32" in refused
+    assert "lora" not in report(look(*card, "planned_device.memory_gib=10")).partition("Checks")[2]
+
+
 def test_a_changed_device_stands_next_to_the_one_that_it_was():
     found = look(*PAPER, "planned_device.memory_gib=48")
     text = report(found)

@@ -59,6 +59,7 @@ def interrupt_at(run: Any, place: str, step: int, error: type[BaseException]) ->
         run.record.log = raising_log
 
 
+KL = "policy/kl_from_start"
 PLACES = ("during sampling", "during the updates", "after the row")
 
 
@@ -125,3 +126,22 @@ def test_the_checkpoints_of_another_run_are_not_adopted(make_run, tmp_path):
     with pytest.raises(ConfigError, match=r"000002 belongs to another config \(seed=1 there"):
         loop.train(make_run("seed=2"))
     assert sorted((other / "checkpoints").rglob("*")) == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapters_interrupted_end_like_the_uninterrupted_ones(
+    dtype, make_run, uninterrupted, tmp_path
+):
+    """The DPO arm, whose reference policy is the model without them."""
+    given = ["algorithm=dpo", "lora=rank_32", "training.learning_rate=1e-4"]
+    given += [f"hardware.dtype={dtype}", "tracking.gradient_cosine_every=2"]
+    expected = uninterrupted("two_grpo", *given)
+    assert expected["rows"][5][KL] > 3 * expected["rows"][0][KL]
+    assert all(".lora_" in name for name in expected["tensors"])
+    for place, step in (("during the updates", 2), ("after the row", 4)):
+        run = make_run(*ARMS["two_grpo"], *given)
+        interrupt_at(run, place, step - resume.resume(run), Killed)
+        with pytest.raises(Killed):
+            loop.train(run)
+    loop.train(make_run(*ARMS["two_grpo"], *given))
+    assert_bit_for_bit(outcome(tmp_path / "run"), expected)

@@ -54,6 +54,7 @@ def paper_column(config: Config) -> list[str]:
     scale = 8 if algorithm.minibatch_scale > 1 else 1
     paper = replace(
         config,
+        model=replace(config.model, lora=None),
         algorithm=replace(
             algorithm, minibatch_scale=scale, learning_rate_scale=scale, resampling="none"
         ),

@@ -197,7 +197,7 @@ def _check_groups() -> None:
             if not isinstance(value, dict) and not all(isinstance(name, str) for name in names):
                 options = [file.stem for file in (CONF / key).glob("*.yaml")]
                 hint = _suggest(str(value), options)
-                raise ConfigError(f"{override.input_line} sets a group to no name: {hint}")
+                raise ConfigError(f"{override.input_line} is no option: leave it out, or {hint}")
 
 
 def _explain(error: HydraException) -> str:
@@ -214,6 +214,8 @@ def _explain(error: HydraException) -> str:
     unknown = re.search(r"Could not override '([^']*?)\.?'", str(error))
     if unknown and (renamed := explain(unknown[1])):
         return renamed
+    if unknown and unknown[1].startswith("model.lora."):
+        return f"{unknown[1]}: model.lora is null, all weights are trained: add lora=rank_32"
     if unknown and unknown[1] not in (known := _keys()):
         return f"{unknown[1]} is no key of the configuration: {_suggest(unknown[1], known)}"
     message, override = " ".join(str(error).split()), getattr(error, "override", None)

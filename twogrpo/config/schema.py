@@ -77,6 +77,16 @@ class TrainingConfig:
 
 
 @dataclass
+class LoraConfig:
+    """Adapters beside frozen weights (conf/lora/)."""
+
+    rank: Annotated[int, COUNT]
+    alpha: Annotated[int, COUNT]
+    target_modules: Any  # "all-linear" or a list of names, checked in twogrpo/policy/lora.py
+    learning_rate_scale: Annotated[float, POSITIVE]
+
+
+@dataclass
 class ModelConfig:
     """The initial policy (conf/model/)."""
 
@@ -85,6 +95,7 @@ class ModelConfig:
     revision: str | None
     prompt_template: str
     end_tokens: Any  # "auto" or a list of ids, checked in twogrpo/models/end_tokens.py
+    lora: LoraConfig | None
 
 
 @dataclass
@@ -263,7 +274,8 @@ class Config(Identified):
     @property
     def learning_rate(self) -> float:
         """The learning rate after the warm-up."""
-        return self.algorithm.scaled(self.training.learning_rate)
+        of_adapters = self.model.lora.learning_rate_scale if self.model.lora else 1.0
+        return self.algorithm.scaled(self.training.learning_rate) * of_adapters
 
 
 def parse(cfg: DictConfig, schema: type[T]) -> T:

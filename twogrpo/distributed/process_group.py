@@ -16,6 +16,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from twogrpo.config.schema import HardwareConfig
 from twogrpo.errors import ConfigError
@@ -132,3 +134,8 @@ def shutdown(ranks: Ranks) -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
     time.sleep(GLOO_EXIT_SECONDS)
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """Gathers a sharded tensor; all ranks must call it together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

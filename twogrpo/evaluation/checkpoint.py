@@ -18,8 +18,9 @@ from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
 from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks, load_benchmarks
 from twogrpo.models.end_tokens import end_token_names
-from twogrpo.models.load import load_model, load_processor
+from twogrpo.models.load import DTYPES, load_model, load_processor
 from twogrpo.policy.checkpoint import read_weights
+from twogrpo.policy.lora import add_adapters, cast_frozen, full_weights
 from twogrpo.rewards.build import build_reward
 from twogrpo.rollout.build import Workload, build_sampler, check_first_tokens
 from twogrpo.rollout.groups import warn_if_truncated
@@ -118,7 +119,9 @@ def _sampler(
     )
     if source.training is not None:
         model = load_model(config.model)
+        add_adapters(model, config.model, seed=config.seed)
         for name, tensor in read_weights(source.training).items():
             model.get_parameter(name).data.copy_(tensor)
-        sampler.load(model.state_dict().items())
+        cast_frozen(model, DTYPES[config.hardware.dtype])
+        sampler.load(full_weights(model))
     return sampler

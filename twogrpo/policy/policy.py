@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -15,12 +16,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from twogrpo.config.schema import AlgorithmConfig, HardwareConfig, TrainingConfig
+from twogrpo.config.schema import AlgorithmConfig, HardwareConfig, LoraConfig, TrainingConfig
 from twogrpo.core.surrogates import SURROGATES, SurrogateFunction, truncated_importance_weights
 from twogrpo.data.images import ImageProcessor
-from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
+from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks, full_tensor
 from twogrpo.policy.checkpoint import disk_fault
-from twogrpo.policy.logprob_model import LogprobModel, full_tensor
+from twogrpo.policy.logprob_model import LogprobModel
+from twogrpo.policy.lora import full_weights, save_adapter
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.types import MicroBatch, TrainingSample
 
@@ -32,7 +34,8 @@ class NonFiniteError(RuntimeError):
 class TransformersPolicy:
     """π_θ with Adam, on one device or sharded over ranks; see `twogrpo.policy.protocol.Policy`.
 
-    `temperature` is the one that the rollouts were sampled at.
+    `temperature` is the one that the rollouts were sampled at. With `lora` the model has adapters
+    (twogrpo/policy/lora.py): they alone are updated and saved.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class TransformersPolicy:
         temperature: float,
         ranks: Ranks = SINGLE_PROCESS,
         image_processor: ImageProcessor | None = None,
+        lora: LoraConfig | None = None,
     ) -> None:
         self.logprob_model = LogprobModel(
             model,
@@ -59,9 +63,10 @@ class TransformersPolicy:
         self.tokenizer = tokenizer
         self.algorithm = algorithm
         self.training = training
+        self.lora = lora
         self.surrogate = SURROGATES[algorithm.surrogate].function
         self.optimiser = torch.optim.Adam(
-            self.logprob_model.parameters(),
+            self._trainable().values(),
             lr=0.0,
             betas=(training.adam_beta1, training.adam_beta2),
             eps=training.adam_epsilon,
@@ -114,7 +119,7 @@ class TransformersPolicy:
 
     def _zero_gradient(self) -> None:
         # Zeros, not None: Adam skips parameters without a gradient.
-        for parameter in self.logprob_model.parameters():
+        for parameter in self._trainable().values():
             parameter.grad = torch.zeros_like(parameter)
 
     def _accumulate_gradient(
@@ -152,26 +157,31 @@ class TransformersPolicy:
     def _step(self) -> tuple[float, float]:
         bound = self.training.gradient_clip_norm
         clipped = nn.utils.clip_grad_norm_(
-            self.logprob_model.parameters(), torch.inf if bound is None else bound
+            self._trainable().values(), torch.inf if bound is None else bound
         )
         norm = full_tensor(clipped).item()
         if not math.isfinite(norm):
             raise NonFiniteError(f"gradient norm {norm} at update {self.num_updates + 1}")
         warmup = min(1.0, (self.num_updates + 1) / max(self.training.warmup_updates, 1))
         learning_rate = self.algorithm.scaled(self.training.learning_rate) * warmup
+        learning_rate *= self.lora.learning_rate_scale if self.lora else 1.0
         self.optimiser.param_groups[0]["lr"] = learning_rate
         self.optimiser.step()
         self.num_updates += 1
         return norm, learning_rate
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Full tensors by Hugging Face names; a tied one under each of its names."""
-        return self.logprob_model.weights()
+        """Full tensors by Hugging Face names, adapters merged; a tied one under each name."""
+        return full_weights(self.logprob_model.model)
+
+    def _trainable(self) -> dict[str, nn.Parameter]:
+        named = self.logprob_model.model.named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     def state(self) -> dict[str, Tensor]:
-        """The parameters and Adam's two moments, by parameter name; tied weights once."""
+        """What is trained and Adam's two moments, by parameter name; tied weights once."""
         tensors = {}
-        for name, parameter in self.logprob_model.model.named_parameters():
+        for name, parameter in self._trainable().items():
             moments = self.optimiser.state.get(parameter, {})
             tensors[f"weight/{name}"] = parameter.detach()
             for key in ("exp_avg", "exp_avg_sq"):
@@ -181,7 +191,7 @@ class TransformersPolicy:
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], num_updates: int) -> None:
         """Restores `state()`; the policy then continues bit for bit."""
-        for name, parameter in self.logprob_model.model.named_parameters():
+        for name, parameter in self._trainable().items():
             parameter.copy_(tensors[f"weight/{name}"])
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(num_updates), device=parameter.device),
@@ -193,6 +203,9 @@ class TransformersPolicy:
     def export(self, folder: Path) -> None:
         """Writes a folder of safetensors, config and tokenizer, on the first rank.
 
+        With adapters they are merged there, and `{folder}_adapter` beside it has them alone, as
+        `peft` loads them.
+
         Raises:
             CheckpointFault: the disk is full or not writable; `folder` is unchanged.
         """
@@ -202,25 +215,37 @@ class TransformersPolicy:
         for name, tensor in self.weights():  # all ranks gather, the first keeps
             if self.ranks.is_first and name not in tied:
                 weights[name] = tensor.detach().cpu()
+        trained = self._trainable() if self.lora else {}
+        adapters = {name: full_tensor(p.detach()).cpu() for name, p in trained.items()}
         if self.ranks.is_first:
-            self._write(folder, weights)
+            self._write(folder, weights, adapters)
         self.ranks.barrier()
 
-    def _write(self, folder: Path, weights: dict[str, Tensor]) -> None:
-        # After a kill the folder is complete or absent.
-        temporary = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            self.logprob_model.model.save_pretrained(temporary, state_dict=weights)
-            self.tokenizer.save_pretrained(temporary)
+    def _write(self, folder: Path, weights: dict[str, Tensor], adapters: dict[str, Tensor]) -> None:
+        model = self.logprob_model.model
+        if adapters:
+            with _replacing(folder.with_name(f"{folder.name}_adapter")) as new:
+                save_adapter(model, adapters, new)
+        with _replacing(folder) as new:
+            model.save_pretrained(new, state_dict=weights)
+            self.tokenizer.save_pretrained(new)
             files = self.image_processor.files if self.image_processor else {}
             for name, content in files.items():
-                (temporary / name).write_bytes(content)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.replace(folder)
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise disk_fault(str(folder), error, intact="the checkpoints") from error
+                (new / name).write_bytes(content)
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder that takes the place of `folder`: after a kill that is complete or absent."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise disk_fault(str(folder), error, intact="the checkpoints") from error
 
 
 def _is_clipped(surrogate_NL: Tensor, policy_logps_NL: Tensor) -> Tensor:

@@ -165,10 +165,11 @@ def _verifier(config: Config) -> Finding:
 
 
 def checkpoint_bytes(config: Config, model: Architecture) -> int:
-    """All that a run leaves: checkpoints (weights and two moments in float32), one being written,
-    and the final model in float32."""
+    """All that a run leaves: checkpoints (what is trained, two moments; float32), one being
+    written, and the final model in float32."""
     kept = min(config.checkpointing.kept, config.num_steps // config.checkpointing.every)
-    return 12 * model.parameters * (kept + 1) + 4 * model.parameters
+    trained = model.trained_parameters(config.model.lora)
+    return 12 * trained * (kept + 1) + 4 * model.parameters
 
 
 def _disk(config: Config, model: Architecture) -> Finding:

@@ -56,6 +56,7 @@ def measured_on(config: Config, device: str, num_ranks: int) -> dict[str, Any]:
         **threads,
         "hardware.dtype": hardware.dtype,
         "model.name": config.model.name,
+        "model.lora.rank": config.model.lora.rank if config.model.lora else None,
         "rollout.engine": config.rollout.engine,
         "algorithm.name": config.algorithm.name,
         "algorithm.group_size": config.algorithm.group_size,
@@ -102,12 +103,16 @@ def calibrated_hours(path: Path, config: Config, device: str) -> float:
 
 def paper_hours(config: Config) -> tuple[float, int] | None:
     """Hours and GPUs (140 GB) of Table 1 if the run is one of its cells, by dataset, model, arm and
-    batch sizes; else None."""
+    batch sizes, without adapters; else None."""
     algorithm = config.algorithm
     batches = zip(batch_rows(config), paper_column(config), strict=True)
     same = [value.split()[0] == paper for (_, value), paper in batches]
     is_baseline = algorithm.group_size == 16
-    if not all(same[:TOTAL]) or not (is_baseline or algorithm.minibatch_scale > 1):
+    if (
+        config.model.lora
+        or not all(same[:TOTAL])
+        or not (is_baseline or algorithm.minibatch_scale > 1)
+    ):
         return None
     arm = "grpo" if is_baseline else "two_grpo"
     arm += "" if algorithm.resampling == "none" else "_rs"

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twogrpo.config.schema import ModelConfig
+from twogrpo.config.annotations import OneOf
+from twogrpo.config.schema import LoraConfig, ModelConfig
 from twogrpo.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MOST = 10**8  # of anything in a config.json: more is a slip
 # The values of `model_type` whose decoder is the one below.
+ALL = "all-linear"  # of model.lora.target_modules
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl")
 
 
@@ -39,12 +41,39 @@ class Architecture:
     other_parameters: int = 0
 
     @property
-    def layer_parameters(self) -> int:
-        """Parameters of one decoder layer: q, k, v, o, the three matrices of the MLP, two norms."""
+    def linear_layers(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of each product in a decoder layer, by the name of its module."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.hidden * (2 * queries + 2 * keys)
-        bias = queries + 2 * keys if self.has_qkv_bias else 0
-        return attention + bias + 3 * self.hidden * self.intermediate + 2 * self.hidden
+        return {
+            "q_proj": (self.hidden, queries),
+            "k_proj": (self.hidden, keys),
+            "v_proj": (self.hidden, keys),
+            "o_proj": (queries, self.hidden),
+            "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate),
+            "down_proj": (self.intermediate, self.hidden),
+        }
+
+    def adapters(self, lora: LoraConfig | None) -> list[int]:
+        """Parameters of each adapter of a layer; raises ConfigError where a target is no layer."""
+        if lora is None:
+            return []
+        targets, known = lora.target_modules, self.linear_layers
+        names = [*known] if targets == ALL else targets if isinstance(targets, list) else [targets]
+        for name in names or [targets]:
+            OneOf((*known, ALL)).check("model.lora.target_modules", name)
+        return [lora.rank * sum(known[name]) for name in names]
+
+    def trained_parameters(self, lora: LoraConfig | None) -> int:
+        """Parameters that an update changes: the adapters', else all."""
+        return self.parameters if lora is None else self.layers * sum(self.adapters(lora))
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one decoder layer: its products, the biases of three, two norms."""
+        bias = sum(self.linear_layers[f"{x}_proj"][1] for x in "qkv") if self.has_qkv_bias else 0
+        products = sum(inputs * outputs for inputs, outputs in self.linear_layers.values())
+        return products + bias + 2 * self.hidden
 
     @property
     def embedding_parameters(self) -> int:
@@ -91,6 +120,11 @@ PUBLISHED: dict[str, Architecture] = {
     "qwen25_vl_7b": replace(
         _QWEN_7B, source="Qwen/Qwen2.5-VL-7B-Instruct (2502.13923), 8.29 B with its tower",
         positions=128_000, other_parameters=676_550_144,
+    ),
+    "qwen25_0_5b_instruct": Architecture(
+        "Qwen/Qwen2.5-0.5B-Instruct (2412.15115)", layers=24, hidden=896, heads=14, kv_heads=2,
+        intermediate=4864, vocabulary=151_936, positions=32_768, head_dim=64, is_tied=True,
+        has_qkv_bias=True,
     ),
     "smollm2_135m": Architecture(
         "HuggingFaceTB/SmolLM2-135M-Instruct (2502.02737)", layers=30, hidden=576, heads=9,

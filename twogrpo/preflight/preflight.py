@@ -69,7 +69,7 @@ def preflight(config: PreflightConfig) -> Preflight:
         needed=needed,
         calibrated_hours=calibrated_hours(Path(file), config, device.name) if file else None,
         paper=paper_hours(config),
-        findings=[*compatibility_findings(config, model), _memory_finding(needed, device)],
+        findings=[*compatibility_findings(config, model), _memory_finding(config, needed, device)],
     )
 
 
@@ -90,15 +90,19 @@ def device_of(config: PreflightConfig) -> Device:
     return replace(device, name=f"own ({device.memory_gib:g} GiB)") if is_changed else device
 
 
-def _memory_finding(needed: Memory, device: Device) -> Finding:
+def _memory_finding(config: Config, needed: Memory, device: Device) -> Finding:
     outcome = verdict(needed, device)
     text = f"{outcome}: {gib(needed.peak)} of the {device.memory_gib:g} of {device.name}"
-    remedy = "more GPUs, hardware.activation_checkpointing=true"
+    remedy = "more GPUs"
+    if not config.hardware.activation_checkpointing:
+        remedy += ", hardware.activation_checkpointing=true"
     if needed.reference_policy:
         remedy += ", tracking.kl_rollouts=0 (no reference policy)"
     if needed.cache <= 0:
         remedy = "raise hardware.gpu_memory_share or hardware.tensor_parallel_size"
     elif needed.sampling_peak == needed.peak:
         remedy = "lower hardware.gpu_memory_share (vllm) or hardware.rollouts_per_call"
+    if config.model.lora is None:
+        remedy += ", or train adapters alone, lora=rank_32"
     level = VERDICT_LEVELS[outcome]
     return Finding(level, "memory", text if level == "ok" else f"{text}: {remedy}")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -192,6 +193,7 @@ class VllmSampler:
 
     def _wake(self, *parts: str) -> None:
         if self._is_asleep:
+            torch.cuda.empty_cache()  # vLLM's memory is not torch's, which keeps what updates freed
             self._call("waking up", partial(self.llm.wake_up, tags=list(parts) or None))
             self._is_asleep = bool(parts)
 

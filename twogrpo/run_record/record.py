@@ -8,6 +8,7 @@ The folder of a run:
     checkpoints/    see twogrpo/policy/checkpoint.py
     evaluation/     every sample of the final evaluation, see twogrpo/run_record/eval_samples.py
     final/          the trained policy, as `transformers` loads it
+    final_adapter/  its adapters alone, as `peft` loads them, where it has any
     wandb/          the offline mirror
 
 The JSON lines are the truth: flushed to disk row by row, they survive what W&B's file does not.
@@ -233,6 +234,7 @@ def first_difference(earlier: dict[str, Any], current: Mapping[str, Any]) -> str
     """
     there = flatten(earlier)
     for key, value in current.items():
-        if there.get(key) != value:
-            return f"{key}={there.get(key)} there, {value} here"
+        section = {k: v for k, v in there.items() if k.startswith(f"{key}.")}  # null here
+        if section or there.get(key) != value:
+            return f"{key}={section or there.get(key)} there, {value} here"
     return "a key, or a file that it names, is another"

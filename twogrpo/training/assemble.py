@@ -69,9 +69,7 @@ def assemble(config: Config) -> Run:
     check_first_tokens(sampler, workload, config.model)
     policy = build_policy(config, processor.tokenizer, ranks, processor.image_processor)
     reference_policy = (
-        build_reference_policy(config, ranks, processor.image_processor)
-        if needs_reference_policy(config)
-        else None
+        build_reference_policy(config, policy) if needs_reference_policy(config) else None
     )
     opened = (
         RunRecord(

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twogrpo.config.schema import Config
-from twogrpo.policy.logprob_model import LogprobModel
-from twogrpo.policy.protocol import Policy
+from twogrpo.policy.protocol import Policy, TokenLogprobs
 from twogrpo.training.collector import Collected, Collector
 from twogrpo.training.gradient_cosine import cosine_row
 from twogrpo.training.metrics import kl_row
@@ -21,7 +20,7 @@ class Diagnostics:
     config: Config
     collector: Collector
     policy: Policy
-    reference_policy: LogprobModel | None
+    reference_policy: TokenLogprobs | None
     sync_check: SyncCheck
 
     def before_update(self, collected: Collected, step: int) -> dict[str, Any]:

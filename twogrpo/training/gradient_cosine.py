@@ -11,8 +11,7 @@ from torch.nn.functional import cosine_similarity
 
 from twogrpo.config.schema import Config
 from twogrpo.core.surrogates import SURROGATES
-from twogrpo.policy.logprob_model import LogprobModel
-from twogrpo.policy.protocol import Policy
+from twogrpo.policy.protocol import Policy, TokenLogprobs
 from twogrpo.training.dpo import refresh_advantages
 from twogrpo.training.minibatches import training_samples
 from twogrpo.types import Group
@@ -35,7 +34,7 @@ DPO_OF_TOKEN_MEANS = {**DPO, "aggregation": "sequence_mean_of_token_means"}
 def cosine_row(
     groups: Sequence[Group],
     policy: Policy,
-    reference: LogprobModel | None,
+    reference: TokenLogprobs | None,
     config: Config,
     *,
     step: int,

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from twogrpo.core.estimators import discard_rate, discard_rate_of_mean, kept_rate_of_mean, kl_k3
-from twogrpo.policy.logprob_model import LogprobModel
-from twogrpo.policy.protocol import UpdateMetrics
+from twogrpo.policy.protocol import TokenLogprobs, UpdateMetrics
 from twogrpo.training.resampling import Counters
 from twogrpo.training.sampler_mismatch import both_logps
 from twogrpo.types import Group, TrainingSample
@@ -70,7 +69,7 @@ def update_row(
 
 
 def kl_row(
-    drawn: Sequence[Group], reference_policy: LogprobModel | None, *, num_rollouts: int
+    drawn: Sequence[Group], reference_policy: TokenLogprobs | None, *, num_rollouts: int
 ) -> dict[str, Any]:
     """KL(π_old ‖ π_ref) in nats per token, on the step's first `num_rollouts` rollouts."""
     if not num_rollouts or reference_policy is None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from twogrpo.config.schema import Config
 from twogrpo.distributed.process_group import Ranks
-from twogrpo.policy.logprob_model import LogprobModel
-from twogrpo.policy.protocol import Policy
+from twogrpo.policy.protocol import Policy, TokenLogprobs
 from twogrpo.run_record.phase_timer import PhaseTimer
 from twogrpo.run_record.record import RunRecord
 from twogrpo.training.collector import Collector
@@ -25,7 +24,7 @@ class Run:
     record: RunRecord
     collector: Collector
     policy: Policy
-    reference_policy: LogprobModel | None
+    reference_policy: TokenLogprobs | None
     diagnostics: Diagnostics
     validation: Sequence[Prompt]
     benchmarks: Mapping[str, Sequence[Prompt]]

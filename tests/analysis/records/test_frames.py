@@ -240,3 +240,19 @@ def test_a_broken_record_is_left_out_and_the_others_count(name: str, tmp_path: P
     assert where == "broken"
     assert reason.startswith("unreadable: ")
     assert str(tmp_path) not in reason
+
+
+def test_adapters_are_a_setting_of_their_own_and_share_the_start(tmp_path):
+    """The same arms and seeds on the same model, with and without adapters; one evaluated start."""
+    lora = {"rank": 32, "learning_rate_scale": 10.0}
+    folder = recorded.write_arms(tmp_path, seeds=(0,), arms=("base", "grpo_g16", "two_grpo"))
+    for arm in ("grpo_g16", "two_grpo"):
+        changes = {"identity": f"{arm} lora", "run_id": f"{arm}-lora", "config__model__lora": lora}
+        about = recorded.changed(recorded.about(arm, 0), **changes)
+        recorded.write(folder / f"{arm}-lora", about, recorded.rows(arm, 0))
+    runs = load(str(folder))
+    assert runs.settings == [("chain_arithmetic", "tiny"), ("chain_arithmetic", "tiny_lora")]
+    for setting in runs.settings:
+        assert runs.arms(setting) == ["base", "grpo_g16", "two_grpo"]
+    rates = runs.runs[runs.runs["arm"] == "two_grpo"].set_index("model")["learning_rate"]
+    assert rates["tiny_lora"] == pytest.approx(10 * rates["tiny"])

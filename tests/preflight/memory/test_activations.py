@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from tests.conftest import compose_config, parse_config
 from twogrpo.config.schema import Config, parse
 from twogrpo.policy.logprob_model import LogprobModel
+from twogrpo.policy.lora import add_adapters
 from twogrpo.policy.packing import microbatch
 from twogrpo.preflight.memory.activations import (
     Lengths,
@@ -71,7 +72,7 @@ def test_the_largest_microbatch_by_hand():
     assert largest_microbatch(one, Lengths(64.0, 12.0)) == Tokens(448, 16 * 76, 16 * 88)
 
 
-def kept_bytes(layers: int, group_size: int, dtype: str) -> tuple[Tokens, int]:
+def kept_bytes(layers: int, group_size: int, dtype: str, *lora: str) -> tuple[Tokens, int]:
     """A micro-batch of two groups through that many layers, and the bytes that autograd saves."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(
@@ -86,8 +87,9 @@ def kept_bytes(layers: int, group_size: int, dtype: str) -> tuple[Tokens, int]:
         )
     )
     sizes = "hardware.tokens_per_microbatch=1000000", "hardware.logits_chunk_tokens=1000000"
-    hardware = parse_config(f"hardware.dtype={dtype}", *sizes).hardware
-    logprob_model = LogprobModel(model, hardware=hardware, temperature=1.0)
+    given = parse_config(f"hardware.dtype={dtype}", *sizes, *lora)
+    add_adapters(model, given.model, seed=0)
+    logprob_model = LogprobModel(model, hardware=given.hardware, temperature=1.0)
     prompts = [tuple(range(start, start + 24)) for start in (1, 30)]
     sequences = [
         TrainingSample(prompt, tuple(range(12 - i % 3)), 1.0, 1.0, torch.zeros(12 - i % 3))
@@ -125,4 +127,18 @@ def test_a_layer_keeps_what_autograd_saves(dtype, group_size):
         SMOLLM2, tokens, bytes_per_value=getattr(torch, dtype).itemsize, is_autocast=is_autocast
     )
     expected += 2 * SMOLLM2.layer_parameters if is_autocast else 0
+    assert three - two == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_layer_with_adapters_keeps_what_autograd_saves(dtype):
+    """As above; autocast casts the adapters, not the frozen weights."""
+    lora = ("lora=rank_32", "model.lora.rank=8")
+    (tokens, two), (_, three) = (kept_bytes(n, 8, dtype, *lora) for n in (2, 3))
+    is_autocast, width = dtype == "bfloat16", getattr(torch, dtype).itemsize
+    adapters = SMOLLM2.adapters(parse_config(*lora).model.lora)
+    expected = layer_bytes(
+        SMOLLM2, tokens, bytes_per_value=width, is_autocast=is_autocast, adapter_width=8 * 7
+    )
+    expected += 2 * sum(adapters) if is_autocast else 0
     assert three - two == pytest.approx(expected, rel=0.02)

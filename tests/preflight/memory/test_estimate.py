@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import compose_config
 from twogrpo.config.schema import Config, parse
+from twogrpo.errors import ConfigError
 from twogrpo.preflight.devices import load_device
 from twogrpo.preflight.memory.activations import Lengths
 from twogrpo.preflight.memory.estimate import memory, verdict
@@ -151,3 +152,25 @@ def test_where_rows_are_skipped_limits_promise_too_much(group_size, measured, ov
     The estimate from the limits is this much above."""
     found = peak_gib(STEPS[group_size])
     assert found / measured - 1 == pytest.approx(over, abs=0.02)
+
+
+def test_adapters_by_hand():
+    """Rank 32 on all layers of the 7B: 28 · 32 · (q 7,168, k and v 4,096 each, o 7,168, and three
+    of 22,528), over 8 ranks; the frozen weights once, in bfloat16, and no copy for the KL."""
+    adapters = 28 * 32 * (2 * 7168 + 2 * 4096 + 3 * 22_528)
+    assert MODEL.trained_parameters(config("lora=rank_32").model.lora) == adapters == 80_740_352
+    found, full = needed("lora=rank_32"), needed()
+    assert found.weights == (2 * MODEL.parameters + 4 * adapters) / 8
+    assert (found.gradients, found.optimiser) == (4 * adapters / 8, 8 * adapters / 8)
+    assert (found.reference_policy, found.head_gradient) == (0, 0)
+    assert found.state < 0.2 * full.state
+    assert found.activations < full.activations
+    # Only the frozen weights and the adapters are on a CPU alone; casts are of the adapters.
+    alone = ("hardware=cpu", "rollout=transformers", "hardware.tokens_per_microbatch=4096")
+    alone = needed(*alone, "hardware.dtype=bfloat16", "lora=rank_32")
+    assert (alone.casts, alone.sync) == (2 * adapters, 4 * MODEL.parameters)
+
+
+def test_an_unknown_target_of_adapters_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.lora\.target_modules=q_porj .*q_proj"):
+        needed("lora=rank_32", "model.lora.target_modules=[q_porj]")

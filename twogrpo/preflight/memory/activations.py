@@ -61,21 +61,33 @@ def activation_bytes(
     bytes_per_value: int,
     is_checkpointed: bool,
     is_autocast: bool,
+    adapter_width: int = 0,
 ) -> float:
     """Bytes of one micro-batch: every layer, and one more for what the backward pass adds.
 
     With checkpointing only each layer's input stays, and one layer at a time is held complete, with
-    its gradients. Under autocast the stream between layers is float32.
+    its gradients. Under autocast the stream between layers is float32, unless the weights are not.
     """
-    layer = layer_bytes(model, tokens, bytes_per_value=bytes_per_value, is_autocast=is_autocast)
+    layer = layer_bytes(
+        model,
+        tokens,
+        bytes_per_value=bytes_per_value,
+        is_autocast=is_autocast,
+        adapter_width=adapter_width,
+    )
     if is_checkpointed:
-        stream = 4 if is_autocast else bytes_per_value
+        stream = 4 if is_autocast and not adapter_width else bytes_per_value
         return tokens.distinct * stream * model.layers * model.hidden + 2 * layer
     return (model.layers + 1) * layer
 
 
 def layer_bytes(
-    model: Architecture, tokens: Tokens, *, bytes_per_value: int, is_autocast: bool
+    model: Architecture,
+    tokens: Tokens,
+    *,
+    bytes_per_value: int,
+    is_autocast: bool,
+    adapter_width: int = 0,
 ) -> float:
     """Bytes that one layer keeps.
 
@@ -85,12 +97,17 @@ def layer_bytes(
     output is kept once more for its projection; of the intermediate size there are 4 (gate, its
     activation, up, their product). Attention keeps q, k, v and its output; where rows are padded
     to equal length (in float32), the unpadded rows too.
+
+    `adapter_width` is the sum of the ranks of a layer's adapters, which keep that much more; a
+    frozen norm keeps its input alone. With adapters beside some products only it is an upper bound.
     """
     queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
     norms, products = 2 * 4 + 2 * bytes_per_value, 2 * bytes_per_value
     if is_autocast:
         norms, products = 4 * 4, 5 * bytes_per_value
-    per_token = (norms + products) * model.hidden
+    if adapter_width:  # the stream is not float32, so that nothing is cast
+        norms, products = 2 * 4, 2 * bytes_per_value
+    per_token = (norms + products) * model.hidden + bytes_per_value * adapter_width
     per_token += bytes_per_value * (queries + 4 * model.intermediate)
     kept = tokens.padded or tokens.attended
     copied = tokens.attended if tokens.padded else 0.0

@@ -93,11 +93,14 @@ def memory(
 
     Weights, gradients, Adam's two moments and the reference policy are float32 and divided among
     the ranks (FSDP2). One process on a CPU is not sharded: its passes run under autocast, which
-    keeps a copy of the weights in their dtype.
+    keeps a copy of the weights in their dtype. With LoRA only the adapters are all of that: the
+    weights are there once, in the dtype of the passes, and are the reference policy too.
     """
     hardware, is_vllm = config.hardware, config.rollout.engine == "vllm"
     ranks, width = max(hardware.num_gpus, 1), BYTES[hardware.dtype]
-    share = 4.0 * model.parameters / ranks
+    lora = config.model.lora
+    trained, adapters = model.trained_parameters(lora), model.adapters(lora)
+    share, frozen = 4.0 * trained / ranks, width * model.parameters / ranks if lora else 0.0
     is_gpu = hardware.device != "cpu"
     is_sharded = is_gpu or hardware.num_gpus > 1  # one GPU is a shard of its own
     is_autocast = not is_sharded and width < 4
@@ -108,27 +111,29 @@ def memory(
     is_asleep = is_gpu and is_vllm and hardware.sleep_level > 0
     awake = sampler_weights + (cache + sampler_overhead if is_vllm else 0.0)
     # In the policy's dtype: the layer in use, the next one, and embedding and head.
-    gathered = (2 * model.layer_parameters + model.embedding_parameters) * width
+    layer = model.layer_parameters + sum(adapters)
+    gathered = (2 * layer + model.embedding_parameters) * width
     # In float32: vLLM takes the weights one by one, at most the embedding; the transformers
     # sampler takes all of them together.
     synced = model.vocabulary * model.hidden if is_vllm else model.parameters
     return Memory(
-        weights=share,
+        weights=frozen + share,
         gradients=share,
         optimiser=2 * share,
-        reference_policy=share if needs_reference_policy(config) else 0.0,
+        reference_policy=share if needs_reference_policy(config) and not lora else 0.0,
         gathered=float(gathered) if is_sharded else 0.0,
-        casts=float(width * model.active_parameters) if is_autocast else 0.0,
+        casts=float(width * (trained if lora else model.active_parameters)) if is_autocast else 0.0,
         activations=activation_bytes(
             model,
             tokens,
             bytes_per_value=width,
             is_checkpointed=hardware.activation_checkpointing,
             is_autocast=is_autocast,
+            adapter_width=lora.rank * len(adapters) if lora else 0,
         ),
         logits=logits_bytes(model, chunk, bytes_per_value=width),
-        head_gradient=head_gradient_bytes(model, bytes_per_value=width),
-        sync=4.0 * synced if is_sharded else 0.0,
+        head_gradient=0.0 if lora else head_gradient_bytes(model, bytes_per_value=width),
+        sync=4.0 * synced if is_sharded or lora else 0.0,
         sampler_weights=sampler_weights,
         cache=cache,
         sampler_overhead=sampler_overhead,

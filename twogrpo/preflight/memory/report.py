@@ -14,8 +14,11 @@ def memory_part(found: Preflight) -> str:
     policy, start = needed.state - needed.reference_policy, needed.reference_policy
     own, resting = needed.sampler_weights, needed.sampler_in_updates
     sampling = needed.overhead + needed.sampler_overhead
+    state = "weights, gradients and Adam, float32"
+    if found.config.model.lora:
+        state = f"weights, {dtype}; adapters, float32"
     rows = [
-        ("weights, gradients and Adam, float32", policy, policy, policy),
+        (state, policy, policy, policy),
         ("reference policy, for the KL", start, start, start),
         (f"gathered layers, {dtype}", needed.gathered, 0, 0),
         (f"weights cast to {dtype}", needed.casts, 0, 0),
