@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu test-parity audit golden reproduce figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu test-parity audit golden reproduce study figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -82,8 +82,13 @@ reproduce: $(READY) $(if $(filter smollm2%,$(SCALE)),$(and $(READY),setup-vllm) 
 reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model; ARGS="key=value …")
 	$(PY) scripts/reproduce.py scale=$(SCALE) $(ARGS)
 
+NAME ?= $(error NAME= is missing: make study NAME=learning_rate, or another of conf/study/)
+study: $(READY)  ## Run a study of conf/study/, two processes at a time, and draw it (NAME=learning_rate, …; docs/studies.md)
+	$(PY) scripts/reproduce.py study_name=$(NAME) runs_dir=runs/studies/$(NAME) $(ARGS)
+
 figures: $(READY)  ## Rebuild tables, figures and claims from the committed records, without training (RUNS=folder: of your runs)
 	$(PY) -m analysis.all $(if $(RUNS),"runs=$(RUNS)") $(ARGS)
+	$(if $(RUNS),,$(PY) -m analysis.studies)
 
 compare: $(READY)  ## Draw your own runs over ours (RUNS=folder)
 	@$(PY) -m analysis.committed.compare "runs=$(RUNS)" $(ARGS)
@@ -101,7 +106,7 @@ verify: $(READY)  ## Train one seed and the theory's runs again and hold them ag
 stale: $(READY)  ## List the folders of results/ that other code made
 	@$(PY) -m analysis.committed.stale
 
-publish: $(READY)  ## Renew results/ from finished runs of this commit: for maintainers (SCALE=cpu, smollm2 or theory)
+publish: $(READY)  ## Renew results/ from finished runs of this commit: for maintainers (SCALE=cpu, smollm2, theory or studies/NAME)
 	$(PY) -m analysis.committed.publish scale=$(SCALE)
 
 preflight: $(READY)  ## Check a run and estimate its memory and hours; fails if the run would (EXPERIMENT=name, ARGS="key=value …")

@@ -109,7 +109,7 @@ def test_every_key_is_explained_in_its_group_or_by_its_name(group):
     """A key has one meaning: a comment in one file of the group explains it in all of them."""
     seen = [pair for path in group.glob("*.yaml") for pair in keys_and_comments(path)]
     explained = {key for key, has_comment in seen if has_comment}
-    if "experiment" in group.parts or "scale" in group.parts:
+    if {"experiment", "scale", "study"} & set(group.parts):
         others = [p for p in CONF.rglob("*.yaml") if "experiment" not in p.parts]
         explained |= {key for p in others for key, has in keys_and_comments(p) if has}
         explained |= {p.name for p in CONF.iterdir() if p.is_dir()}

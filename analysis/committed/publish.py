@@ -1,6 +1,7 @@
 """Renews `results/<scale>` from finished runs: their records, then every table and figure.
 
 python -m analysis.committed.publish scale=cpu            from runs/cpu
+python -m analysis.committed.publish scale=studies/NAME   from runs/studies/NAME
 python -m analysis.committed.publish scale=theory         from runs/theory/report
 
 This is the one way into `results/`. All is written next to the old folder and takes its place at
@@ -16,22 +17,29 @@ from pathlib import Path
 import yaml
 
 from analysis import all as every_exhibit
-from analysis.committed.records import CODE_FILE, RESULTS, load_committed, pack
+from analysis.committed.records import CODE_FILE, RESULTS, load_committed, pack, pack_study
 from analysis.exhibits.exhibit import arguments, guard
+from analysis.records.readers import STUDY_FILE
+from analysis.studies import __main__ as studies
+from analysis.studies.study import load as load_study
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_json, read_run_file, run_folders
 from twogrpo.run_record.provenance import ROOT, code_hash
 
 # What a result folder keeps in git; the others (.pdf, .tex, the pages) are built again.
-COMMITTED = ("*.csv", "*.md", "*.png", "*.json")
+COMMITTED = ("*.csv", "*.md", "*.png", "*.json", STUDY_FILE)
 
 
-def planned(scale: str) -> set[str]:
-    """The names of a scale's run folders: experiments × seeds, and the initial checkpoints.
+def planned(scale: str, runs: Path) -> set[str]:
+    """The names of the run folders of a scale, experiments × seeds and the initial checkpoints, or
+    of the runs of a study, each cell with each seed.
 
     Raises:
         ConfigError: there is no such scale.
     """
+    if scale.startswith("studies/"):  # every cell with every seed
+        pairs = [folder.name.rpartition("-") for folder in run_folders(runs)]
+        return {f"{cell}-{seed}" for cell, _, _ in pairs for _, _, seed in pairs}
     file = ROOT / "conf" / "scale" / f"{scale}.yaml"
     if not file.is_file():
         raise ConfigError(f"scale={scale} is none of {[f.stem for f in file.parent.glob('*')]}")
@@ -67,8 +75,12 @@ def publish(runs: Path, result: Path, names: set[str]) -> None:
             raise ConfigError(f"{folder} is {about['status']}: let it finish")
     new = result.with_name(result.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
-    pack(runs, new / "runs")
-    every_exhibit.main(load_committed(new / "runs"), new)
+    if result.parent == RESULTS / "studies":
+        pack_study(runs, new / STUDY_FILE)
+        studies.draw(load_study(str(new / STUDY_FILE)), new)
+    else:
+        pack(runs, new / "runs")
+        every_exhibit.main(load_committed(new / "runs"), new)
     _replace(result, new)
 
 
@@ -108,13 +120,15 @@ def main(argv: list[str]) -> None:
     """Runs the command."""
     given = arguments(argv, scale="", runs="")
     scale = given["scale"]
-    if not scale or Path(scale).name != scale:
+    if not scale or Path(scale).name != scale.removeprefix("studies/"):
         raise ConfigError(f"scale={scale}: give the name of a folder of runs/, as scale=cpu")
     runs = Path(given["runs"] or ROOT / "runs" / scale)
     if scale == "theory":
         publish_theory(runs / "report", RESULTS / scale)
     else:
-        publish(runs, RESULTS / scale, planned(scale))
+        publish(runs, RESULTS / scale, planned(scale, runs))
+        if scale.startswith("studies/"):
+            studies.main([])  # the claims of all studies
 
 
 if __name__ == "__main__":

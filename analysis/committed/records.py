@@ -5,12 +5,15 @@ results/<scale>/runs/<run>/metrics.jsonl.gz   one row a step, and the final eval
 results/<scale>/runs/<run>/pairs.jsonl.gz     some right and wrong responses to read
 results/<scale>/runs/<run>/evaluation/        every sample's verdict
 results/<scale>/                              what `make figures` builds from them
+results/studies/<study>/records.jsonl.xz      the runs of a study, thinned, in one file
 results/theory/code.json, …                   the code of results that are not from run records
 """
 
 from __future__ import annotations
 
 import gzip
+import json
+import lzma
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.frames import Runs, load
+from analysis.records.readers import STUDY_FILE, read_folders, read_study
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import (
     METRICS_FILE,
@@ -34,6 +38,11 @@ RESULTS = ROOT / "results"
 CODE_FILE = "code.json"
 # Of a run's folder, what a record keeps as it is: no weights, no checkpoint, no mirror.
 KEPT = (RUN_FILE, "evaluation/samples.parquet")
+# The columns of a row, by how they begin, that the exhibits of a study are made of.
+STUDY_COLUMNS = (
+    *("step", "reward/mean", "groups/contrastive_share", "policy/entropy", "policy/kl_from_start"),
+    *("validation/", "evaluation/", "rollouts/", "tokens/", "seconds/", "cpu_seconds/"),
+)
 
 
 def sources() -> list[str]:
@@ -83,12 +92,35 @@ def pack(runs: Path, out: Path) -> None:
                 (target / (file.name + PACKED)).write_bytes(packed)
 
 
+def pack_study(runs: Path, file: Path) -> None:
+    """Writes the runs below `runs` into one file, a line each: run.json, and the `STUDY_COLUMNS` of
+    each row, to five digits where they are no evaluation's.
+
+    A study has a hundred runs and more, of which the exhibits need no sample and no pair.
+    """
+    lines = []
+    for record in read_folders(runs):
+        rows = [
+            {name: _short(name, row[name]) for name in row if name.startswith(STUDY_COLUMNS)}
+            for _, row in sorted(record.rows.items())
+        ]
+        lines.append(json.dumps({"where": record.where, "about": record.about, "rows": rows}))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(lzma.compress("".join(line + "\n" for line in lines).encode()))
+
+
+def _short(name: str, value: Any) -> Any:
+    is_short = isinstance(value, float) and not name.startswith("evaluation/")
+    return float(f"{value:.5g}") if is_short else value
+
+
 def made_with(result: Path) -> list[dict[str, Any]]:
     """What a result folder says of its code: commit, whether it was edited, hash, date; each once.
 
     It is said by the run records, a `code.json`, an evaluation's card, or a column `commit`.
     """
     made = [read_run_file(folder) for folder in run_folders(result / "runs")]
+    made += [r.about for file in sorted(result.rglob(STUDY_FILE)) for r in read_study(file)]
     made += [read_json(file) for file in sorted(result.glob(CODE_FILE))]
     made += [read_json(file)["about"] for file in sorted(result.glob("card.json"))]
     for file in sorted(result.glob("*.csv")):

@@ -235,10 +235,15 @@ def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
     """All claims: claims.csv, and for readers claims.md and a forest plot."""
     every = claims(Path(theory))
     rows = [judge(claim, comparisons(runs)) for claim in every]
+    return exhibit("The paper's claims", every, rows)
+
+
+def exhibit(title: str, every: Sequence[Claim], rows: list[dict[str, Any]]) -> Exhibit:
+    """The judged claims as an exhibit."""
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return Exhibit(
         name="claims",
-        title="The paper's claims",
+        title=title,
         frame=frame,
         table=_table(rows, every),
         figure=forest([_forest_row(c, row) for c, row in zip(every, rows, strict=True)]),
@@ -270,7 +275,7 @@ def _forest_row(claim: Claim, row: dict[str, Any]) -> ForestRow:
     return ForestRow(claim.name, says, low=claim.low, high=claim.high, bounds=bounds, **given)
 
 
-def _table(judged: list[dict[str, Any]], every: list[Claim]) -> pd.DataFrame:
+def _table(judged: list[dict[str, Any]], every: Sequence[Claim]) -> pd.DataFrame:
     rows = []
     for claim, row in zip(every, judged, strict=True):
         was_run = row["verdict"] != "not run"

@@ -66,7 +66,12 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
         ConfigError: no run is finished; runs of other code, data or evaluation settings are
             mixed and `allow_mixed` is false; an arm and seed has two different configs.
     """
-    finished, excluded = select(read(source), allow_mixed=allow_mixed)
+    return frames(read(source), source, allow_mixed=allow_mixed)
+
+
+def frames(records: list[Record], source: str, *, allow_mixed: bool) -> Runs:
+    """The finished ones of the records of a source; raises ValueError as `load`."""
+    finished, excluded = select(records, allow_mixed=allow_mixed)
     if not finished:
         reasons = "; ".join(f"{run}: {reason}" for run, _, reason in excluded)
         raise ConfigError(f"runs={source} has no finished run ({reasons}): let one finish")

@@ -4,11 +4,13 @@ records:PATH              folders with run.json and metrics.jsonl (the truth)
 offline:PATH              folders that W&B wrote offline (*.wandb)
 wandb://entity/project    a project on a W&B server
 PATH                      run folders if there are any below it, else offline W&B runs
+PATH/records.jsonl.xz     the records of a study in one file (analysis/committed/records.py)
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import struct
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from twogrpo.run_record.files import (
 from twogrpo.run_record.rollouts import PAIRS_FILE
 from twogrpo.run_record.rows import check_rows
 
+STUDY_FILE = "records.jsonl.xz"
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
 FULL, FIRST, LAST = 1, 2, 4
@@ -78,6 +81,8 @@ def read(source: str) -> list[Record]:
                 f"runs={source}: use records:PATH, offline:PATH, wandb://entity/project or a folder"
             )
         folder = Path(path)
+        if folder.name == STUDY_FILE and folder.is_file():
+            return [_checked(record) for record in read_study(folder)]
         if not folder.is_dir():
             raise ConfigError(
                 f"runs={source} is not a folder: train first, or name the runs' folder"
@@ -133,6 +138,28 @@ def read_folders(folder: Path) -> Iterator[Record]:
             yield Record({}, "unreadable", {}, where, fault=fault)
             continue
         yield Record(about, str(about.get("status")), rows, where, pairs=pairs)
+
+
+def read_study(file: Path) -> list[Record]:
+    """The records in a file that `analysis.committed.records.pack_study` wrote.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        lines = lzma.decompress(file.read_bytes()).decode().splitlines()
+        runs = [json.loads(line) for line in lines]
+        return [
+            Record(
+                run["about"],
+                str(run["about"]["status"]),
+                {int(row["step"]): row for row in run["rows"]},
+                run["where"],
+            )
+            for run in runs
+        ]
+    except (OSError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is damaged ({error}): restore it with git checkout") from error
 
 
 def read_offline(folder: Path) -> Iterator[Record]:

@@ -23,7 +23,9 @@ def initial_model(path: Path | str) -> str:
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     try:
-        return str(read_run_file(folder)["config"]["model"]["path"])
+        return str(
+            read_run_file(folder, required=("config.model.path",))["config"]["model"]["path"]
+        )
     except (KeyError, TypeError) as error:
         raise ConfigError(f"model= is not given and {folder} has no run.json: give it") from error
 

@@ -29,7 +29,7 @@ def test_derived_sizes_worked_by_hand(make_config):
 
 # Every other key identifies a run.
 NOT_IDENTIFYING = {
-    *("run_name", "output_dir", "resume", "reward.num_workers", "evaluation.keep_text"),
+    *("run_name", "cell", "output_dir", "resume", "reward.num_workers", "evaluation.keep_text"),
     *("checkpointing.every", "checkpointing.kept", "checkpointing.preemption_grace_seconds"),
     *("sync_check.prompts", "sync_check.tokens"),
     *("sync_check.bounds.float32", "sync_check.bounds.bfloat16"),
@@ -51,9 +51,20 @@ def test_a_run_is_identified_by_all_keys_but_these(option):
     assert {"hardware.dtype", "hardware.sampler_dtype"} <= {*config.identifying()}
 
 
+def test_a_budget_of_rollouts_ends_a_run_whatever_its_group_size(make_config):
+    # 16 prompts a step: 16 × 2, 16 × 4 and, with a pair drawn up to four times, 16 × 8 rollouts.
+    assert make_config("algorithm=two_grpo", "training.rollouts=640").num_steps == 20
+    assert make_config("algorithm.group_size=4", "training.rollouts=640").num_steps == 10
+    replaced = ["algorithm=two_grpo_rs", "algorithm.resampling_budget_group_size=8"]
+    assert make_config(*replaced, "training.rollouts=640").num_steps == 5
+    assert make_config(*replaced, "training.rollouts=127").num_steps == 0
+    assert make_config("training.rollouts=null").num_steps == 6
+
+
 def test_an_evaluation_is_identified_by_its_weights_wherever_they_lie():
     config = parse(compose_config("checkpoint=x", name="evaluate"), EvaluateConfig)
-    left_out = {key for key in NOT_IDENTIFYING if not key.startswith(("checkpointing", "sync_"))}
+    of_training = ("checkpointing", "sync_", "cell")
+    left_out = {key for key in NOT_IDENTIFYING if not key.startswith(of_training)}
     assert {*flatten(asdict(config))} - {*config.identifying()} == left_out | {
         *("checkpoint", "contamination", "model.path")
     }

@@ -99,7 +99,7 @@ def test_equal_rewards_leave_no_rounding_residue(name):
     assert FUNCTIONS[name](torch.full((1, 7), 0.1), epsilon=0.0).tolist() == [[0.0] * 7]
 
 
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"standardised_without_zero_variance"}))
 def test_a_group_is_independent_of_the_other_groups(name):
     groups = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]])
     alone = torch.cat([FUNCTIONS[name](group[None], epsilon=1e-6) for group in groups])

@@ -18,7 +18,8 @@ TESTS = json.dumps({"functional": "assert f(1) == 2"})
 
 
 def reward(name, **values):
-    return RewardConfig(**{"name": name, "num_workers": 1, "deadline_seconds": 5.0} | values)
+    given = {"name": name, "noise": 0.0, "num_workers": 1, "deadline_seconds": 5.0}
+    return RewardConfig(**given | values)
 
 
 def prompts(*references):

@@ -23,11 +23,12 @@ def batch_table(config: Config) -> str:
 def batch_rows(config: Config) -> list[tuple[str, str]]:
     """The name and value of each size."""
     group_size, steps = config.algorithm.group_size, config.num_steps
-    prompts, budget = config.training.prompts_per_step, None
-    if config.algorithm.resampling != "none":
-        budget = config.algorithm.resampling_budget_group_size
+    prompts, budget = config.training.prompts_per_step, config.algorithm.most_rollouts_per_prompt
     total = f"{steps * prompts * group_size:,}"
-    if budget is not None:
+    epochs: float = config.training.epochs
+    if config.training.rollouts is not None:
+        epochs = steps * prompts / config.dataset.num_prompts
+    if budget > group_size:
         total = f"at least {total}, at most {steps * prompts * budget:,} (resampling)"
     return [
         ("prompts a step", f"{prompts:,}"),
@@ -35,7 +36,7 @@ def batch_rows(config: Config) -> list[tuple[str, str]]:
         ("prompts a mini-batch", f"{config.prompts_per_minibatch:,}"),
         ("rollouts a mini-batch", f"{config.rollouts_per_minibatch:,}"),
         ("updates a step", f"{config.updates_per_step:,}"),
-        ("steps", f"{steps:,}   ({config.training.epochs} epochs)"),
+        ("steps", f"{steps:,}   ({epochs:g} epochs)"),
         ("updates in all", f"{steps * config.updates_per_step:,}"),
         ("rollouts in all", total),
         ("learning rate", f"{config.learning_rate:g}"),

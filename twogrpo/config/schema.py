@@ -34,6 +34,8 @@ TEMPERATURE = Bounded(above=0, why="draws the same response every time")
 TOP_P = Bounded(above=0, at_most=1)
 DTYPE = OneOf(("float32", "bfloat16"))
 RATE = Bounded(above=0, at_most=10**6)  # the product of two is finite
+REPLACING = ("new_prompt", "same_prompt")  # these draw groups in place of zero-variance ones
+RESAMPLINGS = ("none", *REPLACING, "skip_solved", "replay", "one_pair")
 
 
 # Not frozen, because omegaconf cannot merge into nested frozen dataclasses; no code changes one.
@@ -52,7 +54,7 @@ class AlgorithmConfig:
     clip_high: Annotated[float, POSITIVE]
     preference_beta: Annotated[float, POSITIVE]
     aggregation: str
-    resampling: Annotated[str, OneOf(("none", "new_prompt", "same_prompt"))]
+    resampling: Annotated[str, OneOf(RESAMPLINGS)]
     resampling_budget_group_size: Annotated[int | None, COUNT]
     importance_sampling_cap: Annotated[float | None, POSITIVE]
 
@@ -60,12 +62,21 @@ class AlgorithmConfig:
         """The learning rate of this algorithm where the baseline's is `learning_rate`."""
         return learning_rate * self.learning_rate_scale
 
+    @property
+    def most_rollouts_per_prompt(self) -> int:
+        """The rollouts drawn for each prompt of a batch, at most: a replacing resampling's budget,
+        else the group size."""
+        budget = self.resampling_budget_group_size if self.resampling in REPLACING else None
+        return budget or self.group_size
+
 
 @dataclass
 class TrainingConfig:
     """Batch sizes, learning rate, length of the run (conf/training/)."""
 
     epochs: Annotated[int, COUNT]
+    rollouts: Annotated[int | None, COUNT]
+    sync_every: Annotated[int | None, COUNT]
     prompts_per_step: Annotated[int, COUNT]
     prompts_per_minibatch: Annotated[int, COUNT]
     learning_rate: Annotated[float, RATE]
@@ -129,6 +140,7 @@ class RewardConfig:
     """The verifier (conf/reward/)."""
 
     name: str
+    noise: Annotated[float, Bounded(at_least=0, at_most=1)]
     num_workers: Annotated[int | None, Bounded(at_least=1, at_most=1024), NOT_IDENTIFYING]
     deadline_seconds: Annotated[float | None, POSITIVE]
 
@@ -199,6 +211,7 @@ class EvaluationConfig:
     seed: Annotated[int, NOT_NEGATIVE]
     at_end: bool
     validation_every: Annotated[int, NOT_NEGATIVE]
+    validation_splits: list[str]
     validation_problems: Annotated[int, COUNT]
     validation_samples: Annotated[int, COUNT]
     max_prompt_tokens: Annotated[int, TOKENS]
@@ -246,6 +259,7 @@ class Config(Identified):
     checkpointing: Annotated[CheckpointingConfig, NOT_IDENTIFYING]
     tracking: Annotated[TrackingConfig, NOT_IDENTIFYING]
     seed: Annotated[int, NOT_NEGATIVE]
+    cell: Annotated[str | None, NOT_IDENTIFYING]
     run_name: Annotated[str, NAMED, NOT_IDENTIFYING]
     output_dir: Annotated[str, NAMED, NOT_IDENTIFYING]
     resume: Annotated[str, OneOf(("auto", "never")), NOT_IDENTIFYING]
@@ -258,7 +272,8 @@ class Config(Identified):
     @property
     def rollouts_per_minibatch(self) -> int:
         """The rollouts that go into one optimiser step."""
-        return self.prompts_per_minibatch * self.algorithm.group_size
+        is_one_pair = self.algorithm.resampling == "one_pair"
+        return self.prompts_per_minibatch * (2 if is_one_pair else self.algorithm.group_size)
 
     @property
     def updates_per_step(self) -> int:
@@ -269,6 +284,8 @@ class Config(Identified):
     def num_steps(self) -> int:
         """The steps of the run; an incomplete last one is not taken (paper: 146.5 → 146)."""
         prompts = self.training.epochs * self.dataset.num_prompts
+        if self.training.rollouts is not None:
+            prompts = self.training.rollouts // self.algorithm.most_rollouts_per_prompt
         return prompts // self.training.prompts_per_step
 
     @property

@@ -8,7 +8,13 @@ which takes seconds.
 from __future__ import annotations
 
 from twogrpo.config.annotations import OneOf
-from twogrpo.config.schema import AlgorithmConfig, Config, EvaluationConfig, HardwareConfig
+from twogrpo.config.schema import (
+    REPLACING,
+    AlgorithmConfig,
+    Config,
+    EvaluationConfig,
+    HardwareConfig,
+)
 from twogrpo.errors import ConfigError
 
 
@@ -22,6 +28,7 @@ def check(config: Config) -> None:
     _check_batches(config)
     _check_resampling_budget(config.algorithm)
     _check_training_sampling(config)
+    _check_stale_weights(config)
     _check_tensor_parallel(config)
     _check_microbatch(config)
     _check_algorithm(config.algorithm)
@@ -96,6 +103,10 @@ def _check_batches(config: Config) -> None:
             f"do not divide training.prompts_per_step={step}: "
             f"make their product {nearest}"
         )
+    budget = config.training.rollouts
+    if budget is not None and config.num_steps < 1:
+        least = step * config.algorithm.most_rollouts_per_prompt
+        raise ConfigError(f"training.rollouts={budget} is less than one step: use {least} or more")
     if config.num_steps < 1:
         raise ConfigError(
             f"training.epochs={config.training.epochs} × dataset.num_prompts="
@@ -106,11 +117,17 @@ def _check_batches(config: Config) -> None:
 
 def _check_resampling_budget(algorithm: AlgorithmConfig) -> None:
     budget, least = algorithm.resampling_budget_group_size, 2 * algorithm.group_size
-    if algorithm.resampling != "none" and (budget is None or budget < least):
+    if algorithm.resampling in REPLACING and (budget is None or budget < least):
         raise ConfigError(
             f"algorithm.resampling_budget_group_size={budget} leaves no second group to draw: use "
             f"{least} (2 × algorithm.group_size) or more (paper: 16 at G = 2), or "
             "algorithm.resampling=none"
+        )
+    if algorithm.resampling not in ("none", *REPLACING) and budget is not None:
+        raise ConfigError(
+            f"algorithm.resampling_budget_group_size={budget}: algorithm.resampling="
+            f"{algorithm.resampling} draws nothing more, use "
+            "algorithm.resampling_budget_group_size=null"
         )
 
 
@@ -120,6 +137,15 @@ def _check_training_sampling(config: Config) -> None:
         raise ConfigError(
             f"rollout.top_p={rollout.top_p} rollout.top_k={rollout.top_k}: training on a truncated "
             "distribution makes ratios against it wrong: use rollout.top_p=1 rollout.top_k=0"
+        )
+
+
+def _check_stale_weights(config: Config) -> None:
+    every, num_prompts = config.training.sync_every, config.sync_check.prompts
+    if every != 1 and num_prompts:
+        raise ConfigError(
+            f"training.sync_every={every} lets the sampler fall behind the policy, which "
+            f"sync_check.prompts={num_prompts} would take for a failure: use sync_check.prompts=0"
         )
 
 

@@ -6,6 +6,7 @@ baseline and scale. On a mixed pair (G = 2, rewards 1 and 0):
 | name                      | value on the pair | used by                                    |
 |---------------------------|-------------------|--------------------------------------------|
 | `standardised_population` | ±1                | the paper (its Eq. for A_i)                |
+| `standardised_without_zero_variance` | ±P/P₊  | zero-variance groups out of the denominator |
 | `standardised_sample`     | ±0.707            | verl, TRL, OpenRLHF                        |
 | `centred`                 | ±0.5              | Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) |
 | `leave_one_out`           | ±1                | RLOO (Ahmadian et al. 2024, arXiv 2402.14740) |
@@ -130,8 +131,25 @@ def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
     return _zero_where_equal(rewards_PG, (rewards_PG - mean_P1) / variance_P1)
 
 
+def standardised_without_zero_variance(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
+    """`standardised_population` times P over the number of groups with signal.
+
+    So the mean over a mini-batch is one over its groups with signal alone: zero-variance groups
+    leave the denominator, as where they are filtered out (DAPO's Eq. 11 without its new prompts).
+
+    >>> import torch
+    >>> standardised_without_zero_variance(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), epsilon=0.0)
+    tensor([[ 2., -2.],
+            [ 0.,  0.]])
+    """
+    advantages_PG = standardised_population(rewards_PG, epsilon=epsilon)
+    num_with_signal = (advantages_PG != 0).any(dim=-1).sum().clamp_min(1)
+    return advantages_PG * (len(rewards_PG) / num_with_signal)
+
+
 ADVANTAGES = {
     "standardised_population": Advantage(standardised_population),
+    "standardised_without_zero_variance": Advantage(standardised_without_zero_variance),
     "standardised_sample": Advantage(standardised_sample),
     "centred": Advantage(centred),
     "leave_one_out": Advantage(leave_one_out),

@@ -64,7 +64,7 @@ def validation_prompts(
     """
     if not evaluation.validation_every:
         return Prompts([], 0)
-    problems = validation_problems(dataset, evaluation.validation_problems)
+    problems = validation_problems(dataset, evaluation)
     return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 

@@ -42,15 +42,25 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
     return select_problems(problems, dataset.num_prompts, dataset.seed)
 
 
-def validation_problems(dataset: DatasetConfig, count: int) -> list[Problem]:
-    """Selects `count` problems for validation, none of them used for training.
+def validation_problems(dataset: DatasetConfig, evaluation: EvaluationConfig) -> list[Problem]:
+    """Selects `evaluation.validation_problems` problems of each split for validation, none of them
+    used for training.
 
     Raises:
-        ConfigError: training leaves fewer.
+        ConfigError: training leaves fewer, or a split is none of the data's.
     """
-    if dataset.source == "generated":
-        task = _generator("dataset.name", dataset.name)
-        return _generated(task, "validation", count, 0, key="evaluation.validation_problems")
+    count, splits = evaluation.validation_problems, evaluation.validation_splits
+    is_generated = dataset.source == "generated"
+    task = _generator("dataset.name", dataset.name) if is_generated else None
+    known = task.VALIDATION if task else ("validation",)
+    if not splits or len(set(splits)) < len(splits) or not set(splits) <= set(known):
+        raise ConfigError(
+            f"evaluation.validation_splits={splits}: give one or more of {', '.join(known)}, each "
+            "once"
+        )
+    if task:
+        key = "evaluation.validation_problems"
+        return [p for split in splits for p in _generated(task, split, count, 0, key=key)]
     problems = prepared_dataset(dataset).problems
     left = select_problems(problems, len(problems), dataset.seed)[dataset.num_prompts :]
     if len(left) < count:

@@ -128,7 +128,7 @@ def _dataset(config: Config) -> Finding:
     try:
         num_prompts = len(training_problems(dataset))
         if evaluation.validation_every:
-            validation_problems(dataset, evaluation.validation_problems)
+            validation_problems(dataset, evaluation)
     except ConfigError as error:
         return Finding("failure", "dataset", str(error))
     return Finding("ok", "dataset", f"{num_prompts} problems of {file}")

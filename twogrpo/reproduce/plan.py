@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from twogrpo.config.annotations import NAMED, NOT_NEGATIVE, Bounded
 from twogrpo.config.schema import Config, HardwareConfig, parse
@@ -50,6 +52,7 @@ class ReproduceConfig:
     """The schema of conf/reproduce.yaml."""
 
     scale: Scale
+    study_name: str | None
     runs_dir: Annotated[str, NAMED]
     results_dir: Annotated[str, NAMED]
     processes: Annotated[int, Bounded(at_least=1, at_most=1024)]
@@ -77,9 +80,8 @@ class Job:
         """The rollouts of the run's training alone; none of an evaluation."""
         if isinstance(self.config, EvaluateConfig):
             return 0.0
-        algorithm = self.config.algorithm
-        group_size = algorithm.resampling_budget_group_size or algorithm.group_size
-        return self.config.num_steps * self.config.training.prompts_per_step * group_size
+        rollouts_per_prompt = self.config.algorithm.most_rollouts_per_prompt
+        return self.config.num_steps * self.config.training.prompts_per_step * rollouts_per_prompt
 
     @property
     def is_done(self) -> bool:
@@ -109,7 +111,7 @@ class Job:
 
 
 def jobs(config: ReproduceConfig) -> list[Job]:
-    """Every run of the scale: experiments × seeds, and the untrained checkpoints.
+    """Every run of the scale: experiments × seeds, and the untrained checkpoints; or of the study.
 
     Hydra must be initialized on conf/ (by `@hydra.main` or `initialize_config_dir`).
 
@@ -120,6 +122,8 @@ def jobs(config: ReproduceConfig) -> list[Job]:
     """
     scale, planned = config.scale, list[Job]()
     _check(config)
+    if config.study_name:
+        return _study_jobs(config.study_name, config.runs_dir)
     for experiment in scale.experiments:
         given = [f"experiment={experiment}", *scale.overrides]
         composed = compose("train", given)  # once for all seeds: takes a third of a second
@@ -138,6 +142,36 @@ def jobs(config: ReproduceConfig) -> list[Job]:
         evaluation = parse(compose("evaluate", arguments), EvaluateConfig)
         command = [sys.executable, "scripts/evaluate.py", *arguments]  # one process, see its checks
         planned.append(Job(name, evaluation, command))
+    return planned
+
+
+def _study_jobs(study: str, runs_dir: str) -> list[Job]:
+    """Every cell of a study for every seed: the product that `train.py -m` makes of the sweep
+    in conf/study/."""
+    given, planned = [f"study={study}"], list[Job]()
+    swept = compose("train", given, return_hydra_config=True).hydra.sweeper.params
+    words = [f"{key}={value}" for key, value in swept.items() if key != "seed"]
+    axes = [
+        [f"{axis.key_or_group}={value}" for value in axis.sweep_string_iterator()]
+        if axis.is_sweep_override()
+        else [str(axis.input_line)]
+        for axis in OverridesParser.create().parse_overrides(words)
+    ]
+    [seeds] = OverridesParser.create().parse_overrides([f"seed={swept.seed}"])
+    for cell in itertools.product(*axes):
+        composed = compose("train", [*given, *cell])  # once for all seeds
+        for seed in seeds.sweep_string_iterator():
+            composed.seed = int(seed)
+            training = parse(composed, Config)
+            if training.cell is None:
+                raise ConfigError(
+                    f"study_name={study} names no cell: give a study of docs/studies.md"
+                )
+            name = Path(training.output_dir).name
+            training.output_dir = f"{runs_dir}/{name}"
+            arguments = [*given, *cell, f"seed={seed}", f"output_dir={training.output_dir}"]
+            command = [*_start("auto", training.hardware), "scripts/train.py", *arguments]
+            planned.append(Job(name, training, command))
     return planned
 
 

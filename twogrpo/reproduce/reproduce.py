@@ -32,7 +32,7 @@ def reproduce(config: ReproduceConfig) -> None:
     done = states.count("done")
     _print(
         f"{len(planned)} runs, {done} of them done, in {config.runs_dir}, {config.processes} at a "
-        f"time: {config.scale.duration} for all. Then tables and figures, in {config.results_dir}"
+        f"time: {_duration(config)} for all. Then tables and figures, in {config.results_dir}"
     )
     if config.dry_run:
         for job, state in zip(planned, states, strict=True):
@@ -50,9 +50,14 @@ def reproduce(config: ReproduceConfig) -> None:
     check_output_folder("results_dir", results_dir, marks=REPORT)
     with claim("runs_dir", folder):
         run_all(waiting, processes=config.processes)
-    analyse = ["-m", "analysis.all", f"runs={config.runs_dir}", f"out={config.results_dir}"]
+    module = "analysis.studies" if config.study_name else "analysis.all"
+    analyse = ["-m", module, f"runs={config.runs_dir}", f"out={config.results_dir}"]
     if code := subprocess.run([sys.executable, *analyse], cwd=ROOT, check=False).returncode:
         raise SystemExit(code)
+
+
+def _duration(config: ReproduceConfig) -> str:
+    return "the hours that docs/studies.md gives" if config.study_name else config.scale.duration
 
 
 def _print(line: str) -> None:

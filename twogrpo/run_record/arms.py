@@ -26,13 +26,16 @@ ABLATION = ("grpo_g2", "grpo_g4", "grpo_g8", "grpo_g16")
 def arm_key(config: Mapping[str, Any]) -> str:
     """The arm of a configuration: its algorithm, with the group size where the name leaves it open.
 
-    A configuration without an algorithm is an evaluation of the initial model: `base`.
+    A cell of a study is an arm of its own. A configuration without an algorithm is an evaluation of
+    the initial model: `base`.
 
     >>> arm_key({"algorithm": {"name": "grpo", "group_size": 4}})
     'grpo_g4'
     >>> arm_key({"algorithm": {"name": "two_grpo", "group_size": 2}})
     'two_grpo'
     """
+    if config.get("cell"):
+        return str(config["cell"])
     algorithm = config.get("algorithm") or {"name": "base"}
     name, group_size = str(algorithm["name"]), algorithm.get("group_size")
     usual = {"base": group_size, "two_grpo": 2, "two_grpo_rs": 2, "dpo": 2}.get(name)

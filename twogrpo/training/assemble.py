@@ -32,6 +32,7 @@ from twogrpo.training.preemption import PreemptionHandler
 from twogrpo.training.resampling import build_resampling
 from twogrpo.training.run import Run
 from twogrpo.training.sampler_mismatch import SyncCheck
+from twogrpo.training.stale_weights import StaleWeights
 from twogrpo.types import Prompt
 
 
@@ -98,6 +99,8 @@ def assemble(config: Config) -> Run:
         sampling,
         group_size=config.algorithm.group_size,
         seed=config.seed,
+        noise=config.reward.noise,
+        stale_weights=StaleWeights(config.training.sync_every),
         timer=timer,
         preemption=preemption,
     )
@@ -119,7 +122,7 @@ def assemble(config: Config) -> Run:
 
 def _counts(config: Config, prompts: Prompts, benchmarks: Mapping[str, Prompts]) -> dict[str, Any]:
     """The numbers of used and dropped prompts; prints the effect on the number of epochs."""
-    if prompts.num_dropped:
+    if prompts.num_dropped and config.training.rollouts is None:
         drawn = config.num_steps * config.training.prompts_per_step
         sys.stderr.write(
             f"training.epochs={config.training.epochs} counts dataset.num_prompts="

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,8 +11,10 @@ from twogrpo.rewards.protocol import Reward
 from twogrpo.rollout.groups import grade_groups, sample_groups
 from twogrpo.rollout.protocol import Sampler, SamplingParams
 from twogrpo.run_record.phase_timer import PhaseTimer
+from twogrpo.training.label_noise import with_label_noise
 from twogrpo.training.preemption import PreemptionHandler
-from twogrpo.training.resampling import Counters, Resampling, num_rollouts
+from twogrpo.training.resampling import Counters, Resampling, Skips, num_rollouts
+from twogrpo.training.stale_weights import StaleWeights, Weights
 from twogrpo.types import Draw, Group
 
 
@@ -35,6 +37,8 @@ class Collector:
     sampling: SamplingParams
     group_size: int
     seed: int
+    noise: float
+    stale_weights: StaleWeights
     timer: PhaseTimer
     preemption: PreemptionHandler
     counters: Counters = field(default_factory=Counters)
@@ -48,13 +52,22 @@ class Collector:
             Preempted: SIGTERM arrived; the step is discarded.
         """
         self._step, self._drawn = step, []
+        self.stale_weights.before_sampling(self.sampler, step)
         batch = self.resampling.fill(self, step=step, counters=self.counters)
         self.sampler.sleep()
         return Collected(batch, self._drawn)
 
-    def new_prompts(self, count: int) -> list[Group]:
-        """Graded groups for the stream's next `count` prompts."""
-        return self._sample_and_grade(self.stream.next(count))  # 1  q ~ Q
+    def load(self, weights: Callable[[], Weights], *, step: int) -> None:
+        """Hands the policy's weights to the sampler; `step` is the next to sample."""
+        self.sampler.load(weights())
+        self.stale_weights.after_update(weights, step)
+
+    def new_prompts(self, count: int, *, skips: Skips = lambda _: False) -> list[Group]:
+        """Graded groups for the stream's next `count` prompts that are not skipped."""
+        draws = list[Draw]()
+        while len(draws) < count:  # 1  q ~ Q
+            draws += [draw for draw in self.stream.next(count - len(draws)) if not skips(draw)]
+        return self._sample_and_grade(draws)
 
     def same_prompts(self, groups: Sequence[Group]) -> list[Group]:
         """A new graded group for the prompt of each group."""
@@ -71,10 +84,11 @@ class Collector:
                 self.sampling,
                 group_size=self.group_size,
                 seed=self.seed,
-                step=self._step,
+                step=self.stale_weights.sampled_at(self._step),
             )
         with self.timer.phase("score"):
             groups = grade_groups(groups, self.reward)  # 3  r_1 … r_G
+            groups = with_label_noise(groups, self.noise, seed=self.seed)
         self.counters.generated += num_rollouts(groups)
         self._drawn += groups
         return groups

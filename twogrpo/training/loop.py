@@ -70,7 +70,7 @@ def train_step(run: Run, step: int) -> dict[str, Any]:
             updates.append(update(run, minibatch))  # 6  surrogate, Adam
             trained_on.append(minibatch.samples)
     with timer.phase("sync"):
-        collector.sampler.load(policy.weights())  # 7  π_old ← π_θ
+        collector.load(policy.weights, step=step + 1)  # 7  π_old ← π_θ
         row |= run.diagnostics.after_sync()
 
     collector.counters.trained_on += sum(done.num_sequences for done in updates)

@@ -22,6 +22,7 @@ from twogrpo.training.run import Run
 
 def resume(run: Run) -> int:
     """Loads the newest intact checkpoint, if any, and returns the next step."""
+    run.collector.stale_weights.after_update(run.policy.weights, 0)
     tensors = run.policy.state()
     state = checkpoint.load_latest(
         _folder(run), into=tensors, check=lambda *found: _check(run, *found), ranks=run.ranks
@@ -30,9 +31,9 @@ def resume(run: Run) -> int:
         run.record.truncate(0)
         return 0
     run.policy.load_state(tensors, state["num_updates"])
-    run.collector.sampler.load(run.policy.weights())
-    run.collector.load_state(state)
     step: int = state["step"]
+    run.collector.load(run.policy.weights, step=step)
+    run.collector.load_state(state)
     run.record.truncate(step)
     return step
 
@@ -67,13 +68,15 @@ def save_if_preempted(run: Run, step: int) -> Iterator[None]:
     """Saves the state before the step if SIGTERM ends it.
 
     SIGTERM is only checked before the step's first update, so the policy is unchanged, and the
-    resumed run samples the same tokens again. Later, the step is finished first.
+    resumed run samples the same tokens again. Later, the step is finished first. Between two
+    hand-overs of the weights nothing is saved: the sampler's older weights are in no checkpoint.
     """
     run.step, before = step, loop_state(run, step)
     try:
         yield
     except Preempted:
-        if not run.ranks.all_gather(checkpoint.exists(_folder(run), step))[0]:
+        is_saved = run.ranks.all_gather(checkpoint.exists(_folder(run), step))[0]
+        if not is_saved and run.collector.stale_weights.can_resume_at(step):
             save_checkpoint(run, before)
         raise
 
@@ -81,7 +84,8 @@ def save_if_preempted(run: Run, step: int) -> Iterator[None]:
 def save_checkpoint_if_due(run: Run) -> None:
     """Saves after every `checkpointing.every` steps and after the last one."""
     done, config = run.step + 1, run.config
-    if done % config.checkpointing.every == 0 or done == config.num_steps:
+    is_due = done % config.checkpointing.every == 0
+    if (is_due and run.collector.stale_weights.can_resume_at(done)) or done == config.num_steps:
         with run.timer.phase("save"):  # in the next row, or in the last one that `finish` writes
             save_checkpoint(run, loop_state(run, done))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 from twogrpo.distributed.process_group import rank_zero_first
@@ -12,14 +13,23 @@ from twogrpo.training.run import Run
 
 
 def validate(run: Run, step: int) -> dict[str, Any]:
-    """The mean accuracy on the validation split; empty at steps where validation is not due."""
+    """The mean accuracy on the validation problems, and on each split's if there are several; empty
+    at steps where validation is not due."""
     evaluation = run.config.evaluation
     every, is_last = evaluation.validation_every, step + 1 == run.config.num_steps
     if not every or not (step % every == 0 or is_last):
         return {}
     of_validation = replace(evaluation, num_samples=evaluation.validation_samples)
     result = evaluate(run.validation, replace(run_evaluator(run), config=of_validation))
-    return {"validation/mean": result.mean, "seconds/validate": result.seconds}
+    row = {"validation/mean": result.mean, "seconds/validate": result.seconds}
+    splits = evaluation.validation_splits
+    for split in (
+        splits if len(splits) > 1 else ()
+    ):  # a generated problem's id begins with its split
+        is_of_it = [problem.startswith(f"{split}/") for problem in result.problem_ids]
+        correct = sum(compress(result.num_correct, is_of_it))
+        row[f"validation/{split}"] = correct / (sum(is_of_it) * result.num_samples)
+    return row
 
 
 def evaluate_at_end(run: Run) -> dict[str, Any]:

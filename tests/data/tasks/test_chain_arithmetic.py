@@ -10,6 +10,7 @@ from twogrpo.data.tasks import chain_arithmetic
 from twogrpo.data.tasks.chain_arithmetic import (
     BENCHMARKS,
     RECIPES,
+    VALIDATION,
     Recipe,
     expressions,
     owner,
@@ -58,7 +59,7 @@ def test_splits_share_no_expression_whatever_the_seed():
 def test_every_expression_has_an_owner_and_benchmarks_are_held_out_splits(expression):
     assert owner(expression) in RECIPES
     assert sum(recipe.owned_percent for recipe in RECIPES.values()) == 100
-    assert set(BENCHMARKS) == set(RECIPES) - {"warm_start", "rl_pool", "validation"}
+    assert set(BENCHMARKS) == set(RECIPES) - {"warm_start", "rl_pool", *VALIDATION}
 
 
 def test_problems_are_the_same_on_every_machine():

@@ -19,9 +19,11 @@ MODULUS = 10
 
 @dataclass(frozen=True)
 class Recipe:
-    """A split's distribution of expressions, and the percentage of all expressions it owns."""
+    """A split's distribution of expressions, and the percentage of all expressions it owns; one
+    that owns none draws from those of `owner`."""
 
-    owned_percent: int
+    owned_percent: int = 0
+    owner: str | None = None
     operands: tuple[int, int] = (3, 5)  # minimum and maximum, uniform in between
     digits: str = "0123456789"
     operators: str = "+-*"  # a repeated symbol is drawn more often
@@ -33,12 +35,15 @@ RECIPES: dict[str, Recipe] = {
     "warm_start": Recipe(owned_percent=40, operands=(2, 6), parenthesised_fraction=0.5),
     "rl_pool": Recipe(owned_percent=25),
     "validation": Recipe(owned_percent=10),
+    # Out of distribution; by their length none of them is in `validation`.
+    "validation_longer": Recipe(owner="validation", operands=(6, 6)),
     "in_distribution": Recipe(owned_percent=5),
     "longer": Recipe(owned_percent=5, operands=(6, 6)),
     "parenthesised": Recipe(owned_percent=5, parenthesised_fraction=1.0),
     "multiplication": Recipe(owned_percent=5, operators="+-**"),
     "big_digits": Recipe(owned_percent=5, digits="6789"),
 }
+VALIDATION = ("validation", "validation_longer")
 BENCHMARKS = ("in_distribution", "longer", "parenthesised", "multiplication", "big_digits")
 
 # In order of precedence; within a pattern the leftmost match is reduced.
@@ -79,7 +84,7 @@ def expressions(split: str, seed: int) -> Iterator[str]:
     rng = random.Random(f"{split}/{seed}")  # a string seed is hashed by SHA-512, not by hash()
     while True:
         expression = _draw(RECIPES[split], rng)
-        if owner(expression) == split:
+        if owner(expression) == (RECIPES[split].owner or split):
             yield expression
 
 

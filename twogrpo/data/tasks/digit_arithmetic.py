@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple
 from twogrpo.data.problems import Problem
 
 BENCHMARKS = ("sums", "products", "three_operands", "number_words", "word_problems")
-SPLITS = ("rl_pool", "validation", *BENCHMARKS)
+VALIDATION = ("validation",)
+SPLITS = ("rl_pool", *VALIDATION, *BENCHMARKS)
 
 Operator = Literal["+", "*"]
 # With single digits alone (55 and 36 facts) the policy soon memorised the training facts, and

@@ -1,0 +1,60 @@
+"""grpo_dpo: 2-GRPO and DPO on pairs of an older and older policy."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from analysis.exhibits.exhibit import Exhibit, records
+from analysis.exhibits.style import heading, legend, panels
+from analysis.stats.intervals import Estimate
+from analysis.studies.study import Study, line
+
+ARMS = {
+    "two_grpo": ("#D55E00", "s", "2-GRPO"),
+    "dpo_0.05": ("#999999", "<", "DPO, β = 0.05"),
+    "dpo_0.1": ("#000000", "*", "DPO, β = 0.1"),
+    "dpo_0.3": ("#56B4E9", ">", "DPO, β = 0.3"),
+}
+SYNCS = (1, 5, 25, None)
+
+
+def build(study: Study) -> list[Exhibit]:
+    """The averages over the steps between two hand-overs, rates chosen."""
+    rows = []
+    for name in ARMS:
+        for place, sync in enumerate(SYNCS):
+            cell, grpo = (study.chosen(name=n, sync=sync) for n in (name, "two_grpo"))
+            if cell is None or grpo is None:
+                continue
+            estimate, gap = study.average(cell), study.difference(grpo, cell)
+            row = {"name": name, "sync": sync or math.inf, "place": place, "cell": cell}
+            row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
+            row |= {"low": estimate.low, "high": estimate.high, "grpo_minus_it": gap.value}
+            rows.append(row | {"grpo_minus_it_low": gap.low, "grpo_minus_it_high": gap.high})
+    frame = pd.DataFrame(rows)
+    figure, axes = panels(1, 1, width=4.5)
+    axis = axes[0, 0]
+    for name, (colour, marker, label) in ARMS.items():
+        of_arm = frame[frame["name"] == name]
+        style = {"color": colour, "marker": marker, "label": label}
+        line(axis, study, list(of_arm["cell"]), list(of_arm["place"]), **style)
+    axis.set_xticks(range(len(SYNCS)), [str(sync or "never") for sync in SYNCS])
+    axis.set(xlabel="steps between hand-overs of the weights", ylabel="average Mean@32 (%)")
+    counts = study.comparison.counts(list(study.cells["cell"]))
+    heading(axis, "GRPO and DPO on older and older pairs", f"{counts}; rates chosen")
+    legend(figure, axes)
+    table = pd.DataFrame(
+        {
+            "arm": ARMS[row["name"]][2],
+            "sync": "never" if math.isinf(row["sync"]) else f"{row['sync']:g}",
+            "rate": f"×{row['rate']:g}",
+            "average %": str(Estimate(row["average"], row["low"], row["high"])),
+            "2-GRPO minus it": str(
+                Estimate(row["grpo_minus_it"], row["grpo_minus_it_low"], row["grpo_minus_it_high"])
+            ),
+        }
+        for row in records(frame)
+    )
+    return [Exhibit("grpo_dpo", "How much of GRPO is left in DPO", frame, table, figure)]
