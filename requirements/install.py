@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ BUILD, PACKAGES, TORCH, TORCH_CPU = LOCKS = [
     ROOT / "requirements" / f"{name}.lock" for name in ("build", "all", "torch", "torch_cpu")
 ]
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+OLDEST_DRIVER = 580  # of CUDA 13, which the package index's PyTorch is built with
 UNREACHABLE = "is the package index reachable? then type it again"
 
 
@@ -133,6 +135,8 @@ def choose_build(state: list[str]) -> list[str]:
             f".venv was made for {old}, but {reason}: make clean setup TORCH={new}, "
             f"or make setup TORCH={old} to keep it"
         )
+    if asked == ["cuda"] and (missing := old_driver()):
+        raise SetupError(f"{missing[0]}, or make setup TORCH=cpu")
     return asked
 
 
@@ -220,6 +224,33 @@ def has_gpu(wish: str) -> bool:
     if wish or not shutil.which("nvidia-smi"):
         return wish == "cuda"
     return subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout.startswith(b"GPU")
+
+
+def old_driver() -> list[str]:
+    """Why this machine's NVIDIA driver does not do, with the remedy; nothing without a driver."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    driver = subprocess.run(query, capture_output=True, text=True, encoding="utf-8").stdout.strip()
+    number = driver.partition(".")[0]
+    if not number.isdecimal() or int(number) >= OLDEST_DRIVER:
+        return []
+    found = driver.partition("\n")[0]
+    return [f"the NVIDIA driver {found} is older than {OLDEST_DRIVER}, CUDA 13's oldest: update it"]
+
+
+def missing_for_cuda() -> list[str]:
+    """What vLLM for CUDA needs of this machine and it lacks, each with its remedy."""
+    missing, header = old_driver(), Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
+        missing.append(
+            "no C compiler is here, and Triton builds with one: apt install gcc, or conda "
+            "install c-compiler"
+        )
+    if not header.is_file():
+        package = "python{}.{}-dev".format(*sys.version_info)
+        missing.append(f"{header} is missing, and Triton builds with it: apt install {package}")
+    return missing
 
 
 def site_packages(venv: Path) -> Path:

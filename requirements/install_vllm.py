@@ -19,6 +19,7 @@ from requirements.install import (
     bring_to,
     fingerprint,
     is_for_cuda,
+    missing_for_cuda,
     one_at_a_time,
     pip_install,
     python,
@@ -60,6 +61,8 @@ def require_wheel(system: str, machine: str) -> None:
 
 def fill(venv: Path, lock: Path) -> None:
     """Installs what the lock names, nothing else, and imports it."""
+    if lock == CUDA_LOCK and (missing := missing_for_cuda()):
+        raise SetupError("; ".join(missing))
     say(f"installing vLLM from {lock.relative_to(ROOT)} (1 GB, two minutes; 10 GB with CUDA)")
     run(*pip_install(venv, lock), remedy=UNREACHABLE)
     run(python(venv), "-W", "ignore", "-c", PROOF, remedy="make clean setup-vllm")

@@ -70,9 +70,15 @@ def tiny_model(seed: int = 0, *, vocab_size: int = 18, num_positions: int = 64) 
         max_position_embeddings=num_positions, tie_word_embeddings=True, initializer_range=0.15,
         bos_token_id=None, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Qwen2ForCausalLM(config)
+
+
+def fake_nvidia_smi(folder: Path, script: str) -> None:
+    """Writes an `nvidia-smi` into a folder for PATH."""
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "nvidia-smi").chmod(0o755)
 
 
 PROMPT = Prompt("p", "1=", "1", (3, 17))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from requirements import install, install_vllm
+from tests.conftest import fake_nvidia_smi
 
 OTHER_LOCK = Path(__file__)
 
@@ -42,14 +43,56 @@ def test_without_a_gpu_the_cpu_builds_are_tried_first():
 )
 def test_a_gpu_is_what_nvidia_smi_lists(listing, expected, tmp_path, monkeypatch):
     if listing:
-        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho '{listing}'\n")
-        (tmp_path / "nvidia-smi").chmod(0o755)
+        fake_nvidia_smi(tmp_path, f"echo '{listing}'")
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin" if listing else str(tmp_path))
     assert install.has_gpu("") is expected
     assert install.has_gpu("cuda") is True
     assert install.has_gpu("cpu") is False
     with pytest.raises(install.SetupError, match="TORCH=rocm"):
         install.has_gpu("rocm")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("printf '550.90.07\\n550.90.07\\n'", "NVIDIA driver 550.90.07 is older than 580"),
+        ("echo 580.65.06", ""),
+        ("echo 'No devices were found'; exit 6", ""),
+        ("", ""),
+    ],
+    ids=["old", "new", "no GPU", "no answer"],
+)
+def test_a_driver_that_is_too_old_is_refused_before_cuda_is_installed(
+    script, expected, tmp_path, monkeypatch
+):
+    fake_nvidia_smi(tmp_path, script)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    monkeypatch.setenv("TORCH", "cuda")
+    fails = pytest.raises(install.SetupError, match=expected) if expected else nullcontext()
+    with fails:
+        assert install.choose_build([]) == ["cuda"]
+    assert install.choose_build(["ready", "0ab", "cuda"]) == ["cuda"]  # is done already
+    monkeypatch.setenv("TORCH", "cpu")
+    assert install.choose_build([]) == ["cpu"]
+
+
+def test_vllm_for_cuda_is_not_installed_without_a_compiler_and_python_s_header(
+    tmp_path, monkeypatch
+):
+    installed = list[Path]()
+    monkeypatch.setattr(install_vllm, "run", lambda *_, remedy: None)
+    monkeypatch.setattr(install_vllm, "pip_install", lambda _, lock: [installed.append(lock)])
+    monkeypatch.setattr(install.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(install.SetupError, match=r"no C compiler.*Python\.h is missing.*-dev"):
+        install_vllm.fill(tmp_path, install_vllm.CUDA_LOCK)
+    assert not installed
+    install_vllm.fill(tmp_path, install_vllm.CPU_LOCK)
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "clang").touch(0o755)
+    install_vllm.fill(tmp_path, install_vllm.CUDA_LOCK)
+    assert installed == [install_vllm.CPU_LOCK, install_vllm.CUDA_LOCK]
 
 
 def test_a_foreign_venv_is_left_alone(tmp_path):

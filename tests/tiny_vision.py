@@ -81,7 +81,7 @@ def model(seed: int = 0) -> Qwen2_5_VLForConditionalGeneration:
         vision_end_token_id=ID["<|vision_end|>"],
         initializer_range=0.15,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return Qwen2_5_VLForConditionalGeneration(config)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import compose_config
+from tests.conftest import compose_config, fake_nvidia_smi
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check, check_device
 from twogrpo.errors import ConfigError
@@ -212,6 +212,30 @@ def test_what_only_assembling_finds_is_refused_before_anything_is_written(
         assemble.assemble(make_config(*typed.split()))
     assert_one_line(str(refusal.value), typed, value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "code", "expected"),
+    [
+        ("535.183.01", 0, r"driver is 535\.183\.01 and CUDA 13 needs 580: update it"),
+        ("No devices were found", 6, "no CUDA device is here, use hardware=cpu"),
+        (None, 0, "no CUDA device is here, use hardware=cpu"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_named_with_its_driver(
+    listed, code, expected, make_config, tmp_path, monkeypatch
+):
+    if listed:
+        fake_nvidia_smi(tmp_path, f"echo '{listed}'; exit {code}")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin" if listed else str(tmp_path))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    hardware = make_config("hardware.device=cuda").hardware
+    with pytest.raises(ConfigError, match=expected):
+        check_device(hardware)
+    monkeypatch.setattr("torch.version.cuda", None)  # a build for a CPU
+    with pytest.raises(ConfigError, match="no CUDA device is here"):
+        check_device(hardware)
 
 
 @pytest.mark.parametrize("key", ["dtype", "sampler_dtype"])

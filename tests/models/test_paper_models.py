@@ -135,7 +135,7 @@ def publish(name: str, folder: Path) -> dict[str, int]:
     if takes_images:
         tiny_vision.processor().save_pretrained(folder)
     auto = AutoModelForImageTextToText if takes_images else AutoModelForCausalLM
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(0)
         config_object = AutoConfig.from_pretrained(folder)
         model = auto.from_config(config_object, dtype=torch.float32)

@@ -28,7 +28,7 @@ SMALL = {
 
 def model(family, **values):
     config = getattr(transformers, f"{family}Config")(**SMALL | values)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):
         torch.manual_seed(0)
         return getattr(transformers, f"{family}ForCausalLM")(config).eval()
 

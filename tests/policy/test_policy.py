@@ -37,9 +37,10 @@ def policy(
     temperature: float = 1.0,
     ranks: Ranks = SINGLE_PROCESS,
     lora: LoraConfig | None = None,
+    seed: int = 0,
 ) -> TransformersPolicy:
     """The tiny model as a policy; ε_low = 0.2 and ε_high = 0.28 are conf/algorithm/grpo.yaml's."""
-    model = tiny_model()
+    model = tiny_model(seed)
     add_adapters(model, replace(CONFIG.model, lora=lora), seed=0)
     return TransformersPolicy(
         model,

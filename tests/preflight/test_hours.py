@@ -69,6 +69,11 @@ def test_a_calibration_of_another_device_is_refused(file):
     calibration(run, "NVIDIA H200", 8).write(file)
     with pytest.raises(ConfigError, match=r"device=NVIDIA H200, .* device=a100_80"):
         calibrated_hours(file, run, "a100_80")
+    calibration(run, "NVIDIA L40S", 8).write(file)
+    with pytest.raises(ConfigError, match=r"device=NVIDIA L40S, .* device=l4_24"):
+        calibrated_hours(file, run, "l4_24")
+    calibration(run, "NVIDIA A100-SXM4-80GB", 8).write(file)
+    assert calibrated_hours(file, run, "a100_80") > 0
     tiny = config("experiment=cpu/two_grpo")
     calibration(tiny, "cpu", 1).write(file)
     assert calibrated_hours(file, tiny, "cpu") > 0

@@ -79,8 +79,8 @@ def test_memory_decides_the_exit_code():
 
 
 def test_adapters_make_a_run_fit_that_does_not():
-    card = ["experiment=small_gpu/math_qwen25_math_1_5b_two_grpo", "planned_device.memory_gib=23.6"]
-    card += ["hardware=one_gpu", "hardware.tokens_per_microbatch=8192", "reward=exact_answer"]
+    card = ["experiment=small_gpu/math_qwen25_math_1_5b_two_grpo", "planned_device=l4_24"]
+    card += ["reward=exact_answer"]
     found, full = look(*card), look(*card, "lora=none")
     assert (found.exit_code, full.exit_code) == (1, 2)  # contamination is unknown
     assert "weights, bfloat16; adapters, float32" in report(found)
@@ -88,6 +88,40 @@ def test_adapters_make_a_run_fit_that_does_not():
     (refused,) = [finding.text for finding in full.findings if finding.level == "failure"]
     assert "does not fit" in refused and "lora=rank_32" in refused
     assert "lora" not in report(look(*card, "planned_device.memory_gib=10")).partition("Checks")[2]
+
+
+def test_a_card_without_bfloat16_is_told_so_in_one_line():
+    card = ["experiment=small_gpu/gsm8k_qwen25_0_5b_instruct_two_grpo", "planned_device=t4_16"]
+    found = look(*card)
+    assert found.exit_code == 2
+    [refused] = [finding.text for finding in found.findings if finding.level == "failure"]
+    assert refused == (
+        "hardware.dtype=bfloat16: t4_16 computes no bfloat16, use hardware.dtype=float32"
+    )
+    assert line(report(found), "✗  t4_16").endswith("computes no bfloat16, hardware.dtype=bfloat16")
+    assert look(*card, "hardware.dtype=float32").exit_code < 2
+    sampler = look(*card, "hardware.dtype=float32", "hardware.sampler_dtype=bfloat16")
+    assert "use hardware.sampler_dtype=float32" in " ".join(report(sampler).split())
+
+
+@pytest.mark.parametrize(
+    ("run", "hardware", "device"),
+    [
+        ("table1", "one_gpu", "h200_141"),
+        ("table1", "one_gpu_80gb", "h100_80"),
+        ("small_gpu", "one_gpu_48gb", "l40s_48"),
+        ("small_gpu", "one_gpu_24gb", "l4_24"),
+    ],
+)
+def test_each_gpu_has_sizes_that_fit_as_its_file_says(run, hardware, device):
+    experiment = f"experiment={run}/math_qwen25_math_1_5b_two_grpo"
+    found = look(
+        experiment, f"hardware={hardware}", f"planned_device={device}", "reward=exact_answer"
+    )
+    assert found.exit_code == 1  # contamination is unknown
+    comment = (ROOT / f"conf/hardware/{hardware}.yaml").read_text()
+    assert f" {found.needed.update_peak / 2**30:.1f} GiB while it updates" in comment
+    assert f" {found.needed.sampling_peak / 2**30:.1f} while it samples" in comment
 
 
 def test_a_changed_device_stands_next_to_the_one_that_it_was():

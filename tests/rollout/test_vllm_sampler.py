@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,13 @@ import torch
 
 from tests.conftest import parse_config, tiny_model
 from tests.rollout.test_sampler_contract import (
+    LONG,
     PLAIN,
     PROMPTS,
     SEEDS_PG,
     TOKENIZER,
+    logp_errors,
     next_logits,
-    prompt,
     tiny_weights,
     vllm_subject,
 )
@@ -32,8 +34,6 @@ from twogrpo.rollout.transformers_sampler import TransformersSampler
 from twogrpo.rollout.vllm_sampler import VllmFault, VllmSampler
 from twogrpo.types import Prompt
 
-# More than two blocks of 128 tokens, which vLLM keeps for the next prompt that begins so.
-LONG = prompt("3*8+(5-2)*7=" * 25)
 GREEDY = SamplingParams(temperature=1.0, top_p=1.0, top_k=1, max_response_tokens=30)
 
 
@@ -56,15 +56,8 @@ def engine() -> VllmSampler:
 
 def error_of_logps(engine: VllmSampler, seed: int, prompts: list[Prompt]) -> float:
     """The largest |Δ log-probability| of sampled tokens against a plain forward pass."""
-    errors = []
     groups = engine.sample(prompts, [[7, 8]] * len(prompts), PLAIN)
-    for one, group in zip(prompts, groups, strict=True):
-        for rollout in group:
-            for place, logp in enumerate(rollout.sampler_logps):
-                before = one.token_ids + rollout.token_ids[:place]
-                logps_V = next_logits(seed, before).log_softmax(-1)
-                errors.append(abs(logps_V[rollout.token_ids[place]].item() - logp))
-    return max(errors)
+    return max(logp_errors(partial(next_logits, seed), prompts, groups, PLAIN))
 
 
 @pytest.mark.vllm
@@ -187,6 +180,32 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
     monkeypatch.setitem(sys.modules, "vllm.platforms", built_for_cuda)
     with pytest.raises(ConfigError, match=r"device=cpu: .* use hardware=one_gpu or .* TORCH=cpu`"):
         vllm_setup.start(model, hardware, context_tokens=None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "remedy"),
+    [
+        (
+            "No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
+            "raise hardware.gpu_memory_share=0.5",
+        ),
+        ("CUDA out of memory", "lower hardware.gpu_memory_share=0.5"),
+    ],
+)
+def test_a_start_without_room_says_which_way_to_turn_the_share(
+    failure, remedy, model, hardware, monkeypatch
+):
+    def start(**_: Any) -> None:
+        raise ValueError(failure)
+
+    distributed = SimpleNamespace(cleanup_dist_env_and_memory=lambda: None)
+    on_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=start, __spec__="found"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", on_cuda)
+    monkeypatch.setitem(sys.modules, "vllm.distributed", distributed)
+    monkeypatch.setattr(vllm_setup, "preserved_process_state", lambda _: nullcontext())
+    with pytest.raises(ConfigError, match=remedy):
+        vllm_setup.start(model, replace(hardware, device="cuda"), context_tokens=None)
 
 
 def test_a_context_or_heads_that_vllm_would_fail_on_are_refused(model, hardware):

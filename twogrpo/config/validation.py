@@ -7,6 +7,9 @@ which takes seconds.
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 from twogrpo.config.annotations import OneOf
 from twogrpo.config.schema import (
     REPLACING,
@@ -54,7 +57,7 @@ def check_device(hardware: HardwareConfig) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError("hardware.device=cuda: no CUDA device is here, use hardware=cpu")
+        raise ConfigError(f"hardware.device=cuda: {_no_device(torch.version.cuda)}hardware=cpu")
     is_nvidia = torch.version.cuda is not None
     if is_nvidia and not torch.cuda.is_bf16_supported(including_emulation=False):
         for key in ("dtype", "sampler_dtype"):
@@ -62,6 +65,21 @@ def check_device(hardware: HardwareConfig) -> None:
                 raise ConfigError(
                     f"hardware.{key}=bfloat16: this GPU computes none, use hardware.{key}=float32"
                 )
+
+
+def _no_device(cuda: str | None) -> str:
+    """Why torch, built for this CUDA, has no device: none is here, or its driver does not do."""
+    drivers = ""
+    if cuda and shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        found = subprocess.run(query, capture_output=True, text=True, encoding="utf-8", check=False)
+        drivers = found.stdout if found.returncode == 0 else ""
+    if not drivers:
+        return "no CUDA device is here, use "
+    return (
+        f"torch for CUDA {cuda} cannot use the GPU that nvidia-smi lists; its driver is "
+        f"{drivers.split()[0]} and CUDA 13 needs 580: update it, unset CUDA_VISIBLE_DEVICES or use "
+    )
 
 
 def _check_algorithm(algorithm: AlgorithmConfig) -> None:

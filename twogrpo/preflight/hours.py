@@ -7,6 +7,7 @@ conf/scale/paper.yaml.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def calibrated_hours(path: Path, config: Config, device: str) -> float:
     """
     found = read_calibration(path)
     is_cpu, measured = config.hardware.device == "cpu", dict(found.measured_on)
-    if not is_cpu and device.partition("_")[0] in str(measured.get("device")).lower():
+    family, name = device.partition("_")[0], str(measured.get("device"))
+    if not is_cpu and re.search(rf"\b{family}\b", name, re.IGNORECASE):  # an L40S is no L4
         measured["device"] = device
     planned = measured_on(config, "cpu" if is_cpu else device, max(config.hardware.num_gpus, 1))
     for key, value in planned.items():

@@ -69,7 +69,11 @@ def preflight(config: PreflightConfig) -> Preflight:
         needed=needed,
         calibrated_hours=calibrated_hours(Path(file), config, device.name) if file else None,
         paper=paper_hours(config),
-        findings=[*compatibility_findings(config, model), _memory_finding(config, needed, device)],
+        findings=[
+            *compatibility_findings(config, model),
+            _dtype_finding(config, device),
+            _memory_finding(config, needed, device),
+        ],
     )
 
 
@@ -88,6 +92,13 @@ def device_of(config: PreflightConfig) -> Device:
             )
         return load_device("cpu")
     return replace(device, name=f"own ({device.memory_gib:g} GiB)") if is_changed else device
+
+
+def _dtype_finding(config: Config, device: Device) -> Finding:
+    if lacking := device.lacks(config.hardware):
+        text = f"{lacking}: {device.name} computes no bfloat16, use {lacking[:-8]}float32"
+        return Finding("failure", "dtype", text)
+    return Finding("ok", "dtype", config.hardware.dtype)
 
 
 def _memory_finding(config: Config, needed: Memory, device: Device) -> Finding:

@@ -79,9 +79,11 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
 
                 cleanup_dist_env_and_memory()
             key = "gpu_memory_share" if hardware.device == "cuda" else "kv_cache_gib"
+            # vLLM says so where its share holds the weights but no cache.
+            turn = "raise" if "ncreasing `gpu_memory_utilization`" in str(error) else "lower"
             raise ConfigError(
                 f"rollout=vllm: vLLM does not start with model.path={model.path} "
-                f"({one_line(error)}): lower hardware.{key}={getattr(hardware, key)}, lower the "
+                f"({one_line(error)}): {turn} hardware.{key}={getattr(hardware, key)}, lower the "
                 "response length, or use rollout=transformers, which names weights that do not fit"
             ) from error
 

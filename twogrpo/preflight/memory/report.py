@@ -59,6 +59,8 @@ def _fit(found: Preflight, device: Device) -> list[str]:
     text += "longest sequences at a time"
     if needed.cache <= 0:
         text = f"{outcome}: no room for the sampler's cache"
+    if lacking := device.lacks(config.hardware):
+        return [MARKS["failure"], device.name, f"computes no bfloat16, {lacking}"]
     return [MARKS[VERDICT_LEVELS[outcome]], device.name, text]
 
 

@@ -1,8 +1,8 @@
 """One update of a 1.5B model at the paper's shapes: seconds, memory, share of peak matmul speed.
 
-python -m benchmarks.gpu_update                                one process
-torchrun --nproc-per-node 1 -m benchmarks.gpu_update           sharded by FSDP2
-python -m benchmarks.gpu_update --device cpu --tiny            tests this code in seconds
+python -m benchmarks.gpu.update                                one process
+torchrun --nproc-per-node 1 -m benchmarks.gpu.update           sharded by FSDP2
+python -m benchmarks.gpu.update --device cpu                   tiny: tests this code in seconds
 
 The Qwen2.5-Math-1.5B architecture with random weights; a share of a mini-batch of 512 rollouts of
 1,024 to 4,096 tokens, in pairs with one prompt of 256. The full mini-batch's seconds are
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu_models import HARDWARE, QWEN_1_5B, TINY, configured, random_qwen2
+from benchmarks.gpu.models import HARDWARE, QWEN_1_5B, TINY, configured, random_qwen2
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.flops import forward_flops
 from benchmarks.throughput.throughput import spread
@@ -82,6 +82,7 @@ def measure(
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Times an update, π_old and Adam alone and measures peak memory, with and without chunks."""
     device, work = config.hardware.device, flops(model, sequences)
+    tokens = sum(sequence.num_tokens for sequence in sequences)
     for chunk in (config.hardware.logits_chunk_tokens, config.hardware.tokens_per_microbatch):
         policy.logprob_model.hardware = replace(config.hardware, logits_chunk_tokens=chunk)
         case: dict[str, Any] = {"logits_chunk_tokens": chunk, **predicted(config, model, chunk)}
@@ -108,6 +109,7 @@ def measure(
                 "rollouts": MINIBATCH,
                 "update_seconds": full,
                 "share_of_matmul": work * MINIBATCH / len(sequences) / full / ceiling,
+                "tokens_per_second": tokens * MINIBATCH / len(sequences) / full,
             },
         }
 
@@ -138,17 +140,17 @@ def main() -> None:
     """Measures and prints one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="a model and lengths for a CPU")
     parser.add_argument("--rollouts", type=int, default=64, help=f"of the {MINIBATCH}")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("overrides", nargs="*", help="hardware.compile=true …")
     given = parser.parse_args()
-    model = TINY if given.tiny else QWEN_1_5B
+    is_tiny = given.device == "cpu"
+    model = TINY if is_tiny else QWEN_1_5B
     config = configured("model=qwen25_math_1_5b", HARDWARE[given.device], *given.overrides)
     group = process_group.init_process_group(config.hardware)
     torch.set_num_threads(config.hardware.num_threads)
     ceiling = hardware_ceilings.matmul_flops(given.device, DTYPES[config.hardware.dtype])
-    sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if given.tiny else 1)
+    sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if is_tiny else 1)
     policy = build(config, model, group)
     cases = list(measure(policy, sequences, config, model, given.steps, ceiling))
     found = {

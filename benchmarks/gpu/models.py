@@ -1,14 +1,12 @@
-"""Configurations and random models of known sizes for the GPU jobs."""
+"""Configurations and random models of known sizes."""
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, Qwen2Config
+from transformers import PreTrainedModel, Qwen2Config
 from transformers import Qwen2ForCausalLM as Qwen2
 
 from twogrpo.config.cli import CONF
@@ -45,13 +43,3 @@ def random_qwen2(sizes: Architecture, device: str) -> PreTrainedModel:
     torch.manual_seed(0)
     with torch.device(device):
         return Qwen2(config)
-
-
-def with_weights(folder: Path, scratch: Path) -> Path:
-    """The model's folder, or a copy in `scratch` with random weights if it has none."""
-    if any(folder.glob("*.safetensors")):
-        return folder
-    shutil.copytree(folder, scratch, dirs_exist_ok=True)
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)).save_pretrained(scratch)
-    return scratch

@@ -1,0 +1,168 @@
+"""The first run on a GPU: its record of steps that pass, fail, hang or lack something, its commands,
+and its own measuring on a CPU."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import first_run
+from benchmarks.gpu.first_run import STEPS, MissingError, Process, Step
+from benchmarks.gpu.models import TINY, configured
+from benchmarks.gpu.update import build, flops, measure, rollouts
+from benchmarks.throughput.flops import forward_flops
+from tests.conftest import compose_config, fake_nvidia_smi
+from tests.test_reproduce import planned as planned_jobs
+from twogrpo.config.schema import Config, parse
+from twogrpo.config.validation import check
+from twogrpo.distributed.process_group import SINGLE_PROCESS
+
+SLEEPS = "import time; time.sleep(99)"
+HANGS = (
+    f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEPS!r}])"
+    "; print(p.pid, flush=True); p.wait()"
+)
+SPEED = 'print(\'{"a": [{"speed": 3}]}\')'
+PROGRAMS = {
+    "fails": "import sys; print('{\"half\": 1}'); sys.exit('a broken kernel')",
+    "hangs": HANGS,
+    "passes": f"print({str(Path(__file__).resolve())!r}); {SPEED}",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(first_run, "has_gpu", lambda wish: False)
+
+
+def lacking(*_) -> list[Process]:
+    raise MissingError("no such package")
+
+
+def running(program: str, seconds: int) -> Step:
+    return Step("", seconds, lambda *_: [Process("it", ["-c", program], ["a.0.speed"])])
+
+
+def test_each_step_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, capsys):
+    limits = {"fails": 20, "hangs": 4, "passes": 20}
+    fakes = {name: running(PROGRAMS[name], limit) for name, limit in limits.items()}
+    monkeypatch.setattr(first_run, "STEPS", {"lacks": Step("", 9, lacking), **fakes})
+    out = ["--out", str(tmp_path)]
+    assert first_run.main(["--only", "lacks", "fails", "hangs", *out]) == 1
+    assert first_run.main(["--only", "passes", *out]) == 0
+    found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in first_run.STEPS}
+    [failed], [hung], [passed] = (found[n]["processes"] for n in ("fails", "hangs", "passes"))
+    assert (failed["exit_code"], failed["found"]) == (1, {})
+    assert "a broken kernel" in failed["messages"]
+    assert hung["exit_code"] is None
+    child = Path("/proc") / hung["messages"].strip() / "stat"
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+    assert passed["found"] == passed["shown"] == {"a.0.speed": 3}
+    assert passed["messages"].splitlines()[0] == "tests/benchmarks/test_first_run.py"
+    assert found["passes"]["versions"]["torch"] == version("torch")
+    expected = {"lacks": "skipped", "fails": "failed", "hangs": "timed out", "passes": "passed"}
+    assert {name: record["status"] for name, record in found.items()} == expected
+    printed = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "lacks: skipped no such package" in printed
+    assert printed[-1] == "passes it a.0.speed 3"
+    table = [line.split()[:2] for line in printed[-6:-2]]
+    assert table == [[name, status.split()[0]] for name, status in expected.items()]
+
+
+def test_all_limits_together_are_half_an_hour(capsys):
+    assert sum(step.limit_seconds for step in STEPS.values()) <= 1800
+    assert first_run.main(["--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == [*STEPS]
+    with pytest.raises(SystemExit):
+        first_run.main(["--only", "smolm2"])
+
+
+def test_the_smollm2_step_trains_both_arms_at_both_sleep_levels(monkeypatch, tmp_path):
+    monkeypatch.setattr(first_run, "find_spec", lambda name: True)
+    monkeypatch.setattr(first_run, "_smollm2", lambda: tmp_path)
+    cases = []
+    for process in STEPS["smollm2"].processes("cuda", tmp_path):
+        config = parse(compose_config(*process.command[1:]), Config)
+        check(config)
+        assert (config.rollout.engine, config.hardware.device) == ("vllm", "cuda")
+        assert config.model.path == str(tmp_path)
+        assert config.output_dir == str(process.run) and config.num_steps == 3
+        cases.append((config.algorithm.group_size, config.hardware.sleep_level))
+    assert sorted(cases) == [(2, 1), (2, 2), (16, 1), (16, 2)]
+
+
+def test_the_tiny_step_compares_two_arms_on_the_gpu(tmp_path):
+    [process] = STEPS["tiny"].processes("cuda", tmp_path)
+    *runs, evaluation = planned_jobs(*process.command[1:])
+    assert len(runs) == 2
+    for job in runs:
+        run = parse(compose_config(*job.command[2:]), Config)
+        check(run)
+        assert (run.hardware.device, run.hardware.dtype) == ("cuda", "float32")
+        assert run.tracking.wandb_mode is None
+    evaluated = compose_config(*evaluation.command[2:], name="evaluate")
+    assert evaluated.hardware.device == "cuda" and evaluated.tracking.wandb_mode is None
+
+
+def test_a_missing_package_or_model_is_the_reason_of_a_skip(monkeypatch, tmp_path):
+    monkeypatch.setattr(first_run, "find_spec", lambda name: None)
+    monkeypatch.setattr(first_run, "PEER", tmp_path)
+    for name, words in {"peer": "trl", "smollm2": "vllm"}.items():
+        assert words in first_run.do(name, "cuda", tmp_path)["reason"]
+    monkeypatch.setattr(first_run, "find_spec", lambda name: True)
+    monkeypatch.setattr(first_run, "SMOLLM2", tmp_path)
+    assert "no weights" in first_run.do("smollm2", "cuda", tmp_path)["reason"]
+
+
+def test_a_run_s_record_gives_medians_and_the_largest_error(tmp_path):
+    rows = [{"step": 0, "canary/kl": 0.3, "seconds/sync": 90.0},
+            {"step": 1, "canary/kl": 0.1, "seconds/sync": 2.0},
+            {"step": 2, "canary/kl": 0.2, "seconds/sync": 4.0}, {"step": 3}]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = first_run._found(Process("a run", [], run=tmp_path), "")
+    assert found == {"canary/kl": 0.3, "seconds/sync": 3.0}
+
+
+def test_a_gpu_that_torch_cannot_use_ends_it_before_a_step(monkeypatch, tmp_path, capsys):
+    fake_nvidia_smi(tmp_path, "echo 535.183.01")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.setattr(first_run, "has_gpu", lambda wish: True)
+    monkeypatch.setattr(first_run, "do", lambda *_: pytest.fail("a step began"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    assert first_run.main(["--out", str(tmp_path / "out")]) == 2
+    assert "driver is 535.183.01" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_rollouts_are_pairs_of_all_lengths_with_their_flops():
+    found = rollouts(4, 512)
+    assert [r.num_tokens for r in found[::3]] == [1024, 4096]
+    assert [r.advantage for r in found] == [1, -1, 1, -1]
+    assert found[0].prompt_token_ids == found[1].prompt_token_ids != found[2].prompt_token_ids
+    # Alone on its prompt a rollout of 8 tokens attends to 8²/2 positions: passes and twice back.
+    [one] = rollouts(1, 512, divisor=128)
+    assert flops(TINY, [one]) == 3 * forward_flops(TINY, 8, 4)
+    pair = rollouts(2, 512, divisor=128)  # of 8 and 32 tokens, 2 of them shared
+    assert flops(TINY, pair) == pytest.approx(3 * forward_flops(TINY, 38, (32 + 512) / 38))
+
+
+def test_an_update_is_measured_and_extrapolated():
+    config = configured("hardware=cpu", "hardware.tokens_per_microbatch=64",
+                        "hardware.logits_chunk_tokens=16")  # fmt: skip
+    sequences = rollouts(2, TINY.vocabulary, divisor=64)
+    policy = build(config, TINY, SINGLE_PROCESS)
+    before = [parameter.clone() for parameter in policy.logprob_model.parameters()]
+    chunked, whole = measure(policy, sequences, config, TINY, 1, 1e9)
+    assert (chunked["logits_chunk_tokens"], whole["logits_chunk_tokens"]) == (16, 64)
+    assert chunked["predicted_bytes"] < whole["predicted_bytes"]
+    passes = chunked["update_seconds"]["median"] - chunked["adam_seconds"]
+    far = chunked["extrapolated"]
+    tokens = sum(sequence.num_tokens for sequence in sequences)
+    assert far["tokens_per_second"] == pytest.approx(256 * tokens / far["update_seconds"])
+    assert far["update_seconds"] == pytest.approx(chunked["adam_seconds"] + 256 * passes)
+    share = flops(TINY, sequences) / passes / 1e9
+    assert chunked["passes_share_of_matmul"] == pytest.approx(share)
+    for old, parameter in zip(before, policy.logprob_model.parameters(), strict=True):
+        torch.testing.assert_close(parameter, old, atol=1e-28, rtol=0)
