@@ -98,6 +98,23 @@ def out_of_memory(error: BaseException) -> str | None:
     return f"out of memory{f' ({requested[1]} requested)' if requested else ''}"
 
 
+@contextmanager
+def exit_at_once() -> Iterator[None]:
+    """Ends a rank of `torchrun` that fails without Python's clean-up at exit, which vLLM and NCCL
+    use to end process groups: that waits for ranks that wait for this one."""
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, SystemExit) else EXIT_UNEXPECTED
+        if "RANK" not in os.environ or not isinstance(code, int) or not code:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
 def escape_control_chars(text: str) -> str:
     r"""One line that is safe to print: escape sequences, new lines and marks that change the
     reading direction are spelled out.

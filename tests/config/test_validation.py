@@ -238,6 +238,22 @@ def test_a_gpu_that_torch_cannot_use_is_named_with_its_driver(
         check_device(hardware)
 
 
+@pytest.mark.parametrize(("local_rank", "chosen"), [("2", 2), ("7", 3)])
+def test_a_rank_asks_its_own_gpu(local_rank, chosen, make_config, monkeypatch):
+    """Asking another opens a context there; a rank too many is refused later."""
+    devices: list[int] = []
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("torch.cuda.set_device", devices.append)
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr(
+        "torch.cuda.is_bf16_supported", lambda including_emulation: devices == [chosen]
+    )
+    check_device(make_config("hardware.device=cuda").hardware)
+    assert devices == [chosen]
+
+
 @pytest.mark.parametrize("key", ["dtype", "sampler_dtype"])
 def test_a_gpu_that_computes_no_bfloat16_is_not_given_any(key, make_config, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -21,7 +21,7 @@ from twogrpo.evaluation import checkpoint as module
 from twogrpo.evaluation.card import curve, write_card
 from twogrpo.evaluation.checkpoint import evaluate_checkpoint
 from twogrpo.evaluation.checkpoint_source import as_its_run
-from twogrpo.evaluation.evaluator import Evaluator
+from twogrpo.evaluation.evaluator import Evaluator, rollouts_per_chunk
 from twogrpo.run_record import provenance
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.run_record.record import RunRecord
@@ -385,3 +385,10 @@ def test_a_checkpoint_of_another_run_or_of_none_is_one_line(state, gsm8k_run):
     (gsm8k_run / "checkpoints/000002/state.json").write_text(state)
     with pytest.raises(ConfigError, match=r"state\.json|not of the run"):
         as_asked(f"checkpoint={gsm8k_run}")
+
+
+def test_a_chunk_of_vllm_is_of_eight_calls(tmp_path):
+    """It begins a response when another ends; the plain sampler has nothing to gain."""
+    for typed, expected in ((), 64), (("rollout=vllm",), 512):
+        asked = config("x", tmp_path, "hardware.rollouts_per_call=64", *typed)
+        assert rollouts_per_chunk(asked.hardware, asked.rollout) == expected

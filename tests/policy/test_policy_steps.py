@@ -103,7 +103,11 @@ def test_a_policy_restored_from_its_state_goes_on_bit_for_bit():
     for _ in range(2):
         subject.update(minibatch())
     tensors = {name: tensor.clone() for name, tensor in subject.state().items()}
+    moments = {tensors[name].data_ptr() for name in tensors if name.startswith("exp_avg")}
     restored.load_state(tensors, subject.num_updates)
+    assert not tensors  # nothing is in memory twice
+    held = restored.state()
+    assert {held[name].data_ptr() for name in held if name.startswith("exp_avg")} == moments
     for sequences in (minibatch(off_policy=True), minibatch()):
         assert subject.update(sequences) == restored.update(sequences)
     for name, tensor in subject.state().items():

@@ -2,9 +2,11 @@
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from twogrpo.distributed import process_group
 from twogrpo.distributed.process_group import SINGLE_PROCESS, Ranks
 from twogrpo.errors import ConfigError
 from twogrpo.policy import checkpoint
+from twogrpo.types import TrainingSample
 
 SCRIPT = ROOT / "tests" / "policy" / "ranks_updating.py"
 
@@ -93,6 +96,25 @@ def test_shares_are_gathered_in_order(monkeypatch):
     monkeypatch.setattr(Ranks, "all_gather", lambda self, mine: shares)
     assert Ranks(1, 3, 1).unshard(shares[1]) == items
     assert SINGLE_PROCESS.shard(items) == items
+
+
+def test_scored_log_probabilities_are_sent_once(monkeypatch):
+    """A view of a micro-batch is pickled with the whole of it, once a sequence."""
+    sent: list[bytes] = []
+
+    def gather(self: Ranks, mine):
+        sent.append(pickle.dumps(mine))
+        return [mine]
+
+    monkeypatch.setattr(Ranks, "all_gather", gather)
+    subject = ranks_updating.build(
+        hardware=replace(ranks_updating.SMALL, tokens_per_microbatch=100_000)
+    )
+    sequences = [TrainingSample((3, 4), tuple(range(2, 18)) * 4, 1.0, 1.0, torch.zeros(64))] * 64
+    found = subject.token_logps(sequences)
+    num_tokens = sum(map(len, found))
+    assert num_tokens == 64 * 64
+    assert len(sent[-1]) < 2 * 4 * num_tokens  # of float32
 
 
 def test_more_ranks_than_gpus_is_refused(monkeypatch):

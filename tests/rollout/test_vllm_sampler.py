@@ -27,7 +27,7 @@ from tests.rollout.test_sampler_contract import (
 )
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
-from twogrpo.errors import ConfigError
+from twogrpo.errors import ConfigError, out_of_memory
 from twogrpo.rollout import vllm_sampler, vllm_setup
 from twogrpo.rollout.protocol import SamplingParams
 from twogrpo.rollout.transformers_sampler import TransformersSampler
@@ -272,9 +272,99 @@ def sleeper(
     monkeypatch.setattr(vllm_sampler, "preserved_process_state", lambda _: nullcontext())
     engine = VllmSampler.__new__(VllmSampler)
     engine.hardware = replace(hardware, device="cuda", sleep_level=level)
-    engine.llm, engine._is_asleep = Sleeper(), False
+    engine.llm, engine._is_asleep, engine._is_empty = Sleeper(), False, False
+    engine.image_processor = None
     engine._names = vllm_setup.weight_names(model)
     return engine
+
+
+def test_a_sampler_that_dropped_its_weights_draws_nothing_until_others_are_loaded(
+    model, hardware, monkeypatch
+):
+    engine = sleeper(model, hardware, monkeypatch, level=2)
+    monkeypatch.setattr(engine, "_check", lambda *_: None)
+    monkeypatch.setattr(engine, "_generate", lambda *_: [])
+    engine.sleep()
+    with pytest.raises(RuntimeError, match="load comes first"):
+        engine.sample([], [], PLAIN)
+    engine.load(tiny_weights(0))
+    assert engine.sample([], [], PLAIN) == []
+    engine.hardware = replace(engine.hardware, sleep_level=1)
+    engine.sleep()
+    assert engine.sample([], [], PLAIN) == []
+
+
+def test_a_model_with_images_keeps_its_weights_asleep(model, hardware, monkeypatch):
+    engine = sleeper(model, hardware, monkeypatch, level=2)
+    engine.image_processor = ImageProcessor(None, 0)
+    engine.sleep()
+    assert engine.llm.calls == ["sleep 1"]
+
+
+def test_too_little_gpu_memory_keeps_its_exit_code(model, hardware, monkeypatch):
+    """What vLLM's allocator says while it wakes."""
+    engine = sleeper(model, hardware, monkeypatch, level=1)
+    said = "CUDA Error: out of memory at /vllm/csrc/cumem_allocator.cpp:62"
+
+    def fail(tags: Any) -> None:
+        raise RuntimeError(said)
+
+    engine.sleep()
+    monkeypatch.setattr(engine.llm, "wake_up", fail)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    with pytest.raises(RuntimeError, match="out of memory") as stopped:
+        engine.load(tiny_weights(0))
+    assert out_of_memory(stopped.value)
+    assert not isinstance(stopped.value, VllmFault)
+
+
+@pytest.mark.vllm
+def test_a_log_level_that_was_asked_for_stays(engine, model, hardware, monkeypatch):
+    import vllm
+
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(vllm, "LLM", lambda **arguments: started.append(arguments))
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
+    vllm_setup.start(model, hardware, context_tokens=None)
+    assert vllm_setup.os.environ["VLLM_LOGGING_LEVEL"] == "INFO"
+    monkeypatch.delenv("VLLM_LOGGING_LEVEL")
+    vllm_setup.start(model, hardware, context_tokens=None)
+    assert vllm_setup.os.environ["VLLM_LOGGING_LEVEL"] == "ERROR"
+    assert len(started) == 2
+
+
+def test_on_a_gpu_every_decode_step_has_a_graph(model, hardware):
+    on_gpu = replace(hardware, device="cuda", rollouts_per_call=1024)
+    given = vllm_setup.arguments(model, on_gpu, context_tokens=64)
+    assert given["max_num_seqs"] == 1024
+    assert given["compilation_config"] == {"max_cudagraph_capture_size": 1024}
+
+
+def test_what_sleeps_is_counted_as_asleep(monkeypatch):
+    def block(num_bytes: int, is_asleep: bool) -> SimpleNamespace:
+        return SimpleNamespace(handle=(0, num_bytes, 0, 0), is_asleep=is_asleep)
+
+    name = "vllm.device_allocator.cumem"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    assert vllm_setup.asleep_bytes() == 0
+    blocks = {1: block(10, True), 2: block(7, False), 3: block(5, True)}
+    allocator = SimpleNamespace(instance=None)
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(CuMemAllocator=allocator))
+    assert vllm_setup.asleep_bytes() == 0
+    allocator.instance = SimpleNamespace(pointer_to_data=blocks)
+    assert vllm_setup.asleep_bytes() == 15
+
+
+def test_beside_a_gpu_vllm_has_one_thread(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda _: nullcontext())
+    torch.set_num_threads(2)
+    try:
+        with vllm_setup.preserved_process_state("cuda"):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkeypatch):
@@ -287,6 +377,9 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkey
     num_weights = len(tiny_model().state_dict())
     load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
+    engine.sleep()
+    engine.close()  # it would free its memory a second time
+    assert engine.llm.calls[-1] == "sleep 2"
     at_level_0 = sleeper(model, hardware, monkeypatch, level=0)
     at_level_0.sleep()
     assert at_level_0.llm.calls == []

@@ -54,6 +54,17 @@ def test_on_a_gpu_each_phase_has_its_own_peak_and_the_highest_is_kept():
     assert timer.peak_bytes == 5 * 2**30
 
 
+def test_on_a_gpu_what_a_sampler_has_given_back_is_not_counted():
+    """torch goes on counting 60 of its GiB, asleep while the policy is updated."""
+    gpu, asleep = FakeGpu(), [0]
+    timer = PhaseTimer(gpu, lambda: asleep[0])
+    for name, asleep_gib in (("generate", 0), ("update", 60), ("sync", 0)):
+        with timer.phase(name):
+            gpu.peak, asleep[0] = 70 * 2**30, asleep_gib * 2**30
+    row = timer.read()
+    assert [row[f"memory/{name}_gib"] for name in ("generate", "update", "sync")] == [70, 10, 70]
+
+
 def test_on_a_gpu_a_phase_ends_when_its_kernels_are_done(monkeypatch):
     """The first phase launches 3 s of work, for which only `synchronize` waits."""
     now = [10.0]

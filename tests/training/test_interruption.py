@@ -145,3 +145,26 @@ def test_adapters_interrupted_end_like_the_uninterrupted_ones(
             loop.train(run)
     loop.train(make_run(*ARMS["two_grpo"], *given))
     assert_bit_for_bit(outcome(tmp_path / "run"), expected)
+
+
+def test_a_resumed_run_reads_while_its_sampler_sleeps_and_a_new_one_makes_no_state(
+    make_run, monkeypatch
+):
+    """On one GPU the moments that are read have only the room of the sampler."""
+    common = [*ARMS["two_grpo"], "checkpointing.every=1"]
+    run, calls = make_run(*common), list[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(run.policy, "state", lambda: calls.append("state"))
+        assert resume.resume(run) == 0
+    assert calls == []
+    interrupt_at(run, "during sampling", 1, Killed)
+    with pytest.raises(Killed):
+        loop.train(run)
+    run = make_run(*common)
+    state, sampler = run.policy.state, run.collector.sampler
+    load = sampler.load
+    monkeypatch.setattr(run.policy, "state", lambda: calls.append("state") or state())
+    monkeypatch.setattr(sampler, "sleep", lambda: calls.append("sleep"))
+    monkeypatch.setattr(sampler, "load", lambda weights: calls.append("load") or load(weights))
+    assert resume.resume(run) == 1
+    assert calls == ["sleep", "state", "load"]

@@ -36,6 +36,7 @@ from twogrpo.errors import (
     ConfigError,
     MemoryFault,
     Preempted,
+    exit_at_once,
     in_one_line,
     out_of_memory,
 )
@@ -75,7 +76,8 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
         is_sweep = hydra.mode == RunMode.MULTIRUN
         is_elsewhere = is_sweep and not hydra.launcher._target_.endswith("BasicLauncher")
         # Submitit's jobs hand an error to the sweep, whose `run` says it when all have ended.
-        with nullcontext() if is_elsewhere else in_one_line(lambda: _values(cfg)), _explained():
+        in_line = nullcontext() if is_elsewhere else in_one_line(lambda: _values(cfg))
+        with exit_at_once(), in_line, _explained():
             _run_job_of_sweep(cfg) if is_sweep and not is_elsewhere else function(cfg)
 
     return guarded

@@ -7,6 +7,7 @@ which takes seconds.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -58,6 +59,9 @@ def check_device(hardware: HardwareConfig) -> None:
 
     if not torch.cuda.is_available():
         raise ConfigError(f"hardware.device=cuda: {_no_device(torch.version.cuda)}hardware=cpu")
+    # Else every rank would open a context on the first GPU; a number too high is refused later.
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(min(local_rank, torch.cuda.device_count() - 1))
     is_nvidia = torch.version.cuda is not None
     if is_nvidia and not torch.cuda.is_bf16_supported(including_emulation=False):
         for key in ("dtype", "sampler_dtype"):

@@ -16,7 +16,12 @@ from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
 from twogrpo.evaluation.card import write_card
 from twogrpo.evaluation.checkpoint_source import Source
-from twogrpo.evaluation.evaluator import Evaluator, evaluate_benchmarks, load_benchmarks
+from twogrpo.evaluation.evaluator import (
+    Evaluator,
+    evaluate_benchmarks,
+    load_benchmarks,
+    rollouts_per_chunk,
+)
 from twogrpo.models.end_tokens import end_token_names
 from twogrpo.models.load import DTYPES, load_model, load_processor
 from twogrpo.policy.checkpoint import read_weights
@@ -53,7 +58,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     workload = [(prompts, sampling) for prompts in benchmarks.values()]
     sampler = _sampler(config, source, processor, workload)
     check_first_tokens(sampler, workload, config.model)
-    per_chunk = config.hardware.rollouts_per_call
+    per_chunk = rollouts_per_chunk(config.hardware, config.rollout)
     evaluator = Evaluator(config.evaluation, sampler, reward, rollouts_per_chunk=per_chunk)
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
     record = RunRecord(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twogrpo.config.schema import EvaluationConfig
+from twogrpo.config.schema import EvaluationConfig, HardwareConfig, RolloutConfig
 from twogrpo.core.estimators import mean_at_k
 from twogrpo.data.prompts import PromptProcessor, Prompts, benchmark_prompts
 from twogrpo.rewards.build import check_references
@@ -22,6 +22,7 @@ from twogrpo.types import Draw, Prompt
 
 # A grading process that dies (for example out of memory) counts as a time-out.
 TIMEOUTS = ("verifier_timeout", "verifier_died")
+CALLS_PER_CHUNK = 8  # with vLLM; an interruption costs a chunk (ours)
 Benchmarks = Mapping[str, Sequence[Prompt]]
 
 
@@ -63,6 +64,12 @@ class Evaluator:
             ProblemSamples.of(benchmark, group, seconds=seconds, keep_text=config.keep_text)
             for group in groups
         ]
+
+
+def rollouts_per_chunk(hardware: HardwareConfig, rollout: RolloutConfig) -> int:
+    """A sampler's part of a chunk. vLLM begins a response when another ends, so a chunk of several
+    calls does not wait for the longest response of each."""
+    return hardware.rollouts_per_call * (CALLS_PER_CHUNK if rollout.engine == "vllm" else 1)
 
 
 def load_benchmarks(

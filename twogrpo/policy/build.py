@@ -39,14 +39,18 @@ def build_policy(
 
 
 def build_reference_policy(config: Config, policy: TransformersPolicy) -> TokenLogprobs:
-    """The initial policy, frozen: the one that KL is measured from.
+    """The initial policy, frozen: the one that KL is measured from. Sharded, it is kept in the
+    dtype of the passes.
 
     With adapters it is `policy` without them.
     """
     if config.model.lora is not None:
         return BasePolicy(policy, policy.logprob_model.model)
+    model = load_model(config.model)
+    # FSDP2's passes cast all parameters anyway; autocast does not cast norms and embeddings.
+    model.requires_grad_(not policy.ranks.is_sharded)
     reference = LogprobModel(
-        load_model(config.model),
+        model,
         hardware=config.hardware,
         temperature=config.rollout.temperature,
         ranks=policy.ranks,

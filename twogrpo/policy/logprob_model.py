@@ -5,6 +5,7 @@ N sequences with T tokens in all, R of them response tokens; D hidden size.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -101,14 +102,14 @@ class LogprobModel(nn.Module):
     @torch.no_grad()
     def token_logps(self, sequences: Sequence[TrainingSample]) -> list[Tensor]:
         """Log-probabilities of each sequence's response tokens, on the CPU of every rank."""
-        mine: list[tuple[int, Tensor]] = []
-        for places, batch in self.pack(sequences):
-            lengths = [len(sequences[place].response_token_ids) for place in places]
-            logps_R = self(batch).cpu()
-            mine += zip(places, logps_R.split(lengths) if places else (), strict=True)
+        # Split after the gathering: a view is sent with the whole tensor that it is of.
+        mine = [(places, self(batch).cpu()) for places, batch in self.pack(sequences)]
         if isinstance(self, FSDPModule):
             self.reshard()  # a gradient set on gathered parameters would be lost
-        by_place = dict(pair for share in self.ranks.all_gather(mine) for pair in share)
+        by_place: dict[int, Tensor] = {}
+        for places, logps_R in itertools.chain(*self.ranks.all_gather(mine)):
+            lengths = [len(sequences[place].response_token_ids) for place in places]
+            by_place.update(zip(places, logps_R.split(lengths) if places else (), strict=True))
         return [by_place[place] for place in range(len(sequences))]
 
     def pack(self, sequences: Sequence[TrainingSample]) -> Iterator[tuple[list[int], MicroBatch]]:

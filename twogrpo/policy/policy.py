@@ -26,6 +26,8 @@ from twogrpo.policy.lora import full_weights, save_adapter
 from twogrpo.policy.protocol import UpdateMetrics
 from twogrpo.types import MicroBatch, TrainingSample
 
+MOMENTS = ("exp_avg", "exp_avg_sq")  # the names of Adam's state in torch
+
 
 class NonFiniteError(RuntimeError):
     """The loss or its gradient is not finite; the optimiser step was not taken."""
@@ -184,19 +186,22 @@ class TransformersPolicy:
         for name, parameter in self._trainable().items():
             moments = self.optimiser.state.get(parameter, {})
             tensors[f"weight/{name}"] = parameter.detach()
-            for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}/{name}"] = moments.get(key, torch.zeros_like(parameter)).detach()
+            for key in MOMENTS:
+                moment = moments[key] if moments else torch.zeros_like(parameter)
+                tensors[f"{key}/{name}"] = moment.detach()
         return tensors
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor], num_updates: int) -> None:
-        """Restores `state()`; the policy then continues bit for bit."""
+        """Restores `state()`; the policy then continues bit for bit.
+
+        Takes the tensors out of the dictionary: Adam's moments are in memory once.
+        """
         for name, parameter in self._trainable().items():
-            parameter.copy_(tensors[f"weight/{name}"])
+            parameter.copy_(tensors.pop(f"weight/{name}"))
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(num_updates), device=parameter.device),
-                "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device).clone(),
-                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device).clone(),
+                **{key: tensors.pop(f"{key}/{name}").to(parameter.device) for key in MOMENTS},
             }
         self.num_updates = num_updates
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
-from twogrpo.errors import ConfigError, Fault
+from twogrpo.errors import ConfigError, Fault, out_of_memory
 from twogrpo.models.end_tokens import end_token_ids
 from twogrpo.models.image_inputs import vllm_prompt
 from twogrpo.models.load import one_line
@@ -60,7 +60,7 @@ class VllmSampler:
         self._names = weight_names(model)
         self.llm = start(model, hardware, context_tokens=context_tokens)
         self.context_tokens: int = self.llm.llm_engine.model_config.max_model_len
-        self._is_asleep = False
+        self._is_asleep = self._is_empty = False
 
     def sample(
         self,
@@ -73,8 +73,11 @@ class VllmSampler:
         Raises:
             ConfigError: a prompt and its response do not fit into the context.
             VllmFault: vLLM failed.
+            RuntimeError: it has slept without its weights, and no others were loaded.
         """
         self._check(prompts, sampling)
+        if self._is_empty:
+            raise RuntimeError("the sampler has no weights after its sleep: load comes first")
         self._wake()
         prompts_N = [p for p, seeds in zip(prompts, seeds_PG, strict=True) for _ in seeds]
         with preserved_process_state(self.hardware.device):
@@ -100,19 +103,27 @@ class VllmSampler:
             raise RuntimeError(
                 f"weights missing: {sorted(missing) or 'none'}, unknown: {unknown or 'none'}"
             )
+        self._is_empty = False
         self._wake()
 
     def sleep(self) -> None:
         """Frees the GPU's memory until the next call, as `sleep_level` says; at level 2 the weights
-        are dropped, and `load` must come before `sample`."""
+        are dropped, and `load` must come before `sample`.
+
+        A vision-language model keeps its weights: `load` does not restore all of its tower.
+        """
         if self._is_asleep or not sleeps(self.hardware):
             return
-        self._call("falling asleep", partial(self.llm.sleep, level=self.hardware.sleep_level))
-        self._is_asleep = True
+        level = self.hardware.sleep_level if self.image_processor is None else 1
+        self._call("falling asleep", partial(self.llm.sleep, level=level))
+        self._is_asleep, self._is_empty = True, level == 2
 
     def close(self) -> None:
-        """Shuts the engine down, and with it the process group of all ranks."""
-        if self.llm is not None:
+        """Shuts the engine down, and with it the process group of all ranks.
+
+        One that sleeps ends with the process: it would free its memory a second time.
+        """
+        if self.llm is not None and not self._is_asleep:
             with preserved_process_state(self.hardware.device):
                 self.llm.llm_engine.engine_core.shutdown()
             self.llm = None
@@ -150,6 +161,7 @@ class VllmSampler:
                 ignore_eos=True,
                 stop_token_ids=list(self.end_token_ids),
                 logprobs=0,  # only the sampled token's
+                flat_logprobs=True,  # in lists; else a dictionary and an object a token
                 detokenize=False,
             )
             for seeds in seeds_PG
@@ -167,11 +179,9 @@ class VllmSampler:
                 "their image processors differ"
             )
         [response] = output.outputs
-        logps = [
-            at[token].logprob
-            for token, at in zip(response.token_ids, response.logprobs, strict=True)
-        ]
-        return completion(response.token_ids, logps, self.tokenizer, self.end_token_ids)
+        flat = response.logprobs
+        assert list(flat.token_ids) == list(response.token_ids)  # one a position
+        return completion(response.token_ids, flat.logprobs, self.tokenizer, self.end_token_ids)
 
     def _known(
         self, weights: Iterable[tuple[str, Tensor]], missing: set[str], unknown: list[str]
@@ -201,6 +211,8 @@ class VllmSampler:
         try:
             return function(*arguments)
         except Exception as error:
+            if out_of_memory(error):  # a fault of its own, which names the keys that take memory
+                raise
             raise VllmFault(
                 f"vLLM failed while {doing} ({type(error).__name__}: {one_line(error)})"
             ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ from twogrpo.models.weights import check_stored
 GIB = 2**30
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in this process: weights are copied in memory
-    "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
@@ -36,6 +36,15 @@ PREFILL_TOKENS = 8192
 def sleeps(hardware: HardwareConfig) -> bool:
     """Whether `VllmSampler.sleep` frees anything: on a CPU there is nothing to free."""
     return hardware.device == "cuda" and hardware.sleep_level > 0
+
+
+def asleep_bytes() -> int:
+    """GPU memory that a sleeping vLLM has given back, which torch goes on counting as its own."""
+    allocator = getattr(sys.modules.get("vllm.device_allocator.cumem"), "CuMemAllocator", None)
+    if allocator is None or allocator.instance is None:
+        return 0
+    blocks = allocator.instance.pointer_to_data.values()
+    return sum(block.handle[1] for block in blocks if block.is_asleep)
 
 
 def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int | None) -> Any:
@@ -54,6 +63,7 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
     check_model(load_config(model), model, hardware, context_tokens=context_tokens)
     check_stored(source(model), model.path)
     os.environ.update(ENVIRONMENT)
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     with preserved_process_state(hardware.device):
         try:
             from vllm import LLM
@@ -135,6 +145,8 @@ def arguments(
         return common | {
             "gpu_memory_utilization": hardware.gpu_memory_share,
             "enable_sleep_mode": sleeps(hardware),
+            # By default a decode step of over 512 sequences has no CUDA graph.
+            "compilation_config": {"max_cudagraph_capture_size": hardware.rollouts_per_call},
         }
     limit = getattr(load_config(model).get_text_config(), "max_position_embeddings", 0)
     longest = context_tokens or limit
@@ -173,8 +185,13 @@ def weight_names(model: ModelConfig) -> dict[str, list[str]]:
 @contextmanager
 def preserved_process_state(device: str) -> Iterator[None]:
     """Preserves what vLLM changes in this process: the random state, which it consumes and seeds,
-    and `torch.set_num_threads`, which it disables; and hides its warnings."""
+    and `torch.set_num_threads`, which it disables; and hides its warnings.
+
+    Beside a GPU it gets one thread: idle ones spin, and slow the thread that drives the GPU.
+    """
     set_num_threads, num_threads = torch.set_num_threads, torch.get_num_threads()
+    if device == "cuda":
+        torch.set_num_threads(1)
     state = random.getstate()
     devices = [torch.cuda.current_device()] if device == "cuda" else []
     with torch.random.fork_rng(devices), warnings.catch_warnings():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ class PhaseTimer:
     `gpu` is `torch.cuda`, passed so that the run record needs no torch, or None.
 
     On a GPU a phase ends when the GPU has done its work, and its memory is the most that torch
-    had allocated in it. On a CPU its memory is what the process held when it ended; nothing where
-    there is no /proc. `peak_bytes` is the most in any phase so far.
+    had allocated in it, less the `asleep_bytes` that vLLM has given back and torch still counts.
+    On a CPU its memory is what the process held when it ended; nothing where there is no /proc.
+    `peak_bytes` is the most in any phase so far.
     """
 
-    def __init__(self, gpu: Any = None) -> None:
+    def __init__(self, gpu: Any = None, asleep_bytes: Callable[[], int] = lambda: 0) -> None:
         self.peak_bytes = 0
-        self._gpu = gpu
+        self._gpu, self._asleep_bytes = gpu, asleep_bytes
         self._wall: dict[str, float] = defaultdict(float)
         self._cpu: dict[str, float] = defaultdict(float)
         self._bytes: dict[str, int] = defaultdict(int)
@@ -62,7 +63,7 @@ class PhaseTimer:
 
     def _held(self) -> int:
         if self._gpu:
-            return int(self._gpu.max_memory_allocated())
+            return int(self._gpu.max_memory_allocated()) - self._asleep_bytes()
         if not STATM.exists():
             return 0
         return int(STATM.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")

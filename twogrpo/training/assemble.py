@@ -24,6 +24,7 @@ from twogrpo.rewards.build import build_checked_reward, check_references
 from twogrpo.rollout.build import build_sampler, check_first_tokens
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
+from twogrpo.rollout.vllm_setup import asleep_bytes
 from twogrpo.run_record.phase_timer import PhaseTimer
 from twogrpo.run_record.record import NullRecord, RunRecord
 from twogrpo.training.collector import Collector
@@ -85,7 +86,7 @@ def assemble(config: Config) -> Run:
     )
     about = ranks.all_gather(opened.about if opened else {})[0]
     record = opened or NullRecord(config, about)
-    timer = PhaseTimer(torch.cuda if config.hardware.device == "cuda" else None)
+    timer = PhaseTimer(torch.cuda if config.hardware.device == "cuda" else None, asleep_bytes)
     preemption = PreemptionHandler(
         ranks,
         grace_seconds=config.checkpointing.preemption_grace_seconds,

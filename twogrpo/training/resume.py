@@ -23,13 +23,15 @@ from twogrpo.training.run import Run
 def resume(run: Run) -> int:
     """Loads the newest intact checkpoint, if any, and returns the next step."""
     run.collector.stale_weights.after_update(run.policy.weights, 0)
+    if run.ranks.all_gather(checkpoint.newest(_folder(run)))[0] is None:
+        run.record.truncate(0)
+        return 0
+    run.collector.sampler.sleep()  # on a GPU its memory takes what is read
     tensors = run.policy.state()
     state = checkpoint.load_latest(
         _folder(run), into=tensors, check=lambda *found: _check(run, *found), ranks=run.ranks
     )
-    if state is None:
-        run.record.truncate(0)
-        return 0
+    assert state is not None  # where all are damaged, `load_latest` raises
     run.policy.load_state(tensors, state["num_updates"])
     step: int = state["step"]
     run.collector.load(run.policy.weights, step=step)
@@ -58,6 +60,11 @@ def open_run(run: Run) -> Iterator[None]:
         except BaseException as error:
             is_preempted = isinstance(error, Preempted)
             run.record.interrupt(by="SIGTERM" if is_preempted else type(error).__name__)
+            if run.ranks.size > 1 and not is_preempted:
+                # NCCL ends a group only with all ranks, and the others wait elsewhere for this one.
+                # It leaves by `errors.exit_at_once`, and torchrun ends the others.
+                on_exit.pop_all()
+                run.collector.reward.close()
             if isinstance(error, Exception) and not is_preempted:
                 error.add_note(resume_command(run))
             raise

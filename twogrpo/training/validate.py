@@ -7,7 +7,12 @@ from itertools import compress
 from typing import Any
 
 from twogrpo.distributed.process_group import rank_zero_first
-from twogrpo.evaluation.evaluator import Evaluator, evaluate, evaluate_benchmarks
+from twogrpo.evaluation.evaluator import (
+    Evaluator,
+    evaluate,
+    evaluate_benchmarks,
+    rollouts_per_chunk,
+)
 from twogrpo.run_record.eval_samples import SampleStore
 from twogrpo.training.run import Run
 
@@ -62,5 +67,5 @@ def run_evaluator(run: Run) -> Evaluator:
         run.config.evaluation,
         run.collector.sampler,
         run.collector.reward,
-        rollouts_per_chunk=hardware.rollouts_per_call * num_samplers,
+        rollouts_per_chunk=rollouts_per_chunk(hardware, run.config.rollout) * num_samplers,
     )

@@ -32,6 +32,8 @@ OVERHEAD = 2.0 * GIB
 CPU_OVERHEAD = 0.64 * GIB
 # vLLM's own activations and CUDA graphs, inside its share (ours; its profiling decides).
 SAMPLER_OVERHEAD = 4.0 * GIB
+# What its sampling takes beyond its share: float32 copies of the logits at a temperature (ours).
+SAMPLING_OVERHEAD = 2.0 * GIB
 # Beyond this part of a device a plan that fits on paper may not (ours).
 TIGHT = 0.92
 
@@ -72,7 +74,8 @@ class Memory:
     def sampling_peak(self) -> float:
         """The peak of sampling, with the policy's state in memory."""
         sampler = self.sampler_weights + self.cache + self.sampler_overhead
-        return self.state + sampler + self.overhead
+        beyond = SAMPLING_OVERHEAD if self.sampler_overhead else 0.0
+        return self.state + sampler + beyond + self.overhead
 
     @property
     def sync_peak(self) -> float:
@@ -104,6 +107,7 @@ def memory(
     is_gpu = hardware.device != "cpu"
     is_sharded = is_gpu or hardware.num_gpus > 1  # one GPU is a shard of its own
     is_autocast = not is_sharded and width < 4
+    reference = share * width / 4 if is_sharded else share
     tokens = largest_microbatch(config, lengths or Lengths.assumed(config))
     chunk = int(min(hardware.logits_chunk_tokens, tokens.distinct))
     sampler_weights, cache = _sampler(config, model, device)
@@ -120,7 +124,7 @@ def memory(
         weights=frozen + share,
         gradients=share,
         optimiser=2 * share,
-        reference_policy=share if needs_reference_policy(config) and not lora else 0.0,
+        reference_policy=reference if needs_reference_policy(config) and not lora else 0.0,
         gathered=float(gathered) if is_sharded else 0.0,
         casts=float(width * (trained if lora else model.active_parameters)) if is_autocast else 0.0,
         activations=activation_bytes(

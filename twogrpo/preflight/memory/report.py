@@ -13,7 +13,8 @@ def memory_part(found: Preflight) -> str:
     needed, dtype = found.needed, found.config.hardware.dtype
     policy, start = needed.state - needed.reference_policy, needed.reference_policy
     own, resting = needed.sampler_weights, needed.sampler_in_updates
-    sampling = needed.overhead + needed.sampler_overhead
+    syncing = needed.overhead + needed.sampler_overhead
+    sampling = needed.sampling_peak - needed.state - own - needed.cache
     state = "weights, gradients and Adam, float32"
     if found.config.model.lora:
         state = f"weights, {dtype}; adapters, float32"
@@ -28,15 +29,19 @@ def memory_part(found: Preflight) -> str:
         ("new weights on their way, float32", 0, 0, needed.sync),
         ("sampler's weights", resting or "asleep", own, own),
         ("sampler's key-value cache", 0, needed.cache, 0),
-        ("libraries and the rest", needed.overhead, sampling, sampling),
+        ("libraries and the rest", needed.overhead, sampling, syncing),
         ("together", needed.update_peak, needed.sampling_peak, needed.sync_peak),
     ]
     cells = [[name, *map(_cell, sizes)] for name, *sizes in rows]
+    hardware = found.config.hardware
+    loading = gib(BYTES["float32"] * found.model.parameters)
+    host = f"while each rank loads the model: {loading} of the host's memory, {hardware.num_gpus} ×"
     fits = [_fit(found, device) for device in devices(found)]
     return "\n".join(
         [
             table(["", "updating", "sampling", "syncing"], [row for row in cells if any(row[1:])]),
             table(["", "", ""], fits, left=3),
+            *([host] if hardware.device == "cuda" else []),
         ]
     )
 
