@@ -135,7 +135,7 @@ def choose_build(state: list[str]) -> list[str]:
             f".venv was made for {old}, but {reason}: make clean setup TORCH={new}, "
             f"or make setup TORCH={old} to keep it"
         )
-    if asked == ["cuda"] and (missing := old_driver()):
+    if asked == ["cuda"] and recorded != asked and (missing := old_driver()):
         raise SetupError(f"{missing[0]}, or make setup TORCH=cpu")
     return asked
 

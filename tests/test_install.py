@@ -232,6 +232,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_up(*, gpu: bool = False, torch: str = "") -> None:
         monkeypatch.setattr(install, "has_gpu", lambda wish: wish == "cuda" or (gpu and not wish))
+        monkeypatch.setattr(install, "old_driver", list)
         monkeypatch.setenv("TORCH", torch)
 
     return set_up

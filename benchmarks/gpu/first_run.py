@@ -113,18 +113,13 @@ def smollm2(device: str, out: Path) -> list[Process]:
     return [
         Process(
             f"{arm}, sleep level {level}",
-            [
-                "scripts/train.py",
-                f"{chosen}{arm}",
-                *common,
-                f"hardware.sleep_level={level}",
-                f"output_dir={out / f'{arm}_{level}'}",
-            ],
+            ["scripts/train.py", f"{chosen}{arm}", *common, f"hardware.sleep_level={level}",
+             f"output_dir={out / f'{arm}_{level}'}"],
             OF_A_RUN,
             out / f"{arm}_{level}",
         )
         for arm, level in (cases if device == "cuda" else cases[:2])
-    ]
+    ]  # fmt: skip
 
 
 def peer(device: str, out: Path) -> list[Process]:

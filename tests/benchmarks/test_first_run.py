@@ -1,5 +1,5 @@
-"""The first run on a GPU: a record of steps that pass, fail, hang or lack something; commands;
-its own measuring, on a CPU."""
+"""The first run on a GPU: its record of steps that pass, fail, hang or lack something, its
+commands, and its own measuring on a CPU."""
 
 import json
 from importlib.metadata import version
