@@ -52,7 +52,7 @@ def add_adapters(model: PreTrainedModel, config: ModelConfig, *, seed: int) -> N
         base_model_name_or_path=config.path,
         revision=config.revision,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([]):  # the adapters begin on the CPU
         torch.manual_seed(seed)
         inject_adapter_in_model(settings, model)
     for layer in _adapted(model):

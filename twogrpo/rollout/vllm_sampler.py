@@ -123,10 +123,15 @@ class VllmSampler:
 
         One that sleeps ends with the process: it would free its memory a second time.
         """
-        if self.llm is not None and not self._is_asleep:
-            with preserved_process_state(self.hardware.device):
-                self.llm.llm_engine.engine_core.shutdown()
-            self.llm = None
+        if self.llm is None:
+            return
+        core = self.llm.llm_engine.engine_core
+        if self._is_asleep:
+            core._finalizer.detach()  # else vLLM shuts it down when Python exits
+            return
+        with preserved_process_state(self.hardware.device):
+            core.shutdown()
+        self.llm = None
 
     def _check(self, prompts: Sequence[Prompt], sampling: SamplingParams) -> None:
         if sampling.temperature < LOWEST_TEMPERATURE:
