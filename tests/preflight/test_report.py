@@ -48,6 +48,13 @@ def test_the_paper_s_column_stands_next_to_the_run_s():
     assert line(text, "learning rate").endswith("8e-06 8e-06")
 
 
+def test_the_host_s_memory_is_that_of_all_ranks_loading_at_once():
+    """7.62 B parameters in float32: 28.4 GiB for each of eight ranks."""
+    text = report(look(*PAPER))
+    assert line(text, "host memory").endswith("8 × 28.4 GiB")
+    assert "host memory" not in report(look("hardware=cpu"))
+
+
 def test_the_paper_s_column_of_every_arm():
     """16 · 512 rollouts, 32 prompts, 16 updates; the ablation's G = 2 is not 2-GRPO."""
 

@@ -35,7 +35,7 @@ def memory_part(found: Preflight) -> str:
     cells = [[name, *map(_cell, sizes)] for name, *sizes in rows]
     hardware = found.config.hardware
     loading = gib(BYTES["float32"] * found.model.parameters)
-    host = f"while each rank loads the model: {loading} of the host's memory, {hardware.num_gpus} ×"
+    host = f"host memory while the ranks load the model: {hardware.num_gpus} × {loading}"
     fits = [_fit(found, device) for device in devices(found)]
     return "\n".join(
         [
