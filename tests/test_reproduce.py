@@ -99,8 +99,12 @@ def test_every_base_is_evaluated_like_its_arms(scale, jobs_of):
             assert arm.model == started
             assert (arm.evaluation, arm.reward) == (base.evaluation, base.reward)
             assert arm.rollout == base.rollout
-            gpus = arm.hardware.num_gpus
-            assert arm.hardware == replace(base.hardware, num_gpus=gpus)
+            # A base has its GPU to itself.
+            alone = ("num_gpus", "gpu_memory_share", "sleep_level")
+            beside = {key: getattr(arm.hardware, key) for key in alone}
+            assert arm.hardware == replace(base.hardware, **beside)
+            if scale == "paper":
+                assert (base.hardware.gpu_memory_share, base.hardware.sleep_level) == (0.9, 0)
 
 
 @pytest.fixture

@@ -262,6 +262,11 @@ class Sleeper:
     def llm_engine(self) -> "Sleeper":
         return self
 
+    engine_core = _finalizer = llm_engine
+
+    def detach(self) -> None:
+        self.calls.append("detach")
+
     def reset_encoder_cache(self) -> None:
         self.calls.append("reset images")
 
@@ -292,6 +297,11 @@ def test_a_sampler_that_dropped_its_weights_draws_nothing_until_others_are_loade
     engine.hardware = replace(engine.hardware, sleep_level=1)
     engine.sleep()
     assert engine.sample([], [], PLAIN) == []
+
+
+@pytest.mark.vllm
+def test_vllm_shuts_its_engine_down_when_python_exits_by_what_close_detaches(engine):
+    assert engine.llm.llm_engine.engine_core._finalizer.alive
 
 
 def test_a_model_with_images_keeps_its_weights_asleep(model, hardware, monkeypatch):
@@ -378,8 +388,8 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkey
     load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
     engine.sleep()
-    engine.close()  # it would free its memory a second time
-    assert engine.llm.calls[-1] == "sleep 2"
+    engine.close()  # it would free its memory a second time, now and when Python exits
+    assert engine.llm.calls[-2:] == ["sleep 2", "detach"]
     at_level_0 = sleeper(model, hardware, monkeypatch, level=0)
     at_level_0.sleep()
     assert at_level_0.llm.calls == []
