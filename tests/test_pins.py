@@ -98,7 +98,7 @@ def test_vllm_s_locks_hold_its_pin_and_change_no_installed_package(extra: str) -
 
 def test_the_conda_environment_has_a_python_that_pyproject_names() -> None:
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert conda == [f"python{PROJECT['project']['requires-python']}", "make"]
+    assert conda == [f"python{PROJECT['project']['requires-python']}", "make", "c-compiler"]
 
 
 def test_the_installed_versions_are_the_pins() -> None:
