@@ -86,10 +86,17 @@ def pack(runs: Path, out: Path) -> None:
             if (folder / name).exists():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, target / name)
+        about = (target / RUN_FILE).read_text(encoding="utf-8")
+        (target / RUN_FILE).write_text(_portable(about), encoding="utf-8")
         for file in (folder / METRICS_FILE, folder / PAIRS_FILE):
             if file.exists():
                 packed = gzip.compress(file.read_bytes(), mtime=0)
                 (target / (file.name + PACKED)).write_bytes(packed)
+
+
+def _portable(text: str) -> str:
+    """The text with the paths of this checkout as those of any."""
+    return text.replace(f'"{ROOT}/', '"')
 
 
 def pack_study(runs: Path, file: Path) -> None:
@@ -104,7 +111,8 @@ def pack_study(runs: Path, file: Path) -> None:
             {name: _short(name, row[name]) for name in row if name.startswith(STUDY_COLUMNS)}
             for _, row in sorted(record.rows.items())
         ]
-        lines.append(json.dumps({"where": record.where, "about": record.about, "rows": rows}))
+        line = {"where": record.where, "about": record.about, "rows": rows}
+        lines.append(_portable(json.dumps(line)))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(lzma.compress("".join(line + "\n" for line in lines).encode()))
 

@@ -170,6 +170,23 @@ def test_every_committed_scale_holds_its_planned_runs() -> None:
         assert {run.name for run in run_folders(runs)} == publish.planned(runs.parent.name, runs)
 
 
+def test_no_committed_record_names_a_path_of_one_machine() -> None:
+    for file in (ROOT / "results").glob("*/runs/*/run.json"):
+        assert not re.search(r'"/\w', file.read_text(encoding="utf-8")), file
+
+
+def test_a_packed_record_names_no_path_of_this_checkout(folder: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(folder, runs, ignore=shutil.ignore_patterns("report"))
+    for run in run_folders(runs):
+        about = json.loads((run / RUN_FILE).read_text())
+        about["config"]["model"]["path"] = str(ROOT / "assets/tiny")
+        (run / RUN_FILE).write_text(json.dumps(about))
+    records.pack(runs, tmp_path / "packed")
+    for run in run_folders(tmp_path / "packed"):
+        assert '"assets/tiny"' in (run / RUN_FILE).read_text()
+
+
 def test_no_committed_page_prints_a_missing_number() -> None:
     for page in (ROOT / "results").glob("*/*.md"):
         assert not re.search(r"\bnan\b", page.read_text(encoding="utf-8")), page
