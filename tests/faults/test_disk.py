@@ -32,8 +32,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(num_bytes, tmp_path):
     assert script.wait() == 74, script.words()
     assert "Traceback" not in script.words()
     *_, fault, last = script.words().splitlines()
-    assert "the disk is full" in (last if num_bytes == 2_000 else fault)
-    assert ("To resume: python" in last) == (num_bytes != 2_000)
+    assert "the disk is full" in fault
+    assert "To resume: python" in last
     assert not list(folder.glob("checkpoints/.*"))
     assert run_json(folder)["status"] in ("interrupted", "running")
     finished(folder, *ARM)

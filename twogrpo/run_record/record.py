@@ -168,7 +168,7 @@ def earlier_run(config: Recorded, files: Files = MappingProxyType({})) -> dict[s
     if config.run_name or "checkpoint" not in vars(config):  # an evaluation gets its name later
         check_name("run_name", config.run_name)
     # A process that is killed before run.json is complete leaves a lock and half a file.
-    own = (f"{RUN_FILE}.tmp",)
+    own = (f"{RUN_FILE}.tmp", "wandb")  # W&B only ever adds to its folder
     folder = check_output_folder("output_dir", config.output_dir, marks=(RUN_FILE,), own=own)
     refuse_busy("output_dir", folder)
     earlier = read_run_file(folder)
