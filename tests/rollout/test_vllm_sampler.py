@@ -343,11 +343,39 @@ def test_a_log_level_that_was_asked_for_stays(engine, model, hardware, monkeypat
     assert len(started) == 2
 
 
-def test_on_a_gpu_every_decode_step_has_a_graph(model, hardware):
-    on_gpu = replace(hardware, device="cuda", rollouts_per_call=1024)
+@pytest.mark.parametrize(
+    ("num_rollouts", "largest"), [(100, None), (512, None), (600, 608), (1000, 1008), (1024, 1024)]
+)
+def test_on_a_gpu_graphs_reach_to_the_rollouts_of_a_call(num_rollouts, largest, model, hardware):
+    """vLLM's own reach to min(512, twice the rollouts); a larger bound is a multiple of 16."""
+    on_gpu = replace(hardware, device="cuda", rollouts_per_call=num_rollouts)
     given = vllm_setup.arguments(model, on_gpu, context_tokens=64)
-    assert given["max_num_seqs"] == 1024
-    assert given["compilation_config"] == {"max_cudagraph_capture_size": 1024}
+    assert given["max_num_seqs"] == num_rollouts
+    assert given["compilation_config"].get("max_cudagraph_capture_size") == largest
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("num_rollouts", [4, 20, 100, 250, 512, 513, 600, 1000, 1024])
+def test_a_full_decode_step_has_a_graph_by_vllms_own_sizes(num_rollouts, model, hardware):
+    from vllm.config import CompilationConfig, CUDAGraphMode, VllmConfig
+
+    on_gpu = replace(hardware, device="cuda", rollouts_per_call=num_rollouts)
+    given = vllm_setup.arguments(model, on_gpu, context_tokens=64)
+    config = CompilationConfig(
+        cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE, **given["compilation_config"]
+    )
+    config.post_init_cudagraph_sizes = lambda: None  # of compiled ranges
+    of_engine = SimpleNamespace(
+        compilation_config=config,
+        model_config=SimpleNamespace(enforce_eager=False),
+        parallel_config=SimpleNamespace(tensor_parallel_size=1),
+        performance_mode="balanced",
+        scheduler_config=SimpleNamespace(max_num_seqs=num_rollouts, max_num_batched_tokens=8192),
+        speculative_config=None,
+        uniform_decode_query_len=1,
+    )
+    VllmConfig._set_cudagraph_sizes(of_engine)
+    assert config.cudagraph_capture_sizes[-1] >= num_rollouts
 
 
 def test_what_sleeps_is_counted_as_asleep(monkeypatch):

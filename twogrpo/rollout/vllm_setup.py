@@ -145,8 +145,7 @@ def arguments(
         return common | {
             "gpu_memory_utilization": hardware.gpu_memory_share,
             "enable_sleep_mode": sleeps(hardware),
-            # By default a decode step of over 512 sequences has no CUDA graph.
-            "compilation_config": {"max_cudagraph_capture_size": hardware.rollouts_per_call},
+            "compilation_config": _graphs(hardware.rollouts_per_call),
         }
     limit = getattr(load_config(model).get_text_config(), "max_position_embeddings", 0)
     longest = context_tokens or limit
@@ -158,6 +157,13 @@ def arguments(
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(PREFILL_TOKENS, hardware.rollouts_per_call, longest),
     }
+
+
+def _graphs(num_rollouts: int) -> dict[str, int]:
+    """By default vLLM has CUDA graphs for all decode steps of up to 512 rollouts; above 256 the
+    sizes that it adds for a bound are multiples of 16, and a larger step has none."""
+    bound = num_rollouts + -num_rollouts % 16
+    return {"max_cudagraph_capture_size": bound} if num_rollouts > 512 else {}
 
 
 def weight_names(model: ModelConfig) -> dict[str, list[str]]:
