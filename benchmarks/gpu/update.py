@@ -1,8 +1,8 @@
 """One update of a 1.5B model at the paper's shapes: seconds, memory, share of peak matmul speed.
 
-python -m benchmarks.gpu.update                                one process
-torchrun --nproc-per-node 1 -m benchmarks.gpu.update           sharded by FSDP2
-python -m benchmarks.gpu.update --device cpu                   tiny: tests this code in seconds
+python -m benchmarks.gpu.update                                     one process
+torchrun --standalone --nproc-per-node 1 -m benchmarks.gpu.update   sharded by FSDP2
+python -m benchmarks.gpu.update --device cpu                        tiny: tests this code in seconds
 
 The Qwen2.5-Math-1.5B architecture with random weights; a share of a mini-batch of 512 rollouts of
 1,024 to 4,096 tokens, in pairs with one prompt of 256. The full mini-batch's seconds are

@@ -57,7 +57,7 @@ def test_an_error_of_one_of_two_ranks_ends_both_within_a_minute(error, line, tmp
     assert done.returncode == 1, done.stderr
     assert time.monotonic() - start < 60
     assert line in done.stderr
-    assert "To resume: torchrun --nproc-per-node 2" in done.stderr
+    assert "To resume: torchrun --standalone --nproc-per-node 2" in done.stderr
     assert run_json(folder)["status"] == "interrupted"
 
 

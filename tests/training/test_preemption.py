@@ -119,7 +119,7 @@ def test_a_slurm_job_is_requeued_only_after_sigterm(fault, make_run, tmp_path):
 @pytest.mark.parametrize(
     ("local", "nodes", "launch"),
     [
-        ("4", "1", "torchrun --nproc-per-node 4 "),
+        ("4", "1", "torchrun --standalone --nproc-per-node 4 "),
         ("8", "2", "on each node torchrun --nnodes 2 --nproc-per-node 8 "),
         (None, None, "python "),
     ],

@@ -138,7 +138,7 @@ def _torchrun() -> str:
         int(os.environ.get(name, "1")) for name in ("GROUP_WORLD_SIZE", "LOCAL_WORLD_SIZE")
     )
     if num_nodes == 1:
-        return f"torchrun --nproc-per-node {ranks_here}"
+        return f"torchrun --standalone --nproc-per-node {ranks_here}"
     return (
         f"on each node torchrun --nnodes {num_nodes} --nproc-per-node {ranks_here} "
         "--rdzv-backend c10d --rdzv-endpoint HOST:PORT"
