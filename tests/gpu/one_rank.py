@@ -1,6 +1,6 @@
 """The rank of test_one_rank.py: five sharded steps, the last two again from a checkpoint.
 
-`torchrun --nproc-per-node 1 one_rank.py FOLDER DEVICE DTYPE`
+`torchrun --standalone --nproc-per-node 1 one_rank.py FOLDER DEVICE DTYPE`
 """
 
 import json

@@ -18,7 +18,7 @@ _MAX_BITS = 300_000
 _MAX_GCD_BITS = 4e9
 """The product of the bits of numerator and denominator, on which the time of reducing depends."""
 _MAX_COUNT = 10_000
-"""Of a factorial or a binomial coefficient."""
+"""The largest argument of a factorial or a binomial coefficient."""
 
 
 @functools.lru_cache(64)
