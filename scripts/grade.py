@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without installation
 
+from twogrpo.errors import in_one_line
 from twogrpo.rewards.math_grading.reward import MathAnswer
 
 _BATCH_LINES = 2_000
@@ -87,8 +88,5 @@ def _write(row: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line():
         sys.exit(main())
-    except BrokenPipeError:  # the reader, such as head, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

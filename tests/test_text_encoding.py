@@ -97,16 +97,30 @@ def test_a_card_is_written_in_a_locale_that_is_not_utf_8(tmp_path):
     assert "–" in card.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "command", [["scripts/preflight.py"], ["scripts/train.py", "--cfg", "job"]]
-)
+# What is little is written at the end only, and may end with a code of its own.
+LITTLE = """
+from twogrpo.errors import in_one_line
+with in_one_line():
+    print(1)
+    raise SystemExit(1)
+"""
+COMMANDS = {
+    "preflight": ["scripts/preflight.py"],
+    "train": ["scripts/train.py", "--cfg", "job"],
+    "grade": ["scripts/grade.py"],
+    "little": ["-c", LITTLE],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_a_reader_that_closes_the_pipe_ends_a_script_quietly(command):
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""},
+        input=b'{"gold": "1", "answer": "1"}\n',
         stdout=writing,
         stderr=subprocess.PIPE,
         check=False,

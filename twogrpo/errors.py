@@ -137,9 +137,12 @@ def in_one_line(values: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        try:
+            yield
+        except SystemExit:
+            _flush()
+            raise
+        _flush()
     except ConfigError as error:
         _end([str(error)], EXIT_USAGE)
     except Fault as fault:
@@ -166,6 +169,12 @@ def in_one_line(values: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
         line = "interrupted: the same command continues where this left off"
         _end([line], EXIT_INTERRUPTED)
+
+
+def _flush() -> None:
+    """What is left is written here, where a closed pipe is seen, and not at Python's end."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _named(path: str, values: Mapping[str, Any]) -> str:
