@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,5 +88,7 @@ def test_a_second_interruption_ends_at_once_without_a_trace():
 
 def test_the_exit_codes_of_the_docstring_are_those_of_the_constants():
     named = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-    for code in named:
-        assert f"\n    {code} " in errors.__doc__, code
+    faults = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    named |= {kind.exit_code for kind in faults if issubclass(kind, errors.Fault)}
+    said = {int(code) for code in re.findall(r"^    (\d+) ", errors.__doc__, flags=re.MULTILINE)}
+    assert said - {0} == named

@@ -10,11 +10,11 @@ the end. Runs of other code, of an edited checkout, unfinished or damaged, are r
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
-
-import yaml
 
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed, pack, pack_study
@@ -30,24 +30,20 @@ from twogrpo.run_record.provenance import ROOT, code_hash
 COMMITTED = ("*.csv", "*.md", "*.png", "*.json", STUDY_FILE)
 
 
-def planned(scale: str, runs: Path) -> set[str]:
-    """The names of the run folders of a scale, experiments × seeds and the initial checkpoints, or
-    of the runs of a study, each cell with each seed.
+def planned(scale: str) -> set[str]:
+    """The names of the run folders of a scale, or of a study (`studies/NAME`).
 
     Raises:
-        ConfigError: there is no such scale.
+        ConfigError: there is no such scale or study.
     """
-    if scale.startswith("studies/"):  # every cell with every seed
-        pairs = [folder.name.rpartition("-") for folder in run_folders(runs)]
-        return {f"{cell}-{seed}" for cell, _, _ in pairs for _, _, seed in pairs}
-    file = ROOT / "conf" / "scale" / f"{scale}.yaml"
-    if not file.is_file():
-        raise ConfigError(f"scale={scale} is none of {[f.stem for f in file.parent.glob('*')]}")
-    plan = yaml.safe_load(file.read_text(encoding="utf-8"))
-    names = [Path(experiment).name for experiment in plan["experiments"]]
-    return {f"{name}-seed{seed}" for name in names for seed in plan["seeds"]} | {
-        f"base-{Path(checkpoint).name}" for checkpoint in plan["checkpoints"]
-    }
+    study = scale.removeprefix("studies/")
+    what = f"scale={scale}" if study == scale else f"study_name={study}"
+    command = [sys.executable, "scripts/reproduce.py", what, "--dry-run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    plan = done.stderr.decode()
+    if done.returncode:
+        raise ConfigError(plan.strip())
+    return {Path(name).name for name in re.findall(r" output_dir=(\S+)$", plan, re.MULTILINE)}
 
 
 def publish(runs: Path, result: Path, names: set[str]) -> None:
@@ -126,7 +122,7 @@ def main(argv: list[str]) -> None:
     if scale == "theory":
         publish_theory(runs / "report", RESULTS / scale)
     else:
-        publish(runs, RESULTS / scale, planned(scale, runs))
+        publish(runs, RESULTS / scale, planned(scale))
         if scale.startswith("studies/"):
             studies.main([])  # the claims of all studies
 

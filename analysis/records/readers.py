@@ -149,6 +149,8 @@ def read_study(file: Path) -> list[Record]:
     try:
         lines = lzma.decompress(file.read_bytes()).decode().splitlines()
         runs = [json.loads(line) for line in lines]
+        if not runs:
+            raise ValueError("no run")
         return [
             Record(
                 run["about"],

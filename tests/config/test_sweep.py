@@ -98,10 +98,10 @@ def test_a_folder_for_all_jobs_is_refused_before_the_first(sweep, capsys):
 
 
 def test_a_job_that_fails_does_not_end_the_others_and_the_code_says_so(sweep, capsys):
-    code, given = sweep("seed=0,1,2", codes={"seed=0": 2, "seed=1": 71})
+    code, given = sweep("seed=0,1,2", codes={"seed=0": 71, "seed=1": 2})
     assert (code, len(given)) == (71, 3)
     *_, line = capsys.readouterr().err.strip().splitlines()
-    assert "seed=0 (exit code 2)" in line and "seed=1 (exit code 71)" in line
+    assert "seed=0 (exit code 71)" in line and "seed=1 (exit code 2)" in line
 
 
 @pytest.mark.parametrize(("ended", "expected"), [(130, 130), (143, 143), (-15, 143), (75, 75)])

@@ -29,8 +29,7 @@ def test_data_benchmarks_ids_and_the_snapshot_of_the_hub_are_named(tmp_path):
         "evaluation=math_benchmarks", f"evaluation.folder={tmp_path}", "model.path=hub/id",
     ]  # fmt: skip
     config = parse_config(*asked)
-    ids = [Path(config.dataset.ids).name] if config.dataset.ids else []
-    data = {"dataset.path": ["mine.jsonl"]} | ({"dataset.ids": ids} if ids else {})
+    data = {"dataset.path": ["mine.jsonl"], "dataset.ids": ["dapo_math_sub_ids.txt"]}
     assert names(input_files(config)) == data | {"evaluation.folder": ["amc23.parquet"]}
     with_model = names(input_files(config, model=tmp_path))
     assert with_model["model.path"] == ["config.json"]

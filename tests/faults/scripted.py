@@ -33,6 +33,8 @@ def run_script(arguments: list[str], log: Path) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.environ.pop("WANDB_API_KEY", None)  # no account of whoever runs the tests
+    os.environ.update(HOME=str(log.parent), NETRC=os.devnull)
     from twogrpo.run_record import provenance
 
     # Editing the package while the tests run must not split one run into two.

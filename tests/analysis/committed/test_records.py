@@ -35,7 +35,7 @@ def results(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """A `results/` of its own, with `mine`."""
     results = tmp_path / "results"
     for module in (records, publish, stale, verify):
-        monkeypatch.setattr(module, "RESULTS", results, raising=False)
+        monkeypatch.setattr(module, "RESULTS", results)
     shutil.copytree(built, results)
     return results
 
@@ -167,7 +167,7 @@ def test_only_finished_runs_of_this_code_are_published(
 
 def test_every_committed_scale_holds_its_planned_runs() -> None:
     for runs in (ROOT / "results").glob("*/runs"):
-        assert {run.name for run in run_folders(runs)} == publish.planned(runs.parent.name, runs)
+        assert {run.name for run in run_folders(runs)} == publish.planned(runs.parent.name)
 
 
 def test_no_committed_record_names_a_path_of_one_machine() -> None:
