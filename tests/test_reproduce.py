@@ -72,7 +72,8 @@ def test_the_configuration_of_a_job_is_what_its_command_composes(scale, jobs_of)
 def test_a_run_starts_as_many_ranks_as_its_hardware_has_gpus(scale, jobs_of):
     for job in jobs_of[scale]:
         num_gpus, words = job.config.hardware.num_gpus, shlex.join(job.command)
-        if isinstance(job.config, Config) and num_gpus > 1:
+        is_on_gpu = job.config.hardware.device == "cuda"
+        if isinstance(job.config, Config) and (num_gpus > 1 or is_on_gpu):
             assert f"--nproc-per-node {num_gpus} scripts/train.py" in words
         else:
             assert num_gpus <= 1 and "torch.distributed.run" not in words

@@ -140,6 +140,21 @@ def test_a_study_is_drawn_from_its_packed_records(name, tmp_path):
     assert not (table["verdict"] == "not run").any()
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("group_size", [2, 16])
+def test_a_study_without_an_arm_is_drawn_or_refused_in_a_line(name, group_size, tmp_path):
+    """As in a study that is not finished."""
+    found = [job for job in planned(name) if job.config.seed < 2]
+    runs = [job for job in found if job.config.algorithm.group_size != group_size]
+    if not runs:
+        with pytest.raises(ConfigError, match="holds no"):
+            load(str(recorded(runs, tmp_path / "none").parent))
+        return
+    studies.draw(load(str(recorded(runs, tmp_path))), tmp_path / "report", pages=False)
+    verdicts = set(pd.read_csv(tmp_path / "report/claims.csv")["verdict"])
+    assert ("not run" in verdicts) == (len(runs) < len(found))
+
+
 def test_packed_records_say_what_the_runs_say(tmp_path):
     runs = recorded(
         [job for job in planned("pair_of_16") if job.config.seed < 2], tmp_path / "runs"

@@ -10,7 +10,7 @@
     76   the sampler does not hold the policy's weights (twogrpo/training/sampler_mismatch.py)
     130  interrupted by Ctrl-C
     141  whoever read the output has closed the pipe (`… | head`)
-    143  SIGTERM, after writing a checkpoint
+    143  SIGTERM, after a checkpoint (none between two hand-overs of training.sync_every)
     1    anything else, with a traceback
 
 After 75, 130, 143 and a kill the same command continues the run, with the same numbers; after 71
@@ -79,7 +79,7 @@ class SyncFault(Fault):
 
 
 class Preempted(Fault):
-    """SIGTERM arrived, and a checkpoint was written."""
+    """SIGTERM arrived, and a checkpoint was written where the run can resume at this step."""
 
     exit_code = 143
 

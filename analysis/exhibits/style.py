@@ -112,6 +112,8 @@ def legend(figure: Figure, axes: np.ndarray) -> None:
     for axis in axes.flat:
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
+    if not found:
+        return
     columns = min(len(found), max(2, round(figure.get_figwidth() / 1.5)))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
 

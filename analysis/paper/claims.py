@@ -238,8 +238,10 @@ def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
     return exhibit("The paper's claims", every, rows)
 
 
-def exhibit(title: str, every: Sequence[Claim], rows: list[dict[str, Any]]) -> Exhibit:
-    """The judged claims as an exhibit."""
+def exhibit(
+    title: str, every: Sequence[Claim], rows: list[dict[str, Any]], note: str = ""
+) -> Exhibit:
+    """The judged claims as an exhibit; `note` stands in place of the paper's rules."""
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return Exhibit(
         name="claims",
@@ -247,7 +249,7 @@ def exhibit(title: str, every: Sequence[Claim], rows: list[dict[str, Any]]) -> E
         frame=frame,
         table=_table(rows, every),
         figure=forest([_forest_row(c, row) for c, row in zip(every, rows, strict=True)]),
-        note=RULES + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
+        note=(note or RULES) + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
     )
 
 

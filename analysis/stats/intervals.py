@@ -79,7 +79,9 @@ class Statistic:
         """The value with its interval: of one seed over problems alone, of one number NaN."""
         mean_squares = [(key[0], *_variance(x)) for key, x in self.influences.items()]
         known = [(kind, variance, df) for kind, variance, df in mean_squares if df]
-        if not known or math.isnan(self.value):
+        is_over_seeds = all(kind == "seeds" for kind, _, _ in mean_squares)
+        is_one_seed = is_over_seeds and len(known) < len(mean_squares)  # of an arm, at least
+        if not known or is_one_seed or math.isnan(self.value):
             return Estimate(self.value, math.nan, math.nan)
         of_seeds = [(variance, df) for kind, variance, df in known if kind == "seeds"]
         both = sum(variance for kind, variance, _ in known if kind == "both")

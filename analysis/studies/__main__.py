@@ -80,7 +80,8 @@ def main(argv: list[str]) -> None:
     given = arguments(argv, runs="", out="", allow_mixed="false")
     if given["runs"]:
         is_mixed = truth("allow_mixed", given["allow_mixed"])
-        out = Path(given["out"] or Path(given["runs"]) / "report")
+        source = Path(given["runs"])
+        out = Path(given["out"] or (source.parent if source.is_file() else source) / "report")
         draw(load(given["runs"], allow_mixed=is_mixed), out)
         sys.stderr.write(f"{out}\n")
         return

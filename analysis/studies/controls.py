@@ -26,7 +26,9 @@ def build(study: Study) -> list[Exhibit]:
             continue
         style = look(key) | {"label": label}
         line(axes[0, 0], study, list(cells["cell"]), list(100 * cells["noise"]), **style)
-        clean = str(cells["cell"].iloc[0])
+        clean = study.chosen(group_size=group_size, rate=rate, noise=0)
+        if clean is None:  # there is nothing to compare with
+            continue
         for cell, noise in zip(cells["cell"], cells["noise"], strict=True):
             estimates = {"to_clean": study.difference(cell, clean)}
             if "base" in study.comparison.evaluated:

@@ -18,6 +18,8 @@ ARMS = {
     "dpo_0.3": ("#56B4E9", ">", "DPO, β = 0.3"),
 }
 SYNCS = (1, 5, 25, None)
+COLUMNS = ["name", "sync", "place", "cell", "rate", "average", "low", "high"]
+COLUMNS += ["grpo_minus_it", "grpo_minus_it_low", "grpo_minus_it_high"]
 
 
 def build(study: Study) -> list[Exhibit]:
@@ -33,7 +35,7 @@ def build(study: Study) -> list[Exhibit]:
             row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
             row |= {"low": estimate.low, "high": estimate.high, "grpo_minus_it": gap.value}
             rows.append(row | {"grpo_minus_it_low": gap.low, "grpo_minus_it_high": gap.high})
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=COLUMNS)
     figure, axes = panels(1, 1, width=4.5)
     axis = axes[0, 0]
     for name, (colour, marker, label) in ARMS.items():

@@ -18,6 +18,9 @@ from analysis.studies.study import SPENT, Study, line, log_axis
 GROUPS = {16: "grpo_g16", 4: "grpo_g4", 2: "two_grpo"}
 LEVELS = (0.8, 0.9, 0.95)
 MARGIN = 2.0
+COLUMNS = ["group_size", "budget", "cell", "rate", "average", "low", "high"]
+COLUMNS += ["difference", "difference_low", "difference_high", "on_par"]
+COLUMNS += [f"{share}{column}" for column in SPENT for share in ("", "share_of_")]
 
 
 def build(study: Study) -> list[Exhibit]:
@@ -47,7 +50,10 @@ def build(study: Study) -> list[Exhibit]:
     title = "At what share of 16-GRPO's rollouts is 2-GRPO on par?"
     note = "On par: a 90 % interval of the difference inside ±2 points (TOST at 5 %)."
     first = Exhibit("iso_compute", title, frame, _table(frame), figure, note)
-    note = "NaN: a seed's fit never reaches the level. Accuracies are those on validation."
+    note = (
+        "NaN: not every seed's fit reaches the level in its run. Accuracies are of validation; "
+        "the level itself, of 16-GRPO's fits, is taken as known."
+    )
     name = "iso_compute_fits"
     return [first, Exhibit(name, "Rollouts to a share of 16-GRPO's gain", fitted, note=note)]
 
@@ -70,14 +76,15 @@ def shares(study: Study) -> pd.DataFrame:
             row[column] = study.of(cell, column)
             row[f"share_of_{column}"] = study.of(cell, column) / study.of(full, column)
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def levels(study: Study) -> pd.DataFrame:
     """Each group size at the full budget: its sigmoid and the rollouts to each of `LEVELS` of
     16-GRPO's gain, with intervals over seeds."""
     rows = []
-    for group_size in GROUPS:
+    is_whole = all(study.chosen(group_size=g, budget=sigmoid.FULL) for g in (2, 16))
+    for group_size in GROUPS if is_whole else ():  # the levels are of 16-GRPO, the start of 2-GRPO
         cell = study.chosen(group_size=group_size, budget=sigmoid.FULL)
         if cell is None:
             continue
@@ -100,7 +107,7 @@ def levels(study: Study) -> pd.DataFrame:
 
 def _draw_curve(axis: Axes, study: Study, group_size: int, style: dict[str, Any]) -> None:
     cell = study.chosen(group_size=group_size, budget=sigmoid.FULL)
-    if cell is None:
+    if cell is None or study.where(group_size=2).empty:  # 2-GRPO's first step is the start
         return
     curves = pd.concat(sigmoid.curves(study, cell).values())
     mean = curves.groupby("rollouts")["value"].mean()
@@ -115,6 +122,8 @@ def _draw_missing(axis: Axes, study: Study, frame: pd.DataFrame) -> None:
     """What 2-GRPO lacks to 16-GRPO at all of its rollouts, by benchmark."""
     full = study.chosen(group_size=16, budget=sigmoid.FULL)
     names = study.comparison.benchmarks
+    if full is None or 2 not in set(frame["group_size"]):
+        return
     for shade, row in enumerate(records(frame[frame["group_size"] == 2])):
         ours, theirs = (study.comparison.by_benchmark(str(key)) for key in (row["cell"], full))
         values = [ours[name].value - theirs[name].value for name in names]

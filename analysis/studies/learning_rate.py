@@ -12,7 +12,6 @@ from analysis.stats.intervals import Estimate
 from analysis.studies.study import Study, line, log_axis
 
 GROUPS = {16: "grpo_g16", 8: "grpo_g8", 4: "grpo_g4", 2: "two_grpo"}
-PARTS = ("group", "batch", "rate", "gap")
 
 
 def build(study: Study) -> list[Exhibit]:
@@ -45,7 +44,8 @@ def build(study: Study) -> list[Exhibit]:
     note = (
         "rate: chosen rate against ×16/G, large batch; batch: the chosen batch against the large "
         "one; group: the envelope of G against that of 16; 16's rate: its chosen rate against ×1. "
-        "The four sum to the gap."
+        "The four sum to the gap. Signs are those of a loss: docs/studies.md has rate and batch "
+        "the other way round."
     )
     title = "Group, batch or learning rate?"
     return [Exhibit("learning_rate", title, frame, _table(frame), figure, note)]

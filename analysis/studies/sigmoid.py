@@ -114,12 +114,15 @@ def level(study: Study, share: float) -> float:
 
 
 def rollouts_to(study: Study, cell: str, share: float) -> dict[int, float]:
-    """The rollouts of each seed to a share of 16-GRPO's gain; NaN where it is never reached."""
+    """The rollouts of each seed to a share of 16-GRPO's gain; NaN where it is not reached in the
+    run. The level is taken as known."""
     wanted = level(study, share)
-    return {seed: fitted.inverse(wanted) for seed, fitted in fits(study, cell).items()}
+    needed = {seed: fitted.inverse(wanted) for seed, fitted in fits(study, cell).items()}
+    return {seed: value if value <= FULL else math.nan for seed, value in needed.items()}
 
 
 def over_seeds(study: Study, cell: str, values: dict[int, float]) -> Statistic:
-    """The mean over the seeds that have a value; NaN where none has."""
-    known = [value for value in values.values() if math.isfinite(value)]
-    return study.comparison.over_seeds(cell, known) if known else Statistic(math.nan)
+    """The mean over seeds; NaN where one has no value: the mean of the others is not its."""
+    if not all(map(math.isfinite, values.values())):
+        return Statistic(math.nan)
+    return study.comparison.over_seeds(cell, values.values())

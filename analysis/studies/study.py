@@ -48,13 +48,18 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
         "study": {name_of(record.about["config"]) for record in found if not record.fault},
         "code": {str(record.about.get("code")) for record in found if not record.fault},
     }.items():
-        if len(values) != 1 and not (allow_mixed and what == "code"):
+        if not values:
+            raise ConfigError(f"runs={source} holds no readable run: make study NAME=… first")
+        if len(values) > 1 and not (allow_mixed and what == "code"):
             raise ConfigError(
                 f"runs={source} are of more than one {what} ({', '.join(sorted(values))}): give "
-                "those of one, or start over with make study ARGS=runs_dir=runs/NEW"
+                "those of one, or start over: make study NAME=… ARGS=runs_dir=runs/NEW"
             )
     # The arms differ in their training by intention; the rest is checked above.
-    return frames([*found, *read(str(BASE))], source, allow_mixed=True)
+    runs = frames([*found, *read(str(BASE))], source, allow_mixed=True)
+    if set(runs.runs["arm"]) == {"base"}:
+        raise ConfigError(f"runs={source} holds no finished run: let make study NAME=… finish")
+    return runs
 
 
 def name_of(config: dict[str, Any]) -> str:
@@ -175,7 +180,9 @@ def measured(study: Study, estimate: Estimate, *cells: str) -> Measured:
     """An estimate with the counts behind it."""
     seeds = [len(study.comparison.seeds(cell)) for cell in cells if cell != "base"]
     of = " against ".join(cells[:2])
-    return Measured(estimate, min(seeds), study.comparison.num_problems(cells[0]), "toy", of)
+    return Measured(
+        estimate, min(seeds), study.comparison.num_problems(cells[0]), study.comparison.scale, of
+    )
 
 
 def line(axis: Axes, study: Study, cells: Sequence[str], x: Sequence[float], **style: Any) -> None:

@@ -109,11 +109,12 @@ def smollm2(device: str, out: Path) -> list[Process]:
     common = [HARDWARE[device], "rollout=vllm", "tracking=local", "training.epochs=1", *model]
     common += ["evaluation.at_end=false", "evaluation.validation_every=0"]
     chosen = "experiment=smollm2/" if device == "cuda" else "algorithm="
+    start = TORCHRUN if device == "cuda" else ()  # one GPU is a shard, as in a run of more
     cases = [("grpo", 1), ("two_grpo", 2), ("grpo", 2), ("two_grpo", 1)]
     return [
         Process(
             f"{arm}, sleep level {level}",
-            ["scripts/train.py", f"{chosen}{arm}", *common, f"hardware.sleep_level={level}",
+            [*start, "scripts/train.py", f"{chosen}{arm}", *common, f"hardware.sleep_level={level}",
              f"output_dir={out / f'{arm}_{level}'}"],
             OF_A_RUN,
             out / f"{arm}_{level}",
@@ -171,7 +172,7 @@ def do(name: str, device: str, out: Path) -> dict[str, Any]:
     the end of its output."""
     step, start = STEPS[name], time.monotonic()
     record: dict[str, Any] = {"step": name, "says": step.says, "status": "passed", **about()}
-    record |= {"processes": []}
+    record["processes"] = []
     shutil.rmtree(out / name, ignore_errors=True)
     try:
         processes = step.processes(device, out / name)
@@ -182,6 +183,8 @@ def do(name: str, device: str, out: Path) -> dict[str, Any]:
         record["processes"].append(found)
         if found["exit_code"] != 0:
             record["status"] = "timed out" if found["exit_code"] is None else "failed"
+        if found["exit_code"] is None:
+            break  # no time is left
     return record | {"seconds": round(time.monotonic() - start, 1)}
 
 
@@ -197,9 +200,13 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
             stderr=subprocess.STDOUT, start_new_session=True, text=True, encoding="utf-8",
         )  # fmt: skip
         try:
-            code: int | None = child.wait(max(seconds, 1))
+            code: int | None = child.wait(seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            os.killpg(child.pid, signal.SIGTERM)  # torchrun ends its ranks, which a kill leaves
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(10)
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
             child.wait()
             code = None
         output.seek(0)

@@ -79,12 +79,18 @@ def test_all_limits_together_are_half_an_hour(capsys):
         first_run.main(["--only", "smolm2"])
 
 
+def words_of(command: list[str]) -> list[str]:
+    """What is typed after scripts/train.py, under torchrun as on a GPU."""
+    assert "torch.distributed.run" in command
+    return command[command.index("scripts/train.py") + 1 :]
+
+
 def test_the_smollm2_step_trains_both_arms_at_both_sleep_levels(monkeypatch, tmp_path):
     monkeypatch.setattr(first_run, "find_spec", lambda name: True)
     monkeypatch.setattr(first_run, "_smollm2", lambda: tmp_path)
     cases = []
     for process in STEPS["smollm2"].processes("cuda", tmp_path):
-        config = parse(compose_config(*process.command[1:]), Config)
+        config = parse(compose_config(*words_of(process.command)), Config)
         check(config)
         assert (config.rollout.engine, config.hardware.device) == ("vllm", "cuda")
         assert config.model.path == str(tmp_path)
@@ -98,7 +104,7 @@ def test_the_tiny_step_compares_two_arms_on_the_gpu(tmp_path):
     *runs, evaluation = planned_jobs(*process.command[1:])
     assert len(runs) == 2
     for job in runs:
-        run = parse(compose_config(*job.command[2:]), Config)
+        run = parse(compose_config(*words_of(job.command)), Config)
         check(run)
         assert (run.hardware.device, run.hardware.dtype) == ("cuda", "float32")
         assert run.tracking.wandb_mode is None

@@ -1,7 +1,9 @@
 """The mechanisms of the studies: label noise, an older sampler, groups skipped or replayed."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,11 +146,24 @@ def test_rollouts_of_an_older_policy_are_trained_on_with_its_log_probabilities(m
     assert all(torch.equal(s.old_logps, s.sampler_logps) for s in samples)
 
 
-def test_an_older_sampler_is_refused_where_the_weights_are_checked_after_each_step(make_config):
-    from twogrpo.config.validation import check
-
-    with pytest.raises(ConfigError, match=r"training\.sync_every=5 .* use sync_check\.prompts=0"):
-        check(make_config("training.sync_every=5", "sync_check.prompts=2"))
+@pytest.mark.parametrize(
+    ("every", "sync", "expected"), [(4, 5, [5, 10, 12]), (1, 5, [5, 10, 12]), (4, 1, [4, 8, 12])]
+)
+def test_checkpoints_wait_for_the_next_hand_over(every, sync, expected, monkeypatch):
+    saved: list[int] = []
+    monkeypatch.setattr(resume, "save_checkpoint", lambda run, state: saved.append(state))
+    monkeypatch.setattr(resume, "loop_state", lambda run, step: step)
+    config = SimpleNamespace(
+        checkpointing=SimpleNamespace(every=every),
+        training=SimpleNamespace(sync_every=sync),
+        num_steps=12,
+    )
+    collector = SimpleNamespace(stale_weights=StaleWeights(sync))
+    timer = SimpleNamespace(phase=lambda name: nullcontext())
+    for step in range(12):
+        run = SimpleNamespace(step=step, config=config, collector=collector, timer=timer)
+        resume.save_checkpoint_if_due(run)
+    assert saved == expected
 
 
 def test_a_prompt_solved_in_its_last_visits_is_skipped_and_returns():

@@ -10,7 +10,8 @@ from twogrpo.core.advantages import ADVANTAGES
 
 # The paper's section on experiments; of 7,500 prompts.
 PAPER_TRAINING: dict[str, Any] = {
-    "epochs": 10, "prompts_per_step": 512, "prompts_per_minibatch": 32, "learning_rate": 1e-6,
+    "epochs": 10, "rollouts": None, "prompts_per_step": 512, "prompts_per_minibatch": 32,
+    "learning_rate": 1e-6,
 }  # fmt: skip
 TOTAL = 7  # the row of all rollouts, of which resampling knows bounds only
 

@@ -32,7 +32,6 @@ def check(config: Config) -> None:
     _check_batches(config)
     _check_resampling_budget(config.algorithm)
     _check_training_sampling(config)
-    _check_stale_weights(config)
     _check_tensor_parallel(config)
     _check_microbatch(config)
     _check_algorithm(config.algorithm)
@@ -159,15 +158,6 @@ def _check_training_sampling(config: Config) -> None:
         raise ConfigError(
             f"rollout.top_p={rollout.top_p} rollout.top_k={rollout.top_k}: training on a truncated "
             "distribution makes ratios against it wrong: use rollout.top_p=1 rollout.top_k=0"
-        )
-
-
-def _check_stale_weights(config: Config) -> None:
-    every, num_prompts = config.training.sync_every, config.sync_check.prompts
-    if every != 1 and num_prompts:
-        raise ConfigError(
-            f"training.sync_every={every} lets the sampler fall behind the policy, which "
-            f"sync_check.prompts={num_prompts} would take for a failure: use sync_check.prompts=0"
         )
 
 

@@ -134,8 +134,9 @@ def class_balanced(rewards_PG: Tensor, *, epsilon: float = 0.0) -> Tensor:
 def standardised_without_zero_variance(rewards_PG: Tensor, *, epsilon: float) -> Tensor:
     """`standardised_population` times P over the number of groups with signal.
 
-    So the mean over a mini-batch is one over its groups with signal alone: zero-variance groups
-    leave the denominator, as where they are filtered out (DAPO's Eq. 11 without its new prompts).
+    With the sequence means, a mini-batch's mean is one over its groups with signal alone:
+    zero-variance groups leave the denominator, as where they are filtered out (DAPO's Eq. 11
+    without its new prompts).
 
     >>> import torch
     >>> standardised_without_zero_variance(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), epsilon=0.0)

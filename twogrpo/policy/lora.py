@@ -72,7 +72,8 @@ def _adapted(model: PreTrainedModel) -> list[Any]:
 
 
 def _forward(layer: Any, x: Tensor) -> Tensor:
-    """peft adds B A x to what W x was rounded to. Here one product rounds their sum, once."""
+    """peft adds B A x to what W x was rounded to. Here one product rounds their sum, once;
+    a bias is added after and rounds once more."""
     base = layer.base_layer
     if layer.disable_adapters:
         return base(x)

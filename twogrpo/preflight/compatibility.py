@@ -19,6 +19,7 @@ from twogrpo.data.files import dataset_file
 from twogrpo.data.sources import training_problems, validation_problems
 from twogrpo.data.templates import CHAT
 from twogrpo.errors import ConfigError
+from twogrpo.preflight.memory.estimate import BYTES
 from twogrpo.preflight.model_shapes import Architecture, config_file
 from twogrpo.preflight.text_tables import gib
 from twogrpo.rewards.build import REWARDS, build_reward
@@ -166,10 +167,13 @@ def _verifier(config: Config) -> Finding:
 
 def checkpoint_bytes(config: Config, model: Architecture) -> int:
     """All that a run leaves: checkpoints (what is trained, two moments; float32), one being
-    written, and the final model in float32."""
+    written, and the final model in float32; with LoRA in its own dtype, and the adapters."""
     kept = min(config.checkpointing.kept, config.num_steps // config.checkpointing.every)
     trained = model.trained_parameters(config.model.lora)
-    return 12 * trained * (kept + 1) + 4 * model.parameters
+    final = 4 * model.parameters
+    if config.model.lora is not None:
+        final = BYTES[config.hardware.dtype] * model.parameters + 4 * trained
+    return 12 * trained * (kept + 1) + final
 
 
 def _disk(config: Config, model: Architecture) -> Finding:

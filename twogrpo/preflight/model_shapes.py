@@ -61,7 +61,7 @@ class Architecture:
         targets, known = lora.target_modules, self.linear_layers
         names = [*known] if targets == ALL else targets if isinstance(targets, list) else [targets]
         for name in names or [targets]:
-            OneOf((*known, ALL)).check("model.lora.target_modules", name)
+            OneOf(tuple(known)).check("model.lora.target_modules", name)
         return [lora.rank * sum(known[name]) for name in names]
 
     def trained_parameters(self, lora: LoraConfig | None) -> int:

@@ -194,8 +194,8 @@ def _check(config: ReproduceConfig) -> None:
 def _start(launcher: str, hardware: HardwareConfig) -> list[str]:
     if launcher not in ("auto", "python"):
         return shlex.split(launcher)
-    if launcher == "python" or hardware.num_gpus <= 1:
+    if launcher == "python" or (hardware.device == "cpu" and hardware.num_gpus <= 1):
         return [sys.executable]
-    ranks = str(hardware.num_gpus)
+    ranks = str(max(hardware.num_gpus, 1))  # one GPU too is a shard, as preflight plans it
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
     return [sys.executable, *torchrun]

@@ -25,7 +25,7 @@ def sampling_row(drawn: Sequence[Group]) -> dict[str, Any]:
 
     `policy/entropy` is the mean of −log π_old over the sampled tokens: an unbiased estimate of the
     entropy of a token, in nats, at the rollout temperature. The `…_of_mean` rates are computed from
-    the mean share of correct responses.
+    the mean share of correct responses, before label noise.
     """
     rollouts = [rollout for group in drawn for rollout in group.rollouts]
     rewards = [reward for group in drawn for reward in group.rewards]

@@ -54,7 +54,7 @@ class PreemptionHandler:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if not self._is_received:
             self._is_received = True
-            os.write(2, b"SIGTERM: writes a checkpoint after the current phase, then exits\n")
+            os.write(2, b"SIGTERM: saves after this phase, if it can resume there, then exits\n")
             self._grace_timer.start()
 
     def _force_exit(self) -> None:

@@ -89,9 +89,12 @@ def save_if_preempted(run: Run, step: int) -> Iterator[None]:
 
 
 def save_checkpoint_if_due(run: Run) -> None:
-    """Saves after every `checkpointing.every` steps and after the last one."""
+    """Saves after every `checkpointing.every` steps and after the last one.
+
+    With `training.sync_every` it saves at the first hand-over of the weights from there on.
+    """
     done, config = run.step + 1, run.config
-    is_due = done % config.checkpointing.every == 0
+    is_due = done % config.checkpointing.every < (config.training.sync_every or 1)
     if (is_due and run.collector.stale_weights.can_resume_at(done)) or done == config.num_steps:
         with run.timer.phase("save"):  # in the next row, or in the last one that `finish` writes
             save_checkpoint(run, loop_state(run, done))

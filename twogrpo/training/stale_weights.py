@@ -1,4 +1,4 @@
-"""A sampler behind the policy: it gets the weights every few steps only (`training.sync_every`)."""
+"""A sampler that samples with weights of some steps ago (`training.sync_every`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class StaleWeights:
         """Keeps a copy of the weights if `step`, the next to sample, is to sample with them."""
         has_initial = self.every is None and bool(self._kept)
         if self.every != 1 and self.sampled_at(step) == step and not has_initial:
-            self._kept = [(name, tensor.detach().clone()) for name, tensor in weights()]
+            # On the CPU: a GPU has no room for a second copy.
+            self._kept = [(n, tensor.detach().to("cpu", copy=True)) for n, tensor in weights()]
 
     def before_sampling(self, sampler: Sampler, step: int) -> None:
         """Gives the sampler the older weights back where `step` is to sample with them."""

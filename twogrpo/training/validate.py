@@ -28,9 +28,8 @@ def validate(run: Run, step: int) -> dict[str, Any]:
     result = evaluate(run.validation, replace(run_evaluator(run), config=of_validation))
     row = {"validation/mean": result.mean, "seconds/validate": result.seconds}
     splits = evaluation.validation_splits
-    for split in (
-        splits if len(splits) > 1 else ()
-    ):  # a generated problem's id begins with its split
+    # The id of a generated problem begins with its split.
+    for split in splits if len(splits) > 1 else ():
         is_of_it = [problem.startswith(f"{split}/") for problem in result.problem_ids]
         correct = sum(compress(result.num_correct, is_of_it))
         row[f"validation/{split}"] = correct / (sum(is_of_it) * result.num_samples)

@@ -101,6 +101,12 @@ def test_settings_share_their_problems_and_not_their_seeds() -> None:
     assert mean([one, other]).interval().high < one.interval().high
 
 
+def test_one_seed_of_either_arm_gives_a_ratio_of_times_no_interval() -> None:
+    one, three = of_seeds("one", [47.0]), of_seeds("three", [5.7, 5.8, 5.9])
+    for ratio in (three / one, one / three):
+        assert np.isnan(ratio.interval().low) and np.isnan(ratio.interval().high)
+
+
 def test_interval_agrees_with_the_normal_one() -> None:
     # One seed, 400 problems of a fair coin: ±1.966 × 50/√399 = ±4.92 points.
     values = np.repeat([[0.0, 100.0]], 200, axis=0).reshape(1, -1)
