@@ -47,6 +47,11 @@ def test_a_path_that_fails_during_a_run_says_how_to_go_on(capsys):
     assert (code, note) == (74, "To resume: …") and "disk is full" in said
 
 
+def test_the_broken_pipe_of_an_engine_is_not_that_of_the_terminal():
+    with pytest.raises(BrokenPipeError), in_one_line():
+        raise BrokenPipeError(errno.EPIPE, "of a worker")
+
+
 def test_a_mistake_an_interruption_and_a_fault_are_lines(capsys):
     fault = Fault("a fault")
     fault.exit_code = 76

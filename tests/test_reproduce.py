@@ -195,6 +195,13 @@ def program(job: Job, code: str) -> Job:
     return replace(job, command=[sys.executable, "-c", code])
 
 
+def test_each_cell_of_a_study_has_a_log_of_its_own():
+    with initialize_config_dir(str(CONF), version_base=None):
+        cells = jobs(parse(compose("reproduce", ["study_name=controls"]), ReproduceConfig))
+    assert len({log_file(job) for job in cells}) == len(cells) == 75
+    assert log_file(cells[0]).name == f"{Path(cells[0].config.output_dir).name}.log"
+
+
 def test_a_failed_job_ends_the_others_queue_and_is_named(finished, capfd):
     first, second, third = planned(*finished)
     queue = [program(first, "raise SystemExit(3)"), program(second, "print('second', flush=True)")]

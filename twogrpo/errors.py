@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -150,8 +151,11 @@ def in_one_line(values: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None
             traceback.print_exception(fault)
         _end([str(fault), *_notes(fault)], fault.exit_code)
     except BrokenPipeError:
-        # Otherwise Python complains when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        closed = _closed_streams()
+        if not closed:
+            raise  # another pipe: of an engine or a worker that died
+        for stream in closed:  # otherwise Python complains when it flushes what is left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         raise SystemExit(EXIT_CLOSED_PIPE) from None
     except OSError as error:
         where, notes = error.filename or error.strerror, _notes(error)
@@ -169,6 +173,14 @@ def in_one_line(values: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
         line = "interrupted: the same command continues where this left off"
         _end([line], EXIT_INTERRUPTED)
+
+
+def _closed_streams() -> list[int]:
+    """Those of stdout and stderr that are pipes without a reader."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return [descriptor for descriptor, event in poll.poll(0) if event & select.POLLERR]
 
 
 def _flush() -> None:

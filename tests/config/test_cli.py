@@ -53,6 +53,7 @@ def shell(small, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str]
         ("algorithm.group_szie=2", ["algorithm.group_szie", "did you mean algorithm.group_size?"]),
         ("+algorithm.banana=1", ["algorithm.banana"]),
         ("algorithm.group_size=two", ["algorithm.group_size", "two"]),
+        (f"training.epochs=1{'0' * 320}", ["training.epochs=1", "use a value in [1, 1000000]"]),
         ("algorithm.group_size=1", ["algorithm.group_size=1", "use a value in [2, 10000]"]),
         ("training.prompts_per_minibatch=3", ["training.prompts_per_minibatch=3", "make"]),
         ("dataset.num_prompts=???", ["dataset.num_prompts=???", "give"]),

@@ -1,6 +1,7 @@
 """A folder that is written belongs to us, and one process at a time works there."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -126,6 +127,33 @@ def test_a_process_may_claim_its_own_folder_again(tmp_path):
     refuse_busy("output_dir", tmp_path)
     first.release()
     assert claim("output_dir", tmp_path) is not first
+
+
+def test_two_looks_at_a_lock_that_nobody_holds_do_not_refuse_each_other(tmp_path):
+    (tmp_path / LOCK).write_text("1 elsewhere")  # as a kill leaves it
+    with (tmp_path / LOCK).open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        refuse_busy("output_dir", tmp_path)
+
+
+def test_a_released_lock_whose_inode_is_used_again_is_not_ours(holder, tmp_path, monkeypatch):
+    released = claim("output_dir", tmp_path / "mine")
+    released.release()
+    holder(tmp_path / "run")
+    monkeypatch.setattr(output_folder, "_inode", lambda descriptor: "used again")
+    monkeypatch.setattr(output_folder, "_held", {"used again": released})
+    with pytest.raises(ConfigError, match="is at work"):
+        refuse_busy("output_dir", tmp_path / "run")
+
+
+def test_a_moved_folder_s_lock_leaves_that_of_the_next_run(tmp_path):
+    first = claim("output_dir", tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "old")
+    second = claim("output_dir", tmp_path / "run")
+    first.release()
+    assert (tmp_path / "run" / LOCK).exists()
+    second.release()
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_a_child_that_lives_on_does_not_hold_the_lock(tmp_path):

@@ -100,7 +100,7 @@ def test_a_refused_start_is_not_written(short):
     ("change", "named"),
     [
         (lambda c: setattr(c, "output_dir", __file__), "output_dir=.*Not a directory"),
-        (lambda c: setattr(c, "output_dir", "x" * 300), "output_dir=.*name too long"),
+        (lambda c: setattr(c, "output_dir", "x" * 300), "output_dir=.*too long a name"),
         (lambda c: setattr(c, "stages", []), "stages=.* give"),
         (lambda c: setattr(c.gate, "benchmark", "none"), "gate.benchmark=none"),
         (lambda c: setattr(c.architecture, "num_attention_heads", 7), "hidden_size=64"),

@@ -20,7 +20,7 @@ from twogrpo.errors import ConfigError, escape_control_chars
 class Bounded:
     """A finite number within bounds, each included (`at_…`) or not.
 
-    `why` follows the key and its value in the message: "algorithm.group_size=1 has no baseline".
+    `why` follows the key and its value in the message: "rollout.temperature=0 draws the same".
     """
 
     at_least: float | None = None
@@ -32,11 +32,11 @@ class Bounded:
     def check(self, key: str, value: float) -> None:
         """Raises ConfigError if the value is out of bounds, NaN or infinite."""
         if not (
-            math.isfinite(value)
-            and (self.at_least is None or value >= self.at_least)
+            (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
             and (self.below is None or value < self.below)
+            and math.isfinite(value)  # last: it raises for an int beyond every bound
         ):
             raise ConfigError(f"{key}={value} {self.why}: use {self._range()}")
 
@@ -94,7 +94,7 @@ NOT_NEGATIVE = Bounded(at_least=0, at_most=2**63 - 1)
 # What no run needs more of; beyond it a mistyped value would take hours or all memory.
 COUNT = Bounded(at_least=1, at_most=10**6)
 TOKENS = Bounded(at_least=1, at_most=10**9)
-NAMED = Text(r".*\S.*", "at least a letter")
+NAMED = Text(r".*\S.*", "at least one visible character")
 FILE_NAME = Text(r"\w[\w.+-]*", "letters, digits, ., +, - and _")
 
 

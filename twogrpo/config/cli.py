@@ -148,7 +148,7 @@ def _name_of_its_own(cfg: DictConfig, typed: Sequence[str]) -> list[str]:
     """
     if _has_a_folder_for_each_job(HydraConfig.get().job.config_name):
         return []
-    if any(word.startswith("output_dir=") for word in typed):
+    if "run_name" not in cfg or any(word.startswith("output_dir=") for word in typed):
         raise ConfigError(
             f"output_dir={cfg.output_dir} is the folder of several jobs of the sweep: leave it "
             "out, or give it what differs, as 'output_dir=runs/mine-${seed}'"

@@ -109,8 +109,8 @@ def refuse_busy(key: str, folder: Path) -> None:
     except OSError:  # nobody is there; who may not read it cannot write there either
         return
     try:
-        if _inode(descriptor) not in _held:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _ours(descriptor):  # shared, so that two looks do not refuse each other
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise _busy(key, folder, path) from error
     except OSError:  # no locks here, which `claim` says
@@ -122,7 +122,7 @@ def refuse_busy(key: str, folder: Path) -> None:
 def _try_lock(key: str, path: Path, folder: Path) -> Lock | None:
     """The lock, shared within this process; None if another process holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-    if (held := _held.get(_inode(descriptor))) and held.release.alive:
+    if held := _ours(descriptor):
         os.close(descriptor)
         return held
     try:
@@ -147,10 +147,16 @@ def _try_lock(key: str, path: Path, folder: Path) -> Lock | None:
 
 
 def _release(path: Path, descriptor: int) -> None:
-    if os.fstat(descriptor).st_nlink:  # else somebody has deleted it, and the next is another's
-        with suppress(OSError):
-            path.unlink()
+    with suppress(OSError):
+        if os.path.samestat(os.lstat(path), os.fstat(descriptor)):  # else the folder was moved,
+            path.unlink()  # or the file deleted, and what is there now is another's
     os.close(descriptor)
+
+
+def _ours(descriptor: int) -> Lock | None:
+    """The lock that this process holds on the file; inodes of released ones are used again."""
+    held = _held.get(_inode(descriptor))
+    return held if held and held.release.alive else None
 
 
 def _inode(descriptor: int) -> tuple[int, int]:

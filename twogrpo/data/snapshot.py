@@ -74,7 +74,7 @@ def _write(
     folder: Path, dataset: DatasetConfig, prepared: FilteredProblems, overlaps: dict[str, Overlap]
 ) -> None:
     """Writes the set beside `folder` and puts it in its place; an old set goes last."""
-    mark = secrets.token_hex(4)  # another process may prepare the same set
+    mark = secrets.token_hex(4)  # leftovers of a killed process may lie here
     new, old = (folder.with_name(f".{folder.name}.{mark}.{name}") for name in ("new", "old"))
     new.mkdir(parents=True)
     try:

@@ -179,7 +179,7 @@ def apply_chat_template(
     signal.setitimer(signal.ITIMER_REAL, TEMPLATE_SECONDS)
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, **how))
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # of its program
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise TemplateError(f"{type(error).__name__}: {error}") from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

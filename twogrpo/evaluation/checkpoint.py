@@ -75,6 +75,10 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
         row = evaluate_benchmarks(
             benchmarks, evaluator, store, name=config.run_name, every_seconds=every
         )
+    except BaseException as error:
+        record.interrupt(type(error).__name__)
+        error.add_note("the same command continues at the first missing problem")
+        raise
     finally:
         reward.close()
         sampler.close()

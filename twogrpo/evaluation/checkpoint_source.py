@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from twogrpo.config.schema import LoraConfig
+from twogrpo.config.schema import LoraConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig, Origin, TrainedOn
 from twogrpo.errors import ConfigError
 from twogrpo.models import hub
@@ -126,7 +126,7 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
         known = ("prompt_template", "name", "end_tokens")  # an older run has no end_tokens
         of_run = {key: trained["model"][key] for key in known if key in trained["model"]}
         if lora := trained["model"].get("lora"):
-            of_run["lora"] = LoraConfig(**lora)
+            of_run["lora"] = parse(OmegaConf.create(lora), LoraConfig)
         config = replace(
             config,
             model=replace(model, **of_run),

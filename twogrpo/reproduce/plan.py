@@ -14,6 +14,7 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from twogrpo.config.annotations import NAMED, NOT_NEGATIVE, Bounded
+from twogrpo.config.output_folder import check_name
 from twogrpo.config.schema import Config, HardwareConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.data.files import input_files
@@ -98,7 +99,7 @@ class Job:
             return earlier_run(config, input_files(config)).get("status") == "finished"
         except ConfigError as error:
             raise ConfigError(
-                f"{error}; or start over with make reproduce ARGS=runs_dir=runs/NEW"
+                f"{error}; or start over in another folder, as runs_dir=runs/NEW"
             ) from error
 
     @property
@@ -123,7 +124,7 @@ def jobs(config: ReproduceConfig) -> list[Job]:
     scale, planned = config.scale, list[Job]()
     _check(config)
     if config.study_name:
-        return _study_jobs(config.study_name, config.runs_dir)
+        return _study_jobs(config.study_name, config.runs_dir, config.scale.launcher)
     for experiment in scale.experiments:
         given = [f"experiment={experiment}", *scale.overrides]
         composed = compose("train", given)  # once for all seeds: takes a third of a second
@@ -145,7 +146,7 @@ def jobs(config: ReproduceConfig) -> list[Job]:
     return planned
 
 
-def _study_jobs(study: str, runs_dir: str) -> list[Job]:
+def _study_jobs(study: str, runs_dir: str, launcher: str) -> list[Job]:
     """Every cell of a study for every seed: the product that `train.py -m` makes of the sweep
     in conf/study/."""
     given, planned = [f"study={study}"], list[Job]()
@@ -170,7 +171,7 @@ def _study_jobs(study: str, runs_dir: str) -> list[Job]:
             name = Path(training.output_dir).name
             training.output_dir = f"{runs_dir}/{name}"
             arguments = [*given, *cell, f"seed={seed}", f"output_dir={training.output_dir}"]
-            command = [*_start("auto", training.hardware), "scripts/train.py", *arguments]
+            command = [*_start(launcher, training.hardware), "scripts/train.py", *arguments]
             planned.append(Job(name, training, command))
     return planned
 
@@ -179,9 +180,8 @@ def _check(config: ReproduceConfig) -> None:
     seeds, launcher = config.scale.seeds, config.scale.launcher
     if not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"scale.seeds={seeds} must name one seed or more, each once")
-    if ".." in Path(config.runs_dir).parts:
-        raise ConfigError(f"runs_dir={config.runs_dir!r} is no folder's name: use runs/NAME")
     for key in ("runs_dir", "results_dir"):
+        check_name(key, getattr(config, key))
         folder = ROOT / getattr(config, key)
         if any(os.path.isfile(path) for path in (folder, *folder.parents)):
             raise ConfigError(f"{key}={getattr(config, key)} lies in a file: give a folder")

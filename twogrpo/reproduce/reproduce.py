@@ -15,8 +15,9 @@ from twogrpo.reproduce.workers import run_all
 from twogrpo.run_record.files import LEFT_OUT, RUN_FILE
 from twogrpo.run_record.provenance import ROOT
 
-# By one of these a report is known: of `analysis.all`, of a part of it, of `make compare`.
-REPORT = (LEFT_OUT, "table_*.csv", "figure_*.csv", "yours_beside_ours.csv")
+# By one of these a report is known: of `analysis.all`, of a part of it, of `make compare`, of a
+# study.
+REPORT = (LEFT_OUT, "table_*.csv", "figure_*.csv", "yours_beside_ours.csv", "cells.csv")
 
 
 def reproduce(config: ReproduceConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def run_all(waiting: Sequence[Job], *, processes: int) -> None:
 
 def log_file(job: Job) -> Path:
     """The file with the job's output, where that is not shown."""
-    return (ROOT / job.config.output_dir).with_suffix(".log")
+    folder = ROOT / job.config.output_dir
+    return folder.with_name(f"{folder.name}.log")  # with_suffix would cut at a dot in the name
 
 
 def _start(job: Job, *, quiet: bool) -> subprocess.Popen[bytes]:
@@ -122,7 +124,8 @@ class _Bars:
             return
         for job in (job for job in running if job not in self._of_jobs):
             taken = {-bar.pos for bar in self._of_jobs.values()}
-            place = next(i for i in range(1, len(running) + 1) if i not in taken)
+            # The bar of a job that has just ended may still be there.
+            place = next(i for i in itertools.count(1) if i not in taken)
             self._of_jobs[job] = self._bar(job.work, job.name, place)
         for job in running:
             self._move(self._of_jobs[job], _work_done(job))

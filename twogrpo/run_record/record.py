@@ -76,13 +76,7 @@ class RunRecord:
             "end_tokens": end_tokens,
         }
         self.summary: dict[str, Any] = {}
-        try:
-            self._write_status("running")
-        except OSError as error:
-            raise ConfigError(
-                f"output_dir={config.output_dir} cannot be written ({error.strerror}): "
-                "give a folder that can, output_dir=…"
-            ) from error
+        self._write_status("running")
         self._mirror = Mirror(config, self.about) if config.tracking.wandb_mode else None
 
     def rows(self) -> list[dict[str, Any]]:

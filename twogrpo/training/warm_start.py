@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from twogrpo.config.annotations import COUNT, NAMED, NOT_NEGATIVE, POSITIVE, Bounded
+from twogrpo.config.output_folder import check_output_folder
 from twogrpo.config.schema import RATE, EvaluationConfig
 from twogrpo.data.prompts import PromptProcessor, benchmark_prompts
 from twogrpo.data.tasks import chain_arithmetic, tiny_tokenizer
@@ -124,14 +125,7 @@ def _check(config: WarmStart) -> None:
         raise ConfigError(
             f"gate.benchmark={config.gate.benchmark}: use one of {', '.join(benchmarks)}"
         )
-    folder = Path(config.output_dir)
-    try:
-        above = next(path for path in (folder, *folder.parents) if path.exists())
-        tempfile.TemporaryFile(dir=above).close()
-    except OSError as error:
-        raise ConfigError(
-            f"output_dir={folder} cannot be written ({error.strerror}): give another folder"
-        ) from error
+    check_output_folder("output_dir", config.output_dir, marks=(CHECKSUMS,))
 
 
 def build_model(
