@@ -21,7 +21,6 @@ def test_outputs_are_stripped_and_cells_short(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(
     path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -133,7 +133,7 @@ def test_weights_are_read_whole_for_an_evaluation(tmp_path):
 def on_ranks(count: int, *arguments: object) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     program = ["-m", "tests.policy.checkpoint_program", *map(str, arguments)]
-    subprocess.run([sys.executable, *launch, *program], cwd=ROOT, check=True, timeout=100)
+    subprocess.run([sys.executable, *launch, *program], cwd=ROOT, check=True, timeout=300)
 
 
 @pytest.mark.faults

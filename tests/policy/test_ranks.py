@@ -30,7 +30,7 @@ def take_steps(folder: Path, num_ranks: int, *arguments: str) -> Path:
     command = [sys.executable, *(torchrun if num_ranks else []), str(SCRIPT), str(folder)]
     command += arguments
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder
 

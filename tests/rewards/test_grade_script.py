@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "grade.py"
 
 def grade(lines: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, str(SCRIPT), "--workers", "2", *arguments]
-    return subprocess.run(command, input=lines, capture_output=True, timeout=100, check=False)
+    return subprocess.run(command, input=lines, capture_output=True, timeout=300, check=False)
 
 
 def rows(output: bytes) -> list[dict[str, object]]:

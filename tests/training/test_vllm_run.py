@@ -21,7 +21,7 @@ def rows(folder, *overrides: str) -> list[dict]:
     command = [sys.executable, "scripts/train.py", *SMALL, *overrides, f"output_dir={folder}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=115
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -40,7 +40,6 @@ def results(tmp_path: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return results
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scale", SCALES, ids=lambda path: path.name)
 def test_the_committed_tables_are_what_their_records_give(scale: Path) -> None:
     assert list(verify.tables(scale)) == []

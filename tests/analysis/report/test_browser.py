@@ -80,7 +80,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
     (folder / "around.html").write_text(AROUND)
     command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
     command.append((folder / "around.html").as_uri())
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     [text] = re.findall(r'<pre id="told">(.*?)</pre>', done.stdout, flags=re.DOTALL)
     return {page["width"]: page for page in json.loads(html.unescape(text))}
 
