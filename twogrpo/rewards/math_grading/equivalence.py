@@ -195,7 +195,8 @@ def _same_relation(reference: Relation, answer: Answer) -> bool:
         return False
     values = _value(reference), _value(answer)
     if values[0] is not None and values[1] is not None and same(values[0], values[1]):
-        return _same_names(reference.texts[0], answer.texts[0], bool(_symbols(values[0])))
+        names = (next(filter(_is_name, side.texts)) for side in (reference, answer))
+        return _same_names(*names, bool(_symbols(values[0])))
     return _matched(_links(reference), _links(answer), _same_link)
 
 
@@ -237,7 +238,9 @@ def _proportional(mine: Tree, theirs: Tree, *, positive: bool) -> bool:
         return False
     ratios = []
     for point in expression_values.points(names):
-        (a, b), tolerance = expression_values.values((mine, theirs), point)
+        (a, b), tolerance = expression_values.values(
+            (mine, theirs), point, hidden_twice=True
+        )
         if a and b:
             with mpmath.workdps(expression_values.MAX_DIGITS):
                 ratios.append(a / b)

@@ -62,16 +62,18 @@ def values(
     *,
     log_base: float | None = None,
     digits: int | None = None,
+    hidden_twice: bool = False,
 ) -> tuple[list[Value | None], Value]:
     """Returns the values of trees at a point and the relative tolerance that their digits allow.
 
-    A bare log has base `log_base` (None: natural). The value is None at poles, for infinities and
+    A bare log has base `log_base` (None: natural). What is hidden is hidden twice in a ratio of
+    two values: (x - C) / (x - C - 1) changes with x by one part in C^2. The value is None at poles, for infinities and
     for huge numbers such as 10^(10^(10^10)). Raises Lost where `digits` (None: up to 1,000, as
     many as it takes) are not enough.
     """
     run = _Evaluation(point or {}, log_base)
     found = run.values(trees, digits or DIGITS)
-    needed = DIGITS + run.hidden_bits * 3 // 10
+    needed = DIGITS + (1 + hidden_twice) * run.hidden_bits * 3 // 10
     if needed > (digits or DIGITS) + _NOISY_DIGITS:
         if digits or needed > MAX_DIGITS:
             raise Lost

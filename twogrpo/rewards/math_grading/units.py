@@ -22,6 +22,7 @@ _DIMENSIONS = {
     "temperature": "k kelvin,c celsius,f fahrenheit",
     "other": "n newton,w watt,kw kilowatt,v volt,a amp ampere,ohm,hz hertz,khz,mhz,ghz,pa pascal,"
     "kpa,mpa,atm,mol mole,unit,acre,hectare,point,pts,cc,dm,bit,byte,solar mass",
+    "clock": "am,pm,noon,midnight",
 }
 _KNOWN = {
     spelling + plural: (dimension, unit.split()[0])
@@ -54,7 +55,13 @@ _CHANGING = re.compile(  # words that make another answer of the number beside t
     r"|either|neither|nearly|almost|but|wrong|false|incorrect|if|unless|except|when|where|while|minus"
     r"|negative|plus|times|half|twice|base|mod|modulo)\b|\b(?<!total )(?:of|by|to|be|from)\W*$"
     r"|^\W*(?:text\W*)?(?:squared|cubed)\W*$"
+    # "3 odd numbers" count something; "n > 3 odd" has a condition
+    r"|\b(?:even|odd|prime|composite|integer|integral|whole|natural|real|complex|(?:ir)?rational"
+    r"|(?:non-?)?(?:negative|positive|zero)|perfect|divisible|distinct|finite|infinite)\W*$"
 )
+_CLAIM = re.compile(r"\b(?:is|are|was|has|have|does|do|can|must|with|such|that|only)\b")
+_LETTER = re.compile(r"(?<!\\)\b[A-Za-z]\b|\\(?!frac|sqrt|pi|deg|text|d?frac|cdot|times)[A-Za-z]+")
+_CLOCK = re.compile(r"\b([ap])\.?\s?m\b\.?", re.IGNORECASE)
 
 
 def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
@@ -71,9 +78,9 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
         text = text[head.end() :].lstrip(": ")
     tail = _TEXT_TAIL.search(text)
     if tail and r"\text" in tail.group() and text[: tail.start()].strip():
-        words = re.sub(r"\\text|[{}]", " ", tail.group())
-        if not _CHANGING.search(words):
-            return _with_units(text[: tail.start()], words)
+        body, words = text[: tail.start()], re.sub(r"\\text|[{}]", " ", tail.group())
+        if not (_CHANGING.search(words) or (_LETTER.search(body) and _CLAIM.search(words))):
+            return _with_units(body, words)
     tail = _WORD_TAIL.search(text) or _PI_TAIL.search(text)
     if tail and _is_unit(tail["unit"], bool(tail["gap"]), text[: tail.start()]):
         return _with_units(text[: tail.start()], tail["unit"])
@@ -92,7 +99,7 @@ def differ_in_noun(a: frozenset[tuple[str, str]], b: frozenset[tuple[str, str]])
 
 
 def _with_units(body: str, words: str) -> tuple[str, frozenset[tuple[str, str]], int]:
-    names = re.findall(r"[A-Za-z]+", words)
+    names = re.findall(r"[A-Za-z]+", _CLOCK.sub(r"\1m", words))
     factor = 1
     for name in names:
         factor *= _MAGNITUDES.get(name.lower(), 1)
