@@ -238,9 +238,7 @@ def _proportional(mine: Tree, theirs: Tree, *, positive: bool) -> bool:
         return False
     ratios = []
     for point in expression_values.points(names):
-        (a, b), tolerance = expression_values.values(
-            (mine, theirs), point, hidden_twice=True
-        )
+        (a, b), tolerance = expression_values.values((mine, theirs), point, hidden_twice=True)
         if a and b:
             with mpmath.workdps(expression_values.MAX_DIGITS):
                 ratios.append(a / b)

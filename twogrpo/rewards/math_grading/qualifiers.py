@@ -101,6 +101,8 @@ def _says_nothing(letter: str, domain: str, wanted: str | None, reference: str) 
         return domain in (("Z", "N", "") if letter in _INTEGERS else ("R", ""))
     if _argument(reference):  # the c of f(x) = cx
         return domain in ("R", "constant", "")
+    if domain == "N" and letter in _INTEGERS:  # n >= 6 and n < 6 differ in this
+        return re.search(rf"{letter}\s*(?:>=?|\\geq?)\s*\d", reference) is not None
     return domain in (("Z", "") if letter in _INTEGERS else ("R", "constant", ""))
 
 
