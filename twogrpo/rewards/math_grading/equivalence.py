@@ -195,8 +195,8 @@ def _same_relation(reference: Relation, answer: Answer) -> bool:
         return False
     values = _value(reference), _value(answer)
     if values[0] is not None and values[1] is not None and same(values[0], values[1]):
-        names = (next(filter(_is_name, side.texts)) for side in (reference, answer))
-        return _same_names(*names, bool(_symbols(values[0])))
+        one, other = (next(filter(_is_name, side.texts)) for side in (reference, answer))
+        return _same_names(one, other, bool(_symbols(values[0])))
     return _matched(_links(reference), _links(answer), _same_link)
 
 

@@ -66,10 +66,10 @@ def values(
 ) -> tuple[list[Value | None], Value]:
     """Returns the values of trees at a point and the relative tolerance that their digits allow.
 
-    A bare log has base `log_base` (None: natural). What is hidden is hidden twice in a ratio of
-    two values: (x - C) / (x - C - 1) changes with x by one part in C^2. The value is None at poles, for infinities and
+    A bare log has base `log_base` (None: natural). The value is None at poles, for infinities and
     for huge numbers such as 10^(10^(10^10)). Raises Lost where `digits` (None: up to 1,000, as
-    many as it takes) are not enough.
+    many as it takes) are not enough. Whoever divides the values needs twice the hidden digits,
+    `hidden_twice`: (x - C) / (x - C - 1) changes with x by one part in C^2.
     """
     run = _Evaluation(point or {}, log_base)
     found = run.values(trees, digits or DIGITS)
