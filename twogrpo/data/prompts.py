@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig
+from twogrpo.data.files import is_of_hub
 from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
@@ -77,6 +79,35 @@ def benchmark_prompts(
         name: _prompts(benchmark_problems(evaluation, name), processor, "evaluation", limit)
         for name in evaluation.benchmarks
     }
+
+
+def hub_hashes(
+    evaluation: EvaluationConfig,
+    benchmarks: Mapping[str, Sequence[Prompt]],
+    dataset: DatasetConfig | None = None,
+    training: Sequence[Prompt] = (),
+) -> dict[str, dict[str, str]]:
+    """The hashes of the prompts that come from the hub, by key and name.
+
+    A data set without a pinned revision may change under its name; then it is another run's.
+    """
+    found = dict[str, Mapping[str, Sequence[Prompt]]]()
+    if dataset is not None and dataset.hub is not None and is_of_hub(dataset.source, dataset.path):
+        found["dataset.hub"] = {dataset.hub.id: training}
+    if benchmarks and is_of_hub(evaluation.source, evaluation.folder):
+        found["evaluation.hub"] = benchmarks
+    return {
+        key: {name: _sha256(prompts) for name, prompts in of.items()} for key, of in found.items()
+    }
+
+
+def _sha256(prompts: Sequence[Prompt]) -> str:
+    """The hash of ids, texts, references, images; the tokens follow from these and the model."""
+    digest = hashlib.sha256()
+    for p in prompts:
+        images = [hashlib.sha256(image).hexdigest() for image in p.images]
+        digest.update(repr((p.prompt_id, p.text, p.reference, images)).encode())
+    return digest.hexdigest()
 
 
 def longest(prompts: Iterable[Prompt]) -> int:

@@ -13,7 +13,13 @@ from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config, SyncCheckConfig
 from twogrpo.config.validation import check, check_device
 from twogrpo.data.files import input_files
-from twogrpo.data.prompts import Prompts, PromptStream, training_prompts, validation_prompts
+from twogrpo.data.prompts import (
+    Prompts,
+    PromptStream,
+    hub_hashes,
+    training_prompts,
+    validation_prompts,
+)
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
@@ -76,7 +82,10 @@ def assemble(config: Config) -> Run:
     opened = (
         RunRecord(
             config,
-            files=input_files(config, model=source(config.model)),
+            files={
+                **input_files(config, model=source(config.model)),
+                **hub_hashes(evaluation, benchmarks, config.dataset, [*prompts, *validation]),
+            },
             sandbox=reward.sandbox_method,
             prompts=_counts(config, prompts, benchmarks),
             end_tokens=end_token_names(config.model, processor.tokenizer),
