@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _CALLS = Path(calls.__file__).read_text(encoding="utf-8")
 _KEYS = ("functional", "fn_name", "inputs", "outputs")
+_SEPARATOR = re.compile(r"([][(){},:;=])")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _ENDINGS = {
     "exited": Verdict(0.0, False, "program_failed"),
@@ -215,6 +216,14 @@ def _is_same_text(found: str, expected: str) -> bool:
 
 
 def _is_same_word(found: str, expected: str) -> bool:
+    """Whether they are equal, but for numbers, also in brackets and lists: see `_is_same_number`."""
+    parts = [_SEPARATOR.split(word) for word in (found, expected)]
+    return found == expected or (
+        len(parts[0]) == len(parts[1]) and all(map(_is_same_number, *parts))
+    )
+
+
+def _is_same_number(found: str, expected: str) -> bool:
     """Whether they are equal, or within 1e-6 of a number with a point or an exponent."""
     if found == expected or not any(mark in expected for mark in ".eE"):
         return found == expected
