@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig
 from twogrpo.data.files import is_of_hub
+from twogrpo.data.filtering import Check
 from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
@@ -51,13 +52,22 @@ class PromptProcessor:
         return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
 
 
-def training_prompts(dataset: DatasetConfig, processor: PromptProcessor) -> Prompts:
-    """The training prompts; the same `dataset.seed` gives the same prompts on every machine."""
-    return _prompts(training_problems(dataset), processor, "dataset", dataset.max_prompt_tokens)
+def training_prompts(
+    dataset: DatasetConfig, processor: PromptProcessor, check: Check | None = None
+) -> Prompts:
+    """The training prompts; the same `dataset.seed` gives the same prompts on every machine.
+
+    A row of a data set whose answer `check` refuses is dropped and counted.
+    """
+    problems = training_problems(dataset, check)
+    return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 
 def validation_prompts(
-    dataset: DatasetConfig, evaluation: EvaluationConfig, processor: PromptProcessor
+    dataset: DatasetConfig,
+    evaluation: EvaluationConfig,
+    processor: PromptProcessor,
+    check: Check | None = None,
 ) -> Prompts:
     """The validation split, on which settings are chosen; never a benchmark.
 
@@ -66,7 +76,7 @@ def validation_prompts(
     """
     if not evaluation.validation_every:
         return Prompts([], 0)
-    problems = validation_problems(dataset, evaluation)
+    problems = validation_problems(dataset, evaluation, check)
     return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 
