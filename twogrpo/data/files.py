@@ -22,7 +22,7 @@ def dataset_file(dataset: DatasetConfig) -> Path | None:
     return found / "prompts.parquet" if os.path.isdir(found) else found
 
 
-def is_of_hub(source: str, place: str | None) -> bool:
+def is_of_hub(source: str, place: str | Path | None) -> bool:
     """Whether data comes from the hub; `place` is its path or folder here."""
     return source == "hub" or (source == "auto" and place is None)
 

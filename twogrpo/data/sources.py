@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig, HubConfig
-from twogrpo.data.files import ROOT, benchmark_file, dataset_file
+from twogrpo.data.files import ROOT, benchmark_file, dataset_file, is_of_hub
 from twogrpo.data.filtering import Check, FilteredProblems, prepare, read_problems, select_problems
 from twogrpo.data.problems import Problem, Row, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
@@ -154,7 +154,7 @@ def _rows(
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):
         raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")
-    if source == "path" or (source == "auto" and path is not None):
+    if not is_of_hub(source, path):
         if path is None:
             raise ConfigError(f"{group}.source=path but {key} is not set: {key}=…")
         return where, from_path(path, origin=where)
