@@ -31,6 +31,8 @@ from twogrpo.rewards.code_execution.extraction import extract_program
         ("Solution: ```python\na\n```", "a\n"),
         ("**Solution**: ```py\na\n```\nas wanted", "a\n"),
         ("So:```\na\n```", "a\n"),
+        ("**Solution:** ```\na\n```", "a\n"),
+        ("Solution: ~~~python\na\n~~~", "a\n"),
         ("1. Solution: ```python\n   if a:\n       b\n   ```", "if a:\n    b\n"),
         ("It prints ```5```: python\n```python\na\n```", "a\n"),
         ("It uses ``` as a mark.\n```python\na\n```", "a\n"),

@@ -41,7 +41,7 @@ def extract_program(response: str) -> str | None:
             else:
                 lines.append(line[min(indent, start.end()) :])
         elif marks and not (marks[0] == "`" and "`" in words):
-            is_tagged = before.endswith((">", ":")) and not words
+            is_tagged = before.rstrip("*_").endswith((">", ":")) and not words
             if not before or is_tagged or _PYTHON.fullmatch(words):
                 fence, label, indent, lines = marks, words, start.end(), []
                 num_quotes = quotes.group().count(">")
@@ -50,11 +50,12 @@ def extract_program(response: str) -> str | None:
 
 
 def _split_at_marks(line: str, start: int) -> tuple[str, str, str]:
-    """What stands before the first three backticks, or tildes at `start`; these and more; the rest.
+    """What stands before the first three backticks or tildes, these and more, and the rest.
 
-    Without any, the marks are empty.
+    Without any, the marks are empty. Tildes before backticks count at `start` only.
     """
-    at = start if line.startswith("~~~", start) else line.find("```", start)
+    at = -1 if line.startswith("~~~", start) else line.find("```", start)
+    at = line.find("~~~", start) if at < 0 else at
     if at < 0:
         return line, "", ""
     rest = line[at:]
