@@ -136,6 +136,30 @@ def test_every_file_begins_with_a_comment(path):
     assert lines[0].startswith("# ")
 
 
+def hub_sources(node: object) -> Iterator[tuple[str, str | None]]:
+    """The id and the revision of everything on the hub that a configuration file names."""
+    if isinstance(node, dict):
+        if "revision" in node:
+            yield node.get("id") or node["path"], node["revision"]
+        for value in node.values():
+            yield from hub_sources(value)
+
+
+def test_what_comes_from_the_hub_is_pinned_and_alike_everywhere():
+    """Code-R1 is not: no public page names a revision. A run records the hash of what it read."""
+    revisions: dict[str, set[str | None]] = {}
+    for path in sorted(CONF.rglob("*.yaml")):
+        for name, revision in hub_sources(OmegaConf.to_container(OmegaConf.load(path))):
+            revisions.setdefault(name, set()).add(revision)
+    local = {"assets/tiny", ".cache/models/smollm2_135m"}
+    assert {n for n, found in revisions.items() if found == {None}} - local == {
+        "ganler/code-r1-12k"
+    }
+    pinned = [found for found in revisions.values() if found != {None}]
+    assert len(pinned) == 15
+    assert all(len(f) == 1 and re.fullmatch("[0-9a-f]{40}", str(*f)) for f in pinned)
+
+
 def differing_keys(*overrides: str) -> set[str]:
     """The keys, or sections, in which the training configurations of two overrides differ."""
     one, other = (asdict(compose_and_parse("train", override)) for override in overrides)

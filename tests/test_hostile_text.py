@@ -103,8 +103,8 @@ def test_hostile_ids_are_harmless_in_a_message_of_the_real_script(small, tmp_pat
     before = sorted(tmp_path.rglob("*"))
     done = in_a_process(*small, *typed, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert "twice" in done.stderr
-    assert done.stderr.count("\n") == 1 and is_harmless(done.stderr)
+    assert "1 repeated_id (" in done.stderr  # it names the dropped row
+    assert done.stderr.count("\n") == 2 and is_harmless(done.stderr)
     assert sorted(tmp_path.rglob("*")) == before
 
 

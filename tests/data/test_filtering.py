@@ -48,6 +48,12 @@ def test_each_drop_is_counted_by_its_name():
         ("0.5", ".5", "0.50", r"\frac{1}{2}"),
         (r"\left(1, 2\right)", "(1,2)"),
         ("x^{2}", "x^2"),
+        ("3", "x=3", "$x = 3$"),
+        (r"-\frac12", r"\frac{-1}{2}", "-1/2", "-.5"),
+        (r"10\%", "10%", r"$10 \%$"),
+        (r"\$5", "5", "$5$"),
+        ("1e3", "1000", "1.0E+3"),
+        (r"\text{even}", "even", r"$\text{ even}$"),
     ],
 )
 def test_a_repeat_may_spell_its_answer_otherwise(spellings):
@@ -61,7 +67,9 @@ def test_a_repeat_may_spell_its_answer_otherwise(spellings):
     "answers",
     [
         ("27", "2.7"), (r"\frac{11}{2}", r"\frac{1}{12}"), ("(1,2)", "12"), ("1,23", "123"),
-        ("1/0", "1"), ("-3", "3"), ("9" * 5_000, "9" * 5_001),
+        ("1/0", "1"), ("x+y=3", "3"), ("1e3", "1e-3"), ("1e999999999", "1e999999998"),
+        (r"\text{a}b", r"\text{ab}c"), ("10%", "10"), (r"\frac{-1}{2}", r"\frac{1}{2}"),
+        ("-3", "3"), ("9" * 5_000, "9" * 5_001),
     ],
 )  # fmt: skip
 def test_other_values_of_one_problem_are_a_conflict(answers):
@@ -76,9 +84,35 @@ def test_bad_rows_are_dropped_and_named_and_refused_only_where_no_other_is_left(
     with pytest.raises(ConfigError, match=r"no usable row .*1 no_question \(row 1\)"):
         prepare([{"x": 1}], origin="here")
     with pytest.raises(ConfigError, match="id a twice"):
-        prepare([row("a", "1?", "1"), row("a", "2?", "2")], origin="here")
+        read_problems([row("a", "1?", "1"), row("a", "2?", "2")], origin="here")
     with pytest.raises(ConfigError, match="no usable row"):
         read_problems([row("a", "", "1")], origin="here")
+
+
+def test_a_row_with_the_id_of_another_is_dropped():
+    rows = [row("a", "1?", "1"), row("b", "2?", "2"), row("a", "3?", "3"), row("a", "1?", "1")]
+    found = prepare(rows, origin="here")
+    assert [problem.text for problem in found.problems] == ["1?", "2?"]
+    assert found.dropped == {"repeat": ["a"], "repeated_id": ["a"]}
+
+
+def test_an_answer_that_the_reward_cannot_judge_by_is_dropped_and_the_first_says_why():
+    def check(answer):
+        if "/" in answer:
+            raise ValueError(f"{answer} is no plain number")
+
+    rows = [row("a", "1?", "1"), row("b", "2?", "1/2"), row("c", "3?", "2/3"), row("d", "", "1/3")]
+    found = prepare(rows, origin="here", check=check)
+    assert [problem.problem_id for problem in found.problems] == ["a"]
+    assert found.dropped == {"no_question": ["row 4"], "unusable_answer": ["b", "c"]}
+    assert "2 unusable_answer (b, c)" in found.summary
+    assert found.summary.endswith("; the first unusable answer: 1/2 is no plain number")
+    either = prepare(
+        [*rows, row("e", "1?", "1/2"), row("f", "5?", "1")], origin="here", check=check
+    )
+    assert either.dropped["conflicting_answers"] == ["a", "e"]  # whatever the reward
+    with pytest.raises(ConfigError, match=r"no usable row .*1/2 is no plain number"):
+        prepare(rows[1:], origin="here", check=check)
 
 
 def test_system_messages_are_counted_and_ids_are_harmless_and_few():

@@ -49,6 +49,21 @@ def test_the_published_wrapper_and_content_in_parts_leave_the_question_alone():
         ({"problem": QUESTION, "answer": "\ud800"}, "no_answer"),
         ({"problem": QUESTION, "solution": ["\ud800"]}, "no_answer"),
         ({"problem": QUESTION, "answer": Decimal("NaN")}, "no_answer"),
+        *(
+            ({"problem": QUESTION, "answer": text}, "no_answer")
+            for text in (
+                r"\text{proof}",
+                r"$\textbf{Proof.}$",
+                "(not found)",
+                "Proof by induction on n.",
+                "First we show that the sum is even, and then that it cannot be a square of one",
+                "由数学归纳法可知结论成立。",
+            )
+        ),
+        *(
+            ({"problem": QUESTION, "solution": text}, "no_answer")
+            for text in ("由数学归纳法可证", "证明：由归纳法，结论成立。", "By induction on n.")
+        ),
         ({"problem": QUESTION, "answer": "2", "images": ["a path, not bytes"]}, "broken_picture"),
         ({"problem": QUESTION, "answer": "2", "images": 5}, "broken_picture"),
         ({"problem": "<image>?", "answer": "2", "images": None}, "broken_picture"),
@@ -61,7 +76,25 @@ def test_a_row_that_cannot_be_used_says_why(row, defect):
 
 @pytest.mark.parametrize(
     ("answer", "text"),
-    [(Decimal("4.50"), "4.5"), (Decimal(100), "100"), (b" 7 ", "7"), (-2.0, "-2"), (8, "8")],
+    [
+        *(
+            (text, text)
+            for text in (
+                "All real numbers.",
+                r"\text{all even numbers}",
+                "平行四边形",
+                "直角三角形或钝角三角形",
+                "x is even and y is odd",
+                "a proof",
+                "$f(x)=x$ for every positive integer x and no other",
+            )
+        ),
+        (Decimal("4.50"), "4.5"),
+        (Decimal(100), "100"),
+        (b" 7 ", "7"),
+        (-2.0, "-2"),
+        (8, "8"),
+    ],
 )
 def test_an_answer_of_another_type_is_read(answer, text):
     assert to_problem({"problem": QUESTION, "answer": answer}) == Problem(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -21,6 +22,8 @@ from twogrpo.data.prompts import (
 )
 from twogrpo.data.sources import prepared_dataset, training_problems
 from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import read_run_file
+from twogrpo.training import assemble
 
 
 @pytest.fixture
@@ -156,3 +159,29 @@ def test_pictures_without_a_place_or_a_model_that_takes_them(folder, tokenizer, 
     assert prompt.token_ids.count(tiny_vision.ID["<|image_pad|>"]) == 1
     said = "1 of 2 prompts are ill-formed (odd: 1 images but 2 places for them): dropped"
     assert said in capsys.readouterr().err
+
+
+def test_another_content_behind_a_name_of_the_hub_is_another_run(
+    make_config, monkeypatch, tmp_path
+):
+    """An unpinned set, or its branch, may change; the record holds a hash of what was read."""
+    rows = [{"problem": f"{i // 10}+{i % 10}=", "answer": "1"} for i in range(24)]
+
+    def load_dataset(name, config, *, split, revision):
+        return datasets.Dataset.from_list(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    hub = "{id: some/set, config: null, split: s, revision: null}"
+    typed = [
+        "dataset.source=hub", f"dataset.hub={hub}", "dataset.num_prompts=20",
+        "dataset.name=mine", "evaluation.source=hub", f"+evaluation.hub.amc23={hub}",
+        "evaluation.benchmarks=[amc23]", "evaluation.validation_splits=[validation]",
+    ]  # fmt: skip
+    assemble.assemble(make_config(*typed)).record.interrupt("test")
+    inputs = read_run_file(tmp_path / "run")["inputs"]
+    assert list(inputs) == ["model.path", "dataset.hub", "evaluation.hub"]
+    assert [*inputs["dataset.hub"], *inputs["evaluation.hub"]] == ["some/set", "amc23"]
+    assemble.assemble(make_config(*typed)).record.interrupt("test")  # the same goes on
+    rows = [row | {"answer": "2"} for row in rows]
+    with pytest.raises(ConfigError, match=r"dataset\.hub: some/set is not what it was"):
+        assemble.assemble(make_config(*typed))

@@ -64,6 +64,9 @@ REFUSED = {
     "another vocab_size": (same, {"vocab_size": 24}, r"\[18, 64\] instead of \[24, 64\]"),
     "another hidden_size": (same, {"hidden_size": 128}, r"\[64\] instead of \[128\]"),
     "all integers": (lambda w: {k: v.long() for k, v in w.items()}, {}, "stored as I64"),
+    "all of fp8": (lambda w: {k: v.to(torch.float8_e4m3fn) for k, v in w.items()}, {}, "F8_E4M3"),
+    "one of fp8": (changed(NORM, lambda t: t.to(torch.float8_e5m2)), {}, "stored as F8_E5M2"),
+    "an expert of fp8": (lambda w: w | {"e.up_proj": w[NORM].to(torch.float8_e4m3fn)}, {}, "F8_"),
     "one of integers": (changed(NORM, lambda t: t.to(torch.int8)), {}, "stored as I8"),
     "NaN": (changed(NORM, lambda t: t * torch.nan), {}, "model.path.*not finite"),
     "infinite": (changed(EMBEDDING, lambda t: t * torch.inf), {}, "model.path.*not finite"),
@@ -138,9 +141,10 @@ def test_weights_that_change_nothing_are_taken(change, model_folder, tmp_path, c
     assert capsys.readouterr().err.count(HEAD) == (HEAD in load_file(folder / "model.safetensors"))
 
 
-def test_an_adapter_in_the_folder_is_refused(make_config, model_folder, tmp_path):
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_in_the_folder_is_refused(name, make_config, model_folder, tmp_path):
     folder = folder_of(model_folder, tmp_path / "model", same, {})
-    (folder / "adapter_config.json").write_text("{}")
+    (folder / name).write_text("{}")
     with pytest.raises(ConfigError, match=r"model\.path=.*adapter.*merge it"):
         assemble.assemble(make_config(f"model.path={folder}"))
 

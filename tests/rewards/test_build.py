@@ -10,6 +10,7 @@ from twogrpo.config.schema import RewardConfig, parse
 from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint
+from twogrpo.preflight import compatibility
 from twogrpo.rewards.build import REWARDS, build_reward, check_references
 from twogrpo.training import assemble
 from twogrpo.types import Prompt
@@ -59,12 +60,43 @@ def test_the_first_unusable_reference_is_named(name, references, why):
     built.close()
 
 
-def test_a_training_set_with_unusable_references_is_refused(make_config, tmp_path):
+def test_a_generated_set_whose_references_the_reward_cannot_judge_by_is_refused(
+    make_config, tmp_path
+):
     build_or_skip("code_tests").close()
     config = make_config("reward=code_tests")
     with pytest.raises(ConfigError, match=r"dataset.name=chain_arithmetic: 24 of 24 answers"):
         assemble.assemble(config)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("validation_every", [0, 2])
+def test_a_row_whose_tests_cannot_be_read_is_dropped_not_the_set(
+    make_config, tmp_path, capsys, validation_every
+):
+    """What preflight counts is what the run trains on."""
+    rows = [{"id": f"r{n}", "problem": f"{n // 10}+{n % 10}=", "answer": TESTS} for n in range(20)]
+    rows[3]["answer"] = json.dumps({"functional": "assert f(1) == 2", "starter_code": "x"})
+    rows[7]["id"] = "r6"
+    file = tmp_path / "odd.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = make_config(
+        "dataset.source=path", f"dataset.path={file}", "reward=code_tests",
+        "dataset.num_prompts=15", f"evaluation.validation_every={validation_every}",
+        "evaluation.validation_splits=[validation]", "evaluation.at_end=false",
+    )  # fmt: skip
+    finding = compatibility._dataset(config)
+    assert (finding.level, finding.text) == ("ok", f"15 problems of {file}")
+    words = "20 rows, 18 kept; dropped: 1 unusable_answer (r3), 1 repeated_id (r6); "
+    assert words in capsys.readouterr().err
+    config.dataset.num_prompts = 19
+    assert "only 18 usable problems" in compatibility._dataset(config).text
+    build_or_skip("code_tests").close()
+    config.dataset.num_prompts = 15
+    run = assemble.assemble(config)
+    assert run.record.about["prompts"]["training"] == {"used": 15, "dropped": 0}
+    assert "unknown key starter_code" in capsys.readouterr().err
+    run.record.interrupt("test")
 
 
 def test_a_benchmark_with_unusable_references_is_refused(make_config, tmp_path):

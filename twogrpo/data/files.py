@@ -22,6 +22,11 @@ def dataset_file(dataset: DatasetConfig) -> Path | None:
     return found / "prompts.parquet" if os.path.isdir(found) else found
 
 
+def is_of_hub(source: str, place: str | Path | None) -> bool:
+    """Whether data comes from the hub; `place` is its path or folder here."""
+    return source == "hub" or (source == "auto" and place is None)
+
+
 def benchmark_file(evaluation: EvaluationConfig, benchmark: str) -> Path | None:
     """The file of a benchmark in `evaluation.folder`; None where no folder is given."""
     if evaluation.folder is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -16,23 +16,30 @@ from twogrpo.errors import ConfigError, escape_control_chars
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 # Optional TeX, the marks of a formula, and commas that group digits.
 _NOTATION = re.compile(
-    r"[\s$]|\\[,;:! ]|\\(?:left|right)(?![A-Za-z])|(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))"
+    r"^[\s$]*[A-Za-z]\s*=|[\s$]|\\[,;:! $]|\\(?=%)|\\(?:left|right|text)(?![A-Za-z])"
+    r"|(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))"
 )
-_RATIO = re.compile(r"([+-]?)\\frac(\d|\{\d+\})(\d|\{\d+\})")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:/0*[1-9]\d*)?|\d*\.\d+|\d+\.)")
+_RATIO = re.compile(r"([+-]?)\\frac(\d|\{-?\d+\})(\d|\{\d+\})")
+_NUMBER = re.compile(r"[+-]?(?:\d+/0*[1-9]\d*|(?:\d+\.?|\d*\.\d+)(?:[eE][+-]?\d{1,2})?)")
+
+
+Check = Callable[[str], None]
+"""Raises ValueError for an answer that the reward cannot judge by."""
 
 
 @dataclass(frozen=True)
 class FilteredProblems:
     """The problems kept, in row order, and the ids of the dropped ones by reason.
 
-    `num_system_messages` rows have a system message, which is not used.
+    `num_system_messages` rows have a system message, which is not used; `note` says why the first
+    unusable answer is none.
     """
 
     problems: list[Problem]
     num_rows: int
     dropped: dict[str, list[str]]
     num_system_messages: int = 0
+    note: str = ""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -47,6 +54,7 @@ class FilteredProblems:
             for reason, ids in self.dropped.items()
         )
         text = f"{self.num_rows} rows, {len(self.problems)} kept; dropped: {named or 'none'}"
+        text += f"; {self.note}" if self.note else ""
         if self.num_system_messages:
             text += f"; {self.num_system_messages} system messages not used: the template's counts"
         return escape_control_chars(text)
@@ -68,22 +76,29 @@ def read_problems(rows: Iterable[Row], *, origin: str) -> list[Problem]:
         problems.append(problem)
     if all(problem.defect for problem in problems):
         problems = []
-    return _checked(problems, origin, why="")
+    _check_any(problems, origin, why="")
+    twice = [i for i, n in Counter(problem.problem_id for problem in problems).items() if n > 1]
+    if twice:
+        raise ConfigError(f"{origin} has the id {twice[0]} twice: give every row its own")
+    return problems
 
 
-def prepare(rows: Iterable[Row], *, origin: str, english_only: bool = False) -> FilteredProblems:
+def prepare(
+    rows: Iterable[Row], *, origin: str, english_only: bool = False, check: Check | None = None
+) -> FilteredProblems:
     """Reads rows into problems and removes those that cannot be trained on.
 
     The reasons, in this order: a problem's `defect`, see `to_problem`; `not_english` (contains a
     Han character, with `english_only`); `broken_picture` (cannot be opened, or is huge);
     `conflicting_answers` (the same text with different answers: all of them); `repeat` (the same
-    text with the same answer: all but the first). Texts are the same if they and their images are
-    equal up to white space; answers, up to notation (`27` and `27.0`, `\\frac13` and `1/3`).
+    text with the same answer: all but the first); `unusable_answer` (`check` refuses it);
+    `repeated_id` (all but the first). Texts are the same if they and their images are equal up to
+    white space; answers, up to notation (`27` and `27.0`, `\\frac13` and `1/3`).
 
     Raises:
-        ConfigError: two rows share an id, or no row is left.
+        ConfigError: no row is left.
     """
-    dropped: dict[str, list[str]] = defaultdict(list)
+    note, dropped = "", defaultdict[str, list[str]](list)
     by_content: dict[str, list[Problem]] = defaultdict(list)
     num_rows = num_system_messages = 0
     for num_rows, row in enumerate(rows, start=1):
@@ -93,16 +108,23 @@ def prepare(rows: Iterable[Row], *, origin: str, english_only: bool = False) -> 
             dropped[reason].append(problem.problem_id if problem.text else f"row {num_rows}")
         else:
             by_content[content_id(problem.text, problem.images)].append(problem)
-    kept = []
+    kept = dict[str, Problem]()
     for first, *others in by_content.values():
         if len({_normal_form(problem.answer) for problem in (first, *others)}) > 1:
             dropped["conflicting_answers"] += [p.problem_id for p in (first, *others)]
-        else:
-            kept.append(first)
-            if others:
-                dropped["repeat"] += [problem.problem_id for problem in others]
-    found = FilteredProblems(kept, num_rows, dict(dropped), num_system_messages)
-    _checked(kept, origin, why=f" ({found.summary})" if num_rows else "")
+            continue
+        if others:
+            dropped["repeat"] += [problem.problem_id for problem in others]
+        try:
+            if check:
+                check(first.answer)
+            if kept.setdefault(first.problem_id, first) is not first:
+                dropped["repeated_id"].append(first.problem_id)
+        except ValueError as error:
+            dropped["unusable_answer"].append(first.problem_id)
+            note = note or f"the first unusable answer: {error}"
+    found = FilteredProblems([*kept.values()], num_rows, dict(dropped), num_system_messages, note)
+    _check_any(found.problems, origin, why=f" ({found.summary})" if num_rows else "")
     return found
 
 
@@ -144,16 +166,12 @@ def _normal_form(answer: str) -> str:
         text = "{}{}/{}".format(*(part.strip("{}") for part in ratio.groups()))
     if len(text) < 1_000 and _NUMBER.fullmatch(text):
         return str(Fraction(text))
-    return re.sub(r"\{([^\\{}])\}", r"\1", text)  # `x^{2}` is `x^2`
+    return re.sub(r"^\{([^{}]*)\}$|\{([^\\{}])\}", r"\1\2", text)  # `x^{2}` is `x^2`
 
 
-def _checked(problems: list[Problem], origin: str, *, why: str) -> list[Problem]:
+def _check_any(problems: list[Problem], origin: str, *, why: str) -> None:
     if not problems:
         raise ConfigError(
             f"{origin} has no usable row{why}: each needs a problem and an answer, "
             "see twogrpo/data/problems.py"
         )
-    twice = [i for i, n in Counter(problem.problem_id for problem in problems).items() if n > 1]
-    if twice:
-        raise ConfigError(f"{origin} has the id {twice[0]} twice: give every row its own")
-    return problems

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig
+from twogrpo.data.files import is_of_hub
+from twogrpo.data.filtering import Check
 from twogrpo.data.images import ImageProcessor
 from twogrpo.data.problems import Problem
 from twogrpo.data.sources import benchmark_problems, training_problems, validation_problems
@@ -49,13 +52,22 @@ class PromptProcessor:
         return Prompt(problem.problem_id, problem.text, problem.answer, tuple(token_ids), images)
 
 
-def training_prompts(dataset: DatasetConfig, processor: PromptProcessor) -> Prompts:
-    """The training prompts; the same `dataset.seed` gives the same prompts on every machine."""
-    return _prompts(training_problems(dataset), processor, "dataset", dataset.max_prompt_tokens)
+def training_prompts(
+    dataset: DatasetConfig, processor: PromptProcessor, check: Check | None = None
+) -> Prompts:
+    """The training prompts; the same `dataset.seed` gives the same prompts on every machine.
+
+    A row of a data set whose answer `check` refuses is dropped and counted.
+    """
+    problems = training_problems(dataset, check)
+    return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 
 def validation_prompts(
-    dataset: DatasetConfig, evaluation: EvaluationConfig, processor: PromptProcessor
+    dataset: DatasetConfig,
+    evaluation: EvaluationConfig,
+    processor: PromptProcessor,
+    check: Check | None = None,
 ) -> Prompts:
     """The validation split, on which settings are chosen; never a benchmark.
 
@@ -64,7 +76,7 @@ def validation_prompts(
     """
     if not evaluation.validation_every:
         return Prompts([], 0)
-    problems = validation_problems(dataset, evaluation)
+    problems = validation_problems(dataset, evaluation, check)
     return _prompts(problems, processor, "dataset", dataset.max_prompt_tokens)
 
 
@@ -77,6 +89,35 @@ def benchmark_prompts(
         name: _prompts(benchmark_problems(evaluation, name), processor, "evaluation", limit)
         for name in evaluation.benchmarks
     }
+
+
+def hub_hashes(
+    evaluation: EvaluationConfig,
+    benchmarks: Mapping[str, Sequence[Prompt]],
+    dataset: DatasetConfig | None = None,
+    training: Sequence[Prompt] = (),
+) -> dict[str, dict[str, str]]:
+    """The hashes of the prompts that come from the hub, by key and name.
+
+    A data set without a pinned revision may change under its name; then it is another run's.
+    """
+    found = dict[str, Mapping[str, Sequence[Prompt]]]()
+    if dataset is not None and dataset.hub is not None and is_of_hub(dataset.source, dataset.path):
+        found["dataset.hub"] = {dataset.hub.id: training}
+    if benchmarks and is_of_hub(evaluation.source, evaluation.folder):
+        found["evaluation.hub"] = benchmarks
+    return {
+        key: {name: _sha256(prompts) for name, prompts in of.items()} for key, of in found.items()
+    }
+
+
+def _sha256(prompts: Sequence[Prompt]) -> str:
+    """The hash of ids, texts, references, images; the tokens follow from these and the model."""
+    digest = hashlib.sha256()
+    for p in prompts:
+        images = [hashlib.sha256(image).hexdigest() for image in p.images]
+        digest.update(repr((p.prompt_id, p.text, p.reference, images)).encode())
+    return digest.hexdigest()
 
 
 def longest(prompts: Iterable[Prompt]) -> int:

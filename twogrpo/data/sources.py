@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from twogrpo.config.schema import DatasetConfig, EvaluationConfig, HubConfig
-from twogrpo.data.files import ROOT, benchmark_file, dataset_file
-from twogrpo.data.filtering import FilteredProblems, prepare, read_problems, select_problems
+from twogrpo.data.files import ROOT, benchmark_file, dataset_file, is_of_hub
+from twogrpo.data.filtering import Check, FilteredProblems, prepare, read_problems, select_problems
 from twogrpo.data.problems import Problem, Row, content_id, from_hub, from_path
 from twogrpo.data.tasks import chain_arithmetic, digit_arithmetic
 from twogrpo.errors import ConfigError
@@ -21,8 +22,8 @@ MOST_GENERATED = 100_000
 GENERATORS = {"chain_arithmetic": chain_arithmetic, "digit_arithmetic": digit_arithmetic}
 
 
-def training_problems(dataset: DatasetConfig) -> list[Problem]:
-    """`dataset.num_prompts` problems, drawn with `dataset.seed`.
+def training_problems(dataset: DatasetConfig, check: Check | None = None) -> list[Problem]:
+    """`dataset.num_prompts` problems, drawn with `dataset.seed`; for `check` see `prepare`.
 
     Raises:
         ConfigError: the source cannot be read, or has fewer usable problems.
@@ -30,7 +31,7 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
     if dataset.source == "generated":
         task, key = _generator("dataset.name", dataset.name), "dataset.num_prompts"
         return _generated(task, "rl_pool", dataset.num_prompts, dataset.seed, key=key)
-    prepared = prepared_dataset(dataset)
+    prepared = prepared_dataset(dataset, check)
     problems = prepared.problems
     if prepared.dropped or prepared.num_system_messages:
         sys.stderr.write(f"dataset.name={dataset.name}: {prepared.summary}\n")
@@ -42,7 +43,9 @@ def training_problems(dataset: DatasetConfig) -> list[Problem]:
     return select_problems(problems, dataset.num_prompts, dataset.seed)
 
 
-def validation_problems(dataset: DatasetConfig, evaluation: EvaluationConfig) -> list[Problem]:
+def validation_problems(
+    dataset: DatasetConfig, evaluation: EvaluationConfig, check: Check | None = None
+) -> list[Problem]:
     """Selects `evaluation.validation_problems` problems of each split for validation, none of them
     used for training.
 
@@ -61,7 +64,7 @@ def validation_problems(dataset: DatasetConfig, evaluation: EvaluationConfig) ->
     if task:
         key = "evaluation.validation_problems"
         return [p for split in splits for p in _generated(task, split, count, 0, key=key)]
-    problems = prepared_dataset(dataset).problems
+    problems = prepared_dataset(dataset, check).problems
     left = select_problems(problems, len(problems), dataset.seed)[dataset.num_prompts :]
     if len(left) < count:
         raise ConfigError(
@@ -97,8 +100,8 @@ def benchmark_problems(evaluation: EvaluationConfig, benchmark: str) -> list[Pro
     return read_problems(rows, origin=origin)[:count]
 
 
-def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
-    """All usable problems of a published dataset, and the dropped ids.
+def prepared_dataset(dataset: DatasetConfig, check: Check | None = None) -> FilteredProblems:
+    """All usable problems of a published dataset, and the dropped ids; for `check` see `prepare`.
 
     `dataset.ids` is a file of content ids, one per line, relative to the repository root.
 
@@ -107,7 +110,7 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     """
     path = dataset_file(dataset)
     origin, rows = _rows(dataset.source, path, dataset.hub, "dataset.path", f"dataset.path={path}")
-    prepared = prepare(rows, origin=origin, english_only=dataset.english_only)
+    prepared = prepare(rows, origin=origin, english_only=dataset.english_only, check=check)
     if dataset.ids is None:
         return prepared
     try:
@@ -121,10 +124,11 @@ def prepared_dataset(dataset: DatasetConfig) -> FilteredProblems:
     if len(kept) < len(ids):
         raise ConfigError(
             f"{origin} lacks {len(ids) - len(kept)} of the {len(ids)} problems of "
-            f"dataset.ids={dataset.ids}: give the full data set, or dataset.ids=null"
+            f"dataset.ids={dataset.ids} ({prepared.summary}): give the full data set, or "
+            "dataset.ids=null"
         )
     others = [p.problem_id for p in prepared.problems if content_id(p.text, p.images) not in ids]
-    return FilteredProblems(kept, prepared.num_rows, {**prepared.dropped, "not_in_ids": others})
+    return replace(prepared, problems=kept, dropped={**prepared.dropped, "not_in_ids": others})
 
 
 def _generator(key: str, name: str) -> ModuleType:
@@ -150,7 +154,7 @@ def _rows(
     group = key.partition(".")[0]
     if source not in ("auto", "hub", "path"):
         raise ConfigError(f"{group}.source={source} is unknown: use auto, hub, path or generated")
-    if source == "path" or (source == "auto" and path is not None):
+    if not is_of_hub(source, path):
         if path is None:
             raise ConfigError(f"{group}.source=path but {key} is not set: {key}=…")
         return where, from_path(path, origin=where)

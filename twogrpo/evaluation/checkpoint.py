@@ -10,7 +10,7 @@ from twogrpo.config.script_schemas import EvaluateConfig
 from twogrpo.config.validation import check_benchmark_names, check_device
 from twogrpo.data import contamination
 from twogrpo.data.files import input_files
-from twogrpo.data.prompts import PromptProcessor
+from twogrpo.data.prompts import PromptProcessor, hub_hashes
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.errors import ConfigError
 from twogrpo.evaluation import checkpoint_source
@@ -63,7 +63,7 @@ def evaluate_checkpoint(config: EvaluateConfig) -> dict[str, Any]:
     used = {name: prompts.counts for name, prompts in benchmarks.items()}
     record = RunRecord(
         config,
-        files=files,
+        files={**files, **hub_hashes(config.evaluation, benchmarks)},
         sandbox=reward.sandbox_method,
         prompts={"benchmarks": used},
         end_tokens=end_token_names(config.model, processor.tokenizer),

@@ -23,6 +23,7 @@ def snapshot(hub_id: str, revision: str | None, *, key: str = "model.path") -> P
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
-            f"{key}={hub_id} is no folder here and cannot be downloaded from the hub "
-            f"({type(error).__name__}): give a folder, or a hub id that can be reached"
+            f"{key}={hub_id} is no folder here and cannot be downloaded from the hub at "
+            f"model.revision={revision} ({type(error).__name__}): give a folder, or a hub id that "
+            "can be reached and a revision of it"
         ) from error

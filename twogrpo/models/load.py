@@ -142,9 +142,9 @@ def source(model: ModelConfig) -> Path:
     """
     local = Path(model.path) if Path(model.path).is_absolute() else ROOT / model.path
     folder = local if local.is_dir() else hub.snapshot(model.path, model.revision)
-    if (folder / "adapter_config.json").is_file():
+    if adapter := next(folder.glob("adapter*.*"), None):
         raise ConfigError(
-            f"model.path={model.path} holds an adapter (adapter_config.json), which is not applied "
+            f"model.path={model.path} holds an adapter ({adapter.name}), which is not applied "
             "here: give the merged folder beside it (a run's final/), or merge it into the weights "
             "first (peft's merge_and_unload)"
         )

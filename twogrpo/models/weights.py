@@ -17,12 +17,14 @@ from transformers import PreTrainedModel
 
 from twogrpo.errors import ConfigError, escape_control_chars
 
+STORED = ("F64", "F32", "F16", "BF16", "BOOL")
+
 
 def check_stored(folder: Path, path: str) -> None:
     """Checks the dtypes in the headers of the folder's safetensors; no weight is read.
 
     Raises:
-        ConfigError: a file cannot be read, or has weights of integers.
+        ConfigError: a file cannot be read, or has quantised weights (integers, fp8, …).
     """
     for file in sorted(folder.glob("*.safetensors")):
         try:
@@ -33,7 +35,8 @@ def check_stored(folder: Path, path: str) -> None:
                 f"model.path={path}: {file.name} cannot be read ({error}): give an intact copy"
             ) from error
         for name, dtype in dtypes.items():  # a mask may be of integers
-            if name.endswith(("weight", ".bias")) and dtype.startswith(("I", "U")):
+            is_weight = dtype.startswith("F") or name.endswith(("weight", ".bias"))
+            if is_weight and dtype not in STORED:
                 raise ConfigError(
                     f"model.path={path}: {name} is stored as {dtype} in {file.name}: give weights "
                     "in float32 or bfloat16, not quantised"

@@ -22,7 +22,7 @@ from twogrpo.errors import ConfigError
 from twogrpo.preflight.memory.estimate import BYTES
 from twogrpo.preflight.model_shapes import Architecture, config_file
 from twogrpo.preflight.text_tables import gib
-from twogrpo.rewards.build import REWARDS, build_reward
+from twogrpo.rewards.build import REWARDS, build_reward, reference_check
 
 Level = Literal["ok", "warning", "failure"]
 # Those of the paper's arms: GRPO, CTR-GRPO and DPO.
@@ -127,9 +127,10 @@ def _dataset(config: Config) -> Finding:
         origin = "generated" if dataset.source == "generated" else "of the hub, not looked up"
         return Finding("ok", "dataset", f"{dataset.num_prompts} problems, {origin}")
     try:
-        num_prompts = len(training_problems(dataset))
+        check = reference_check(config.reward)
+        num_prompts = len(training_problems(dataset, check))
         if evaluation.validation_every:
-            validation_problems(dataset, evaluation)
+            validation_problems(dataset, evaluation, check)
     except ConfigError as error:
         return Finding("failure", "dataset", str(error))
     return Finding("ok", "dataset", f"{num_prompts} problems of {file}")

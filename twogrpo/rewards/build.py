@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twogrpo.config.schema import RewardConfig as RewardConfig
 from twogrpo.errors import ConfigError, escape_control_chars
@@ -28,14 +28,23 @@ def build_reward(config: RewardConfig) -> Verifier:
 
     Where the machine lacks what the reward needs (a sandbox), the ConfigError has a cause.
     """
-    if config.name not in REWARDS:
-        raise ConfigError(f"reward.name={config.name} is unknown: use one of {', '.join(REWARDS)}")
     try:
-        return REWARDS[config.name].from_config(config)
+        return _reward_class(config).from_config(config)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"reward.name={config.name}: {error}") from error
+
+
+def reference_check(config: RewardConfig) -> Callable[[str], None]:
+    """Raises ValueError for a reference that the reward cannot judge by; builds no reward."""
+    return _reward_class(config).check_reference
+
+
+def _reward_class(config: RewardConfig) -> type[Verifier]:
+    if config.name not in REWARDS:
+        raise ConfigError(f"reward.name={config.name} is unknown: use one of {', '.join(REWARDS)}")
+    return REWARDS[config.name]
 
 
 def build_checked_reward(

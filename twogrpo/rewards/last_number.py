@@ -24,7 +24,8 @@ class LastNumber(Verifier):
 
     example = Example(correct="it is 12.", wrong="it is 13.", reference="12")
 
-    def check_reference(self, reference: str) -> None:
+    @staticmethod
+    def check_reference(reference: str) -> None:
         """Raises ValueError unless the reference is a plain number."""
         parse_number(reference)
 

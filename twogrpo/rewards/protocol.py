@@ -66,7 +66,8 @@ class Verifier(ABC):
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """One verdict per response, in order; raises ValueError for an unusable reference."""
 
-    def check_reference(self, reference: str) -> None:  # noqa: B027 a default, not a gap
+    @staticmethod  # noqa: B027 a default, not a gap
+    def check_reference(reference: str) -> None:
         """Raises ValueError where no response can be judged by this reference."""
 
     def self_check(self, references: Sequence[str]) -> None:  # noqa: B027 a default

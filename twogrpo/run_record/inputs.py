@@ -12,7 +12,8 @@ from twogrpo.errors import ConfigError
 
 # By the key that names them and then by name: size in bytes, time of the last change, sha256.
 Inputs = dict[str, dict[str, dict[str, Any]]]
-Files = Mapping[str, Sequence[Path]]
+# By key: files, or by name the hashes of what has no file.
+Files = Mapping[str, Sequence[Path] | Mapping[str, str]]
 # A larger file is not hashed again while its size and time of change are those of the record:
 # sha256 takes about a second a GB.
 ALWAYS_HASHED_BYTES = 2**26
@@ -25,8 +26,10 @@ def read_inputs(files: Files, known: Inputs) -> Inputs:
         ConfigError: a file cannot be read.
     """
     return {
-        key: {path.name: _read(key, path, known.get(key, {}).get(path.name, {})) for path in paths}
-        for key, paths in files.items()
+        key: {name: {"sha256": value} for name, value in of.items()}
+        if isinstance(of, Mapping)
+        else {path.name: _read(key, path, known.get(key, {}).get(path.name, {})) for path in of}
+        for key, of in files.items()
     }
 
 

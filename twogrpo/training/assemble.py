@@ -13,14 +13,20 @@ from twogrpo.config.batch_sizes import needs_reference_policy
 from twogrpo.config.schema import Config, SyncCheckConfig
 from twogrpo.config.validation import check, check_device
 from twogrpo.data.files import input_files
-from twogrpo.data.prompts import Prompts, PromptStream, training_prompts, validation_prompts
+from twogrpo.data.prompts import (
+    Prompts,
+    PromptStream,
+    hub_hashes,
+    training_prompts,
+    validation_prompts,
+)
 from twogrpo.distributed.process_group import Ranks, init_process_group
 from twogrpo.distributed.process_setup import prepare_process
 from twogrpo.evaluation.evaluator import load_benchmarks
 from twogrpo.models.end_tokens import end_token_names
 from twogrpo.models.load import load_processor, source
 from twogrpo.policy.build import build_policy, build_reference_policy
-from twogrpo.rewards.build import build_checked_reward, check_references
+from twogrpo.rewards.build import build_checked_reward, check_references, reference_check
 from twogrpo.rollout.build import build_sampler, check_first_tokens
 from twogrpo.rollout.data_parallel import DataParallelReward, DataParallelSampler
 from twogrpo.rollout.protocol import SamplingParams
@@ -48,8 +54,9 @@ def assemble(config: Config) -> Run:
     ranks = init_process_group(config.hardware)
     prepare_process(config.hardware)
     processor = load_processor(config.model)
-    prompts = training_prompts(config.dataset, processor)
-    validation = validation_prompts(config.dataset, config.evaluation, processor)
+    check_one = reference_check(config.reward)
+    prompts = training_prompts(config.dataset, processor, check_one)
+    validation = validation_prompts(config.dataset, config.evaluation, processor, check_one)
     where = f"dataset.name={config.dataset.name}"
     reward = build_checked_reward(config.reward, prompts, where=where)
     check_references(reward, validation, where=where)
@@ -76,7 +83,10 @@ def assemble(config: Config) -> Run:
     opened = (
         RunRecord(
             config,
-            files=input_files(config, model=source(config.model)),
+            files={
+                **input_files(config, model=source(config.model)),
+                **hub_hashes(evaluation, benchmarks, config.dataset, [*prompts, *validation]),
+            },
             sandbox=reward.sandbox_method,
             prompts=_counts(config, prompts, benchmarks),
             end_tokens=end_token_names(config.model, processor.tokenizer),

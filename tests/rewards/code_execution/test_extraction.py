@@ -25,6 +25,22 @@ from twogrpo.rewards.code_execution.extraction import extract_program
         ("\t```python\n\tif a:\n\t\tb\nc\n\t```", "if a:\n\tb\nc\n"),
         ("Call ```f(1)``` first.\n```f(1)```\n```python\na\n```", "a\n"),
         ("```python\r\na\r\n```\r\n", "a\r\n"),
+        ("<think>x</think>\n<answer>```python\na\n```</answer>", "a\n"),
+        ("</think><answer> ```\na\n``` </answer>\n", "a\n"),
+        ("<answer>\n```python\nf('</answer>')\n```</answer></solution>", "f('</answer>')\n"),
+        ("Solution: ```python\na\n```", "a\n"),
+        ("**Solution**: ```py\na\n```\nas wanted", "a\n"),
+        ("So:```\na\n```", "a\n"),
+        ("**Solution:** ```\na\n```", "a\n"),
+        ("Solution: ~~~python\na\n~~~", "a\n"),
+        ("1. Solution: ```python\n   if a:\n       b\n   ```", "if a:\n    b\n"),
+        ("It prints ```5```: python\n```python\na\n```", "a\n"),
+        ("It uses ``` as a mark.\n```python\na\n```", "a\n"),
+        ("> So:\n> ```python\n> if a:\n>     b\n>\n> c\n> ```", "if a:\n    b\n\nc\n"),
+        (">```python\n>if a:\n>    b\n>```", "if a:\n   b\n"),  # as in Markdown
+        ("> > - ```python\n> >   a\n> >   > b\n> >   ```", "a\n> b\n"),
+        ("```python\n> a\n>>> b\n```", "> a\n>>> b\n"),
+        ("```python\na = '''\n b```</answer>\n'''\n```", "a = '''\n b```</answer>\n'''\n"),
         ("```python\na\n", None),  # cut off
         ("```\n   \n```", None),
         ("a = 1", None),
@@ -37,7 +53,10 @@ def test_blocks_worked_by_hand(response: str, program: str | None) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("text", [" ", "`", "~", "- ", "1. ", "```\n", "``` ", "\n", "\t", "py"])
+@pytest.mark.parametrize(
+    "text",
+    [" ", "`", "~", "- ", "1. ", "```\n", "``` ", "\n", "\t", "py", "> ", "> \n", "</a>", "a ```"],
+)
 def test_a_long_response_is_read_in_time(text: str) -> None:
     """In time that is quadratic in its length, this would take minutes."""
     for opening in ("", "```", "```python\n"):

@@ -198,6 +198,13 @@ def test_a_sandbox_that_cannot_start_is_no_wrong_answer(
         ("3.0", "3", False),  # an integer is exact
         ("1000000.5", "1000000.0", True),  # within 1e-6 of it, relatively
         ("nan", "0.5", False),
+        ("[0.3000001, 2e-9]", "[0.3, 0.0]", True),
+        ("(0.5,1):x=0.25;", "(0.50,1):x=.25;", True),
+        ("[0.31, 0.2]", "[0.3, 0.2]", False),
+        ("[0.3 0.2]", "[0.3, 0.2]", False),
+        ("(0.3, 0.2)", "[0.3, 0.2]", False),
+        ("[1, 2]", "[1.0, 2.0]", True),
+        ("[1.0, 2.0]", "[1, 2]", False),
         ("1_0.0", "10.0", False),
         ("1.2.3", "1.2.30", False),
         ("", "", True),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _CALLS = Path(calls.__file__).read_text(encoding="utf-8")
 _KEYS = ("functional", "fn_name", "inputs", "outputs")
+_SEPARATOR = re.compile(r"([][(){},:;=])")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _ENDINGS = {
     "exited": Verdict(0.0, False, "program_failed"),
@@ -44,6 +45,7 @@ _ENDINGS = {
     "overflowed": Verdict(0.0, False, "program_output"),
     "not_started": DIED,
 }
+_CHECKED = set[str]()
 # Some data sets put each result into a list of its own.
 _FUNCTION_TESTS = """\
 try:
@@ -99,9 +101,12 @@ class CodeTests(Verifier):
         """Raises ConfigError for a bad number of workers, ValueError where no sandbox works."""
         return cls(num_workers=checked_num_workers(config))
 
-    def check_reference(self, reference: str) -> None:
+    @staticmethod
+    def check_reference(reference: str) -> None:
         """Raises ValueError where the reference tests nothing."""
-        parse_tests(reference)
+        if reference not in _CHECKED:  # parsing takes milliseconds, and each is asked about again
+            parse_tests(reference)
+            _CHECKED.add(reference)
 
     def grade(self, responses: Sequence[str], references: Sequence[str]) -> list[Verdict]:
         """One verdict per response, in order; raises ValueError for a reference without tests."""
@@ -215,6 +220,14 @@ def _is_same_text(found: str, expected: str) -> bool:
 
 
 def _is_same_word(found: str, expected: str) -> bool:
+    """Whether they are equal, but for numbers, also in a list: see `_is_same_number`."""
+    parts = [_SEPARATOR.split(word) for word in (found, expected)]
+    return found == expected or (
+        len(parts[0]) == len(parts[1]) and all(map(_is_same_number, *parts))
+    )
+
+
+def _is_same_number(found: str, expected: str) -> bool:
     """Whether they are equal, or within 1e-6 of a number with a point or an exponent."""
     if found == expected or not any(mark in expected for mark in ".eE"):
         return found == expected
