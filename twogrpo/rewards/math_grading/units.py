@@ -59,7 +59,9 @@ _CHANGING = re.compile(  # words that make another answer of the number beside t
     r"|\b(?:even|odd|prime|composite|integer|integral|whole|natural|real|complex|(?:ir)?rational"
     r"|(?:non-?)?(?:negative|positive|zero)|perfect|divisible|distinct|finite|infinite)\W*$"
 )
+_CHANGING_HEAD = re.compile(_CHANGING.pattern + r"|\b(?:all|every|each)\b")
 _CLAIM = re.compile(r"\b(?:is|are|was|has|have|does|do|can|must|with|such|that|only)\b")
+_LONE_LETTER = re.compile(r"\s*[a-z]\s*")
 _LETTER = re.compile(r"(?<!\\)\b[A-Za-z]\b|\\(?!frac|sqrt|pi|deg|text|d?frac|cdot|times)[A-Za-z]+")
 _CLOCK = re.compile(r"\b([ap])\.?\s?m\b\.?", re.IGNORECASE)
 
@@ -74,12 +76,15 @@ def split_unit(text: str) -> tuple[str, frozenset[tuple[str, str]], int]:
     """
     text = _BRACED_UNIT.sub(r" \1", _CURRENCY.sub(" ", text)).strip()
     head = _TEXT_HEAD.match(text)
-    if head and not _CHANGING.search(head.group()) and _TEXT_TAIL.sub("", text).strip():
+    if head and not _CHANGING_HEAD.search(head.group()) and _TEXT_TAIL.sub("", text).strip():
         text = text[head.end() :].lstrip(": ")
     tail = _TEXT_TAIL.search(text)
     if tail and r"\text" in tail.group() and text[: tail.start()].strip():
         body, words = text[: tail.start()], re.sub(r"\\text|[{}]", " ", tail.group())
-        if not (_CHANGING.search(words) or (_LETTER.search(body) and _CLAIM.search(words))):
+        # "n squarefree" counts nothing, "n cm" is a length
+        is_condition = _LONE_LETTER.fullmatch(body) and not _is_unit(words, True, body)
+        is_claim = is_condition or (_LETTER.search(body) and _CLAIM.search(words))
+        if not (is_claim or _CHANGING.search(words)):
             return _with_units(body, words)
     tail = _WORD_TAIL.search(text) or _PI_TAIL.search(text)
     if tail and _is_unit(tail["unit"], bool(tail["gap"]), text[: tail.start()]):
