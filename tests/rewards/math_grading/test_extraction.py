@@ -51,7 +51,7 @@ def test_an_empty_unclosed_or_overlong_box_is_no_answer(response: str) -> None:
 
 
 def test_adjacent_boxes_are_also_a_list() -> None:
-    assert extract(r"\boxed{1} and $\boxed{2}$") == Extracted("2", ("1", "2"), True)
+    assert extract(r"\boxed{1} and $\boxed{2}$") == Extracted("2", ("1", "2"))
     assert extract(r"\boxed{1}\boxed{2}") == Extracted("2", ("1", "2"))
     assert extract(r"\boxed{1} is wrong, rather \boxed{2}") == Extracted("2")
     assert extract(r"$x=\boxed{1}\quad \text{ or } y=\boxed{2}$") == Extracted(

@@ -54,7 +54,7 @@ class Extracted:
     text: str
     boxes: tuple[str, ...] = ()
     is_hedge: bool = False
-    """Whether "or", "and" or "/" stands between the boxes: then all of them must be right."""
+    """Whether "or" or "/" stands between the boxes: then all of them must be right."""
 
 
 def extract(response: str) -> Extracted | None:
@@ -97,15 +97,13 @@ def _last(pattern: re.Pattern[str], text: str, *, start: int = 0) -> re.Match[st
 
 
 def _adjacent(text: str, found: list[tuple[int, int, str]]) -> tuple[tuple[str, ...], bool]:
-    """Returns the contents of the last boxes that only separators divide, and if a word does."""
+    """Returns the contents of the last boxes that only separators divide, and if they hedge."""
     run = [found[-1]]
     for box in reversed(found[:-1]):
         if box[1] > run[0][0] or not _JOINT.fullmatch(text, box[1], run[0][0]):
             break
         run.insert(0, box)
-    is_hedge = any(
-        re.search(r"\b(?:or|and)\b|/", text[a[1] : b[0]]) for a, b in itertools.pairwise(run)
-    )
+    is_hedge = any(re.search(r"\bor\b|/", text[a[1] : b[0]]) for a, b in itertools.pairwise(run))
     return tuple(content for _, _, content in run) if len(run) > 1 else (), is_hedge
 
 
