@@ -43,6 +43,12 @@ EXIT_SYNC = 76
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 WAIT_FOR_FIRST_RANK_SECONDS = 20.0
+# What CUDA and its driver, torch's CPU allocator and mmap, the libraries (as in
+# CUBLAS_STATUS_ALLOC_FAILED, …_DEVICE_ALLOCATION_FAILED of cuDNN) and NCCL say.
+SHORTAGE = (
+    r"[Oo]ut of memory|OUT_OF_MEMORY|([Cc]an't|[Cc]annot) allocate memory|ALLOC(ATION)?_FAILED"
+    r"|Failed to CUDA \w*alloc"
+)
 
 
 class ConfigError(ValueError):
@@ -88,11 +94,10 @@ class Preempted(Fault):
 def out_of_memory(error: BaseException) -> str | None:
     """Returns what is short if the error is about memory, of a GPU or of the CPU; else None."""
     text = str(error)
-    is_short = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)  # includes torch.OutOfMemoryError; the CPU's has no class
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
-    if not is_short:
+    # torch.OutOfMemoryError is a RuntimeError; other shortages have no class of their own.
+    is_said = isinstance(error, RuntimeError) and re.search(SHORTAGE, text)
+    is_refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not (is_said or is_refused or isinstance(error, MemoryError)):
         return None
     # torch says much more, of fragments and of its settings.
     requested = re.search(r"ried to allocate ([\d.]+ \w+)", text)

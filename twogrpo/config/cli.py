@@ -103,7 +103,7 @@ def _explained() -> Iterator[None]:
         raise ConfigError(one_line(error)) from error
     except HydraException as error:
         raise ConfigError(_explain(error)) from error
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         shortage = out_of_memory(error)
         if shortage is None:
             raise
