@@ -1,6 +1,8 @@
 """What is the vLLM sampler's own beyond the contract: what it refuses, and what it leaves alone."""
 
 import importlib.util
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import parse_config, tiny_model
+from tests.conftest import ROOT, parse_config, tiny_model
 from tests.rollout.test_sampler_contract import (
     LONG,
     PLAIN,
@@ -25,6 +27,7 @@ from tests.rollout.test_sampler_contract import (
     tiny_weights,
     vllm_subject,
 )
+from twogrpo import errors
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, out_of_memory
@@ -299,6 +302,29 @@ def test_a_sampler_that_dropped_its_weights_draws_nothing_until_others_are_loade
     assert engine.sample([], [], PLAIN) == []
 
 
+# An engine that sleeps leaves a clean-up at Python's exit that aborts, as vLLM's memory pools may.
+ASLEEP = """
+import atexit, os
+from twogrpo import errors
+from twogrpo.errors import Preempted, exit_at_once, in_one_line
+atexit.register(os.abort)
+errors.has_sleeping_engine = True
+with exit_at_once(), in_one_line():
+    raise {error}
+"""
+
+
+@pytest.mark.parametrize(("error", "code"), [("Preempted('ended')", 143), ("KeyError('k')", 1)])
+def test_an_error_beside_a_sleeping_engine_keeps_its_exit_code_in_one_process(error, code):
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASLEEP.format(error=error)], env=environment,
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("Traceback" in done.stderr) == (code == 1)
+
+
 @pytest.mark.vllm
 def test_vllm_shuts_its_engine_down_when_python_exits_by_what_close_detaches(engine):
     assert engine.llm.llm_engine.engine_core._finalizer.alive
@@ -416,8 +442,12 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkey
     load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
     engine.sleep()
+    monkeypatch.setattr(errors, "has_sleeping_engine", False)
     engine.close()  # it would free its memory a second time, now and when Python exits
     assert engine.llm.calls[-2:] == ["sleep 2", "detach"]
+    assert errors.has_sleeping_engine
+    monkeypatch.setattr(Sleeper, "_finalizer", None)  # a name that vLLM may change
+    engine.close()
     at_level_0 = sleeper(model, hardware, monkeypatch, level=0)
     at_level_0.sleep()
     assert at_level_0.llm.calls == []
