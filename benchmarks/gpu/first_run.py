@@ -124,7 +124,7 @@ def smollm2(device: str, out: Path) -> list[Process]:
 
 
 def peer(device: str, out: Path) -> list[Process]:
-    """One pair with TRL at each group size, both with their plain samplers, then both with vLLM."""
+    """One pair with TRL at each group size, both with their plain samplers; one both with vLLM."""
     if not (find_spec("trl") or (PEER / "trl").is_dir()) or not find_spec("datasets"):
         raise MissingError("trl or datasets is not installed: make bench-peer")
     _smollm2()
@@ -132,7 +132,7 @@ def peer(device: str, out: Path) -> list[Process]:
     counts = ["--steps=1", "--warmup=0"] if device == "cpu" else ["--threads=8"]
     command = ["benchmarks/trl/compare_trl.py", f"--device={device}", "--pairs=1", *counts]
     shown = [f"{ratio}.{size}" for ratio in ("ratio", "memory_ratio") for size in (2, 16)]
-    with_vllm = [*command, "--sampler=vllm", "--peer-vllm"]
+    with_vllm = [*command, "--sampler=vllm", "--peer-vllm", "--group-sizes=2"]  # starts are slow
     both = [Process("plain samplers", command, shown), Process("vLLM", with_vllm, shown)]
     return both if device == "cuda" else both[:1]
 
@@ -211,7 +211,7 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
             code = None
         output.seek(0)
         text = output.read()
-    found = dict(_flat(_found(process, text))) if code == 0 else {}
+    found = dict(_flat(_found(process, text)))
     return {
         "name": process.name,
         "command": shlex.join(["python", *process.command]).replace(f"{ROOT}/", ""),
@@ -224,12 +224,18 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
 
 
 def _found(process: Process, text: str) -> Any:
-    """The object in the last line that has one or, of a run, medians over all steps but the first,
-    and of what is held against the sampler the largest."""
+    """The object in the last whole line that has one or, of a run, medians over all steps but the
+    first, and of what is held against the sampler the largest; of a process cut short, so far."""
     if process.run is None:
-        lines = [line for line in text.splitlines() if line.startswith("{")]
-        return json.loads(lines[-1]) if lines else {}
-    rows = read_rows(process.run)  # the last one is about the whole run
+        found: Any = {}
+        for line in text.splitlines():
+            with suppress(json.JSONDecodeError):
+                found = json.loads(line) if line.startswith("{") else found
+        return found
+    try:
+        rows = read_rows(process.run)  # the last one is about the whole run
+    except ConfigError:  # damaged: its fault is among the messages
+        return {}
     of_steps = {key: [row[key] for row in rows if key in row] for key in OF_A_RUN}
     return {
         key: max(values) if "canary" in key else median(values[1:] or values)

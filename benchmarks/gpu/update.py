@@ -137,7 +137,7 @@ def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:
 
 
 def main() -> None:
-    """Measures and prints one line of JSON."""
+    """Measures and prints JSON, a line after each case; the last one has all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--rollouts", type=int, default=64, help=f"of the {MINIBATCH}")
@@ -152,8 +152,7 @@ def main() -> None:
     ceiling = hardware_ceilings.matmul_flops(given.device, DTYPES[config.hardware.dtype])
     sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if is_tiny else 1)
     policy = build(config, model, group)
-    cases = list(measure(policy, sequences, config, model, given.steps, ceiling))
-    found = {
+    found: dict[str, Any] = {
         "parameters": model.parameters,
         "is_sharded": group.is_sharded,
         "rollouts": len(sequences),
@@ -162,10 +161,12 @@ def main() -> None:
         "activation_checkpointing": config.hardware.activation_checkpointing,
         "compile": config.hardware.compile,
         "matmul_flops": ceiling,
-        "cases": cases,
+        "cases": [],
     }
-    if group.is_first:
-        print(json.dumps(found), flush=True)
+    for case in measure(policy, sequences, config, model, given.steps, ceiling):
+        found["cases"].append(case)
+        if group.is_first:  # all so far: whatever ends this, the finished ones are there
+            print(json.dumps(found), flush=True)
     process_group.shutdown(group)
 
 

@@ -22,7 +22,7 @@ from twogrpo.distributed.process_group import SINGLE_PROCESS
 SLEEPS = "import time; time.sleep(99)"
 HANGS = (
     f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {SLEEPS!r}])"
-    "; print(p.pid, flush=True); p.wait()"
+    '; print(\'{"child": %d}\\n{"chi\' % p.pid, flush=True); p.wait()'
 )
 SPEED = 'print(\'{"a": [{"speed": 3}]}\')'
 PROGRAMS = {
@@ -54,10 +54,10 @@ def test_each_step_is_recorded_and_none_stops_the_next(monkeypatch, tmp_path, ca
     assert first_run.main(["--only", "passes", *out]) == 0
     found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in first_run.STEPS}
     [failed], [hung], [passed] = (found[n]["processes"] for n in ("fails", "hangs", "passes"))
-    assert (failed["exit_code"], failed["found"]) == (1, {})
+    assert (failed["exit_code"], failed["found"]) == (1, {"half": 1})
     assert "a broken kernel" in failed["messages"]
     assert hung["exit_code"] is None
-    child = Path(f"/proc/{int(hung['messages'])}/stat")
+    child = Path(f"/proc/{hung['found']['child']}/stat")  # of the last whole line
     assert not child.exists() or child.read_text().split()[2] == "Z"
     assert passed["found"] == passed["shown"] == {"a.0.speed": 3}
     assert passed["messages"].splitlines()[0] == "tests/benchmarks/test_first_run.py"
@@ -129,6 +129,18 @@ def test_a_run_s_record_gives_medians_and_the_largest_error(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = first_run._found(Process("a run", [], run=tmp_path), "")
     assert found == {"canary/kl": 0.3, "seconds/sync": 3.0}
+
+
+def test_a_run_that_is_cut_keeps_its_rows_and_a_damaged_one_its_messages(tmp_path):
+    row, file = json.dumps({"step": 0, "seconds/sync": 9.0}), tmp_path / "metrics.jsonl"
+    write = f"import time; open({str(file)!r}, 'w').write({row!r} + chr(10)); time.sleep(99)"
+    cut = first_run.run(Process("a run", ["-c", write], ["seconds/sync"], tmp_path), 8)
+    assert (cut["exit_code"], cut["shown"]) == (None, {"seconds/sync": 9.0})
+    file.write_text("{}\n{}\n")
+    fails = Process("a run", ["-c", "exit('its fault')"], run=tmp_path)
+    damaged = first_run.run(fails, 20)
+    assert (damaged["exit_code"], damaged["found"]) == (1, {})
+    assert "its fault" in damaged["messages"]
 
 
 def test_a_gpu_that_torch_cannot_use_ends_it_before_a_step(monkeypatch, tmp_path, capsys):
