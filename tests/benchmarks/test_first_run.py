@@ -3,13 +3,14 @@ commands, and its own measuring on a CPU."""
 
 import json
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.gpu import first_run
-from benchmarks.gpu.first_run import STEPS, MissingError, Process, Step
+from benchmarks.gpu.first_run import SAID, STEPS, MissingError, Process, Step
 from benchmarks.gpu.models import TINY, configured
 from benchmarks.gpu.update import build, flops, measure, rollouts
 from benchmarks.throughput.flops import forward_flops
@@ -123,12 +124,33 @@ def test_a_missing_package_or_model_is_the_reason_of_a_skip(monkeypatch, tmp_pat
 
 
 def test_a_run_s_record_gives_medians_and_the_largest_error(tmp_path):
-    rows = [{"step": 0, "canary/kl": 0.3, "seconds/sync": 90.0},
-            {"step": 1, "canary/kl": 0.1, "seconds/sync": 2.0},
+    rows = [{"step": 0, "canary/kl": 0.3, "seconds/sync": 90.0, "mismatch/max": 0.5},
+            {"step": 1, "canary/kl": 0.1, "seconds/sync": 2.0, "mismatch/max": 0.7},
             {"step": 2, "canary/kl": 0.2, "seconds/sync": 4.0}, {"step": 3}]  # fmt: skip
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = first_run._found(Process("a run", [], run=tmp_path), "")
-    assert found == {"canary/kl": 0.3, "seconds/sync": 3.0}
+    assert found == {"canary/kl": 0.3, "seconds/sync": 3.0, "mismatch/max": 0.7}
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [*zip(SAID, ["v1/worker/gpu_worker.py", "platforms/cuda.py", "v1/core/kv_cache_utils.py",
+                 "v1/worker/gpu/model_runner.py", "v1/worker/gpu_worker.py",
+                 "model_executor/model_loader/reload/layerwise.py"], strict=True)],
+)  # fmt: skip
+def test_what_is_kept_of_vllm_s_messages_is_what_it_says(words, file):
+    folder = Path(find_spec("vllm").origin).parent
+    assert words in (folder / file).read_text()
+
+
+@pytest.mark.parametrize(("folder", "level"), [("a run", "INFO"), (None, "None")])
+def test_a_run_with_vllm_says_what_it_chose_and_keeps_it(folder, level, monkeypatch, tmp_path):
+    """Of other processes JSON is the last line, and vLLM may print behind it."""
+    monkeypatch.delenv("VLLM_LOGGING_LEVEL", raising=False)
+    speaks = "import os; print(os.environ.get('VLLM_LOGGING_LEVEL'), 'V2 Model Runner\\nno')"
+    found = first_run.run(Process("it", ["-c", speaks], run=folder and tmp_path / folder), 20)
+    assert found["vllm"] == [f"{level} V2 Model Runner"]
 
 
 def test_a_run_that_is_cut_keeps_its_rows_and_a_damaged_one_its_messages(tmp_path):
