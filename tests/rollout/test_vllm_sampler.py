@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -185,6 +185,33 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
         vllm_setup.start(model, hardware, context_tokens=None)
 
 
+@pytest.fixture
+def failing_start(model, hardware, monkeypatch, tmp_path) -> Callable[[str], str]:
+    """`failing_start("CUDA out of memory")`: what is said where vLLM says so on a GPU, with gcc and
+    Python.h on the machine."""
+    distributed = SimpleNamespace(cleanup_dist_env_and_memory=lambda: None)
+    on_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", on_cuda)
+    monkeypatch.setitem(sys.modules, "vllm.distributed", distributed)
+    monkeypatch.setattr(vllm_setup, "preserved_process_state", lambda _: nullcontext())
+    monkeypatch.setattr(vllm_setup.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "gcc").touch(0o755)
+
+    def start(failure: str) -> str:
+        def fail(**_: Any) -> None:
+            raise ValueError(failure)
+
+        monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=fail, __spec__="found"))
+        with pytest.raises(ConfigError) as stopped:
+            vllm_setup.start(model, replace(hardware, device="cuda"), context_tokens=None)
+        return str(stopped.value).rpartition("): ")[2]
+
+    return start
+
+
 @pytest.mark.parametrize(
     ("failure", "remedy"),
     [
@@ -195,20 +222,23 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
         ("CUDA out of memory", "lower hardware.gpu_memory_share=0.5"),
     ],
 )
-def test_a_start_without_room_says_which_way_to_turn_the_share(
-    failure, remedy, model, hardware, monkeypatch
-):
-    def start(**_: Any) -> None:
-        raise ValueError(failure)
+def test_a_start_without_room_says_which_way_to_turn_the_share(failure, remedy, failing_start):
+    assert failing_start(failure).startswith(remedy)
 
-    distributed = SimpleNamespace(cleanup_dist_env_and_memory=lambda: None)
-    on_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
-    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=start, __spec__="found"))
-    monkeypatch.setitem(sys.modules, "vllm.platforms", on_cuda)
-    monkeypatch.setitem(sys.modules, "vllm.distributed", distributed)
-    monkeypatch.setattr(vllm_setup, "preserved_process_state", lambda _: nullcontext())
-    with pytest.raises(ConfigError, match=remedy):
-        vllm_setup.start(model, replace(hardware, device="cuda"), context_tokens=None)
+
+@pytest.mark.parametrize(
+    ("gone", "cc", "remedy"),
+    [
+        ("gcc", None, "install a C compiler"),
+        ("", "icc", "install a C compiler"),
+        ("Python.h", None, "install python{}.{}-dev".format(*sys.version_info)),
+    ],
+)
+def test_a_start_without_what_triton_builds_with_says_so_first(
+    gone, cc, remedy, failing_start, monkeypatch, tmp_path
+):
+    (tmp_path / gone).unlink() if gone else monkeypatch.setenv("CC", cc)
+    assert failing_start("Failed to find C compiler").startswith(remedy)
 
 
 def test_a_context_or_heads_that_vllm_would_fail_on_are_refused(model, hardware):
