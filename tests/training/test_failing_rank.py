@@ -13,6 +13,7 @@ from tests.training.test_loop import BRIEF
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.errors import Preempted
 from twogrpo.training import resume
+from twogrpo.training.preemption import PreemptionHandler
 
 # Each rank's clean-up of the process group waits for ever, as NCCL's does for a busy peer.
 PROGRAM = """
@@ -69,7 +70,7 @@ def test_only_an_error_beside_other_ranks_leaves_the_group_as_it_is(num_ranks, e
     run = SimpleNamespace(
         ranks=Ranks(0, num_ranks, 0, is_sharded=True),
         collector=SimpleNamespace(reward=part["a"], sampler=part["b"]),
-        preemption=monkeypatch.context(),
+        preemption=PreemptionHandler(grace_seconds=55),
         record=record,
     )
     monkeypatch.setattr(resume, "shutdown", lambda _: closed.append("group"))

@@ -56,7 +56,9 @@ def open_run(run: Run) -> Iterator[None]:
                 yield
         except BaseException as error:
             is_preempted = isinstance(error, Preempted)
-            run.record.interrupt(by="SIGTERM" if is_preempted else type(error).__name__)
+            # Of another rank an error after SIGTERM is no cause: the first may have left already.
+            is_told = is_preempted or (run.preemption.is_received and not run.ranks.is_first)
+            run.record.interrupt(by="SIGTERM" if is_told else type(error).__name__)
             if isinstance(error, Exception) and not is_preempted:
                 error.add_note(resume_command(run))
             raise
