@@ -30,6 +30,8 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any
 
+import torch
+
 from benchmarks.gpu.models import HARDWARE, configured
 from benchmarks.trl.compare_trl import PEER
 from requirements.install import has_gpu, missing_for_cuda
@@ -61,12 +63,15 @@ class MissingError(Exception):
 @dataclass(frozen=True)
 class Process:
     """What Python runs, which of the numbers that it finds are shown, and the folder of a training
-    run, whose record has them; else they are in the last line that it prints."""
+    run, whose record has them; else they are in the last line that it prints. It passes with this
+    exit code and these words in its output."""
 
     name: str
     command: Sequence[str]
     shown: Sequence[str] = ()
     run: Path | None = None
+    exit_code: int = 0
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ def tiny(device: str, out: Path) -> list[Process]:
 
 
 def smollm2(device: str, out: Path) -> list[Process]:
-    """Three steps of each arm at each sleep level; on a CPU two of the embedded model."""
+    """Three steps of each arm, at each sleep level; one run is told to end by SIGTERM while vLLM
+    sleeps, and resumed; with two GPUs a rank fails. On a CPU two steps of the embedded model."""
     _require_vllm()
     model = [f"model.path={_smollm2()}", "dataset.num_prompts=96"] if device == "cuda" else [
         "dataset.max_response_tokens=6", "dataset.num_prompts=32", "training.prompts_per_step=16",
@@ -114,17 +120,27 @@ def smollm2(device: str, out: Path) -> list[Process]:
     common += ["evaluation.at_end=false", "evaluation.validation_every=0"]
     chosen = "experiment=smollm2/" if device == "cuda" else "algorithm="
     start = TORCHRUN if device == "cuda" else ()  # one GPU is a shard, as in a run of more
-    cases = [("grpo", 1), ("two_grpo", 2), ("grpo", 2), ("two_grpo", 1)]
-    return [
-        Process(
-            f"{arm}, sleep level {level}",
-            [*start, "scripts/train.py", f"{chosen}{arm}", *common, f"hardware.sleep_level={level}",
-             f"output_dir={out / f'{arm}_{level}'}"],
-            OF_A_RUN,
-            out / f"{arm}_{level}",
-        )
-        for arm, level in (cases if device == "cuda" else cases[:2])
-    ]  # fmt: skip
+
+    def case(name: str, arm: str, level: int, program: Sequence[str], **given: Any) -> Process:
+        folder = out / f"{arm}_{level}"
+        typed = [f"{chosen}{arm}", *common, f"hardware.sleep_level={level}", f"output_dir={folder}"]
+        title = f"{arm}, sleep level {level}{name}"
+        return Process(title, [*program, *typed], OF_A_RUN, folder, **given)
+
+    train, broken_off = (*start, "scripts/train.py"), ("-m", "benchmarks.gpu.broken_off")
+    told = {"exit_code": 1 if start else 143, "words": "ended by SIGTERM"}  # torchrun says 1
+    found = [
+        case(", told to end", "two_grpo", 2, (*start, *broken_off, "sigterm"), **told),
+        case(", resumed", "two_grpo", 2, train, words="resumes at step 1"),
+        case("", "grpo", 1, train),
+    ]
+    if device == "cuda":
+        found.append(case("", "grpo", 2, train))
+    if torch.cuda.device_count() > 1:
+        two = (*TORCHRUN[:-1], "--nproc-per-node=2", *broken_off, "error")
+        failing = {"exit_code": 1, "words": "KeyError: 'of the last rank'"}
+        found.append(case(", a rank fails", "two_grpo", 1, two, **failing))
+    return found
 
 
 def peer(device: str, out: Path) -> list[Process]:
@@ -185,7 +201,7 @@ def do(name: str, device: str, out: Path) -> dict[str, Any]:
     for process in processes:
         found = run(process, start + step.limit_seconds - time.monotonic())
         record["processes"].append(found)
-        if found["exit_code"] != 0:
+        if not found["passed"]:
             record["status"] = "timed out" if found["exit_code"] is None else "failed"
         if found["exit_code"] is None:
             break  # no time is left
@@ -218,15 +234,17 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
         output.seek(0)
         text = output.read()
     found = dict(_flat(_found(process, text)))
+    passed = code == process.exit_code and process.words in text
     return {
         "name": process.name,
         "command": shlex.join(["python", *process.command]).replace(f"{ROOT}/", ""),
         "exit_code": code,
+        "passed": passed,
         "seconds": round(time.monotonic() - started, 1),
         "found": found,
         "shown": {key: found[key] for key in process.shown if key in found},
         "vllm": [line for line in text.splitlines() if any(words in line for words in SAID)],
-        "messages": text[-TAIL if code != 0 else -300 :].replace(f"{ROOT}/", ""),
+        "messages": text[-300 if passed else -TAIL :].replace(f"{ROOT}/", ""),
     }
 
 

@@ -15,6 +15,7 @@ from benchmarks.gpu.models import TINY, configured
 from benchmarks.gpu.update import build, flops, measure, rollouts
 from benchmarks.throughput.flops import forward_flops
 from tests.conftest import compose_config, fake_nvidia_smi
+from tests.outcomes import run_json
 from tests.test_reproduce import planned as planned_jobs
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
@@ -83,10 +84,12 @@ def test_all_limits_together_are_half_an_hour(capsys):
 def words_of(command: list[str]) -> list[str]:
     """What is typed after scripts/train.py, under torchrun as on a GPU."""
     assert "torch.distributed.run" in command
-    return command[command.index("scripts/train.py") + 1 :]
+    broken_off = ("sigterm", "error")
+    program = next(i for i, word in enumerate(command) if word in ("scripts/train.py", *broken_off))
+    return command[program + 1 :]
 
 
-def test_the_smollm2_step_trains_both_arms_at_both_sleep_levels(monkeypatch, tmp_path):
+def test_the_smollm2_step_trains_both_arms_and_at_both_sleep_levels(monkeypatch, tmp_path):
     monkeypatch.setattr(first_run, "find_spec", lambda name: True)
     monkeypatch.setattr(first_run, "_smollm2", lambda: tmp_path)
     cases = []
@@ -96,8 +99,41 @@ def test_the_smollm2_step_trains_both_arms_at_both_sleep_levels(monkeypatch, tmp
         assert (config.rollout.engine, config.hardware.device) == ("vllm", "cuda")
         assert config.model.path == str(tmp_path)
         assert config.output_dir == str(process.run) and config.num_steps == 3
-        cases.append((config.algorithm.group_size, config.hardware.sleep_level))
-    assert sorted(cases) == [(2, 1), (2, 2), (16, 1), (16, 2)]
+        cases.append((config.algorithm.group_size, config.hardware.sleep_level, process.exit_code))
+    assert cases == [(2, 2, 1), (2, 2, 0), (16, 1, 0), (16, 2, 0)]
+    told, resumed, *_ = STEPS["smollm2"].processes("cuda", tmp_path)
+    assert words_of(told.command) == words_of(resumed.command)  # the same run
+
+
+def test_a_rank_fails_beside_another_only_where_two_gpus_are_visible(monkeypatch, tmp_path):
+    monkeypatch.setattr(first_run, "find_spec", lambda name: True)
+    monkeypatch.setattr(first_run, "_smollm2", lambda: tmp_path)
+    few = STEPS["smollm2"].processes("cuda", tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    *same, failing = STEPS["smollm2"].processes("cuda", tmp_path)
+    assert same == few
+    assert "--nproc-per-node=2" in failing.command and failing.exit_code == 1
+    assert failing.words == f"KeyError: {'of the last rank'!r}"
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_a_run_told_to_end_while_the_sampler_sleeps_is_resumed_by_its_own_command(tmp_path):
+    """On a CPU, where nothing sleeps."""
+    told, resumed, _ = STEPS["smollm2"].processes("cpu", tmp_path)
+    found = [first_run.run(process, 200) for process in (told, resumed)]
+    assert [part["exit_code"] for part in found] == [143, 0], found
+    assert [part["passed"] for part in found] == [True, True], found
+    assert run_json(tmp_path / "two_grpo_2")["status"] == "finished"
+
+
+def test_a_process_passes_with_its_exit_code_and_its_words_alone():
+    def passed(program: str, **expected: object) -> bool:
+        return first_run.run(Process("it", ["-c", program], **expected), 20)["passed"]
+
+    assert passed("exit('ended by it')", exit_code=1, words="ended by")
+    assert not passed("exit('a fault')", exit_code=1, words="ended by")
+    assert not passed("print('ended by it')", exit_code=1, words="ended by")
 
 
 def test_the_tiny_step_compares_two_arms_on_the_gpu(tmp_path):
