@@ -1,4 +1,5 @@
-"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of peak matmul speed.
+"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of the measured speed of
+matrix products and, where the card is known, model FLOP utilisation: of its data sheet's.
 
 python -m benchmarks.gpu.update                                     one process
 torchrun --standalone --nproc-per-node 1 -m benchmarks.gpu.update   sharded by FSDP2
@@ -100,6 +101,9 @@ def measure(
         step, only_adam = spread(update), spread(adam).median
         passes = step.median - only_adam
         full = only_adam + passes * MINIBATCH / len(sequences)
+        rate = work * MINIBATCH / len(sequences) / full
+        on_paper = hardware_ceilings.data_sheet_flops(hardware_ceilings.name(device))
+        known = {"model_flop_utilisation": rate / on_paper} if on_paper else {}
         yield case | {
             "update_seconds": asdict(step),
             "adam_seconds": only_adam,
@@ -108,7 +112,8 @@ def measure(
             "extrapolated": {
                 "rollouts": MINIBATCH,
                 "update_seconds": full,
-                "share_of_matmul": work * MINIBATCH / len(sequences) / full / ceiling,
+                "share_of_matmul": rate / ceiling,
+                **known,  # over the data sheet's peak of bfloat16
                 "tokens_per_second": tokens * MINIBATCH / len(sequences) / full,
             },
         }

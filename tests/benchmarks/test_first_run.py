@@ -11,15 +11,18 @@ import torch
 
 from benchmarks.gpu import first_run
 from benchmarks.gpu.first_run import SAID, STEPS, MissingError, Process, Step
-from benchmarks.gpu.models import TINY, configured
+from benchmarks.gpu.models import TINY, configured, save
 from benchmarks.gpu.update import build, flops, measure, rollouts
+from benchmarks.throughput import hardware_ceilings
+from benchmarks.throughput.config import BenchmarkConfig
 from benchmarks.throughput.flops import forward_flops
-from tests.conftest import compose_config, fake_nvidia_smi
+from tests.conftest import compose_config, fake_nvidia_smi, parse_config
 from tests.outcomes import run_json
 from tests.test_reproduce import planned as planned_jobs
 from twogrpo.config.schema import Config, parse
 from twogrpo.config.validation import check
 from twogrpo.distributed.process_group import SINGLE_PROCESS
+from twogrpo.models.load import load_model, load_processor
 
 SLEEPS = "import time; time.sleep(99)"
 HANGS = (
@@ -149,6 +152,47 @@ def test_the_tiny_step_compares_two_arms_on_the_gpu(tmp_path):
     assert evaluated.hardware.device == "cuda" and evaluated.tracking.wandb_mode is None
 
 
+def test_a_step_of_1_5b_is_half_of_the_paper_s_and_has_a_gradient(monkeypatch, tmp_path):
+    monkeypatch.setattr(first_run, "find_spec", lambda name: True)
+    monkeypatch.setattr(first_run, "_smollm2", lambda: tmp_path)
+    model, *arms = STEPS["step"].processes("cuda", tmp_path)
+    updates = []
+    for process in arms:
+        words = process.command[process.command.index("scripts/benchmark.py") + 1 :]
+        config = parse(compose_config(*words, name="benchmark"), BenchmarkConfig)
+        check(config)
+        assert config.model.path == str(tmp_path / "model") == model.command[2]
+        assert (config.workload, config.rollout.engine) == ("max_length", "vllm")
+        assert config.rollouts_per_minibatch == 512
+        updates.append((config.algorithm.group_size, config.updates_per_step))
+    assert updates == [(2, 1), (16, 8)]  # of the paper's 2 and 16
+
+
+def test_a_random_model_is_saved_with_a_tokenizer(tmp_path):
+    save(TINY, "cpu", str(tmp_path), str(first_run.ROOT / "assets/tiny"))
+    found = parse_config(f"model.path={tmp_path}").model
+    assert load_model(found).num_parameters() == TINY.parameters
+    assert load_processor(found).tokenizer("3*8=")["input_ids"]
+
+
+def test_the_share_of_a_step_is_that_of_its_seconds(tmp_path):
+    processes = [{"name": arm, "shown": {"seconds.median": seconds}}
+                 for arm, seconds in (("two_grpo", 3.0), ("grpo", 12.0))]  # fmt: skip
+    record = {"step": "step", "status": "passed", "says": "", "processes": processes}
+    (tmp_path / "step.json").write_text(json.dumps(record))
+    last = first_run.summary(tmp_path).splitlines()[-1]
+    assert last.split()[-1] == "0.250" and "share" in last
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312),
+     ("NVIDIA L4", 121), ("NVIDIA L40S", 362), ("Tesla T4", None), ("AMD EPYC", None)],
+)  # fmt: skip
+def test_a_card_s_peak_is_its_data_sheet_s(name, tera):
+    assert hardware_ceilings.data_sheet_flops(name) == (tera and tera * 1e12)
+
+
 def test_a_missing_package_or_model_is_the_reason_of_a_skip(monkeypatch, tmp_path):
     monkeypatch.setattr(first_run, "find_spec", lambda name: None)
     monkeypatch.setattr(first_run, "PEER", tmp_path)
@@ -225,7 +269,8 @@ def test_rollouts_are_pairs_of_all_lengths_with_their_flops():
     assert flops(TINY, pair) == pytest.approx(3 * forward_flops(TINY, 38, (32 + 512) / 38))
 
 
-def test_an_update_is_measured_and_extrapolated():
+def test_an_update_is_measured_and_extrapolated(monkeypatch):
+    monkeypatch.setattr(hardware_ceilings, "data_sheet_flops", lambda name: 4e9)
     config = configured("hardware=cpu", "hardware.tokens_per_microbatch=64",
                         "hardware.logits_chunk_tokens=16")  # fmt: skip
     sequences = rollouts(2, TINY.vocabulary, divisor=64)
@@ -239,6 +284,7 @@ def test_an_update_is_measured_and_extrapolated():
     tokens = sum(sequence.num_tokens for sequence in sequences)
     assert far["tokens_per_second"] == pytest.approx(256 * tokens / far["update_seconds"])
     assert far["update_seconds"] == pytest.approx(chunked["adam_seconds"] + 256 * passes)
+    assert far["model_flop_utilisation"] == pytest.approx(far["share_of_matmul"] / 4)
     share = flops(TINY, sequences) / passes / 1e9
     assert chunked["passes_share_of_matmul"] == pytest.approx(share)
     for old, parameter in zip(before, policy.logprob_model.parameters(), strict=True):
