@@ -242,11 +242,11 @@ def old_driver() -> list[str]:
 def missing_for_cuda() -> list[str]:
     """What vLLM for CUDA needs of this machine and it lacks, each with its remedy."""
     missing, header = old_driver(), Path(sysconfig.get_paths()["include"]) / "Python.h"
-    if not any(map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))):
-        missing.append(
-            "no C compiler is here, and Triton builds with one: apt install gcc, or conda "
-            "install c-compiler"
-        )
+    named = os.environ.get("CC")  # Triton takes this one or none, and never `cc`
+    if not any(map(shutil.which, ("gcc", "clang") if named is None else (named,))):
+        no = "no C compiler is here" if named is None else f"CC={named} is no compiler here"
+        remedy = "apt install gcc, or conda install c-compiler" if named is None else "unset CC"
+        missing.append(f"{no}, and Triton builds with one: {remedy}")
     if not header.is_file():
         package = "python{}.{}-dev".format(*sys.version_info)
         missing.append(f"{header} is missing, and Triton builds with it: apt install {package}")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from twogrpo import errors
-from twogrpo.errors import ConfigError, Fault, in_one_line
+from twogrpo.errors import ConfigError, Fault, in_one_line, out_of_memory
 
 
 def ended(error: BaseException, capsys, **values: str) -> tuple[int | str | None, list[str]]:
@@ -97,3 +97,37 @@ def test_the_exit_codes_of_the_docstring_are_those_of_the_constants():
     named |= {kind.exit_code for kind in faults if issubclass(kind, errors.Fault)}
     said = {int(code) for code in re.findall(r"^    (\d+) ", errors.__doc__, flags=re.MULTILINE)}
     assert said - {0} == named
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+        "CUDA error: out of memory",
+        "Triton Error [CUDA]: out of memory",
+        "cuMemCreate failed: CUDA_ERROR_OUT_OF_MEMORY",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuSPARSE error: CUSPARSE_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
+        "NCCL error: unhandled cuda error\nLast error:\nFailed to CUDA calloc async 608 bytes",
+        "unable to mmap 1000 bytes from file <x>: Cannot allocate memory (12)",
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),  # of a process that cannot be started
+    ],
+)
+def test_a_lack_of_memory_is_known_whoever_reports_it(said):
+    error = said if isinstance(said, OSError) else RuntimeError(said)
+    assert str(out_of_memory(error)).startswith("out of memory")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`",
+        "out of resource: shared memory, Required: 262144, Hardware limit: 232448",
+        "NCCL error: unhandled cuda error\nLast error:\nCuda failure 1 'invalid argument'",
+        FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "runs/out of memory/run.json"),
+    ],
+)
+def test_another_failure_is_no_lack_of_memory(said):
+    assert out_of_memory(said if isinstance(said, OSError) else RuntimeError(said)) is None

@@ -90,9 +90,14 @@ def test_vllm_for_cuda_is_not_installed_without_a_compiler_and_python_s_header(
     assert not installed
     install_vllm.fill(tmp_path, install_vllm.CPU_LOCK)
     (tmp_path / "Python.h").touch()
+    (tmp_path / "cc").touch(0o755)  # Triton does not look for it
+    with pytest.raises(install.SetupError, match="no C compiler"):
+        install_vllm.fill(tmp_path, install_vllm.CUDA_LOCK)
     (tmp_path / "clang").touch(0o755)
     install_vllm.fill(tmp_path, install_vllm.CUDA_LOCK)
     assert installed == [install_vllm.CPU_LOCK, install_vllm.CUDA_LOCK]
+    monkeypatch.setenv("CC", "icc")  # and where CC is set, for no other
+    assert "CC=icc is no compiler here" in install.missing_for_cuda()[-1]
 
 
 def test_a_foreign_venv_is_left_alone(tmp_path):

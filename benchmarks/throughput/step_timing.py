@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from benchmarks.throughput import hardware_ceilings
 from benchmarks.throughput.config import BenchmarkConfig, check_benchmark
 from benchmarks.throughput.fixed_workload import Call, RecordingSampler, record_sampler
-from twogrpo.distributed import process_group
 from twogrpo.training import assemble
 from twogrpo.training.loop import train_step
 from twogrpo.training.resampling import Counters, build_resampling
+from twogrpo.training.resume import closing
 from twogrpo.training.run import Run
 
 
@@ -76,13 +76,8 @@ def open_run(config: BenchmarkConfig) -> Iterator[tuple[Run, RecordingSampler]]:
     check_benchmark(config)
     with TemporaryDirectory() as folder:
         run = assemble.assemble(replace(config, output_dir=str(Path(folder) / "run")))
-        recorder = record_sampler(run, workload=config.workload)
-        try:
-            yield run, recorder
-        finally:
-            run.collector.reward.close()
-            run.collector.sampler.close()
-            process_group.shutdown(run.ranks)
+        with closing(run):
+            yield run, record_sampler(run, workload=config.workload)
 
 
 def measure(run: Run, recorder: RecordingSampler, config: BenchmarkConfig) -> Measured:

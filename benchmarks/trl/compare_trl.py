@@ -2,7 +2,7 @@
 
 Each is a process of its own with the same number of threads and the same questions. Rollouts a
 second are those of a process's median step; a ratio is ours over TRL's within a pair, and the
-medians over all finished pairs are printed.
+medians over all finished pairs are printed after each.
 """
 
 from __future__ import annotations
@@ -189,6 +189,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workload", choices=["resampled", "max_length"], default="resampled",
                         help="max_length: responses to the limit, half of each group right, so "
                         "that no rollout can be skipped")  # fmt: skip
+    parser.add_argument("--group-sizes", type=int, nargs="+", choices=GROUP_SIZES,
+                        default=GROUP_SIZES)  # fmt: skip
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--sampler", choices=["transformers", "vllm"], default="transformers")
     parser.add_argument("--tokens-per-microbatch", type=positive, default=1024)
@@ -243,13 +245,11 @@ def main() -> None:
         flush=True,
     )
     pairs: list[Pair] = []
-    try:
-        for number in range(given.pairs):
-            for group_size in GROUP_SIZES:
-                pairs.append(pair(number, group_size, given))
-                print(f"{number + 1}: {pairs[-1]}", flush=True)
-    finally:  # after a failure, the ratios of the pairs before it
-        print(json.dumps(ratios(pairs)))
+    for number in range(given.pairs):
+        for group_size in given.group_sizes:
+            pairs.append(pair(number, group_size, given))
+            # The ratios each time: whatever ends this, those of the finished pairs are there.
+            print(f"{number + 1}: {pairs[-1]}\n{json.dumps(ratios(pairs))}", flush=True)
 
 
 if __name__ == "__main__":

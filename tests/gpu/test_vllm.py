@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, parse_config
 from tests.gpu.conftest import NEEDS_CUDA
+from tests.gpu.one_sampler import HARDWARE, MANY, cap_graphs
 from tests.gpu.test_one_rank import TORCHRUN
+from twogrpo.rollout import vllm_setup
 
 GPU = [
     pytest.mark.gpu,
@@ -72,3 +74,14 @@ def test_a_seed_repeats_its_tokens_and_another_draws_others(found):
 
 def test_it_sleeps_between_the_loads_where_there_is_memory_to_free(found):
     assert found["asleep"] == [found["device"] == "cuda"] * 2
+
+
+@pytest.mark.parametrize(("level", "has_graph"), [(1, False), (2, True)])
+def test_many_sequences_are_beyond_the_graphs_in_one_case(
+    level, has_graph, model_folder, monkeypatch
+):
+    monkeypatch.setattr(vllm_setup, "_graphs", vllm_setup._graphs)  # put back at the end
+    cap_graphs(level)
+    config = parse_config(*HARDWARE["cuda"], f"model.path={model_folder}")
+    given = vllm_setup.arguments(config.model, config.hardware, context_tokens=64)
+    assert (given["compilation_config"]["max_cudagraph_capture_size"] >= MANY) == has_graph

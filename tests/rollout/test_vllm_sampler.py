@@ -1,8 +1,10 @@
 """What is the vLLM sampler's own beyond the contract: what it refuses, and what it leaves alone."""
 
 import importlib.util
+import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import parse_config, tiny_model
+from tests.conftest import ROOT, parse_config, tiny_model
 from tests.rollout.test_sampler_contract import (
     LONG,
     PLAIN,
@@ -25,6 +27,7 @@ from tests.rollout.test_sampler_contract import (
     tiny_weights,
     vllm_subject,
 )
+from twogrpo import errors
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, out_of_memory
@@ -182,6 +185,33 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
         vllm_setup.start(model, hardware, context_tokens=None)
 
 
+@pytest.fixture
+def failing_start(model, hardware, monkeypatch, tmp_path) -> Callable[[str], str]:
+    """`failing_start("CUDA out of memory")`: what is said where vLLM says so on a GPU, with gcc and
+    Python.h on the machine."""
+    distributed = SimpleNamespace(cleanup_dist_env_and_memory=lambda: None)
+    on_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", on_cuda)
+    monkeypatch.setitem(sys.modules, "vllm.distributed", distributed)
+    monkeypatch.setattr(vllm_setup, "preserved_process_state", lambda _: nullcontext())
+    monkeypatch.setattr(vllm_setup.sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "gcc").touch(0o755)
+
+    def start(failure: str) -> str:
+        def fail(**_: Any) -> None:
+            raise ValueError(failure)
+
+        monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=fail, __spec__="found"))
+        with pytest.raises(ConfigError) as stopped:
+            vllm_setup.start(model, replace(hardware, device="cuda"), context_tokens=None)
+        return str(stopped.value).rpartition("): ")[2]
+
+    return start
+
+
 @pytest.mark.parametrize(
     ("failure", "remedy"),
     [
@@ -192,20 +222,23 @@ def test_a_build_for_another_device_names_the_hardware_first(model, hardware, mo
         ("CUDA out of memory", "lower hardware.gpu_memory_share=0.5"),
     ],
 )
-def test_a_start_without_room_says_which_way_to_turn_the_share(
-    failure, remedy, model, hardware, monkeypatch
-):
-    def start(**_: Any) -> None:
-        raise ValueError(failure)
+def test_a_start_without_room_says_which_way_to_turn_the_share(failure, remedy, failing_start):
+    assert failing_start(failure).startswith(remedy)
 
-    distributed = SimpleNamespace(cleanup_dist_env_and_memory=lambda: None)
-    on_cuda = SimpleNamespace(current_platform=SimpleNamespace(is_cpu=lambda: False))
-    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=start, __spec__="found"))
-    monkeypatch.setitem(sys.modules, "vllm.platforms", on_cuda)
-    monkeypatch.setitem(sys.modules, "vllm.distributed", distributed)
-    monkeypatch.setattr(vllm_setup, "preserved_process_state", lambda _: nullcontext())
-    with pytest.raises(ConfigError, match=remedy):
-        vllm_setup.start(model, replace(hardware, device="cuda"), context_tokens=None)
+
+@pytest.mark.parametrize(
+    ("gone", "cc", "remedy"),
+    [
+        ("gcc", None, "install a C compiler"),
+        ("", "icc", "install a C compiler"),
+        ("Python.h", None, "install python{}.{}-dev".format(*sys.version_info)),
+    ],
+)
+def test_a_start_without_what_triton_builds_with_says_so_first(
+    gone, cc, remedy, failing_start, monkeypatch, tmp_path
+):
+    (tmp_path / gone).unlink() if gone else monkeypatch.setenv("CC", cc)
+    assert failing_start("Failed to find C compiler").startswith(remedy)
 
 
 def test_a_context_or_heads_that_vllm_would_fail_on_are_refused(model, hardware):
@@ -297,6 +330,29 @@ def test_a_sampler_that_dropped_its_weights_draws_nothing_until_others_are_loade
     engine.hardware = replace(engine.hardware, sleep_level=1)
     engine.sleep()
     assert engine.sample([], [], PLAIN) == []
+
+
+# An engine that sleeps leaves a clean-up at Python's exit that aborts, as vLLM's memory pools may.
+ASLEEP = """
+import atexit, os
+from twogrpo import errors
+from twogrpo.errors import Preempted, exit_at_once, in_one_line
+atexit.register(os.abort)
+errors.has_sleeping_engine = True
+with exit_at_once(), in_one_line():
+    raise {error}
+"""
+
+
+@pytest.mark.parametrize(("error", "code"), [("Preempted('ended')", 143), ("KeyError('k')", 1)])
+def test_an_error_beside_a_sleeping_engine_keeps_its_exit_code_in_one_process(error, code):
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    done = subprocess.run(
+        [sys.executable, "-c", ASLEEP.format(error=error)], env=environment,
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert ("Traceback" in done.stderr) == (code == 1)
 
 
 @pytest.mark.vllm
@@ -416,8 +472,12 @@ def test_between_phases_it_sleeps_and_wakes_in_two_steps(model, hardware, monkey
     load = [f"reload_weights of {num_weights}", "reset", "reset images"]
     assert engine.llm.calls == ["sleep 2", "wake ['weights']", *load, "wake None", *load]
     engine.sleep()
+    monkeypatch.setattr(errors, "has_sleeping_engine", False)
     engine.close()  # it would free its memory a second time, now and when Python exits
     assert engine.llm.calls[-2:] == ["sleep 2", "detach"]
+    assert errors.has_sleeping_engine
+    monkeypatch.setattr(Sleeper, "_finalizer", None)  # a name that vLLM may change
+    engine.close()
     at_level_0 = sleeper(model, hardware, monkeypatch, level=0)
     at_level_0.sleep()
     assert at_level_0.llm.calls == []

@@ -13,6 +13,7 @@ from tests.training.test_loop import BRIEF
 from twogrpo.distributed.process_group import Ranks
 from twogrpo.errors import Preempted
 from twogrpo.training import resume
+from twogrpo.training.preemption import PreemptionHandler
 
 # Each rank's clean-up of the process group waits for ever, as NCCL's does for a busy peer.
 PROGRAM = """
@@ -26,23 +27,24 @@ def failing(self, sequences):
         raise {error}
     return update(self, sequences)
 TransformersPolicy.update = failing
-sys.argv[0] = "scripts/train.py"
-runpy.run_path("scripts/train.py", run_name="__main__")
+sys.argv[0] = "scripts/{script}.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("error", "line"),
+    ("script", "error", "line"),
     [
-        ("KeyError('of rank one')", "KeyError: 'of rank one'"),
-        ("RuntimeError('CUDA out of memory')", "out of memory: lower hardware"),
+        ("train", "KeyError('of rank one')", "KeyError: 'of rank one'"),
+        ("train", "RuntimeError('CUDA out of memory')", "out of memory: lower hardware"),
+        ("benchmark", "KeyError('of rank one')", "KeyError: 'of rank one'"),
     ],
 )
-def test_an_error_of_one_of_two_ranks_ends_both_within_a_minute(error, line, tmp_path):
-    script, folder = tmp_path / "script.py", tmp_path / "run"
-    script.write_text(PROGRAM.format(error=error))
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+def test_an_error_of_one_of_two_ranks_ends_both_within_a_minute(script, error, line, tmp_path):
+    program, folder = tmp_path / "script.py", tmp_path / "run"
+    program.write_text(PROGRAM.format(script=script, error=error))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(program)]
     typed = ["algorithm=two_grpo", *BRIEF, "tracking=local", f"output_dir={folder}"]
     done = subprocess.run(
         [sys.executable, *launch, *typed],
@@ -54,8 +56,9 @@ def test_an_error_of_one_of_two_ranks_ends_both_within_a_minute(error, line, tmp
     )
     assert done.returncode == 1, done.stderr
     assert line in done.stderr
-    assert "To resume: torchrun --standalone --nproc-per-node 2" in done.stderr
-    assert run_json(folder)["status"] == "interrupted"
+    if script == "train":
+        assert "To resume: torchrun --standalone --nproc-per-node 2" in done.stderr
+        assert run_json(folder)["status"] == "interrupted"
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2])
@@ -67,7 +70,7 @@ def test_only_an_error_beside_other_ranks_leaves_the_group_as_it_is(num_ranks, e
     run = SimpleNamespace(
         ranks=Ranks(0, num_ranks, 0, is_sharded=True),
         collector=SimpleNamespace(reward=part["a"], sampler=part["b"]),
-        preemption=monkeypatch.context(),
+        preemption=PreemptionHandler(grace_seconds=55),
         record=record,
     )
     monkeypatch.setattr(resume, "shutdown", lambda _: closed.append("group"))

@@ -1,5 +1,6 @@
 """SIGTERM ends the current phase, writes a checkpoint and exits; the same command continues."""
 
+import copy
 import os
 import re
 import signal
@@ -17,8 +18,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.outcomes import assert_bit_for_bit, outcome, run_json
 from tests.training.test_loop import ARMS, BRIEF
+from twogrpo.distributed.process_group import Ranks
 from twogrpo.errors import EXIT_LATE, CheckpointFault, NotFiniteFault, Preempted
 from twogrpo.run_record.files import read_rows
+from twogrpo.run_record.record import NullRecord
 from twogrpo.training import loop, resume
 from twogrpo.training.preemption import PreemptionHandler
 
@@ -114,6 +117,30 @@ def test_a_slurm_job_is_requeued_only_after_sigterm(fault, make_run, tmp_path):
         loop.train(run)
         assert "ended_by" not in run_json(folder)
     assert not is_requeued(folder)
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_sigterm_by_torchrun_after_another_rank_s_failure_requeues_no_job(
+    is_told, make_run, monkeypatch, tmp_path
+):
+    """The first rank is in a phase longer than the grace period. Where both were told to end, the
+    second one's error is only that the first has left."""
+    began, brief = tmp_path / "7.began", [*ARMS["two_grpo"], *BRIEF]
+    began.touch()
+    run = make_run(*brief)
+    second = copy.copy(run)
+    second.ranks, second.record = Ranks(1, 2, 0, True), NullRecord(run.config, run.record.about)
+    second.preemption.is_received = is_told
+    with pytest.raises(NotFiniteFault), resume.open_run(second):
+        raise NotFiniteFault("no")
+    monkeypatch.setattr(os, "_exit", lambda code: None)
+    run.preemption._force_exit()
+    assert run_json(tmp_path / "run")["ended_by"] == ("SIGTERM" if is_told else "NotFiniteFault")
+    assert is_requeued(tmp_path / "run") == is_told
+    run.record.interrupt("KeyboardInterrupt")  # releases the folder
+    again = make_run(*brief)  # the mark is of the start before
+    again.record.mark_interrupted("SIGTERM")
+    assert is_requeued(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

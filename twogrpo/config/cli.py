@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,11 @@ def job(function: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
         is_sweep = hydra.mode == RunMode.MULTIRUN
         is_elsewhere = is_sweep and not hydra.launcher._target_.endswith("BasicLauncher")
         # Submitit's jobs hand an error to the sweep, whose `run` says it when all have ended.
-        in_line = nullcontext() if is_elsewhere else in_one_line(lambda: _values(cfg))
-        with exit_at_once(), in_line, _explained():
+        with ExitStack() as guards:
+            if not is_elsewhere:
+                guards.enter_context(exit_at_once())
+                guards.enter_context(in_one_line(lambda: _values(cfg)))
+            guards.enter_context(_explained())
             _run_job_of_sweep(cfg) if is_sweep and not is_elsewhere else function(cfg)
 
     return guarded
@@ -103,7 +106,7 @@ def _explained() -> Iterator[None]:
         raise ConfigError(one_line(error)) from error
     except HydraException as error:
         raise ConfigError(_explain(error)) from error
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError) as error:
         shortage = out_of_memory(error)
         if shortage is None:
             raise

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from twogrpo import errors
 from twogrpo.config.schema import HardwareConfig, ModelConfig
 from twogrpo.data.images import ImageProcessor
 from twogrpo.errors import ConfigError, Fault, out_of_memory
@@ -121,13 +122,16 @@ class VllmSampler:
     def close(self) -> None:
         """Shuts the engine down, and with it the process group of all ranks.
 
-        One that sleeps ends with the process: it would free its memory a second time.
+        One that sleeps ends with the process (`errors.exit_at_once`): it would free its memory a
+        second time.
         """
         if self.llm is None:
             return
         core = self.llm.llm_engine.engine_core
         if self._is_asleep:
-            core._finalizer.detach()  # else vLLM shuts it down when Python exits
+            if finalizer := getattr(core, "_finalizer", None):
+                finalizer.detach()  # else vLLM shuts it down when it is collected
+            errors.has_sleeping_engine = True
             return
         with preserved_process_state(self.hardware.device):
             core.shutdown()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import shutil
 import sys
+import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,11 +94,26 @@ def start(model: ModelConfig, hardware: HardwareConfig, *, context_tokens: int |
             key = "gpu_memory_share" if hardware.device == "cuda" else "kv_cache_gib"
             # vLLM says so where its share holds the weights but no cache.
             turn = "raise" if "ncreasing `gpu_memory_utilization`" in str(error) else "lower"
+            missing = _missing_for_triton() if hardware.device == "cuda" else ""
             raise ConfigError(
                 f"rollout=vllm: vLLM does not start with model.path={model.path} "
-                f"({one_line(error)}): {turn} hardware.{key}={getattr(hardware, key)}, lower the "
-                "response length, or use rollout=transformers, which names weights that do not fit"
+                f"({one_line(error)}): {missing}{turn} hardware.{key}={getattr(hardware, key)}, "
+                "lower the response length, or use rollout=transformers, which names weights that "
+                "do not fit"
             ) from error
+
+
+def _missing_for_triton() -> str:
+    """The remedy where Triton lacks what it builds kernels' launchers with; else empty.
+
+    Before it is installed requirements/install.py looks for the same, but a run may start on
+    another machine or without the shell's modules.
+    """
+    named, header = os.environ.get("CC"), Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not any(map(shutil.which, ("gcc", "clang") if named is None else (named,))):
+        return "install a C compiler (the one that CC names, else gcc or clang) for Triton; or "
+    package = "python{}.{}-dev".format(*sys.version_info)
+    return "" if header.is_file() else f"install {package} for Triton, {header} is missing; or "
 
 
 def check_model(

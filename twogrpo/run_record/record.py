@@ -9,6 +9,7 @@ The folder of a run:
     evaluation/     every sample of the final evaluation, see twogrpo/run_record/eval_samples.py
     final/          the trained policy, as `transformers` loads it
     final_adapter/  its adapters alone, as `peft` loads them, where it has any
+    failed_rank     the error of a rank other than the first, until the run is started again
     wandb/          the offline mirror
 
 The JSON lines are the truth: flushed to disk row by row, they survive what W&B's file does not.
@@ -30,6 +31,7 @@ from twogrpo.config.output_folder import check_name, check_output_folder, claim,
 from twogrpo.errors import ConfigError
 from twogrpo.run_record import provenance
 from twogrpo.run_record.files import (
+    FAILED_RANK_FILE,
     METRICS_FILE,
     RUN_FILE,
     read_rows,
@@ -69,6 +71,7 @@ class RunRecord:
         self._run_file = self.folder / RUN_FILE
         self._metrics_file = self.folder / METRICS_FILE
         self._lock = claim("output_dir", self.folder)
+        (self.folder / FAILED_RANK_FILE).unlink(missing_ok=True)
         known = earlier_run(config, files).get("inputs", {})
         self.about = provenance.metadata(config, read_inputs(files, known)) | {
             "sandbox": sandbox,
@@ -126,9 +129,12 @@ class RunRecord:
     def mark_interrupted(self, by: str) -> None:
         """Marks the run as interrupted in the record alone, when there is no time for more.
 
-        On a full disk, which may be the cause, the status stays "running".
+        Where another rank has failed, its error is the cause: `torchrun` then sends SIGTERM to this
+        one. On a full disk, which may be the cause, the status stays "running".
         """
+        failed = self.folder / FAILED_RANK_FILE
         with suppress(OSError):
+            by = failed.read_text(encoding="utf-8") if failed.exists() else by
             self._write_status("interrupted", by)
 
     def _write_status(self, status: str, ended_by: str | None = None) -> None:
@@ -138,7 +144,8 @@ class RunRecord:
 
 
 class NullRecord(RunRecord):
-    """The record on all ranks but the first: it has the same content and writes nothing."""
+    """The record on all ranks but the first: it has the same content and writes nothing, but the
+    error that ends this rank, for the first one."""
 
     def __init__(self, config: Recorded, about: dict[str, Any]) -> None:
         """Opens nothing; `about` is the first rank's."""
@@ -148,7 +155,13 @@ class NullRecord(RunRecord):
     def _do_nothing(self, *_: Any, **__: Any) -> None:
         """Writes nothing: the first rank does."""
 
-    truncate = log = finish = interrupt = mark_interrupted = _do_nothing
+    truncate = log = finish = mark_interrupted = _do_nothing
+
+    def interrupt(self, by: str) -> None:
+        """Leaves the name of the error, unless it is "SIGTERM"."""
+        if by != "SIGTERM":
+            with suppress(OSError):
+                (self.folder / FAILED_RANK_FILE).write_text(by, encoding="utf-8")
 
 
 def earlier_run(config: Recorded, files: Files = MappingProxyType({})) -> dict[str, Any]:

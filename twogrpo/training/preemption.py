@@ -29,7 +29,7 @@ class PreemptionHandler:
         on_forced_exit: Callable[[], None] = lambda: None,
     ) -> None:
         self._ranks = ranks
-        self._is_received = False
+        self.is_received = False
         self._on_forced_exit = on_forced_exit
         self._grace_timer = threading.Timer(grace_seconds, self._force_exit)
         self._grace_timer.daemon = True
@@ -48,12 +48,12 @@ class PreemptionHandler:
 
     def check(self) -> None:
         """Raises Preempted on all ranks if any received SIGTERM; all ranks must call it."""
-        if any(self._ranks.all_gather(self._is_received)):
+        if any(self._ranks.all_gather(self.is_received)):
             raise Preempted(f"ended by SIGTERM: {CONTINUES}")
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._is_received:
-            self._is_received = True
+        if not self.is_received:
+            self.is_received = True
             os.write(2, b"SIGTERM: saves after this phase, if it can resume there, then exits\n")
             self._grace_timer.start()
 

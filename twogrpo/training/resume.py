@@ -50,23 +50,37 @@ def _check(run: Run, found: Path, state: dict[str, Any]) -> None:
 @contextmanager
 def open_run(run: Run) -> Iterator[None]:
     """Listens for SIGTERM; on exit records an interruption, if any, and closes everything."""
-    with ExitStack() as on_exit:  # runs all, even if one fails; the reward's workers first
-        on_exit.callback(shutdown, run.ranks)
-        on_exit.callback(run.collector.sampler.close)
-        on_exit.callback(run.collector.reward.close)
+    with closing(run):
         try:
             with run.preemption:
                 yield
         except BaseException as error:
             is_preempted = isinstance(error, Preempted)
-            run.record.interrupt(by="SIGTERM" if is_preempted else type(error).__name__)
-            if run.ranks.size > 1 and not is_preempted:
-                # NCCL ends a group only with all ranks, and the others wait elsewhere for this one.
-                # It leaves by `errors.exit_at_once`, and torchrun ends the others.
-                on_exit.pop_all()
-                run.collector.reward.close()
+            # Of another rank an error after SIGTERM is no cause: the first may have left already.
+            is_told = is_preempted or (run.preemption.is_received and not run.ranks.is_first)
+            run.record.interrupt(by="SIGTERM" if is_told else type(error).__name__)
             if isinstance(error, Exception) and not is_preempted:
                 error.add_note(resume_command(run))
+            raise
+
+
+@contextmanager
+def closing(run: Run) -> Iterator[None]:
+    """Closes the reward, the sampler and the process group on exit, each even if another fails.
+
+    NCCL ends a group only with all ranks. Where one of several fails, the others wait elsewhere for
+    it: it closes its reward alone, leaves by `errors.exit_at_once`, and torchrun ends the others.
+    """
+    with ExitStack() as on_exit:  # the last one first
+        on_exit.callback(shutdown, run.ranks)
+        on_exit.callback(run.collector.sampler.close)
+        on_exit.callback(run.collector.reward.close)
+        try:
+            yield
+        except BaseException as error:
+            if run.ranks.size > 1 and not isinstance(error, Preempted):
+                on_exit.pop_all()
+                run.collector.reward.close()
             raise
 
 

@@ -143,6 +143,8 @@ def test_pairs_alternate_and_a_failure_keeps_the_finished_ones(monkeypatch, caps
         compare_trl.main()
     *lines, last = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "speed" in line]) == 3
+    # A kill after a pair leaves its ratios, too.
+    assert json.loads(lines[3]) == {"ratio": {"2": 3.0}, "memory_ratio": {"2": 1.0}}
     assert json.loads(last) == {
         "ratio": {"2": 3.0, "16": 3.0},
         "memory_ratio": {"2": 1.0, "16": 1.0},

@@ -34,6 +34,8 @@ CPU_OVERHEAD = 0.64 * GIB
 SAMPLER_OVERHEAD = 4.0 * GIB
 # What its sampling takes beyond its share: float32 copies of the logits at a temperature (ours).
 SAMPLING_OVERHEAD = 2.0 * GIB
+# Its CUDA graphs, which stay on the GPU while it sleeps (ours; vLLM says what capturing them took).
+CUDA_GRAPHS = 1.0 * GIB
 # Beyond this part of a device a plan that fits on paper may not (ours).
 TIGHT = 0.92
 
@@ -41,7 +43,8 @@ TIGHT = 0.92
 @dataclass(frozen=True)
 class Memory:
     """Bytes on one device. The sampler holds weights and cache while it is awake, and
-    `sampler_in_updates` during updates; the transformers sampler then holds its weights alone."""
+    `sampler_in_updates` during updates: vLLM asleep its CUDA graphs, the transformers sampler its
+    weights alone."""
 
     weights: float
     gradients: float
@@ -141,7 +144,7 @@ def memory(
         sampler_weights=sampler_weights,
         cache=cache,
         sampler_overhead=sampler_overhead,
-        sampler_in_updates=0.0 if is_asleep else awake,
+        sampler_in_updates=CUDA_GRAPHS if is_asleep else awake,
         overhead=OVERHEAD if is_gpu else CPU_OVERHEAD,
     )
 

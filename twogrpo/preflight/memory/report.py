@@ -27,7 +27,7 @@ def memory_part(found: Preflight) -> str:
         ("logits of a chunk", needed.logits, 0, 0),
         ("gradient of the output head", needed.head_gradient, 0, 0),
         ("new weights on their way, float32", 0, 0, needed.sync),
-        ("sampler's weights", resting or "asleep", own, own),
+        ("sampler's weights (asleep its CUDA graphs)", resting, own, own),
         ("sampler's key-value cache", 0, needed.cache, 0),
         ("libraries and the rest", needed.overhead, sampling, syncing),
         ("together", needed.update_peak, needed.sampling_peak, needed.sync_peak),
@@ -46,9 +46,8 @@ def memory_part(found: Preflight) -> str:
     )
 
 
-def _cell(size: float | str) -> str:
-    text = size if isinstance(size, str) else gib(size)
-    return "" if text == "0 MiB" else text
+def _cell(size: float) -> str:
+    return "" if (text := gib(size)) == "0 MiB" else text
 
 
 def _fit(found: Preflight, device: Device) -> list[str]:
