@@ -270,6 +270,22 @@ def test_two_programs_of_root_share_no_user(sandbox: Sandbox) -> None:
     assert len(ids) == (3 if os.getuid() == 0 else 1)
 
 
+@pytest.mark.parametrize(
+    ("user", "printed"),
+    [("0", "no sandbox works here: root has no second user id to give to programs\n"),
+     ("1000", "it runs\n")],
+)  # fmt: skip
+def test_a_user_namespace_with_one_id_has_no_sandbox_for_root_alone(
+    sandbox: Sandbox, user: str, printed: str
+) -> None:
+    unshare = ["unshare", "--user", f"--map-user={user}", "--map-group=0"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and the right to make a user namespace")
+    command = [*unshare, sys.executable, "-c", RUN_EACH, "print('it runs')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (printed, "")
+
+
 def test_without_bubblewrap_the_refusal_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match="apt-get install bubblewrap"):
