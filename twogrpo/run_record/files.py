@@ -19,6 +19,7 @@ from twogrpo.run_record.rows import check_rows
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 PACKED = ".gz"
+FINAL_OF = "trained_by.json"  # in final/, the identity of the run
 LEFT_OUT = "left_out.csv"  # the first file of a report
 # The types of the values in run.json that its readers rely on; those of a section that is there.
 REQUIRED: tuple[str, ...] = (

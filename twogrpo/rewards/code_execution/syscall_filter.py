@@ -3,8 +3,8 @@
 Denied are the ways out of the namespaces (socket families other than UNIX, keys, new user
 namespaces, tracing), the kernel's largest surfaces (io_uring, bpf, userfaultfd, perf), and memory
 that belongs to no process, which nobody could count (memfd, System V IPC, shared anonymous
-mappings, pages given to a pipe, larger buffers of sockets, those of TCP). Written by hand: libseccomp's own
-Python bindings are not on PyPI.
+mappings, pages given to a pipe, larger buffers of sockets, those of TCP). Written by hand:
+libseccomp's own Python bindings are not on PyPI.
 """
 
 from __future__ import annotations
