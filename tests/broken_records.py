@@ -1,6 +1,7 @@
 """Ways in which a run's record breaks; each is refused in one line that names the file."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,16 @@ def folder_instead(file: str) -> Callable[[Path], None]:
     return change
 
 
+def fifo_instead(file: str) -> Callable[[Path], None]:
+    """A FIFO in the place of the file: a reader would wait for ever."""
+
+    def change(folder: Path) -> None:
+        (folder / file).unlink()
+        os.mkfifo(folder / file)
+
+    return change
+
+
 BINARY = bytes(range(256)) * 4 + b"\n"
 DEEP = b'{"a":' + b"[" * 100_000 + b"\n"
 BROKEN: dict[str, tuple[str, Callable[[Path], None]]] = {
@@ -75,6 +86,8 @@ BROKEN: dict[str, tuple[str, Callable[[Path], None]]] = {
     "inputs without a hash": (RUN, value("inputs", {"model.path": {"config.json": {}}})),
     "rows are binary": (METRICS, content(METRICS, lambda _: BINARY)),
     "rows are a folder": (METRICS, folder_instead(METRICS)),
+    "run.json is a FIFO": (RUN, fifo_instead(RUN)),
+    "rows are a FIFO": (METRICS, fifo_instead(METRICS)),
     "a row torn in the middle": (METRICS, lines(lambda old: [old[0][:9] + b"\n", *old[1:]])),
     "half a row before another": (METRICS, lines(lambda old: [old[0][:-9], *old[1:]])),
     "a blank line": (METRICS, lines(lambda old: [old[0], b"\n", *old[1:]])),

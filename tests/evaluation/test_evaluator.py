@@ -387,6 +387,16 @@ def test_a_checkpoint_of_another_run_or_of_none_is_one_line(state, gsm8k_run):
         as_asked(f"checkpoint={gsm8k_run}")
 
 
+@pytest.mark.parametrize("place", ["", "final"])
+def test_the_final_policy_of_another_run_is_refused(make_run, tmp_path, place):
+    train(make_run("evaluation.at_end=false"))
+    assert evaluate_checkpoint(config(tmp_path / "run" / place, tmp_path / "whole"))
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    (tmp_path / "run/run.json").write_text(json.dumps(record | {"identity": "another"}))
+    with pytest.raises(ConfigError, match=r"final is not of the run in the run\.json above it"):
+        as_asked(f"checkpoint={tmp_path / 'run' / place}")
+
+
 def test_a_chunk_of_vllm_is_of_eight_calls(tmp_path):
     """It begins a response when another ends; the plain sampler has nothing to gain."""
     for typed, expected in ((), 64), (("rollout=vllm",), 512):

@@ -95,7 +95,9 @@ def test_the_configuration_of_an_old_record_is_read_under_todays_keys(tmp_path):
 def test_a_broken_record_is_one_line_with_its_file(name, tmp_path):
     whole = recorded.add(tmp_path / "whole", "two_grpo")
     file = broken(name, whole, tmp_path / "run")
-    with pytest.raises(ConfigError, match=rf"{file} cannot be read \(.+\): restore it") as refusal:
+    with pytest.raises(
+        ConfigError, match=rf"{file} cannot be read \(.+\): restore it, give a new"
+    ) as refusal:
         read_run_file(tmp_path / "run")
         read_rows(tmp_path / "run")
     assert "\n" not in str(refusal.value)

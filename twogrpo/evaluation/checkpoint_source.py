@@ -21,6 +21,7 @@ from twogrpo.models import hub
 from twogrpo.models.load import ROOT
 from twogrpo.policy.checkpoint import STATE
 from twogrpo.run_record.files import (
+    FINAL_OF,
     REQUIRED,
     RUN_FILE,
     is_run_folder,
@@ -140,6 +141,8 @@ def describe(config: EvaluateConfig, source: Source) -> EvaluateConfig:
 def _of_run(folder: Path) -> Source:
     run = read_run_file(folder, required=TRAINED)
     if (folder / "final" / "config.json").is_file():
+        about = folder / "final" / FINAL_OF  # an older run has none
+        _check_whose(folder / "final", read_json(about) if about.exists() else run, run)
         steps = len(training_rows(read_rows(folder)))
         return Source(folder.name, str(folder / "final"), run=run, step=steps)
     saved = sorted(path for path in folder.glob("checkpoints/[0-9]*") if path.is_dir())
@@ -161,10 +164,7 @@ def _of_training_checkpoint(folder: Path) -> Source:
     step, of_run = state.get("step"), state.get("run", run)  # older checkpoints do not say whose
     if not (isinstance(step, int) and isinstance(of_run, dict)):
         raise ConfigError(f"checkpoint={folder}: its {STATE} has no step or run: give another")
-    if of_run.get("identity") != run["identity"]:
-        raise ConfigError(
-            f"checkpoint={folder} is not of the run in {run_folder / RUN_FILE}: restore that file"
-        )
+    _check_whose(folder, of_run, run)
     return Source(
         name=f"{run_folder.name}-{folder.name}",
         model_path=run["config"]["model"]["path"],
@@ -172,6 +172,13 @@ def _of_training_checkpoint(folder: Path) -> Source:
         run=run,
         step=step,
     )
+
+
+def _check_whose(folder: Path, of_run: dict[str, Any], run: dict[str, Any]) -> None:
+    if of_run.get("identity") != run["identity"]:
+        raise ConfigError(
+            f"checkpoint={folder} is not of the run in the {RUN_FILE} above it: restore that file"
+        )
 
 
 def _sha256(source: Source, output_dir: Path) -> str:

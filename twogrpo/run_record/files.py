@@ -13,13 +13,14 @@ from typing import Any
 from twogrpo.config.identity import flatten
 from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.errors import ConfigError
-from twogrpo.run_record.inputs import are_inputs
+from twogrpo.run_record.inputs import are_inputs, check_plain
 from twogrpo.run_record.rows import check_rows
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 FAILED_RANK_FILE = "failed_rank"
 PACKED = ".gz"
+FINAL_OF = "trained_by.json"  # in final/, the identity of the run
 LEFT_OUT = "left_out.csv"  # the first file of a report
 # The types of the values in run.json that its readers rely on; those of a section that is there.
 REQUIRED: tuple[str, ...] = (
@@ -121,6 +122,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not os.path.lexists(path):
         return []
     try:
+        check_plain(path)
         content = path.read_bytes()
         *lines, _ = (gzip.decompress(content) if path == packed else content).split(b"\n")
         return [_object(line, f"line {number}: ") for number, line in enumerate(lines, 1)]
@@ -135,6 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ConfigError: there is no such file, or no JSON object in it.
     """
     try:
+        check_plain(path)
         return _object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -194,5 +197,6 @@ def _object(content: bytes, where: str = "") -> dict[str, Any]:
 def _unreadable(path: Path, error: Exception) -> ConfigError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return ConfigError(
-        f"{path} cannot be read ({reason}): restore it, or delete the run and train again"
+        f"{path} cannot be read ({reason}): restore it, give a new folder, or delete the run and "
+        "train again"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -59,12 +60,19 @@ def first_change(recorded: Inputs, current: Inputs) -> str | None:
     return None
 
 
+def check_plain(path: Path) -> None:
+    """Raises OSError for what is there but no plain file: to read a FIFO would never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no plain file")
+
+
 def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else [value]
 
 
 def _read(key: str, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     try:
+        check_plain(path)
         found = path.stat()
         about = {"bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
         if (

@@ -182,6 +182,8 @@ def _append(path: Path, step: int, lines: Iterable[dict[str, Any]]) -> None:
 
 def _last_step(path: Path) -> int:
     """The step of the last line; later than any for one that is half-written or damaged."""
+    if path.exists() and not path.is_file():
+        return 2**62
     if not path.exists() or path.stat().st_size == 0:
         return -1
     with path.open("rb") as file:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twogrpo.data import contamination
 from twogrpo.data.files import dataset_file
 from twogrpo.evaluation.card import write_card
+from twogrpo.run_record.files import FINAL_OF, write_atomically
 from twogrpo.run_record.rows import summary
 from twogrpo.training.run import Run
 from twogrpo.training.validate import evaluate_at_end
@@ -21,6 +23,9 @@ def finish(run: Run) -> None:
     run.step = config.num_steps
     with run.timer.phase("export"):
         run.policy.export(run.record.folder / "final")
+        if run.ranks.is_first:
+            of_run = json.dumps({"identity": run.record.about["identity"]})
+            write_atomically(run.record.folder / "final" / FINAL_OF, of_run)
     row: dict[str, Any] = {"step": config.num_steps, **run.timer.read()}
     if config.evaluation.at_end:
         row |= evaluate_at_end(run)

@@ -98,6 +98,26 @@ def test_verdicts_worked_by_hand(
          functional("for x in (None, True, 1, 10**5000, -0.0, inf, 'é\\ud800', b'\\x00', (1, [2]),",
                     "          {1, 2}, frozenset('a'), {(1, 2): {'a': ()}}, [[], set()]):",
                     "    assert repr(f(x)) == repr(x)")),
+        ("import numpy\nfrom collections import *\nfrom datetime import *\n"
+         "from decimal import Decimal\nfrom fractions import Fraction\ndef f(x): return eval(x)",
+         functional("from collections import *", "from datetime import *",
+                    "from decimal import Decimal", "from fractions import Fraction",
+                    "for x in ('Fraction(-1, 3)', 'Decimal(\"0.10\")', '(-0.0-1.5e-300j)',",
+                    "          'deque([1, (2,)])', 'date(2024, 2, 29)',",
+                    "          'datetime(2024, 2, 29, 1, 2, 3, 4)', '{date(1, 1, 1): [1j]}'):",
+                    "    assert repr(f(x)) == repr(eval(x))",
+                    "assert type(f('numpy.int64(3)')) is int and f('numpy.int64(3)') == 3",
+                    "assert f('[numpy.bool_(1), numpy.float32(0.5)]') == [True, 0.5]",
+                    "assert len(f('numpy.arange(3)')) == 3 and f('numpy.arange(3)')[2] == 2",
+                    "assert list(f('numpy.arange(3)')) == f('numpy.arange(3)').tolist()")),
+        ("class Node:\n    def __init__(self, x): self.x, self.next = x, None\n"
+         "    def __repr__(self): return f'Node({self.x})'\n"
+         "def total(node): return node.x + total(node.next) if node else 0",
+         functional("head = Node(1)", "head.next = Node(2)", "assert total(head) == 3",
+                    "assert str(head.next) == 'Node(2)'")),
+        (SUM, functional("import sys", "assert add(1, 2) == 3", "sys.exit(0)")),
+        (SUM, functional("import unittest", "class T(unittest.TestCase):",
+                         "    def test(self): self.assertEqual(add(1, 2), 3)", "unittest.main()")),
         ("class F(float): pass\ndef f(x): return F(x)", called("f", [[0.1]], [0.1000000001])),
         ("def f(x): return {1: (x, 2)}", called("f", [["a"]], [{"1": ["a", 2]}])),
     ],
@@ -162,10 +182,37 @@ def test_a_test_that_expects_an_error_is_not_passed_by_a_program_that_ends(rewar
     assert [verdict.reward for verdict in verdicts] == [1.0, 0.0, 0.0]
 
 
-def test_tests_that_cannot_be_asked_of_a_program_count_as_the_verifiers_failure(reward: CodeTests):
-    tests = functional("class Node: pass", "assert f(Node()) == 1")
-    (verdict,) = reward.grade([fenced("def f(x): return 1")], [tests])
+@pytest.mark.parametrize(
+    "tests",
+    [
+        ("class Node: pass", "assert f(Node()) == 1"),
+        ("assert f(1) == Own(1)",),
+        ("assert isinstance(f(1), Own)",),
+        ("assert f(1) + 1 == 2",),
+        ("assert 1 in {f(1)}",),
+        ("try: f(-1)", "except TypeError: pass", "else: assert f(1)[0] - f(1)"),
+        ("try: f(0)", "except Own: pass", "else: assert 0"),
+        ("class Mine(Own): pass", "assert f(1)"),
+    ],
+)
+def test_tests_that_cannot_be_asked_of_a_program_count_as_the_verifiers_failure(
+    reward: CodeTests, tests: tuple[str, ...]
+) -> None:
+    program = (
+        "class Own(Exception):\n    __getitem__ = lambda self, i: self\n"
+        "def f(x):\n    if x == 0: raise Own\n    return Own(x)"
+    )
+    (verdict,) = reward.grade([fenced(program)], [functional(*tests)])
     assert verdict == Verdict(0.0, False, "verifier_unparsed")
+
+
+@pytest.mark.parametrize("end", ["sys.exit(1)", "unittest.main()"])
+def test_tests_that_exit_with_an_error_are_not_passed(reward: CodeTests, end: str) -> None:
+    tests = functional("import sys, unittest", "class T(unittest.TestCase):",
+                       "    def test(self): self.assertEqual(add(1, 2), 3)", end)  # fmt: skip
+    programs = [*CHEATS.values(), "def add(*a): return 0", "def add(*a): raise SystemExit(0)"]
+    verdicts = reward.grade([fenced(p) for p in programs], [tests] * len(programs))
+    assert [verdict.reward for verdict in verdicts] == [0.0] * len(programs)
 
 
 @pytest.mark.parametrize("reference", [ADD, SQUARE])

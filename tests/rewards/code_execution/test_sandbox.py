@@ -50,6 +50,15 @@ FORKS = (
     "import os, time\nn = 0\ntry:\n    while n < 500:\n        if os.fork() == 0:\n"
     "            time.sleep(60)\n        n += 1\nexcept OSError:\n    print(n)"
 )
+FILL = """
+import os, socket, time
+def fill(a, *rest):
+    a.setblocking(False)
+    try:
+        while True: a.send(b'x' * 65536)
+    except BlockingIOError:
+        return a, rest
+"""
 LIMITS = Limits(wall_seconds=3, cpu_seconds=3, output_bytes=2**20, memory_bytes=400 * 2**20)
 
 
@@ -201,6 +210,13 @@ def test_a_program_cannot_fill_the_memory_or_the_disk(
         # Six processes, each under the bound on one.
         "import os, time\nfor _ in range(5):\n    if os.fork() == 0: break\n"
         "hoard = b'x' * 200 * 2**20\ntime.sleep(60)",
+        # Each end holds 200 KiB: more than the memory before a process has too many open.
+        f"{FILL}\nwhile True:\n    if os.fork() == 0: break\n"
+        "sockets = [fill(*socket.socketpair()) for _ in range(28)]\ntime.sleep(60)",
+        # What waits for an answer, in one process with few open files.
+        f"{FILL}\nserver = socket.socket(socket.AF_UNIX)\nserver.bind('x')\nserver.listen(4096)\n"
+        "while True:\n    client = socket.socket(socket.AF_UNIX)\n"
+        "    client.connect('x')\n    fill(client)",
         "for i in range(10**6): open(str(i), 'w').close()\nimport time; time.sleep(60)",
         "import os\nfor i in range(10**6): os.mkdir(str(i))\nimport time; time.sleep(60)",
     ],
@@ -219,6 +235,11 @@ def test_memory_and_files_are_bounded_over_all_processes(sandbox: Sandbox, progr
         "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
         "import socket; socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)",
         "import socket; socket.socketpair(socket.AF_VSOCK)",
+        "import socket; socket.socket(socket.AF_INET)",
+        *(
+            f"import socket; a, _ = socket.socketpair(); a.setsockopt(socket.SOL_SOCKET, {n}, 4096)"
+            for n in (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33)
+        ),
     ],
 )
 def test_other_sockets_and_memory_that_is_no_process_s_are_denied(
@@ -265,9 +286,34 @@ def test_the_command_lines_in_a_sandbox_hold_no_path_of_ours(sandbox: Sandbox) -
         assert str(path) not in outcome.output
 
 
+def test_sockets_of_the_standard_library_serve_an_honest_program(sandbox: Sandbox) -> None:
+    program = (
+        "import asyncio, multiprocessing\nasync def f(): return 6\n"
+        "pipe = multiprocessing.Pipe()\npipe[0].send(7)\n"
+        "print(asyncio.run(f()) * pipe[1].recv())"
+    )
+    assert sandbox.run({"main.py": program}).output == "42\n"
+
+
 def test_two_programs_of_root_share_no_user(sandbox: Sandbox) -> None:
     ids = {sandbox.run({"main.py": "import os; print(os.getuid())"}).output for _ in range(3)}
     assert len(ids) == (3 if os.getuid() == 0 else 1)
+
+
+@pytest.mark.parametrize(
+    ("user", "printed"),
+    [("0", "no sandbox works here: root has no second user id to give to programs\n"),
+     ("1000", "it runs\n")],
+)  # fmt: skip
+def test_a_user_namespace_with_one_id_has_no_sandbox_for_root_alone(
+    sandbox: Sandbox, user: str, printed: str
+) -> None:
+    unshare = ["unshare", "--user", f"--map-user={user}", "--map-group=0"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and the right to make a user namespace")
+    command = [*unshare, sys.executable, "-c", RUN_EACH, "print('it runs')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (printed, "")
 
 
 def test_without_bubblewrap_the_refusal_says_what_to_install(monkeypatch) -> None:

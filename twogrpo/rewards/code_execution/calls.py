@@ -1,13 +1,15 @@
 """Calls between a program and its tests: the main.py of both their sandboxes.
 
 The program serves calls; its process holds no tests, no expected values and no verdict. Values
-cross as JSON and arrive as exactly None, bool, int, float, str, bytes, list, tuple, dict, set or
-frozenset; those of a subclass as its base. Anything else stays in the program and is a `Remote` to
-its tests, which they can call, iterate and look into, but which equals nothing and is neither true
-nor false. Arguments are copies: what a program does to them, its tests do not see.
+cross as JSON and arrive as exactly None, bool, int, float, str, bytes, list, tuple, dict, set,
+frozenset, deque or one of `_TEXTS`; those of a subclass as its base, a number of numpy as Python's.
+Anything else stays in the program and is a `Remote` to its tests, which they can call, iterate and
+look into. Tests that ask for its value, to compare it say, cannot be judged: they end there as
+UNSUPPORTED. Arguments are copies: what a program does to them, its tests do not see.
 """
 
 import builtins
+import collections
 import contextlib
 import importlib
 import json
@@ -37,7 +39,12 @@ OWN_NAMES = {
 """Standard names, each with its module, that need no import, as on LeetCode. Tests take them from
 here, never from the program, whose own `isclose` would have a say in the verdict."""
 _PROGRAM, _TESTS = "/code/program.py", "/code/tests.json"
-_COLLECTIONS: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
+_COLLECTIONS: dict[str, Any] = {
+    kind.__name__: kind for kind in (tuple, set, frozenset, collections.deque)
+}
+# Types whose values cross as text, with their modules.
+_TEXTS = {"complex": "builtins", "Fraction": "fractions", "Decimal": "decimal"}
+_TEXTS |= {"date": "datetime", "datetime": "datetime"}
 
 
 class Remote:
@@ -46,7 +53,7 @@ class Remote:
     __slots__ = ("_remote_number",)
 
     def __init__(self, number: int) -> None:
-        self._remote_number = number
+        object.__setattr__(self, "_remote_number", number)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # numpy, for one, would take an address from such an attribute
@@ -59,11 +66,30 @@ class Remote:
     def __iter__(self) -> Any:
         return iter(_ask(self._remote_number, "list"))
 
-    def _refuse(self, *_: object) -> NoReturn:
-        raise TypeError("an object of the program has no value in its tests")
 
-    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __hash__ = None  # type: ignore[assignment]
+def _asks(name: str) -> Callable[..., Any]:
+    def ask(self: Remote, *args: Any) -> Any:
+        try:
+            method = _ask(self._remote_number, "get", name)
+        except AttributeError as error:
+            raise TypeError(str(error)) from error
+        return method(*args)
+
+    return ask
+
+
+# What tests may ask of an object besides: each answer is a value like that of a call.
+_ASKED = "len getitem setitem setattr str repr format"
+# What would be the program's word on the verdict, or needs its class itself.
+_REFUSED = (
+    "bool eq ne lt le gt ge hash int float complex index abs neg round add radd sub rsub mul rmul "
+    "truediv rtruediv floordiv rfloordiv mod rmod pow rpow and rand or ror xor rxor "
+    "enter exit next delitem instancecheck subclasscheck mro_entries"
+)
+for _name in _ASKED.split():
+    setattr(Remote, f"__{_name}__", _asks(f"__{_name}__"))
+for _name in _REFUSED.split():
+    setattr(Remote, f"__{_name}__", lambda *_: os._exit(UNSUPPORTED))
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -84,17 +110,23 @@ def _judge() -> NoReturn:
     with open(_TESTS, encoding="utf-8") as stream:
         tests = json.load(stream)
     code = compile(tests["code"], "tests.py", "exec", dont_inherit=True)
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    sys.modules["calls"] = sys.modules["__main__"]
+    module = sys.modules["__main__"] = type(sys)("__main__")  # unittest.main() looks there
+    namespace = vars(module)
     try:
         for name in tests["names"]:
             with contextlib.suppress(AttributeError):  # a NameError once the tests use it
                 namespace[name] = _ask(0, "get", name)
         _import_own_names(code, namespace)
         exec(code, namespace)
+    except SystemExit as end:  # no answer of the program raises it
+        os._exit(WRONG if end.code else 0)
     except AssertionError:
         os._exit(WRONG)
-    except BaseException:  # noqa: BLE001 whatever it is, the tests did not reach their end
-        os._exit(FAILED)
+    except BaseException as error:  # noqa: BLE001 whatever it is, the tests did not reach their end
+        # `except` with an exception of the program's own, which is no class here
+        is_ours = type(error) is TypeError and "do not inherit from BaseException" in str(error)
+        os._exit(UNSUPPORTED if is_ours else FAILED)
     os._exit(0)
 
 
@@ -151,6 +183,12 @@ def _number(value: object) -> int:
 
 def _encode(value: Any, number: Callable[[Any], int]) -> Any:
     """Returns `value` as JSON, with a number for each object that cannot cross."""
+    kind = type(value)
+    if _TEXTS.get(kind.__name__) == kind.__module__:
+        return {kind.__name__: str(value)}
+    numpy = sys.modules.get("numpy")
+    if numpy and isinstance(value, numpy.generic):
+        value = value.item()
     if value is None or isinstance(value, int | float | str):
         return value
     if isinstance(value, list):
@@ -158,8 +196,8 @@ def _encode(value: Any, number: Callable[[Any], int]) -> Any:
     if isinstance(value, dict):
         pairs = dict.items(value)
         return {"dict": [[_encode(key, number), _encode(item, number)] for key, item in pairs]}
-    for name, kind in _COLLECTIONS.items():
-        if isinstance(value, kind):
+    for name, collection in _COLLECTIONS.items():
+        if isinstance(value, collection):
             return {name: [_encode(item, number) for item in value]}
     return {"bytes": value.hex()} if isinstance(value, bytes) else {"object": number(value)}
 
@@ -174,6 +212,9 @@ def _decode(value: Any, find: Callable[[int], Any]) -> Any:
         return {_decode(key, find): _decode(item, find) for key, item in content}
     if kind in _COLLECTIONS:
         return _COLLECTIONS[kind](_decode(item, find) for item in content)
+    if kind in _TEXTS:
+        found = getattr(importlib.import_module(_TEXTS[kind]), kind)
+        return getattr(found, "fromisoformat", found)(content)
     return bytes.fromhex(content) if kind == "bytes" else find(content)
 
 

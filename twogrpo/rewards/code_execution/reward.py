@@ -53,7 +53,7 @@ try:
 except NameError:
     function = Solution().{name}
 import json
-from __main__ import same
+from calls import same
 cases = json.loads({cases!r})
 outputs = [output for _, output in cases]
 results = [json.loads(json.dumps(function(*arguments))) for arguments, _ in cases]

@@ -4,10 +4,10 @@ A program sees only the interpreter, the system's programs (read-only) and an em
 memory: no homes, data sets, repository or other processes. Nothing of it is ever on the disk.
 
 Bounded for a program as a whole: its time, its processes and threads, what it writes and prints,
-its number of files, and the resident memory of its processes together. The last two and the output
-are looked at 20 times a second, and may be exceeded for that long. For each process: address space,
-processor time, open files. Memory that belongs to no process is denied (syscall_filter.py). Not
-bounded is what the kernel holds for it, such as socket buffers and locks. Standard library only.
+its number of files, and the resident memory of its processes together with its sockets' buffers.
+The last two and the output are looked at 20 times a second, and may be exceeded for that long. For
+each process: address space, processor time, open files. Other memory that belongs to no process is
+denied (syscall_filter.py) but for small things of the kernel's, such as locks. Standard library.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _MEBIBYTE = 2**20
 _TICK_SECONDS = 0.05
 _START_SECONDS = 60.0
 _PAUSES = (0.1, 1.0, None)  # seconds after an attempt in which the sandbox could not start
+_SOCKET_BYTES = int(Path("/proc/sys/net/core/wmem_default").read_text(encoding="utf-8"))
 _LAUNCHER = Path(__file__).with_name("launcher.py").read_text(encoding="utf-8")
 # What an interpreter and its libraries may need besides their own folders, where it exists.
 _SYSTEM = (
@@ -167,7 +168,7 @@ class Sandbox:
             streams.append(stack.enter_context(_in_memory("\0".join(options))))
             process = subprocess.Popen(
                 [self._bwrap, "--args", str(streams[-1].fileno()), python.name, "-I", "-B",
-                 "/code/launcher.py", report, str(secrets.choice(_user_ids())),
+                 "/code/launcher.py", report, str(_user_id()),
                  *(f"{name}={value}" for name, value in bounds.items())],
                 stdin=stdin, stdout=stdout, stderr=streams[1], env=environment, cwd="/",
                 pass_fds=[stream.fileno() for stream in streams], start_new_session=True,
@@ -203,21 +204,24 @@ class Sandbox:
         return ending if has_started else "not_started"
 
     def _exceeds(self, pid: int) -> bool:
-        """Whether the processes below `pid` have too much memory or too many files."""
-        pids, num_pages, num_files = [str(pid)], 0, 0
+        """Whether the processes below `pid` have too much memory or too many files.
+
+        A socket counts as a full buffer of the default size, which no program may change.
+        """
+        pids, num_bytes, num_files = [str(pid)], 0, 0
         for parent in pids:
             for children in glob.glob(f"/proc/{parent}/task/*/children"):
                 with contextlib.suppress(OSError):  # it has ended
                     pids += Path(children).read_text(encoding="utf-8").split()
         for child in pids[1:]:
             with contextlib.suppress(OSError):
-                num_pages += int(
-                    Path(f"/proc/{child}/statm").read_text(encoding="utf-8").split()[1]
-                )
+                statm = Path(f"/proc/{child}/statm").read_text(encoding="utf-8")
+                num_bytes += int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
         with contextlib.suppress(OSError, IndexError):  # its folder is not there yet
+            sockets = Path(f"/proc/{pids[1]}/net/sockstat").read_text(encoding="utf-8")
+            num_bytes += int(sockets.split()[2]) * _SOCKET_BYTES  # "sockets: used 2"
             folder = os.statvfs(f"/proc/{pids[1]}/root/sandbox")
             num_files = folder.f_files - folder.f_ffree
-        num_bytes = num_pages * os.sysconf("SC_PAGE_SIZE")
         return num_bytes > self.limits.memory_bytes or num_files > self.limits.num_files
 
 
@@ -236,10 +240,19 @@ def _in_memory(content: str | bytes | None) -> IO[bytes]:
     return stream
 
 
-def _user_ids() -> range:
-    """The upper half of this user namespace's ids: no two grading processes are to share one."""
-    first, _, count = map(int, Path("/proc/self/uid_map").read_text(encoding="utf-8").split()[-3:])
-    return range(first + count // 2, first + count - 1)
+def _user_id() -> int:
+    """A user of its own for a program of root: no two grading processes are to share one.
+
+    It is from the upper half of the largest range of ids in this user namespace. An ordinary user's
+    programs keep that user's id.
+    """
+    if os.getuid() != 0:
+        return os.getuid()
+    lines = Path("/proc/self/uid_map").read_text(encoding="utf-8").splitlines()
+    count, first = max((int(n), int(start)) for start, _, n in map(str.split, lines))
+    if count < 2:
+        raise ValueError("no sandbox works here: root has no second user id to give to programs")
+    return first + count - 1 - secrets.randbelow(count // 2)
 
 
 def _isolation(disk_bytes: int) -> list[str]:

@@ -1,9 +1,10 @@
 """The system calls that a judged program may not make, as a seccomp filter for bubblewrap.
 
-Denied are the ways out of the namespaces (socket families such as VSOCK, keys, new user namespaces,
-tracing), the kernel's largest surfaces (io_uring, bpf, userfaultfd, perf), and memory that belongs
-to no process, which nobody could count (memfd, System V IPC, shared anonymous mappings, pages given
-to a pipe). Written by hand: libseccomp's own Python bindings are not on PyPI.
+Denied are the ways out of the namespaces (socket families other than UNIX, keys, new user
+namespaces, tracing), the kernel's largest surfaces (io_uring, bpf, userfaultfd, perf), and memory
+that belongs to no process, which nobody could count (memfd, System V IPC, shared anonymous
+mappings, pages given to a pipe, larger buffers of sockets, those of TCP). Written by hand:
+libseccomp's own Python bindings are not on PyPI.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ _DENIED = {
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
 }  # fmt: skip
 _SOCKET, _SOCKETPAIR, _CLONE, _MMAP, _CLONE3 = (41, 198), (53, 199), (56, 220), (9, 222), 435
+_SETSOCKOPT, _BUFFERS = (54, 208), (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF and their FORCE
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_UNIX, _INET, _INET6 = 1, 2, 10
+_UNIX = 1
 _NEW_USER, _SHARED_ANONYMOUS = 0x10000000, 0x21
 
 # An instruction: its code, how many to skip if its condition holds and if not, and its operand.
 _LOAD, _AND, _RETURN, _EQUALS, _HAS_BITS, _AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x45, 0x35
 _NUMBER, _ARCH = (_LOAD, 0, 0, 0), (_LOAD, 0, 0, 4)
-_ARGUMENT_0, _ARGUMENT_3 = (_LOAD, 0, 0, 16), (_LOAD, 0, 0, 40)  # lower halves: little-endian
+# Lower halves: little-endian.
+_ARGUMENT_0, _ARGUMENT_2, _ARGUMENT_3 = (_LOAD, 0, 0, 16), (_LOAD, 0, 0, 32), (_LOAD, 0, 0, 40)
 _ALLOW, _KILL = (_RETURN, 0, 0, 0x7FFF0000), (_RETURN, 0, 0, 0x80000000)
 
 
@@ -38,14 +41,17 @@ def syscall_filter() -> bytes:
     if machine not in _AUDIT_ARCH:
         raise ValueError(f"no sandbox works here: its filter of system calls knows no {machine}")
     column = list(_AUDIT_ARCH).index(machine)
-    families = [(_EQUALS, 3, 0, _UNIX), (_EQUALS, 2, 0, _INET), (_EQUALS, 1, 0, _INET6)]
+    family = [_ARGUMENT_0, (_EQUALS, 1, 0, _UNIX), _fail(errno.EAFNOSUPPORT)]
+    options = [(_EQUALS, 0, 1, option) for option in _BUFFERS]
+    options = [step for option in options for step in (option, _fail(errno.EPERM))]
     is_shared = [(_AND, 0, 0, _SHARED_ANONYMOUS), (_EQUALS, 0, 1, _SHARED_ANONYMOUS)]
     rules = [
         (_CLONE3, [_fail(errno.ENOSYS)]),  # its flags are out of sight; libc then calls clone
         (_CLONE[column], [_ARGUMENT_0, (_HAS_BITS, 0, 1, _NEW_USER), _fail(errno.EPERM)]),
         (_MMAP[column], [_ARGUMENT_3, *is_shared, _fail(errno.EPERM)]),
-        (_SOCKET[column], [_ARGUMENT_0, *families, _fail(errno.EAFNOSUPPORT)]),
-        (_SOCKETPAIR[column], [_ARGUMENT_0, *families, _fail(errno.EAFNOSUPPORT)]),
+        (_SOCKET[column], family),
+        (_SOCKETPAIR[column], family),
+        (_SETSOCKOPT[column], [_ARGUMENT_2, *options]),
         *((numbers[column], [_fail(errno.EPERM)]) for numbers in _DENIED.values()),
     ]
     steps = [_ARCH, (_EQUALS, 1, 0, _AUDIT_ARCH[machine]), _KILL]
