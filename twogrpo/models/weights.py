@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from twogrpo.errors import ConfigError, escape_control_chars
 
-STORED = ("F64", "F32", "F16", "BF16", "BOOL")
+STORED = ("F64", "F32", "F16", "BF16")
 
 
 def check_stored(folder: Path, path: str) -> None:
