@@ -26,9 +26,17 @@ REQUIRED: tuple[str, ...] = (
     *("config.model.name", "config.dataset.name", "config.evaluation.name"),
 )
 TYPES: dict[str, type] = dict.fromkeys(REQUIRED, str) | {
+    "commit": str,
+    "versions": dict,
+    "hardware": dict,
+    "hardware.num_gpus": int,
+    "summary": dict,
     "config.seed": int,
+    "config.run_name": str,
     "config.model.path": str,
+    "config.model.lora.learning_rate_scale": float,
     "config.dataset.num_prompts": int,
+    "config.evaluation.benchmarks": list,
     "config.evaluation.num_samples": int,
     "config.algorithm.name": str,
     "config.algorithm.group_size": int,
@@ -37,6 +45,8 @@ TYPES: dict[str, type] = dict.fromkeys(REQUIRED, str) | {
     "config.training.prompts_per_step": int,
     "config.training.prompts_per_minibatch": int,
     "config.training.learning_rate": float,
+    "config.reward": dict,
+    "config.tracking": dict,
 }
 
 
