@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config.identity import flatten
+from twogrpo.config.output_folder import check_output_folder
 from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.inputs import are_inputs
@@ -20,6 +21,8 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 PACKED = ".gz"
 LEFT_OUT = "left_out.csv"  # the first file of a report
+# By one of these a report is known: of `analysis.all` or a part of it, a study, the theory.
+REPORT = (LEFT_OUT, "yours_beside_ours.csv", "cells.csv", "expected_advantage.csv", "what_if.csv")
 # The types of the values in run.json that its readers rely on; those of a section that is there.
 REQUIRED: tuple[str, ...] = (
     *("run_id", "identity", "code", "status", "config.seed"),
@@ -58,6 +61,12 @@ def run_folders(root: Path) -> list[Path]:
 def is_run_folder(folder: Path) -> bool:
     """Whether a run was recorded there."""
     return os.path.lexists(folder / RUN_FILE)
+
+
+def check_report_folder(key: str, name: str) -> Path:
+    """Returns the folder; raises ConfigError if it is somebody else's (`check_output_folder`)."""
+    check_output_folder(key, os.path.realpath(name), marks=REPORT)
+    return Path(name)
 
 
 def read_run_file(folder: Path, *, required: Sequence[str] = REQUIRED) -> dict[str, Any]:
