@@ -138,7 +138,7 @@ def _draw(spreads: tuple[float, float], num_seeds: int, rng: np.random.Generator
 
 def _passed(arm: Scores) -> Scores:
     """The same samples judged by Pass@32: whether any is right."""
-    return replace(arm, scores_SN={name: 100.0 * (x > 0) for name, x in arm.scores_SN.items()})
+    return replace(arm, scores_SN={n: (x > 0) * np.float64(100) for n, x in arm.scores_SN.items()})
 
 
 def _truth(middle: float, spread: float, both: float, is_pass: bool) -> float:
