@@ -29,7 +29,7 @@ def upload(records: list[Record], out: Path, project: str) -> None:
     import wandb  # slow to import
 
     for record in records:
-        if record.status != "finished":
+        if record.status != "finished" or record.fault:
             raise ConfigError(
                 f"the record {record.where} is {record.status} ({record.fault or 'no end'}): "
                 "restore it or let it finish"

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from analysis.records.frames import Runs, load
 from twogrpo.errors import ConfigError, in_one_line
+from twogrpo.run_record.files import LEFT_OUT, check_report_folder
 
 # A spreadsheet runs a cell that begins like this as a formula; names in a record may be hostile.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -213,7 +214,11 @@ def command(
         mixed = truth("allow_mixed", given["allow_mixed"])
         for source in [given["runs"]] if given["runs"] else sources():
             out = Path(given["out"]) if given["out"] else report_folder(source)
+            check_report_folder("out", str(out))
             runs = load(source, allow_mixed=mixed)
+            out.mkdir(parents=True, exist_ok=True)
+            if not (out / LEFT_OUT).exists():  # by it the folder is known as ours
+                write_csv(runs.excluded, out / LEFT_OUT)
             run(runs, out, **{key: given[key] for key in further})
             print(f"{out}: {len(runs.runs)} runs of {source}", file=sys.stderr)  # noqa: T201
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twogrpo.run_record.rows import CLOCKS, benchmark_results, training_rows
 
 Row = Mapping[str, Any]
+LARGEST = sys.float_info.max
 
 
 def defect(about: Mapping[str, Any], rows: Mapping[int, Row], pairs: Sequence[Any]) -> str:
     """Returns what is wrong with a record, in a few words; "" where nothing is."""
     try:
         _check_config(about["config"])
-        _check_steps(training_rows(rows.values()))
+        hardware = about.get("hardware") or {}
+        _whole(hardware.get("num_gpus") or 0, "hardware.num_gpus", at_least=0)
+        steps = training_rows(rows.values())
+        _check_steps(steps)
         for step, row in rows.items():
             _check_row(row, f"step {step}")
         for name, result in benchmark_results(rows.values()).items():
             _check_benchmark(result, f"benchmark {name}")
+        known = {row["step"] for row in steps}
         for pair in pairs:
-            _check_pair(pair)
+            _check_pair(pair, known)
     except KeyError as error:
         return f"it lacks {error}"
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
@@ -31,6 +37,7 @@ def defect(about: Mapping[str, Any], rows: Mapping[int, Row], pairs: Sequence[An
 
 def _check_config(config: Any) -> None:
     names = [config["dataset"]["name"], config["model"]["name"], config["evaluation"]["name"]]
+    names += config["evaluation"]["benchmarks"]
     algorithm, training = config.get("algorithm") or {}, config.get("training") or {}
     if algorithm or training:
         names.append(algorithm["name"])
@@ -42,8 +49,12 @@ def _check_config(config: Any) -> None:
     for key in ("prompts_per_step", "prompts_per_minibatch"):
         _whole(training.get(key, 1), f"training.{key}", at_least=1)
     _whole(algorithm.get("minibatch_scale", 1), "algorithm.minibatch_scale", at_least=1)
-    for key, value in (("learning_rate", training), ("learning_rate_scale", algorithm)):
-        _number(value.get(key, 1), key)
+    for key, section in (
+        ("learning_rate", training),
+        ("learning_rate_scale", algorithm),
+        ("learning_rate_scale", config["model"].get("lora") or {}),
+    ):
+        _number(section.get(key, 1), key)
 
 
 def _check_steps(steps: Sequence[Row]) -> None:
@@ -56,12 +67,13 @@ def _check_row(row: Row, where: str) -> None:
         is_time = name.partition("/")[0] in CLOCKS or name.endswith("/seconds")
         if is_time or name.startswith(("reward/", "rollouts/", "tokens/")):
             _number(value, f"{name} of {where}", at_least=0.0 if is_time else -math.inf)
-        elif isinstance(value, str | dict | None):
-            raise TypeError(f"{name}={value} of {where} is no number")
+        elif not isinstance(value, float | list):  # a float may be NaN: nothing to measure
+            _number(value, f"{name} of {where}")
 
 
 def _check_benchmark(result: Row, where: str) -> None:
     most = _whole(result["num_samples"], f"num_samples of {where}", at_least=1)
+    _number(result["seconds"], f"seconds of {where}", at_least=0.0)
     ids, counts = result["problem_ids"], result["num_correct"]
     if not ids or len(ids) != len(counts) or len(set(map(str, ids))) != len(ids):
         raise ValueError(f"{where} has {len(ids)} problem_ids for {len(counts)} num_correct")
@@ -72,12 +84,13 @@ def _check_benchmark(result: Row, where: str) -> None:
             _number(value, f"{name} of {where}")
 
 
-def _check_pair(pair: Any) -> None:
+def _check_pair(pair: Any, steps: set[Any]) -> None:
     for kind in ("right", "wrong"):
         for name in ("reward", "advantage"):
             _number(pair[kind][name], f"{name} of a pair")
         pair[kind]["response"], pair["prompt"], pair["num_right"], pair["num_rollouts"]
-    _whole(pair["step"], "step of a pair", at_least=0)
+    if _whole(pair["step"], "step of a pair", at_least=0) not in steps:
+        raise ValueError(f"a pair is of step {pair['step']}, which is none of the run's")
 
 
 def _whole(value: Any, name: str, *, at_least: int) -> int:
@@ -90,6 +103,6 @@ def _number(value: Any, name: str, *, at_least: float = -math.inf) -> float:
     """The value as a finite number; a server may send 1.0 for 1."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name}={value} is no number")
-    if not math.isfinite(value) or value < at_least:
+    if not max(at_least, -LARGEST) <= value <= LARGEST:  # not NaN; an int may be over it
         raise ValueError(f"{name}={value} is out of range")
     return float(value)

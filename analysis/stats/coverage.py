@@ -9,16 +9,17 @@ S seeds, B benchmarks, N problems.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
 from analysis.exhibits.exhibit import markdown
-from analysis.stats.intervals import Array, Scores, Statistic, of_seeds
+from analysis.stats.intervals import Array, Scores, Statistic, mean, of_seeds
 
-NUM_DRAWS = 4000
+NUM_DRAWS, FEWER_DRAWS = 4000, 1000  # the second of the further quantities
 NUM_BENCHMARKS, NUM_PROBLEMS, NUM_SAMPLES = 5, 100, 32
 # Logits: the middles of 16-GRPO and 2-GRPO; the spread of the problems, shared and of each arm.
 MIDDLES, SHARED, OWN = (3.9, 3.2), 1.9, 0.3
@@ -32,41 +33,65 @@ SEEDS = {
     "much": (0.25, 0.55),
 }
 TIME_SPREADS = (0.03, 0.08)  # of both arms' seconds, relative
-# A statistic of 2-GRPO and 16-GRPO, and the level of its interval.
-QUANTITIES: dict[str, tuple[Callable[[Statistic, Statistic], Statistic], float]] = {
-    "average": (lambda ours, baseline: ours, 0.95),
-    "difference": (lambda ours, baseline: ours - baseline, 0.95),
-    "TOST (90 %)": (lambda ours, baseline: ours - baseline, 0.90),
-    "retention": (lambda ours, baseline: ours / baseline, 0.95),
+Means = Sequence[Statistic]  # by benchmark
+Quantity = tuple[Callable[[Means, Means], Statistic], float]
+# A statistic of 2-GRPO and 16-GRPO, and the level of its interval: of Mean@32, with Welch's t …
+QUANTITIES: dict[str, Quantity] = {
+    "average": (lambda ours, baseline: mean(ours), 0.95),
+    "difference": (lambda ours, baseline: mean(ours) - mean(baseline), 0.95),
+    "TOST (90 %)": (lambda ours, baseline: mean(ours) - mean(baseline), 0.90),
+    "retention": (lambda ours, baseline: mean(ours) / mean(baseline), 0.95),
 }
+# … and further ones, of which those named Pass are of Pass@32.
+FURTHER: dict[str, Quantity] = {
+    "one benchmark": (lambda ours, baseline: ours[0], 0.95),
+    "mean of ratios": (
+        lambda ours, baseline: mean(x / y for x, y in zip(ours, baseline, strict=True)), 0.95,
+    ),
+    "Pass@32": QUANTITIES["average"],
+    "Pass@32 retention": QUANTITIES["retention"],
+}  # fmt: skip
 
 
-def averages_of_seeds(arm: Scores) -> Statistic:
-    """The arm's average as one number a seed, which forgets that the problems are a sample."""
-    return of_seeds(arm.arm, np.mean([s.mean(axis=1) for s in arm.scores_SN.values()], axis=0))
+def means(arm: Scores) -> Means:
+    """The benchmarks' means with the intervals of this package."""
+    return list(arm.benchmark_means().values())
 
 
-METHODS = {"ours": Scores.average, "Welch's t": averages_of_seeds}
+def means_of_seeds(arm: Scores) -> Means:
+    """The benchmarks' means as one number a seed, which forgets that the problems are a sample."""
+    return [of_seeds(arm.arm, scores.mean(axis=1)) for scores in arm.scores_SN.values()]
+
+
+METHODS = {"ours": means, "Welch's t": means_of_seeds}
 
 
 def coverage(
     spreads: tuple[float, float],
     num_seeds: int,
     *,
-    num_draws: int = NUM_DRAWS,
-    methods: Mapping[str, Callable[[Scores], Statistic]] = METHODS,
+    quantities: Mapping[str, Quantity] = QUANTITIES,
+    methods: Mapping[str, Callable[[Scores], Means]] = METHODS,
 ) -> dict[tuple[str, str], float]:
     """The share of draws whose interval holds the truth, in percent, by quantity and method."""
     rng = np.random.default_rng(0)
-    true = [Statistic(_true_average(*each)) for each in zip(MIDDLES, spreads, BOTH, strict=True)]
-    hits = dict.fromkeys(product(QUANTITIES, methods), 0)
+    num_draws = FEWER_DRAWS if quantities is FURTHER else NUM_DRAWS
+    hits = dict.fromkeys(product(quantities, methods), 0)
+    true = {
+        is_pass: [
+            [Statistic(_truth(*each, is_pass))] * NUM_BENCHMARKS
+            for each in zip(MIDDLES, spreads, BOTH, strict=True)
+        ]
+        for is_pass in (False, True)
+    }
     for _ in range(num_draws):
         arms = _draw(spreads, num_seeds, rng)
-        found = {method: [average(arm) for arm in arms] for method, average in methods.items()}
+        drawn = {False: arms, True: [_passed(arm) for arm in arms]}
         for name, method in hits:
-            function, level = QUANTITIES[name]
-            estimate, truth = function(*found[method][::-1]), function(*true[::-1])
-            hits[name, method] += _holds(estimate, truth.value, level)
+            function, level = quantities[name]
+            baseline, ours = (methods[method](arm) for arm in drawn[name.startswith("Pass")])
+            truth = function(*true[name.startswith("Pass")][::-1]).value
+            hits[name, method] += _holds(function(ours, baseline), truth, level)
     return {key: 100 * count / num_draws for key, count in hits.items()}
 
 
@@ -81,12 +106,17 @@ def coverage_of_times(num_seeds: int, *, num_draws: int = 5 * NUM_DRAWS) -> dict
     return {name: 100 * count / num_draws for name, count in hits.items()}
 
 
-def table() -> pd.DataFrame:
-    """A row for each spread and number of seeds; in parentheses Welch's t."""
+def table(
+    quantities: Mapping[str, Quantity], methods: Mapping[str, Callable[[Scores], Means]]
+) -> pd.DataFrame:
+    """A row for each spread and number of seeds; in parentheses the second method, if any."""
     rows = []
     for (name, spreads), num_seeds in product(SEEDS.items(), (3, 5)):
-        found = coverage(spreads, num_seeds)
-        cells = {q: "{:.1f} ({:.1f})".format(*(found[q, m] for m in METHODS)) for q in QUANTITIES}
+        found = coverage(spreads, num_seeds, quantities=quantities, methods=methods)
+        cells = {}
+        for quantity in quantities:
+            first, *others = (f"{found[quantity, method]:.1f}" for method in methods)
+            cells[quantity] = " ".join([first, *(f"({other})" for other in others)])
         rows.append({"seeds differ": name, "seeds": num_seeds, **cells})
     return pd.DataFrame(rows)
 
@@ -106,11 +136,18 @@ def _draw(spreads: tuple[float, float], num_seeds: int, rng: np.random.Generator
     return arms
 
 
-def _true_average(middle: float, spread: float, both: float) -> float:
-    """The mean over seeds and problems, by Gauss and Hermite's quadrature."""
+def _passed(arm: Scores) -> Scores:
+    """The same samples judged by Pass@32: whether any is right."""
+    return replace(arm, scores_SN={n: (x > 0) * np.float64(100) for n, x in arm.scores_SN.items()})
+
+
+def _truth(middle: float, spread: float, both: float, is_pass: bool) -> float:
+    """Mean@32 or Pass@32 over all seeds and problems, by Gauss and Hermite's quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     width = np.sqrt(SHARED**2 + OWN**2 + spread**2 + both**2)
-    return float(100 * np.average(1 / (1 + np.exp(-middle - width * nodes)), weights=weights))
+    chances = 1 / (1 + np.exp(-middle - width * nodes))
+    chances = 1 - (1 - chances) ** NUM_SAMPLES if is_pass else chances
+    return float(100 * np.average(chances, weights=weights))
 
 
 def _holds(statistic: Statistic, truth: float, level: float) -> bool:
@@ -119,6 +156,7 @@ def _holds(statistic: Statistic, truth: float, level: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(markdown(table()))
+    sys.stdout.write(markdown(table(QUANTITIES, METHODS)))
+    sys.stdout.write(markdown(table(FURTHER, {"ours": means})))
     for count in (3, 5):
         sys.stdout.write(f"{count} seeds: {coverage_of_times(count)}\n")

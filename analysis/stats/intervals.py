@@ -44,6 +44,8 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.1f}"
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
@@ -179,6 +181,8 @@ class Scores:
     def _mean(self, benchmark: str) -> Statistic:
         scores_SN = self.scores_SN[benchmark]
         value = float(scores_SN.mean())
+        if (scores_SN == scores_SN.flat[0]).all():  # no problem failed, or all: no sign of noise
+            return Statistic(value, {}, (0.0, 100.0))
         seeds_S1 = scores_SN.mean(axis=1, keepdims=True) - value
         problems_1N = scores_SN.mean(axis=0, keepdims=True) - value
         both_SN = scores_SN - value - seeds_S1 - problems_1N

@@ -30,6 +30,7 @@ from analysis.studies import (
 )
 from analysis.studies.study import Study, cells_exhibit, load, name_of, study_of
 from twogrpo.errors import ConfigError
+from twogrpo.run_record.files import check_report_folder
 
 FIGURES: dict[str, Callable[[Study], list[Exhibit]]] = {
     "learning_rate": learning_rate.build,
@@ -82,6 +83,7 @@ def main(argv: list[str]) -> None:
         is_mixed = truth("allow_mixed", given["allow_mixed"])
         source = Path(given["runs"])
         out = Path(given["out"] or (source.parent if source.is_file() else source) / "report")
+        check_report_folder("out", str(out))
         draw(load(given["runs"], allow_mixed=is_mixed), out)
         sys.stderr.write(f"{out}\n")
         return

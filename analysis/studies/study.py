@@ -79,7 +79,9 @@ class Study:
         rows = []
         for cell, runs in comparison.runs[comparison.runs["arm"] != "base"].groupby("arm"):
             config = json.loads(runs["config"].iloc[0])
-            row = {axis: config[section][key] for axis, (section, key) in AXES.items()}
+            row = {
+                axis: (config.get(section) or {}).get(key) for axis, (section, key) in AXES.items()
+            }
             row |= {column: float(runs[column].mean()) for column in SPENT}
             rows.append({"cell": str(cell), **row, "seeds": len(runs)} | self._last(str(cell)))
         self.cells = pd.DataFrame(rows).sort_values("cell", ignore_index=True)

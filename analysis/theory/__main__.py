@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from analysis.theory import (
 from analysis.theory.rollout_gradients import Scored, scored
 from analysis.theory.run_folders import read_runs
 from twogrpo.run_record import rollouts
-from twogrpo.run_record.files import write_atomically
+from twogrpo.run_record.files import check_report_folder, write_atomically
 from twogrpo.run_record.provenance import code_and_machine
 from twogrpo.run_record.rollouts import CachedGroup
 
@@ -61,6 +60,7 @@ def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
     """Runs `scripts/what_if.py rollouts=… out=… gradients=true|false model=…`."""
     defaults = {"out": "runs/what_if", "rollouts": "", "model": "", "gradients": "false"}
     given = arguments(argv, **defaults, dimensions="16384", num_prompts="128")
+    out = check_report_folder("out", given["out"])
     num_prompts = whole("num_prompts", given["num_prompts"], at_least=1)
     dimensions = whole("dimensions", given["dimensions"], at_least=0)
     has_gradients = truth("gradients", given["gradients"])
@@ -70,7 +70,7 @@ def what_if_command(argv: list[str]) -> tuple[Exhibit, str]:
         model = given["model"] or rollout_gradients.initial_model(given["rollouts"])
         vectors_PGD = scored("", groups, model, dimensions=dimensions).vectors_PGD
     exhibit = what_if.build(rewards_PG, vectors_PGD, np.random.default_rng(SEED))
-    write(exhibit, Path(given["out"]))
+    write(exhibit, out)
     return exhibit, given["out"]
 
 
@@ -119,7 +119,7 @@ def _sources(given: dict[str, str]) -> list[Scored]:
 def main(argv: list[str]) -> None:
     """Runs the command."""
     given: dict[str, Any] = arguments(argv, **DEFAULTS)
-    out = Path(given["out"])
+    out = check_report_folder("out", given["out"])
     for exhibit in exhibits(given):
         write(exhibit, out)
     write_atomically(out / CODE_FILE, json.dumps(code_and_machine(num_gpus=0), indent=1) + "\n")

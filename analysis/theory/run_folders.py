@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.records.readers import Record, read_folders
+from analysis.records.readers import Record, read
+from analysis.records.usable import defect
 from twogrpo.errors import ConfigError
 from twogrpo.run_record import rollouts
 from twogrpo.run_record.arms import arm_key
@@ -36,10 +37,11 @@ def read_runs(path: str) -> list[TrainingRun]:
     """
     if not path:
         return []
-    records = list(read_folders(Path(path)))
+    records = read(f"records:{path}")
     for record in records:
-        if record.fault:
-            raise ConfigError(f"runs={path}: {record.where} cannot be read ({record.fault})")
+        fault = record.fault or defect(record.about, record.rows, record.pairs)
+        if fault:
+            raise ConfigError(f"runs={path}: {record.where} cannot be read ({fault})")
     runs = [_run(Path(path), record) for record in records if _is_training(record)]
     if not runs:
         raise ConfigError(f"runs={path}: no training run there; make some with scripts/train.py")

@@ -12,12 +12,8 @@ from twogrpo.config.output_folder import check_output_folder, claim
 from twogrpo.errors import ConfigError
 from twogrpo.reproduce.plan import ReproduceConfig, jobs
 from twogrpo.reproduce.workers import run_all
-from twogrpo.run_record.files import LEFT_OUT, RUN_FILE
+from twogrpo.run_record.files import RUN_FILE, check_report_folder
 from twogrpo.run_record.provenance import ROOT
-
-# By one of these a report is known: of `analysis.all`, of a part of it, of `make compare`, of a
-# study.
-REPORT = (LEFT_OUT, "table_*.csv", "figure_*.csv", "yours_beside_ours.csv", "cells.csv")
 
 
 def reproduce(config: ReproduceConfig) -> None:
@@ -48,7 +44,7 @@ def reproduce(config: ReproduceConfig) -> None:
     own.append(Path(config.results_dir).name)
     runs_dir, results_dir = (str(ROOT / path) for path in (config.runs_dir, config.results_dir))
     folder = check_output_folder("runs_dir", runs_dir, marks=(f"*/{RUN_FILE}",), own=own)
-    check_output_folder("results_dir", results_dir, marks=REPORT)
+    check_report_folder("results_dir", results_dir)
     with claim("runs_dir", folder):
         run_all(waiting, processes=config.processes)
     module = "analysis.studies" if config.study_name else "analysis.all"

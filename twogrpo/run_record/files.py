@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twogrpo.config.identity import flatten
+from twogrpo.config.output_folder import check_output_folder
 from twogrpo.config.renamed import REMOVED, RENAMED
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.inputs import are_inputs, check_plain
@@ -22,15 +23,25 @@ FAILED_RANK_FILE = "failed_rank"
 PACKED = ".gz"
 FINAL_OF = "trained_by.json"  # in final/, the identity of the run
 LEFT_OUT = "left_out.csv"  # the first file of a report
+# By one of these a report is known: of `analysis.all` or a part of it, a study, the theory.
+REPORT = (LEFT_OUT, "yours_beside_ours.csv", "cells.csv", "expected_advantage.csv", "what_if.csv")
 # The types of the values in run.json that its readers rely on; those of a section that is there.
 REQUIRED: tuple[str, ...] = (
     *("run_id", "identity", "code", "status", "config.seed"),
     *("config.model.name", "config.dataset.name", "config.evaluation.name"),
 )
 TYPES: dict[str, type] = dict.fromkeys(REQUIRED, str) | {
+    "commit": str,
+    "versions": dict,
+    "hardware": dict,
+    "hardware.num_gpus": int,
+    "summary": dict,
     "config.seed": int,
+    "config.run_name": str,
     "config.model.path": str,
+    "config.model.lora.learning_rate_scale": float,
     "config.dataset.num_prompts": int,
+    "config.evaluation.benchmarks": list,
     "config.evaluation.num_samples": int,
     "config.algorithm.name": str,
     "config.algorithm.group_size": int,
@@ -39,6 +50,8 @@ TYPES: dict[str, type] = dict.fromkeys(REQUIRED, str) | {
     "config.training.prompts_per_step": int,
     "config.training.prompts_per_minibatch": int,
     "config.training.learning_rate": float,
+    "config.reward": dict,
+    "config.tracking": dict,
 }
 
 
@@ -50,6 +63,12 @@ def run_folders(root: Path) -> list[Path]:
 def is_run_folder(folder: Path) -> bool:
     """Whether a run was recorded there."""
     return os.path.lexists(folder / RUN_FILE)
+
+
+def check_report_folder(key: str, name: str) -> Path:
+    """Returns the folder; raises ConfigError if it is somebody else's (`check_output_folder`)."""
+    check_output_folder(key, os.path.realpath(name), marks=REPORT)
+    return Path(name)
 
 
 def read_run_file(folder: Path, *, required: Sequence[str] = REQUIRED) -> dict[str, Any]:

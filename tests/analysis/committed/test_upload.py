@@ -27,12 +27,14 @@ def test_the_offline_runs_of_committed_records_give_the_same_frames(tmp_path: Pa
         pd.testing.assert_frame_equal(twin[shared], same[shared], check_dtype=False)
 
 
-@pytest.mark.parametrize("status", ["unreadable", "interrupted"])
+@pytest.mark.parametrize(
+    "damage", [{"status": "unreadable"}, {"status": "interrupted"}, {"fault": "it lacks 'seed'"}]
+)
 def test_a_record_without_an_end_is_refused_before_anything_is_written(
-    status: str, tmp_path: Path
+    damage: dict[str, str], tmp_path: Path
 ) -> None:
     records = read(str(RESULTS / "cpu" / "runs"))[:2]
-    records[1].status = status
+    vars(records[1]).update(damage)
     with pytest.raises(ConfigError, match=records[1].where):
         upload(records, tmp_path / "twins", "project")
     assert not (tmp_path / "twins").exists()

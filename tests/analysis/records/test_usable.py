@@ -1,11 +1,17 @@
 """A damaged record is left out with a reason, and any set of the others makes exhibits."""
 
+import json
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from analysis import all as everything
+from analysis.diagnostics import budget_ledger
 from analysis.records.frames import load
+from analysis.report import report, summary
+from analysis.stats.comparison import comparisons
+from analysis.theory.run_folders import read_runs
 from tests.analysis import recorded
 from twogrpo.errors import ConfigError
 
@@ -32,6 +38,27 @@ DAMAGES = {
     ),
     "a reward is NaN": (lambda about, rows: set_in(rows[3], "reward/mean", math.nan), "reward"),
     "a reward is true": (lambda about, rows: set_in(rows[3], "reward/mean", True), "reward"),
+    "an entropy is huge": (
+        lambda about, rows: set_in(rows[3], "policy/entropy", 10**400), "entropy",
+    ),
+    "an evaluation has no seconds": (
+        lambda about, rows: rows[-1].pop("evaluation/easy/seconds"), "seconds",
+    ),
+    "the adapters are text": (
+        lambda about, rows: about["config"]["model"].update(lora="x"), "config.model.lora",
+    ),
+    "the adapters' scale is null": (
+        lambda about, rows: about["config"]["model"].update(lora={"learning_rate_scale": None}),
+        "learning_rate_scale=None",
+    ),
+    "the hardware is a number": (lambda about, rows: about.update(hardware=5), "hardware"),
+    "the number of GPUs is text": (
+        lambda about, rows: about["hardware"].update(num_gpus="x"), "hardware.num_gpus",
+    ),
+    "the commit is a number": (lambda about, rows: about.update(commit=5), "commit=5"),
+    "the benchmarks are a number": (
+        lambda about, rows: about["config"]["evaluation"].update(benchmarks=5), "benchmarks=5",
+    ),
     "an entropy is text": (lambda about, rows: set_in(rows[3], "policy/entropy", "x"), "entropy"),
     "num_samples is 0": (lambda about, rows: set_in(rows[-1], "/num_samples", 0), "num_samples"),
     "more are right than sampled": (
@@ -74,17 +101,52 @@ def test_a_damaged_record_is_left_out_with_the_reason(name, tmp_path):
     assert reason in left_out
 
 
-def test_damaged_pairs_are_a_reason_too(tmp_path):
+@pytest.mark.parametrize(("changes", "reason"), [({"right": None}, "None"), ({"step": 99}, "99")])
+def test_damaged_pairs_are_a_reason_too(changes, reason, tmp_path):
     recorded.add(tmp_path / "whole", "grpo_g16")
-    pairs = recorded.pairs("two_grpo", "text")
+    first, *others = recorded.pairs("two_grpo", "text")
     recorded.write(
         tmp_path / "damaged",
         recorded.about("two_grpo", 0),
         recorded.rows("two_grpo", 0),
-        [*pairs, {"step": 0}],
+        [*others, first | changes],
     )
     [left_out] = load(str(tmp_path)).excluded["reason"]
-    assert "right" in left_out
+    assert reason in left_out
+
+
+def key_paths(values: dict, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in values.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from key_paths(value, (*above, key))
+
+
+@pytest.mark.parametrize("value", [5, "x", [1], {}, None, ["x", {}]], ids=repr)
+def test_any_value_of_another_type_is_left_out_or_shown(value, tmp_path):
+    about, rows = recorded.about("two_grpo", 0), recorded.rows("two_grpo", 0)
+    about["config"]["model"]["lora"] = {"rank": 8, "learning_rate_scale": 10.0}
+    about["hardware"]["num_gpus"] = 1
+    whole = recorded.add(tmp_path / "whole", "grpo_g16").parent
+    damaged = recorded.write(tmp_path / "damaged", about, rows)
+    for path in key_paths(about):
+        changed = recorded.changed(about, **{"__".join(path): value})
+        (damaged / "run.json").write_text(json.dumps(changed), encoding="utf-8")
+        try:
+            runs = load(str(whole), allow_mixed=True)
+        except ConfigError:
+            continue
+        if runs.excluded.empty:  # what the exhibits read of run.json
+            summary.provenance(runs), budget_ledger.build(runs), report.runs_exhibit(runs)
+            [c.benchmarks for c in comparisons(runs)]
+
+
+def test_the_theory_refuses_a_damaged_record_in_one_line(tmp_path):
+    about = recorded.about("two_grpo", 0)
+    del about["config"]["algorithm"]
+    recorded.write(tmp_path / "damaged", about | {"status": "running"}, recorded.rows("grpo_g2", 0))
+    with pytest.raises(ConfigError, match="damaged cannot be read"):
+        read_runs(str(tmp_path))
 
 
 # Runs as (arm, seed), in every set of which there is something to show or a line to say.
