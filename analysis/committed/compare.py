@@ -95,7 +95,7 @@ def build(runs: Runs, committed: Committed) -> Exhibit:
 
 
 def numbers(runs: Runs) -> pd.DataFrame:
-    """Every number of Table 1 that has an interval, and every claim that these runs decide."""
+    """Every number of Table 1, and every claim that these runs decide, with its interval, if any."""
     rows: list[tuple[object, ...]] = []
     table = table_1.build(runs).frame
     names = [name for name in table if f"{name}_low" in table]
@@ -107,13 +107,13 @@ def numbers(runs: Runs) -> pd.DataFrame:
         values = (row["measured"], row["ci_low"], row["ci_high"])
         rows.append((runs.settings[0][1], "claims", row["claim"], *values))
     frame = pd.DataFrame(rows, columns=["setting", "of", "number", "value", "low", "high"])
-    return frame.dropna(subset=["value", "low"])
+    return frame.dropna(subset=["value"])
 
 
 def compared(ours: pd.DataFrame, yours: pd.DataFrame) -> pd.DataFrame:
-    """Our numbers and yours that have the same name, with their agreement."""
+    """Our numbers that have an interval and yours of the same name, with their agreement."""
     keys = ["setting", "of", "number"]
-    both = ours.merge(yours[[*keys, "value"]], on=keys, suffixes=("_ours", "_yours"))
+    both = ours.dropna(subset=["low"]).merge(yours[[*keys, "value"]], on=keys, suffixes=("_ours", "_yours"))
     both = both.rename(columns={"value_ours": "ours", "value_yours": "yours"})
     both["is_time"] = both["number"].str.contains("seconds|time")
     values = records(both[["ours", "low", "high", "yours"]])
