@@ -95,7 +95,7 @@ def build(runs: Runs, committed: Committed) -> Exhibit:
 
 
 def numbers(runs: Runs) -> pd.DataFrame:
-    """Every number of Table 1, and every claim that these runs decide, with its interval, if any."""
+    """Every number of Table 1, and every claim that these runs decide; some have no interval."""
     rows: list[tuple[object, ...]] = []
     table = table_1.build(runs).frame
     names = [name for name in table if f"{name}_low" in table]
@@ -113,7 +113,9 @@ def numbers(runs: Runs) -> pd.DataFrame:
 def compared(ours: pd.DataFrame, yours: pd.DataFrame) -> pd.DataFrame:
     """Our numbers that have an interval and yours of the same name, with their agreement."""
     keys = ["setting", "of", "number"]
-    both = ours.dropna(subset=["low"]).merge(yours[[*keys, "value"]], on=keys, suffixes=("_ours", "_yours"))
+    both = ours.dropna(subset=["low"]).merge(
+        yours[[*keys, "value"]], on=keys, suffixes=("_ours", "_yours")
+    )
     both = both.rename(columns={"value_ours": "ours", "value_yours": "yours"})
     both["is_time"] = both["number"].str.contains("seconds|time")
     values = records(both[["ours", "low", "high", "yours"]])
