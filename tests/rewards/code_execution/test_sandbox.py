@@ -182,6 +182,12 @@ def test_a_program_cannot_exceed_its_time(sandbox: Sandbox, program: str) -> Non
     assert time.monotonic() - start < 10
 
 
+def test_a_container_that_hides_the_size_of_buffers_can_import_and_judge(tmp_path: Path) -> None:
+    assert code_sandbox.socket_bytes(tmp_path / "hidden") == 212_992
+    (tmp_path / "shown").write_text("4096\n")
+    assert code_sandbox.socket_bytes(tmp_path / "shown") == 4096
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_program_cannot_print_a_gigabyte(sandbox: Sandbox, stream: str) -> None:
     program = f"import sys\nfor _ in range(10_000): sys.{stream}.write('x' * 100_000)"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import glob
 import os
 import secrets
@@ -35,7 +36,7 @@ _MEBIBYTE = 2**20
 _TICK_SECONDS = 0.05
 _START_SECONDS = 60.0
 _PAUSES = (0.1, 1.0, None)  # seconds after an attempt in which the sandbox could not start
-_SOCKET_BYTES = int(Path("/proc/sys/net/core/wmem_default").read_text(encoding="utf-8"))
+_WMEM_DEFAULT = Path("/proc/sys/net/core/wmem_default")
 _LAUNCHER = Path(__file__).with_name("launcher.py").read_text(encoding="utf-8")
 # What an interpreter and its libraries may need besides their own folders, where it exists.
 _SYSTEM = (
@@ -218,11 +219,20 @@ class Sandbox:
                 statm = Path(f"/proc/{child}/statm").read_text(encoding="utf-8")
                 num_bytes += int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
         with contextlib.suppress(OSError, IndexError):  # its folder is not there yet
-            sockets = Path(f"/proc/{pids[1]}/net/sockstat").read_text(encoding="utf-8")
-            num_bytes += int(sockets.split()[2]) * _SOCKET_BYTES  # "sockets: used 2"
             folder = os.statvfs(f"/proc/{pids[1]}/root/sandbox")
             num_files = folder.f_files - folder.f_ffree
+            sockets = Path(f"/proc/{pids[1]}/net/sockstat").read_text(encoding="utf-8")
+            num_bytes += int(sockets.split()[2]) * socket_bytes()  # "sockets: used 2"
         return num_bytes > self.limits.memory_bytes or num_files > self.limits.num_files
+
+
+@functools.cache
+def socket_bytes(path: Path = _WMEM_DEFAULT) -> int:
+    """The default size of a socket's buffer; the kernel's own where a container does not show it."""
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except OSError:
+        return 212_992
 
 
 def _size(stream: IO[bytes]) -> int:

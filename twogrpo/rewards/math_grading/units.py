@@ -62,7 +62,7 @@ _CHANGING = re.compile(  # words that make another answer of the number beside t
 _CHANGING_HEAD = re.compile(_CHANGING.pattern + r"|\b(?:all|every|each)\b")
 _CLAIM = re.compile(r"\b(?:is|are|was|has|have|does|do|can|must|with|such|that|only)\b")
 _LONE_LETTER = re.compile(r"\s*[a-z]\s*")
-_LETTER = re.compile(r"(?<!\\)\b[A-Za-z]\b|\\(?!frac|sqrt|pi|deg|text|d?frac|cdot|times)[A-Za-z]+")
+_LETTER = re.compile(r"(?<!\\)\b[A-Za-z]\b|\\(?!d?frac|sqrt|pi|deg|text|cdot|times)[A-Za-z]+")
 _CLOCK = re.compile(r"\b([ap])\.?\s?m\b\.?", re.IGNORECASE)
 
 
