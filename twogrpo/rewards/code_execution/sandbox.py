@@ -228,7 +228,7 @@ class Sandbox:
 
 @functools.cache
 def socket_bytes(path: Path = _WMEM_DEFAULT) -> int:
-    """The default size of a socket's buffer; the kernel's own where a container does not show it."""
+    """The default size of a socket's buffer; the kernel's own where a container hides it."""
     try:
         return int(path.read_text(encoding="utf-8"))
     except OSError:
