@@ -144,15 +144,19 @@ def _refuse_mixed(records: list[Record]) -> None:
 
 
 def _refuse_mixed_training(trained: list[Record]) -> None:
-    """Arms of a setting must share `training`, and the seeds of an arm its algorithm too."""
+    """Arms of a setting must share `training`, and the seeds of an arm its algorithm too; a cell
+    has a training of its own, which its seeds share."""
     for setting in sorted({(r.dataset, r.model) for r in trained}):
         of_it = [r for r in trained if (r.dataset, r.model) == setting]
         name = f"{setting[0]} with {setting[1]}"
         configs = [(r.about["config"], r) for r in of_it]
-        _same(f"training on {name}", ((text(training_identity(c)), r) for c, r in configs))
+        arms = [(c, r) for c, r in configs if not c.get("cell")]
+        _same(f"training on {name}", ((text(training_identity(c)), r) for c, r in arms))
         for arm in sorted({arm_key(config) for config, _ in configs}):
-            algorithms = ((text(c["algorithm"]), r) for c, r in configs if arm_key(c) == arm)
-            _same(f"algorithm {arm} on {name}", algorithms)
+            seeds = [(c, r) for c, r in configs if arm_key(c) == arm]
+            _same(f"algorithm {arm} on {name}", ((text(c["algorithm"]), r) for c, r in seeds))
+            trainings = ((text(training_identity(c)), r) for c, r in seeds)
+            _same(f"training {arm} on {name}", trainings)
 
 
 def _same(what: str, values: Iterable[tuple[Any, Record]]) -> None:
