@@ -55,8 +55,8 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
     for metric, k in (("mean", None), ("pass", comparison.num_samples)):
         means = comparison.by_benchmark(key, k)
         for benchmark in comparison.benchmarks:
-            row |= _three(f"{benchmark}_{metric}", means[benchmark].interval())
-        row |= _three(f"average_{metric}", comparison.average(key, k).interval())
+            row |= means[benchmark].interval().columns(f"{benchmark}_{metric}")
+        row |= comparison.average(key, k).interval().columns(f"average_{metric}")
         for name, value in published.scores(comparison.setting, key, f"{metric}32").items():
             row[f"{name}_{metric}_published"] = value
     return row | _costs(comparison, key)
@@ -69,12 +69,12 @@ def _costs(comparison: Comparison, key: str) -> dict[str, Any]:
     for name in ("seconds_training", "cpu_seconds_training", "rollouts_generated"):
         row[name] = comparison.total(key, name).value if key != "base" else NAN
         share = comparison.share(key, name) if has_cost else NO_ESTIMATE
-        row |= _three(f"{name}_share", share)
+        row |= share.columns(f"{name}_share")
     both = [comparison.total(key, name) for name in ("seconds_training", "seconds_evaluation")]
     row["seconds_with_evaluation"] = (both[0] + both[1]).value if key != "base" else NAN
     compared = BASELINE in comparison.evaluated
-    row |= _three("delta", comparison.difference(key) if compared else NO_ESTIMATE)
-    row |= _three("retention", comparison.retention(key) if compared else NO_ESTIMATE)
+    row |= (comparison.difference(key) if compared else NO_ESTIMATE).columns("delta")
+    row |= (comparison.retention(key) if compared else NO_ESTIMATE).columns("retention")
     return row | _published_shares(comparison, key)
 
 
@@ -94,10 +94,6 @@ def _published_shares(comparison: Comparison, key: str) -> dict[str, Any]:
         else values.time_share,
         **(row if key == "two_grpo" else {}),
     }
-
-
-def _three(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -59,13 +59,7 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
     for metric, k in (("mean", None), ("pass", comparison.num_samples)):
         means = comparison.by_benchmark(key, k) | {"average": comparison.average(key, k)}
         for benchmark in [*comparison.benchmarks, "average"]:
-            estimate = means[benchmark].interval()
-            name = f"{benchmark}_{metric}"
-            row |= {
-                name: estimate.value,
-                f"{name}_low": estimate.low,
-                f"{name}_high": estimate.high,
-            }
+            row |= means[benchmark].interval().columns(f"{benchmark}_{metric}")
         row[f"average_{metric}_published"] = printed.get(f"average_{metric}32", float("nan"))
     return row
 
@@ -106,7 +100,7 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
 def _cell(row: dict[str, Any], name: str, benchmark: str) -> str:
     if benchmark != "average":
         return f"{row[name]:.1f}"
-    return str(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))
+    return str(Estimate.of_columns(row, name))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ S seeds, N problems.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -47,6 +47,15 @@ class Estimate:
         if math.isnan(self.low):
             return f"{self.value:.1f}"
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+    def columns(self, name: str) -> dict[str, float]:
+        """A frame's columns of the estimate: `name`, `name_low` and `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @classmethod
+    def of_columns(cls, row: Mapping[str, float], name: str) -> Estimate:
+        """The estimate that `columns` wrote into a row."""
+        return cls(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
 # What an influence is of, and whose: an arm's name; a benchmark with its problems.

@@ -35,8 +35,7 @@ def build(study: Study) -> list[Exhibit]:
                 estimates["to_start"] = study.difference(cell, "base")
             row = {"arm": label, "noise": noise, "cell": cell}
             for name, estimate in estimates.items():
-                row |= {name: estimate.value}
-                row |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                row |= estimate.columns(name)
             rows.append(row)
         costs = [row["to_clean"] for row in rows if row["arm"] == label]
         axes[0, 1].plot(100 * cells["noise"], costs, **style)
@@ -44,8 +43,7 @@ def build(study: Study) -> list[Exhibit]:
         axes[0, 0].axhline(study.average("base").value, **look("base") | {"marker": ""})
     for axis, unit in zip(axes.flat, ("average Mean@32 (%)", "points"), strict=True):
         axis.set(xlabel="rewards flipped (%)", ylabel=unit)
-    counts = study.comparison.counts(list(study.cells["cell"]))
-    heading(axes[0, 0], "Label noise; 50 % is a random reward", counts)
+    heading(axes[0, 0], "Label noise; 50 % is a random reward", study.counts())
     heading(axes[0, 1], "What the noise costs", "against the same arm without noise")
     legend(figure, axes)
     frame = pd.DataFrame(rows)
@@ -53,12 +51,9 @@ def build(study: Study) -> list[Exhibit]:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    def cell(row: dict[str, float], name: str) -> str:
-        return str(Estimate(row[name], row[f"{name}_low"], row[f"{name}_high"]))
-
     names = {"to_clean": "Δ to no noise", "to_start": "Δ to the initial policy"}
     return pd.DataFrame(
         {"arm": row["arm"], "flipped %": f"{100 * row['noise']:g}"}
-        | {head: cell(row, name) for name, head in names.items() if name in row}
+        | {head: str(Estimate.of_columns(row, name)) for name, head in names.items() if name in row}
         for row in frame.to_dict("records")
     )

@@ -33,8 +33,9 @@ def build(study: Study) -> list[Exhibit]:
             estimate, gap = study.average(cell), study.difference(grpo, cell)
             row = {"name": name, "sync": sync or math.inf, "place": place, "cell": cell}
             row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
-            row |= {"low": estimate.low, "high": estimate.high, "grpo_minus_it": gap.value}
-            rows.append(row | {"grpo_minus_it_low": gap.low, "grpo_minus_it_high": gap.high})
+            row |= {"low": estimate.low, "high": estimate.high}
+            row |= gap.columns("grpo_minus_it")
+            rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
     figure, axes = panels(1, 1, width=4.5)
     axis = axes[0, 0]
@@ -44,8 +45,7 @@ def build(study: Study) -> list[Exhibit]:
         line(axis, study, list(of_arm["cell"]), list(of_arm["place"]), **style)
     axis.set_xticks(range(len(SYNCS)), [str(sync or "never") for sync in SYNCS])
     axis.set(xlabel="steps between hand-overs of the weights", ylabel="average Mean@32 (%)")
-    counts = study.comparison.counts(list(study.cells["cell"]))
-    heading(axis, "GRPO and DPO on older and older pairs", f"{counts}; rates chosen")
+    heading(axis, "GRPO and DPO on older and older pairs", f"{study.counts()}; rates chosen")
     legend(figure, axes)
     table = pd.DataFrame(
         {
@@ -53,9 +53,7 @@ def build(study: Study) -> list[Exhibit]:
             "sync": "never" if math.isinf(row["sync"]) else f"{row['sync']:g}",
             "rate": f"×{row['rate']:g}",
             "average %": str(Estimate(row["average"], row["low"], row["high"])),
-            "2-GRPO minus it": str(
-                Estimate(row["grpo_minus_it"], row["grpo_minus_it_low"], row["grpo_minus_it_high"])
-            ),
+            "2-GRPO minus it": str(Estimate.of_columns(row, "grpo_minus_it")),
         }
         for row in records(frame)
     )

@@ -41,8 +41,8 @@ def build(study: Study) -> list[Exhibit]:
         axis.set_ylabel("average Mean@32 (%)")
     for axis, what in ((axes[0, 0], "rollouts"), (axes[0, 1], "rollouts"), (axes[1, 0], "seconds")):
         log_axis(axis, what)
-    counts = study.comparison.counts(list(study.cells["cell"]))
-    heading(axes[0, 0], "Validation, with sigmoids", counts, "rate chosen at the full budget")
+    where = (study.counts(), "rate chosen at the full budget")
+    heading(axes[0, 0], "Validation, with sigmoids", *where)
     heading(axes[0, 1], "Benchmarks", "rate chosen at each budget; band: ±2 of 16-GRPO")
     heading(axes[1, 0], "The same against training time", "on this machine")
     _draw_missing(axes[1, 1], study, frame)
@@ -69,8 +69,7 @@ def shares(study: Study) -> pd.DataFrame:
         estimate, to_full = study.average(cell), study.difference(cell, full, level=0.90)
         row = {"group_size": group_size, "budget": budget, "cell": cell}
         row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
-        row |= {"low": estimate.low, "high": estimate.high, "difference": to_full.value}
-        row |= {"difference_low": to_full.low, "difference_high": to_full.high}
+        row |= {"low": estimate.low, "high": estimate.high} | to_full.columns("difference")
         row["on_par"] = to_full.low >= -MARGIN and to_full.high <= MARGIN
         for column in SPENT:
             row[column] = study.of(cell, column)
@@ -146,9 +145,7 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
             "tokens %": f"{100 * row['share_of_tokens_generated']:.3g}",
             "time %": f"{100 * row['share_of_seconds_training']:.3g}",
             "average %": str(Estimate(row["average"], row["low"], row["high"])),
-            "Δ points (90 %)": str(
-                Estimate(row["difference"], row["difference_low"], row["difference_high"])
-            ),
+            "Δ points (90 %)": str(Estimate.of_columns(row, "difference")),
             "on par": "yes" if row["on_par"] else "no",
         }
         for row in records(frame)

@@ -27,7 +27,7 @@ def build(study: Study) -> list[Exhibit]:
         log_axis(axis, "learning rate over 16-GRPO's", base=2)
         axis.set_ylabel("average Mean@32 (%)")
         what = "rollouts" if is_large else "prompts"
-        heading(axis, f"Mini-batches equal in {what}", _counts(study))
+        heading(axis, f"Mini-batches equal in {what}", study.counts())
     envelope = [(g, study.chosen(group_size=g)) for g in sorted(GROUPS)]
     found = [(g, cell) for g, cell in envelope if cell is not None]
     line(axes[1, 0], study, [cell for _, cell in found], [g for g, _ in found], color="#333333")
@@ -101,7 +101,3 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
         }
         for row in frame.itertuples()
     )
-
-
-def _counts(study: Study) -> str:
-    return study.comparison.counts(list(study.cells["cell"]))

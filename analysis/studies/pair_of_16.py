@@ -32,8 +32,8 @@ def build(study: Study) -> list[Exhibit]:
         ]
     axis.set_xticks(range(len(labels)), labels, fontsize=5.5)
     axis.set_ylabel("average Mean@32 (%)")
-    counts = study.comparison.counts(list(study.cells["cell"]))
-    heading(axis, "A pair cut from sixteen", f"{counts}; ten epochs of the same prompts")
+    where = f"{study.counts()}; ten epochs of the same prompts"
+    heading(axis, "A pair cut from sixteen", where)
     pairs = {"seen": ("pair_of_16", "two_grpo"), "trained on": ("grpo", "pair_of_16")}
     rows = []
     for part, names in pairs.items():

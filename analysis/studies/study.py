@@ -119,6 +119,10 @@ class Study:
         difference = self.comparison.average(cell) - self.comparison.average(other)
         return difference.interval(level)
 
+    def counts(self) -> str:
+        """The numbers of seeds and problems of all cells, for a heading."""
+        return self.comparison.counts(list(self.cells["cell"]))
+
     def table(self) -> pd.DataFrame:
         """All cells with their averages and benchmarks."""
         rows = []

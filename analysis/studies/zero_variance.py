@@ -35,8 +35,7 @@ def build(study: Study) -> list[Exhibit]:
     for axis, what in zip(axes.flat, ("rollouts, discarded ones too", "seconds"), strict=True):
         axis.set(xlabel=what, ylabel="average Mean@32 (%)")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    counts = study.comparison.counts(list(study.cells["cell"]))
-    heading(axes[0, 0], "Against rollouts", counts)
+    heading(axes[0, 0], "Against rollouts", study.counts())
     heading(axes[0, 1], "Against training time", "rates chosen on validation")
     legend(figure, axes)
     note = (
@@ -60,9 +59,7 @@ def ways(study: Study) -> pd.DataFrame:
             row |= {"average": estimate.value, "low": estimate.low, "high": estimate.high}
             kept = study.chosen(name="kept", budget=budget)
             if kept is not None:
-                to_kept = study.difference(cell, kept)
-                row |= {"to_kept": to_kept.value, "to_kept_low": to_kept.low}
-                row |= {"to_kept_high": to_kept.high}
+                row |= study.difference(cell, kept).columns("to_kept")
                 seconds = study.of(kept, "seconds_training")
                 row["to_kept_at_equal_time"] = (
                     _at(study, list(cells.values()), seconds) - study.average(kept).value
@@ -81,21 +78,17 @@ def _at(study: Study, cells: list[str], seconds: float) -> float:
 
 
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
-    def points(row: dict[str, float]) -> str:
-        return str(Estimate(row["to_kept"], row["to_kept_low"], row["to_kept_high"]))
-
-    rows = records(frame)
     return pd.DataFrame(
         {
             "way": row["name"],
             "rollouts at most": f"{row['budget']:,}",
             "rate": f"×{row['rate']:g}",
             "average %": str(Estimate(row["average"], row["low"], row["high"])),
-            "Δ to kept": points(row) if "to_kept" in row else "–",
+            "Δ to kept": str(Estimate.of_columns(row, "to_kept")) if "to_kept" in row else "–",
             "at equal time": "–"
             if np.isnan(row.get("to_kept_at_equal_time", np.nan))
             else f"{row['to_kept_at_equal_time']:.1f}",
             "time s": f"{row['seconds_training']:.1f}",
         }
-        for row in rows
+        for row in records(frame)
     )
