@@ -31,6 +31,7 @@ from twogrpo.run_record.files import (
 from twogrpo.run_record.rollouts import PAIRS_FILE
 from twogrpo.run_record.rows import check_rows
 
+ADAPTERS = "_lora"  # after the name of a model whose adapters are trained
 STUDY_FILE = "records.jsonl.xz"
 # W&B's transaction log has LevelDB's log format: 32 KiB blocks of checksum, length, type, data.
 BLOCK, HEADER = 32768, struct.Struct("<IHB")
@@ -63,7 +64,7 @@ class Record:
     def model(self) -> str:
         """The name of the initial model; with adapters it is a model of its own."""
         model = self.about["config"]["model"]
-        return f"{model['name']}{'_lora' if model.get('lora') else ''}"
+        return f"{model['name']}{ADAPTERS if model.get('lora') else ''}"
 
 
 def read(source: str) -> list[Record]:

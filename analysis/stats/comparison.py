@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from analysis.records import published
 from analysis.records.frames import Runs, rows_of
+from analysis.records.readers import ADAPTERS
 from analysis.stats.intervals import Estimate, Scores, Statistic, of_seeds, scores
 from twogrpo.run_record.arms import MAIN, arm_label, in_order
 
@@ -41,6 +42,11 @@ class Comparison:
     def scale(self) -> str:
         """`paper` for a cell of the paper's Table 1, else `toy`: evidence about the code only."""
         return "paper" if published.is_paper_setting(self.setting) else "toy"
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters were trained beside frozen weights (LoRA)."""
+        return self.setting[1].endswith(ADAPTERS)
 
     @property
     def benchmarks(self) -> list[str]:

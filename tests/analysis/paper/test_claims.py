@@ -57,8 +57,27 @@ def test_no_model_has_another_s_covariance(
 def test_a_claim_that_came_after_its_result_says_so() -> None:
     """The others were committed before the first results: 1d0edfa before d549151."""
     late = {claim.name for claim in claims.claims(Path("nowhere")) if claims.AFTER in claim.bounds}
-    assert late == {claim.name for claim in claims.theory_claims(Path("nowhere"))}
+    assert late == {"gradient_covariance", "minibatch_drives_variance"}
     assert claims.AFTER in claims.RULES
+
+
+def test_the_paper_s_claims_are_of_whole_models_and_adapters_have_their_own(tmp_path: Path) -> None:
+    for arm in ("grpo_g16", "two_grpo"):
+        recorded.add(tmp_path / "both" / arm, arm)
+        lora = {"config__model__lora": {"rank": 32}, "identity": f"{arm}-lora"}
+        with_adapters = recorded.changed(recorded.about(arm, 0), run_id=f"{arm}-lora", **lora)
+        rows = recorded.rows("grpo_g16", 0)  # of both: a ratio of one
+        for folder in ("both", "adapters"):
+            recorded.write(tmp_path / folder / f"{arm}-lora", with_adapters, rows)
+        recorded.add(tmp_path / "whole" / arm, arm)
+    kinds = {
+        kind: claims.build(load(str(tmp_path / kind)), theory="nowhere").frame.set_index("claim")
+        for kind in ("both", "whole", "adapters")
+    }
+    measured = {kind: frame.loc["retention_avg", "measured"] for kind, frame in kinds.items()}
+    assert measured["both"] == measured["whole"] < measured["adapters"]
+    assert kinds["both"].loc["retention_avg_lora", "measured"] == measured["adapters"] == 1
+    assert not {"retention_avg_lora"} & {*kinds["whole"].index, *kinds["adapters"].index}
 
 
 def test_one_seed_decides_a_count_and_nothing_else(tmp_path: Path) -> None:
