@@ -131,7 +131,7 @@ def made_with(result: Path) -> list[dict[str, Any]]:
     made += [r.about for file in sorted(result.rglob(STUDY_FILE)) for r in read_study(file)]
     made += [read_json(file) for file in sorted(result.glob(CODE_FILE))]
     made += [read_json(file)["about"] for file in sorted(result.glob("card.json"))]
-    for file in sorted(result.glob("*.csv")):
+    for file in sorted(result.glob("*.csv")) if not made else ():
         rows = pd.read_csv(file)
         if not made and "commit" in rows:
             made += [{"commit": commit} for commit in rows["commit"].dropna().unique()]

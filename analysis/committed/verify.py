@@ -3,7 +3,7 @@
 python -m analysis.committed.verify runs=runs/verify theory=runs/verify/theory/report
 
 1. Every committed table is built again from its records and must be the same to the byte; README
-   must have the rows of its summary.
+   must have the rows of `IN_README`'s summaries.
 2. Each fresh run below `runs` must have the accuracies of the committed run of its name: equal to
    the digit with the same torch on a CPU of the same family. Elsewhere rounding makes another run:
    its average must be inside the 95 % prediction interval for one more seed. Times do not count.
@@ -35,6 +35,8 @@ from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_fo
 from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.rows import benchmark_results
 
+IN_README = ("cpu", "smollm2")  # results whose table README has
+
 
 def tables(result: Path) -> Iterator[str]:
     """The committed tables of a scale that its records do not give."""
@@ -47,6 +49,8 @@ def tables(result: Path) -> Iterator[str]:
                 continue
             if not fresh.exists() or fresh.read_bytes() != file.read_bytes():
                 yield f"results/{result.name}/{file.name} is not what its records give"
+        if result.name not in IN_README:
+            return
         page = (ROOT / "README.md").read_text(encoding="utf-8")
         for line in (built / "summary.md").read_text(encoding="utf-8").splitlines():
             if line.startswith("|") and line not in page:
