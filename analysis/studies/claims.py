@@ -37,7 +37,7 @@ def _margin(name: str, says: str, margin: float, *signed: Cell) -> Claim:
 
 
 def _at_least(name: str, says: str, low: float, *signed: Cell) -> Claim:
-    bounds = f"at least {low:g} points" if low else "above 0"
+    bounds = f"at least {low:g} point{'s' * (low != 1)}" if low else "above 0"
     return _claim(name, says, low or EXACT, INFINITE, bounds, points(*signed))
 
 

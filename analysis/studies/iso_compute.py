@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, records
 from analysis.exhibits.style import heading, legend, look, panels
+from analysis.paper.claims import verdict
 from analysis.stats.intervals import Estimate
 from analysis.studies import sigmoid
 from analysis.studies.study import SPENT, Study, line, log_axis
@@ -18,6 +19,7 @@ from analysis.studies.study import SPENT, Study, line, log_axis
 GROUPS = {16: "grpo_g16", 4: "grpo_g4", 2: "two_grpo"}
 LEVELS = (0.8, 0.9, 0.95)
 MARGIN = 2.0
+ON_PAR = {"reproduced": "yes", "not reproduced": "no", "inconclusive": "undecided"}
 COLUMNS = ["group_size", "budget", "cell", "rate", "average", "low", "high"]
 COLUMNS += ["difference", "difference_low", "difference_high", "on_par"]
 COLUMNS += [f"{share}{column}" for column in SPENT for share in ("", "share_of_")]
@@ -48,7 +50,10 @@ def build(study: Study) -> list[Exhibit]:
     _draw_missing(axes[1, 1], study, frame)
     legend(figure, axes[:1])
     title = "At what share of 16-GRPO's rollouts is 2-GRPO on par?"
-    note = "On par: a 90 % interval of the difference inside ±2 points (TOST at 5 %)."
+    note = (
+        "On par: a 90 % interval of the difference inside ±2 points (TOST at 5 %); no: outside; "
+        "undecided: astride."
+    )
     first = Exhibit("iso_compute", title, frame, _table(frame), figure, note)
     note = (
         "NaN: not every seed's fit reaches the level in its run. Accuracies are of validation; "
@@ -70,7 +75,7 @@ def shares(study: Study) -> pd.DataFrame:
         row = {"group_size": group_size, "budget": budget, "cell": cell}
         row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
         row |= {"low": estimate.low, "high": estimate.high} | to_full.columns("difference")
-        row["on_par"] = to_full.low >= -MARGIN and to_full.high <= MARGIN
+        row["on_par"] = ON_PAR[verdict(to_full.low, to_full.high, -MARGIN, MARGIN)]
         for column in SPENT:
             row[column] = study.of(cell, column)
             row[f"share_of_{column}"] = study.of(cell, column) / study.of(full, column)
@@ -130,7 +135,8 @@ def _draw_missing(axis: Axes, study: Study, frame: pd.DataFrame) -> None:
         x = np.arange(len(names)) + 0.2 * (shade - 1.5)
         axis.bar(x, values, 0.2, color="#D55E00", alpha=0.25 + 0.25 * shade, label=label)
     axis.axhline(0, color="#999999", linewidth=0.8)
-    axis.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=5.5)
+    labels = [name.replace("_", " ") for name in names]
+    axis.set_xticks(range(len(names)), labels, rotation=20, ha="right")
     axis.legend(fontsize=5.5)
     axis.set_ylabel("points against 16-GRPO")
     heading(axis, "What 2-GRPO lacks, by benchmark", "to 16-GRPO at all of its rollouts")
@@ -145,8 +151,9 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
             "tokens %": f"{100 * row['share_of_tokens_generated']:.3g}",
             "time %": f"{100 * row['share_of_seconds_training']:.3g}",
             "average %": str(Estimate(row["average"], row["low"], row["high"])),
-            "Δ points (90 %)": str(Estimate.of_columns(row, "difference")),
-            "on par": "yes" if row["on_par"] else "no",
+            "Δ points (90 %)": "–" if is_itself else str(Estimate.of_columns(row, "difference")),
+            "on par": "–" if is_itself else row["on_par"],
         }
         for row in records(frame)
+        for is_itself in [row["group_size"] == 16 and row["budget"] == sigmoid.FULL]
     )

@@ -3,8 +3,9 @@
 R(C) = R_0 + (A − R_0) / (1 + (C_mid / C)^B)
 
 C are rollouts, R_0 is the initial accuracy (given), A the asymptote, C_mid the rollouts to half of
-the gain, B the steepness. A is linear in the fit; B and C_mid are the best of a grid, so that the
-fit has one answer. T points of a curve, K pairs of the grid.
+the gain, B the steepness. A is linear in the fit; B and C_mid are the best of a grid, then of a
+finer one between its neighbours, and so on, so that the fit has one answer. T points of a curve, K
+pairs of a grid.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from analysis.studies.study import Study
 Array = NDArray[np.float64]
 STEEPNESS = np.geomspace(0.4, 6.0, 57)
 NUM_MIDPOINTS = 97
+NUM_ZOOMS, NUM_FINE = 4, 9  # each makes the steps 4 times finer
 FULL = 81920
 
 
@@ -60,8 +62,20 @@ class Sigmoid:
 
 def fit(rollouts_T: Array, values_T: Array, start: float) -> Sigmoid:
     """The least-squares sigmoid through (0, start)."""
+    steepness = STEEPNESS
     midpoints = np.geomspace(rollouts_T.min() / 4, rollouts_T.max() * 2, NUM_MIDPOINTS)
-    steep_K, middle_K = (grid.ravel() for grid in np.meshgrid(STEEPNESS, midpoints))
+    found = _best_of(steepness, midpoints, rollouts_T, values_T, start)
+    for _ in range(NUM_ZOOMS):
+        steepness = _around(found.steepness, steepness)
+        midpoints = _around(found.midpoint, midpoints)
+        found = _best_of(steepness, midpoints, rollouts_T, values_T, start)
+    return found
+
+
+def _best_of(
+    steepness: Array, midpoints: Array, rollouts_T: Array, values_T: Array, start: float
+) -> Sigmoid:
+    steep_K, middle_K = (grid.ravel() for grid in np.meshgrid(steepness, midpoints))
     shares_KT = 1 / (1 + (middle_K[:, None] / rollouts_T) ** steep_K[:, None])
     gains_T = values_T - start
     heights_K = (shares_KT @ gains_T) / (shares_KT**2).sum(axis=1)
@@ -71,6 +85,12 @@ def fit(rollouts_T: Array, values_T: Array, start: float) -> Sigmoid:
     return Sigmoid(
         start, start + float(heights_K[best]), float(middle_K[best]), float(steep_K[best])
     )
+
+
+def _around(best: float, grid: Array) -> Array:
+    """A finer grid between the neighbours of the best, which it keeps."""
+    step = grid[1] / grid[0]
+    return np.geomspace(best / step, best * step, NUM_FINE)
 
 
 def curves(study: Study, cell: str) -> dict[int, pd.DataFrame]:
