@@ -131,10 +131,10 @@ def made_with(result: Path) -> list[dict[str, Any]]:
     made += [r.about for file in sorted(result.rglob(STUDY_FILE)) for r in read_study(file)]
     made += [read_json(file) for file in sorted(result.glob(CODE_FILE))]
     made += [read_json(file)["about"] for file in sorted(result.glob("card.json"))]
-    for file in sorted(result.glob("*.csv")) if not made else ():
-        rows = pd.read_csv(file)
-        if not made and "commit" in rows:
-            made += [{"commit": commit} for commit in rows["commit"].dropna().unique()]
+    if not made:
+        tables = [pd.read_csv(file) for file in sorted(result.glob("*.csv"))]
+        found = [rows["commit"].dropna() for rows in tables if "commit" in rows]
+        made = [{"commit": commit} for commits in found[:1] for commit in commits.unique()]
     keys = ("commit", "commit_is_dirty", "code")
     unique = {tuple(str(about.get(key)) for key in keys): about for about in made}
     return [unique[key] for key in sorted(unique)]

@@ -14,6 +14,7 @@ from twogrpo.run_record.rows import benchmark_results, training_rows
 
 # Evaluations are comparable if they agree in these.
 SAMPLING = ("problems_per_benchmark", "num_samples", "temperature", "top_p", "top_k", "seed")
+LENGTH = ("training.epochs", "training.rollouts")
 Excluded = list[tuple[str, str, str]]  # run_id, where, reason
 
 
@@ -145,18 +146,24 @@ def _refuse_mixed(records: list[Record]) -> None:
 
 def _refuse_mixed_training(trained: list[Record]) -> None:
     """Arms of a setting must share `training`, and the seeds of an arm its algorithm too; a cell
-    has a training of its own, which its seeds share."""
+    may train longer, all its seeds alike."""
     for setting in sorted({(r.dataset, r.model) for r in trained}):
         of_it = [r for r in trained if (r.dataset, r.model) == setting]
         name = f"{setting[0]} with {setting[1]}"
         configs = [(r.about["config"], r) for r in of_it]
-        arms = [(c, r) for c, r in configs if not c.get("cell")]
-        _same(f"training on {name}", ((text(training_identity(c)), r) for c, r in arms))
+        trainings = [(training_identity(c), r) for c, r in configs]
+        _same(f"training on {name}", ((text(_without_length(t)), r) for t, r in trainings))
+        arms = [(t, r) for t, r in trainings if not r.about["config"].get("cell")]
+        _same(f"training on {name}", ((text(t), r) for t, r in arms))
         for arm in sorted({arm_key(config) for config, _ in configs}):
             seeds = [(c, r) for c, r in configs if arm_key(c) == arm]
             _same(f"algorithm {arm} on {name}", ((text(c["algorithm"]), r) for c, r in seeds))
-            trainings = ((text(training_identity(c)), r) for c, r in seeds)
-            _same(f"training {arm} on {name}", trainings)
+            lengths = ((text(training_identity(c)), r) for c, r in seeds)
+            _same(f"training {arm} on {name}", lengths)
+
+
+def _without_length(training: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in training.items() if key not in LENGTH}
 
 
 def _same(what: str, values: Iterable[tuple[Any, Record]]) -> None:

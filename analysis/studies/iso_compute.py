@@ -75,7 +75,8 @@ def shares(study: Study) -> pd.DataFrame:
         row = {"group_size": group_size, "budget": budget, "cell": cell}
         row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
         row |= {"low": estimate.low, "high": estimate.high} | to_full.columns("difference")
-        row["on_par"] = ON_PAR[verdict(to_full.low, to_full.high, -MARGIN, MARGIN)]
+        is_on_par = ON_PAR[verdict(to_full.low, to_full.high, -MARGIN, MARGIN)]
+        row["on_par"] = "–" if cell == full else is_on_par
         for column in SPENT:
             row[column] = study.of(cell, column)
             row[f"share_of_{column}"] = study.of(cell, column) / study.of(full, column)
@@ -151,9 +152,10 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
             "tokens %": f"{100 * row['share_of_tokens_generated']:.3g}",
             "time %": f"{100 * row['share_of_seconds_training']:.3g}",
             "average %": str(Estimate(row["average"], row["low"], row["high"])),
-            "Δ points (90 %)": "–" if is_itself else str(Estimate.of_columns(row, "difference")),
-            "on par": "–" if is_itself else row["on_par"],
+            "Δ points (90 %)": "–"
+            if row["on_par"] == "–"
+            else str(Estimate.of_columns(row, "difference")),
+            "on par": row["on_par"],
         }
         for row in records(frame)
-        for is_itself in [row["group_size"] == 16 and row["budget"] == sigmoid.FULL]
     )

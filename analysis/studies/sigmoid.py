@@ -88,7 +88,7 @@ def _best_of(
 
 
 def _around(best: float, grid: Array) -> Array:
-    """A finer grid between the neighbours of the best, which it keeps."""
+    """A finer grid between the neighbours of the best, which it keeps; at an edge a step beyond."""
     step = grid[1] / grid[0]
     return np.geomspace(best / step, best * step, NUM_FINE)
 

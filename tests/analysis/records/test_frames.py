@@ -164,13 +164,17 @@ def test_seeds_of_an_arm_share_its_algorithm_and_save_as_they_like(tmp_path: Pat
         load(str(tmp_path))
 
 
-def test_a_cell_has_a_training_of_its_own_that_its_seeds_share(tmp_path: Path) -> None:
+def test_a_cell_may_train_longer_than_the_arms_beside_it(tmp_path: Path) -> None:
     recorded.add(tmp_path / "one", "grpo_g16")
     longer = {"config__cell": "2-GRPO, 2 epochs", "config__training__epochs": 2}
     recorded.add(tmp_path / "longer", "two_grpo", **longer)
     assert set(load(str(tmp_path)).runs["arm"]) == {"grpo_g16", "2-GRPO, 2 epochs"}
     recorded.add(tmp_path / "other", "two_grpo", 1, **longer | {"config__training__epochs": 3})
     with pytest.raises(ValueError, match="differ in their training 2-GRPO, 2 epochs on chain"):
+        load(str(tmp_path))
+    faster = longer | {"config__training__learning_rate": 1}
+    recorded.add(tmp_path / "faster", "two_grpo", 2, **faster)
+    with pytest.raises(ValueError, match="differ in their training on chain_arithmetic with tiny"):
         load(str(tmp_path))
 
 
