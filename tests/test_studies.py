@@ -17,7 +17,7 @@ from analysis.committed import publish, stale, verify
 from analysis.committed.records import pack_study
 from analysis.records.readers import STUDY_FILE
 from analysis.studies import __main__ as studies
-from analysis.studies import claims, sigmoid
+from analysis.studies import claims, iso_compute, sigmoid
 from analysis.studies.study import load, study_of
 from tests.conftest import CONF, ROOT, compose_config
 from twogrpo.config import validation
@@ -190,7 +190,6 @@ def test_a_study_is_published_verified_and_named_with_its_code(tmp_path, monkeyp
     names |= {"claims.csv", "claims.md", "claims.png", STUDY_FILE}
     kept = {path.name for path in result.iterdir() if any(map(path.match, publish.COMMITTED))}
     assert kept == names  # the others are not in git
-    assert list(verify.study_tables(result)) == []
     assert stale.state(results / "studies") == "current"
     # `make figures` gives the same, and the claims of all studies: the others are not run.
     before = (result / "pair_of_16.csv").read_bytes()
@@ -198,17 +197,19 @@ def test_a_study_is_published_verified_and_named_with_its_code(tmp_path, monkeyp
     assert (result / "pair_of_16.csv").read_bytes() == before
     verdicts = pd.read_csv(results / "studies" / "claims.csv").set_index("claim")["verdict"]
     assert verdicts["seen"] != "not run" and (verdicts == "not run").sum() == len(verdicts) - 2
-    (result / "cells.csv").write_text("cell\n")
-    assert list(verify.study_tables(result)) != []
+    assert list(verify.study_tables()) == []
+    for file in (result / "cells.csv", results / "studies" / "claims.csv"):
+        kept = file.read_bytes()
+        file.write_text("cell\n")
+        [found] = verify.study_tables()
+        assert file.name in found
+        file.write_bytes(kept)
 
 
-COMMITTED = sorted(file.parent for file in publish.RESULTS.glob(f"studies/*/{STUDY_FILE}"))
-
-
-@pytest.mark.parametrize("result", COMMITTED, ids=lambda path: path.name)
-def test_the_committed_tables_of_a_study_are_what_its_records_give(result):
-    assert list(verify.study_tables(result)) == []
-    assert (result / STUDY_FILE).stat().st_size < 2_000_000
+def test_the_committed_tables_of_the_studies_are_what_their_records_give():
+    assert list(verify.study_tables()) == []
+    files = sorted(publish.RESULTS.glob(f"studies/*/{STUDY_FILE}"))
+    assert all(file.stat().st_size < 2_000_000 for file in files)
 
 
 def test_the_chosen_cell_is_the_best_on_validation_and_not_on_the_benchmarks(tmp_path):
@@ -267,3 +268,31 @@ def test_no_claim_has_bounds_other_than_the_page_s():
         for claim, row in zip(of_study, rows, strict=True):
             bounds = re.sub(" points?", "", claim.bounds.removesuffix(" (ours)"))
             assert row.split("|")[-2].strip().split("; ")[-1] == bounds, claim.name
+
+
+def test_seeds_of_a_cell_that_differ_and_other_evaluations_are_refused(tmp_path):
+    found = [job for job in planned("pair_of_16") if job.config.seed < 2]
+    runs = recorded(found, tmp_path)
+    file = sorted(runs.glob("*-seed1/run.json"))[0]
+    whole = json.loads(file.read_text())
+    for section, key, value in (
+        ("evaluation", "num_samples", 16),
+        ("algorithm", "clip_low", 0.1),
+        ("training", "learning_rate", 1.0),
+    ):
+        config = whole["config"] | {section: whole["config"][section] | {key: value}}
+        file.write_text(json.dumps(whole | {"config": config}))
+        with pytest.raises(ConfigError, match=f"runs differ in their {section} "):
+            load(str(runs))
+
+
+def test_a_difference_of_differences_names_its_four_cells(tmp_path):
+    runs = load(str(recorded([j for j in planned("controls") if j.config.seed < 2], tmp_path)))
+    rows = claims.build({"controls": runs}, ["controls"]).table.set_index("claim")
+    assert "against" in rows.loc["random_reward_2", "measured"]
+    assert ", minus g16_" in rows.loc["noise_costs_pairs_more", "measured"]
+
+
+def test_one_seed_is_undecided_on_being_on_par(tmp_path):
+    runs = load(str(recorded([j for j in planned("iso_compute") if j.config.seed < 1], tmp_path)))
+    assert set(iso_compute.shares(study_of(runs))["on_par"]) == {"–", "undecided"}

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.committed.records import RESULTS, load_committed
 from analysis.exhibits.exhibit import Exhibit, command, records, write
-from analysis.exhibits.style import heading, legend, look, panels
+from analysis.exhibits.style import heading, legend, log_axis, look, panels
 from analysis.paper import claims, table_1
 from analysis.records.frames import Runs
-from analysis.records.selection import SAMPLING
+from analysis.records.selection import EVALUATED_BY
 from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.curves import WINDOW, curve
 from twogrpo.errors import ConfigError
@@ -35,8 +34,6 @@ COLOURS = {EQUAL: "#0072B2", INSIDE: "#009E73", OUTSIDE: "#D55E00"}  # Okabe and
 COLUMNS = ["setting", "of", "number", "ours", "low", "high", "yours", "agreement", "is_time"]
 # The figure cuts distances at this many half-widths of our interval.
 FARTHEST = 3.0
-# What two evaluations must share, so that their numbers compare.
-EVALUATED_BY = (*SAMPLING, "benchmarks")
 NOTE = (
     "Each number of Table 1 and each claim of your runs: equal to ours to six digits, inside our "
     "interval, or outside it. Times are those of a machine and its other work: they are listed and "
@@ -60,7 +57,7 @@ def same_experiment(runs: Runs) -> Committed | None:
     """
     if len(runs.settings) > 1:
         names = "; ".join(f"{model} on {dataset}" for dataset, model in runs.settings)
-        raise ConfigError(f"these runs mix scales ({names}): give the folder of one, RUNS=…")
+        raise ConfigError(f"these runs are of several settings ({names}): give RUNS= one of them")
     for folder in sorted(RESULTS.glob("*/runs")):
         ours = load_committed(folder)
         if _experiments(ours.runs) & _experiments(runs.runs):
@@ -69,13 +66,14 @@ def same_experiment(runs: Runs) -> Committed | None:
 
 
 def _experiments(runs: pd.DataFrame) -> set[str]:
-    """The data, the number of prompts and the evaluation of the trained arms."""
+    """The data, the number of prompts, the model and the evaluation of the trained arms."""
     found = set()
     for text in runs[runs["arm"] != "base"]["config"]:
         config = json.loads(text)
         evaluation = {k: v for k, v in config["evaluation"].items() if k in EVALUATED_BY}
         dataset = {k: config["dataset"].get(k) for k in ("name", "num_prompts", "seed")}
-        found.add(json.dumps([dataset, config["model"]["name"], evaluation], sort_keys=True))
+        model = [config["model"]["name"], bool(config["model"].get("lora"))]
+        found.add(json.dumps([dataset, model, evaluation], sort_keys=True))
     return found
 
 
@@ -151,10 +149,10 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "of": frame["of"],
-            "number": frame["number"].str.replace("_", " "),
+            "number": [str(name).replace("_", " ") for name in frame["number"]],
             "ours": [f"{r['ours']:.4g} [{r['low']:.4g}, {r['high']:.4g}]" for r in records(frame)],
             "yours": [f"{value:.4g}" for value in frame["yours"]],
-            "agreement": frame["agreement"] + frame["is_time"].map({True: " (time)", False: ""}),
+            "agreement": [r["agreement"] + " (time)" * r["is_time"] for r in records(frame)],
         }
     )
 
@@ -165,7 +163,7 @@ def _codes(runs: Runs) -> str:
 
 
 def _draw_agreement(axis: Axes, frame: pd.DataFrame) -> None:
-    """A row an arm: how far each number is from ours, in half-widths of our interval."""
+    """A row for each arm: how far each number is from ours, in half-widths of our interval."""
     rows = list(dict.fromkeys(frame["of"]))
     axis.axvspan(-1, 1, color="#e8e8e8", zorder=0)
     for row in records(frame):
@@ -202,7 +200,7 @@ def _draw_points(axis: Axes, ours: Comparison, yours: Comparison) -> None:
             drawn.add(key)
             error = [[found.value - found.low], [found.high - found.value]] if is_ours else None
             axis.errorbar(spent, found.value, yerr=error, **style)
-    _against_rollouts(axis)
+    log_axis(axis, "rollouts generated")
     axis.set_ylabel(f"average Mean@{ours.num_samples} (%)")
     heading(axis, "Accuracy", f"{ours.name}; outline: yours")
 
@@ -218,17 +216,9 @@ def _draw_curves(axis: Axes, ours: Comparison, yours: Comparison) -> None:
             if is_ours:
                 low, high = line["low"], line["high"]
                 axis.fill_between(line["x"], low, high, color=colour, alpha=0.15, linewidth=0)
-    _against_rollouts(axis)
+    log_axis(axis, "rollouts generated")
     axis.set_ylabel("mean reward")
     heading(axis, "Training", "dashed: yours; bands: ours")
-
-
-def _against_rollouts(axis: Axes) -> None:
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.set_xlabel("rollouts generated")
 
 
 def main(runs: Runs, out: Path) -> None:

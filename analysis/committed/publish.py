@@ -4,8 +4,9 @@ python -m analysis.committed.publish scale=cpu            from runs/cpu
 python -m analysis.committed.publish scale=studies/NAME   from runs/studies/NAME
 python -m analysis.committed.publish scale=theory         from runs/theory/report
 
-This is the one way into `results/`. All is written next to the old folder and takes its place at
-the end. Runs of other code, of an edited checkout, unfinished or damaged, are refused.
+This is the one way into `results/`. A scale or a study is written next to the old folder and takes
+its place at the end; the theory's files replace those of the same names. Runs of other code, of an
+edited checkout, unfinished or damaged, are refused.
 """
 
 from __future__ import annotations

@@ -71,10 +71,10 @@ def load_committed(folder: Path) -> Runs:
 
 
 def refuse_damaged(runs: Runs, folder: Path) -> None:
-    """Raises ConfigError if a committed run is not whole: all of them count."""
+    """Raises ConfigError if a committed run was left out: all of them count."""
     for where, reason in zip(runs.excluded["where"], runs.excluded["reason"], strict=True):
         raise ConfigError(
-            f"{folder}: the record {where} is damaged ({reason}): restore it with git checkout"
+            f"{folder}: the record {where} cannot be used ({reason}): restore it with git checkout"
         )
 
 

@@ -26,10 +26,8 @@ import pandas as pd
 from analysis import all as every_exhibit
 from analysis.committed.records import CODE_FILE, RESULTS, load_committed
 from analysis.exhibits.exhibit import arguments, guard
-from analysis.records.readers import STUDY_FILE
 from analysis.stats.intervals import t_quantile
 from analysis.studies import __main__ as studies
-from analysis.studies.study import load as load_study
 from twogrpo.errors import ConfigError
 from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_folders
 from twogrpo.run_record.provenance import ROOT
@@ -57,14 +55,16 @@ def tables(result: Path) -> Iterator[str]:
                 yield f"README.md lacks this line of {result.name}/summary.md: {line}"
 
 
-def study_tables(result: Path) -> Iterator[str]:
-    """The committed tables of a study that its records do not give."""
+def study_tables() -> Iterator[str]:
+    """The committed tables of the studies, and of all their claims, that no record gives."""
+    committed = RESULTS / "studies"
     with tempfile.TemporaryDirectory() as folder:
-        studies.draw(load_study(str(result / STUDY_FILE)), Path(folder), pages=False)
-        for file in sorted([*result.glob("*.csv"), *result.glob("*.md")]):
-            fresh = Path(folder) / file.name
+        studies.draw_committed(Path(folder), pages=False)
+        for file in sorted([*committed.rglob("*.csv"), *committed.rglob("*.md")]):
+            name = file.relative_to(committed)
+            fresh = Path(folder) / name
             if not fresh.exists() or fresh.read_bytes() != file.read_bytes():
-                yield f"results/studies/{result.name}/{file.name} is not what its records give"
+                yield f"results/studies/{name} is not what its records give"
 
 
 def runs(fresh: Path, committed: Path) -> Iterator[str]:
@@ -145,8 +145,7 @@ def main(argv: list[str]) -> int:
     """Prints a line for each check; returns 1 if one failed."""
     given = arguments(argv, runs="", theory="")
     checks = {f"tables of {f.parent.name}": tables(f.parent) for f in RESULTS.glob("*/runs")}
-    for file in sorted(RESULTS.glob(f"studies/*/{STUDY_FILE}")):
-        checks[f"tables of studies/{file.parent.name}"] = study_tables(file.parent)
+    checks["tables of the studies"] = study_tables()
     for folder in run_folders(Path(given["runs"])) if given["runs"] else []:
         committed = RESULTS / "cpu" / "runs" / folder.name
         if "theory" not in folder.parts:

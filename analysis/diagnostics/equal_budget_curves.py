@@ -8,7 +8,6 @@ from __future__ import annotations
 from analysis.exhibits.curve_figures import Panel, curves_exhibit
 from analysis.exhibits.exhibit import Exhibit, main
 from analysis.records.frames import Runs
-from twogrpo.run_record.arms import MAIN
 
 SHOWN = tuple(
     Panel(metric, label, "share right", f"spent/{resource}")
@@ -22,7 +21,7 @@ SHOWN = tuple(
 
 def build(runs: Runs) -> Exhibit:
     """A row of two panels for each resource."""
-    return curves_exhibit(runs, "iso", "Equal resources", arms=MAIN, shown=SHOWN)
+    return curves_exhibit(runs, "iso", "Equal resources", shown=SHOWN)
 
 
 if __name__ == "__main__":

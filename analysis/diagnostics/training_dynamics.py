@@ -5,7 +5,6 @@ from __future__ import annotations
 from analysis.exhibits.curve_figures import Panel, curves_exhibit
 from analysis.exhibits.exhibit import Exhibit, main
 from analysis.records.frames import Runs
-from twogrpo.run_record.arms import MAIN
 
 SHOWN = tuple(
     Panel(metric, label, unit, "spent/generations")
@@ -25,7 +24,7 @@ SHOWN = tuple(
 def build(runs: Runs) -> Exhibit:
     """Eight panels for each setting, over the steps."""
     title = "What moves during training"
-    return curves_exhibit(runs, "dynamics", title, arms=MAIN, shown=SHOWN, num_columns=4)
+    return curves_exhibit(runs, "dynamics", title, shown=SHOWN, num_columns=4)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from analysis.exhibits.style import band, heading, legend, panels, time_unit
 from analysis.records.frames import Runs
 from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.curves import WINDOW, curve
+from twogrpo.run_record.arms import MAIN
 
 SPENT = {
     "spent/seconds": "training time",
@@ -39,13 +40,16 @@ def curves_exhibit(
     name: str,
     title: str,
     *,
-    arms: Sequence[str],
     shown: Sequence[Panel],
-    window: int = WINDOW,
+    arms: Sequence[str] = (),
     num_columns: int = 2,
 ) -> Exhibit:
-    """A block of panels for each setting; a panel whose metric no run logged is left out."""
-    blocks = [(c, _curves(c, arms, shown, window)) for c in comparisons(runs)]
+    """A block of panels for each setting; a panel whose metric no run logged is left out.
+
+    Args:
+        arms: those to draw; by default all but the ablation's.
+    """
+    blocks = [(c, _curves(c, arms or c.compared_arms, shown)) for c in comparisons(runs)]
     blocks = [(c, lines) for c, lines in blocks if lines]
     num_rows = sum(-(-len(lines) // num_columns) for _, lines in blocks)
     width = 3.4 if num_columns <= 2 else 2.3
@@ -54,7 +58,7 @@ def curves_exhibit(
     for comparison, lines in blocks:
         for panel, line in lines.items():
             count = comparison.count_seeds(line["arm"].unique())
-            where = [f"{count}, moving mean of {window}", *comparison.not_run(arms)]
+            where = [f"{count}, moving mean of {WINDOW}", *comparison.not_run(arms or MAIN)]
             _draw(unused.pop(0), panel, line, [comparison.name, *where])
             frames.append(line)
         while len(unused) % num_columns:
@@ -65,18 +69,18 @@ def curves_exhibit(
         title=title,
         frame=pd.concat(frames) if frames else pd.DataFrame(),
         figure=figure,
-        note=f"Moving average over {window} logged values; bands: the range of the seeds.",
+        note=f"Moving average over {WINDOW} logged values; bands: the range of the seeds.",
     )
 
 
 def _curves(
-    comparison: Comparison, arms: Sequence[str], shown: Sequence[Panel], window: int
+    comparison: Comparison, arms: Sequence[str], shown: Sequence[Panel]
 ) -> dict[Panel, pd.DataFrame]:
     found = {}
     for panel in shown:
         lines = []
         for key in (key for key in arms if key in comparison.arms):
-            line = curve(comparison, key, panel.metric, panel.x, window)
+            line = curve(comparison, key, panel.metric, panel.x, WINDOW)
             who = {"dataset": comparison.setting[0], "model": comparison.setting[1], "arm": key}
             lines.append(line.assign(**who, metric=panel.metric, against=panel.x))
         if sum(map(len, lines)):

@@ -25,7 +25,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"}
 LATEX |= {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
 LATEX |= {"±": r"$\pm$", "Δ": r"$\Delta$", "×": r"$\times$", "–": "--", "²": r"$^2$", "≥": r"$\ge$"}
-LATEX |= {"≤": r"$\le$", "r̄": r"$\bar r$", "\n": " "}
+LATEX |= {"−": "$-$", "β": r"$\beta$", "π": r"$\pi$", "≤": r"$\le$", "r̄": r"$\bar r$", "\n": " "}
 
 
 @dataclass
@@ -220,7 +220,7 @@ def command(
             if not (out / LEFT_OUT).exists():  # by it the folder is known as ours
                 write_csv(runs.excluded, out / LEFT_OUT)
             run(runs, out, **{key: given[key] for key in further})
-            print(f"{out}: {len(runs.runs)} runs of {source}", file=sys.stderr)  # noqa: T201
+            print(f"{out}: {runs.runs['run_id'].nunique()} runs of {source}", file=sys.stderr)  # noqa: T201
 
 
 def guard() -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from twogrpo.run_record.arms import arm_label
 
@@ -116,6 +117,16 @@ def legend(figure: Figure, axes: np.ndarray) -> None:
         return
     columns = min(len(found), max(2, round(figure.get_figwidth() / 1.5)))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+
+
+def log_axis(axis: Axes, label: str, *, base: int = 10) -> None:
+    """Makes the x axis logarithmic with plain numbers at its ticks."""
+    axis.set_xscale("log", base=base)
+    subs = (1, 2, 5) if base == 10 else (1,)
+    axis.xaxis.set_major_locator(LogLocator(base, subs=subs))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_xlabel(label)
 
 
 def time_unit(longest_seconds: float) -> tuple[float, str]:

@@ -75,7 +75,7 @@ def mean_of_ratios(arm: str) -> Measure:
 
 
 def share(arm: str, column: str, baseline: str = BASELINE) -> Measure:
-    """The ratio of sums over runs, of seconds or rollouts."""
+    """The ratio of means over runs, of seconds or rollouts."""
 
     def measure(settings: Sequence[Comparison]) -> Measured | None:
         return _pooled(

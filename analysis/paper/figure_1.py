@@ -1,4 +1,7 @@
-"""Figure 1: average accuracy against training time, a point for each arm, and the paper's."""
+"""Figure 1: average accuracy against training time, a point for each arm, and the paper's.
+
+The ablation's arms are in Figure 4.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,13 @@ from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS, Estimate
 from twogrpo.run_record.arms import MAIN
 
-PAPERS_OWN = ("math", "qwen25_math_1_5b")  # what the paper's figure shows
-
 
 def build(runs: Runs) -> Exhibit:
     """Left: our measurement. Right: the same cell of the paper, or else the one in its figure."""
-    settings = list(comparisons(runs))
-    figure, axes = panels(len(settings), 2)
+    settings = [c for c in comparisons(runs) if c.evaluated]
+    figure, axes = panels(max(len(settings), 1), 2)
     rows: list[dict[str, Any]] = []
-    for (left, right), comparison in zip(axes, settings, strict=True):
+    for (left, right), comparison in zip(axes, settings, strict=False):
         rows += _measured(left, comparison)
         rows += _published(right, comparison)
     legend(figure, axes)
@@ -37,7 +38,7 @@ def build(runs: Runs) -> Exhibit:
 
 
 def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
-    arms = comparison.main_arms
+    arms = [key for key in comparison.compared_arms if key in comparison.evaluated]
     rows = [_row(comparison, key) for key in arms]
     factor, unit = time_unit(max(row["seconds"] for row in rows))
     for row in rows:
@@ -74,7 +75,7 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
 
 
 def _published(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
-    setting = comparison.setting if comparison.scale == "paper" else PAPERS_OWN
+    setting = published.nearest(comparison.setting)
     rows = []
     for key in MAIN:
         average = published.scores(setting, key).get("average")
@@ -84,7 +85,8 @@ def _published(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
         axis.plot(hours, average, **(look(key) | {"linestyle": "none"}))
         names = {"source": "published", "dataset": setting[0], "model": setting[1], "arm": key}
         rows.append(names | {"seconds": 3600 * hours, "average": average})
-    heading(axis, "Published (v3)", f"{setting[1]} on {setting[0]}", "one seed, no intervals")
+    where = (f"{setting[1]} on {setting[0]}", "one seed, no intervals")
+    heading(axis, f"Published ({published.version(setting)})", *where)
     axis.set_xlabel("training time (h)")
     axis.set_ylabel("average Mean@32 (%)")
     return rows

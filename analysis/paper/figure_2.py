@@ -18,12 +18,12 @@ from twogrpo.core.estimators import powers_of_two
 
 def build(runs: Runs) -> Exhibit:
     """A row of panels for each setting, a panel for each benchmark."""
-    settings = list(comparisons(runs))
-    figure, axes = panels(
-        len(settings), max(len(c.benchmarks) for c in settings), width=1.9, height=2.1, sharey="row"
-    )
+    settings = [c for c in comparisons(runs) if c.evaluated]
+    most = max((len(c.benchmarks) for c in settings), default=1)
+    size = {"width": 1.9, "height": 2.1, "sharey": "row"}
+    figure, axes = panels(max(len(settings), 1), most, **size)
     rows: list[dict[str, Any]] = []
-    for row_of_axes, comparison in zip(axes, settings, strict=True):
+    for row_of_axes, comparison in zip(axes, settings, strict=False):
         of_setting = _rows(comparison)
         for axis, benchmark in zip(row_of_axes, comparison.benchmarks, strict=False):
             _draw(axis, benchmark, [row for row in of_setting if row["benchmark"] == benchmark])
@@ -42,9 +42,13 @@ def build(runs: Runs) -> Exhibit:
     )
 
 
+def _arms(comparison: Comparison) -> list[str]:
+    return [key for key in comparison.compared_arms if key in comparison.evaluated]
+
+
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
-    for arm in comparison.main_arms:
+    for arm in _arms(comparison):
         for k in powers_of_two(comparison.num_samples):
             for benchmark, mean in comparison.by_benchmark(arm, k).items():
                 estimate = mean.interval()
@@ -71,12 +75,12 @@ def _draw(axis: Axes, benchmark: str, rows: list[dict[str, Any]]) -> None:
     ks = sorted(frame["k"].unique())
     axis.set_xticks(ks, [str(k) for k in ks])
     axis.minorticks_off()
-    axis.set_title(published.BENCHMARKS.get(benchmark, benchmark.replace("_", " ")))
+    axis.set_title(published.benchmark_name(benchmark))
     axis.set_xlabel("K")
 
 
 def _caption(settings: list[Comparison]) -> str:
-    return "; ".join(f"{c.name}, {c.counts(c.main_arms)}" for c in settings)
+    return "; ".join(f"{c.name}, {c.counts(_arms(c))}" for c in settings)
 
 
 if __name__ == "__main__":

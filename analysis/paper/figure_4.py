@@ -93,7 +93,7 @@ def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
     gap = 0.07 * (frame["value"].max() - frame["value"].min())
     for benchmark, place in zip(last["benchmark"], apart(last["value"].tolist(), gap), strict=True):
         axis.annotate(
-            published.BENCHMARKS.get(benchmark, benchmark.replace("_", " ")),
+            published.benchmark_name(benchmark),
             (frame["group_size"].max(), place),
             (5, 0),
             textcoords="offset points",

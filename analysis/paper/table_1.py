@@ -13,19 +13,19 @@ from analysis.records import published
 from analysis.records.frames import Runs
 from analysis.stats.comparison import BASELINE, Comparison, comparisons
 from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS, Estimate
-from twogrpo.run_record.arms import arm_label, in_order
+from twogrpo.run_record.arms import arm_label
 
 NAN = float("nan")
 NO_ESTIMATE = Estimate(NAN, NAN, NAN)
 
 
 def build(runs: Runs) -> Exhibit:
-    """One row for each setting and arm."""
-    rows = [row for comparison in comparisons(runs) for row in _rows(comparison)]
+    """One row for each setting and evaluated arm."""
+    rows = [_row(c, key) for c in comparisons(runs) for key in c.evaluated]
     frame = pd.DataFrame(rows)
     return Exhibit(
         name="table_1",
-        title="Table 1: 2-GRPO and 2-GRPO+RS beside 16-GRPO",
+        title="Table 1: every arm beside 16-GRPO",
         frame=frame,
         table=_table(frame),
         note=(
@@ -35,11 +35,6 @@ def build(runs: Runs) -> Exhibit:
             "final evaluation in the CSV."
         ),
     )
-
-
-def _rows(comparison: Comparison) -> list[dict[str, Any]]:
-    others = [arm for arm in comparison.evaluated if not arm.startswith("grpo_g")]
-    return [_row(comparison, key) for key in in_order([*comparison.main_arms, *others])]
 
 
 def _row(comparison: Comparison, key: str) -> dict[str, Any]:
@@ -74,6 +69,8 @@ def _costs(comparison: Comparison, key: str) -> dict[str, Any]:
     row["seconds_with_evaluation"] = (both[0] + both[1]).value if key != "base" else NAN
     compared = BASELINE in comparison.evaluated
     row |= (comparison.difference(key) if compared else NO_ESTIMATE).columns("delta")
+    on_par = comparison.difference(key, level=0.90) if compared else NO_ESTIMATE
+    row |= {"delta_90_low": on_par.low, "delta_90_high": on_par.high}  # of TOST at 5 %
     row |= (comparison.retention(key) if compared else NO_ESTIMATE).columns("retention")
     return row | _published_shares(comparison, key)
 
@@ -108,7 +105,7 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
         cells = {"setting": f"{row['model']}, {row['dataset']}"} if len(settings) > 1 else {}
         cells |= {"arm": row["label"]}
         for benchmark in benchmarks:
-            name = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
+            name = published.benchmark_name(benchmark)
             with_interval = benchmark == "average"
             cells[f"{name} Mean@{n} %"] = _cell(row, f"{benchmark}_mean", 1, 1, with_interval)
         cells[f"average Pass@{n} %"] = _cell(row, "average_pass", 1, 1, False)

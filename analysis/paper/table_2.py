@@ -5,14 +5,12 @@ Measured by `python -m analysis.theory`, whose covariance.csv is compared with t
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from analysis.exhibits.exhibit import Exhibit, arguments, guard, records, write
+from analysis.exhibits.exhibit import Exhibit, records
 from analysis.records import published
-from twogrpo.errors import ConfigError
 
 COLUMNS = ["source", "num_prompts", "same_prompt", "same_low", "same_high"]
 COLUMNS += ["permuted", "permuted_low", "permuted_high", "p_value"]
@@ -72,19 +70,3 @@ def _cells(row: dict[str, float]) -> dict[str, str]:
         "permuted": cell("permuted", "permuted"),
         "p (permutation)": "–" if pd.isna(row["p_value"]) else f"{row['p_value']:.2g}",
     }
-
-
-def main() -> None:
-    """Runs `python -m analysis.paper.table_2 theory=results/theory [out=…]`."""
-    given = arguments(sys.argv[1:], theory="results/theory", out="")
-    covariance = read(Path(given["theory"]))
-    if covariance is None:
-        raise ConfigError(
-            f"theory={given['theory']} has no covariance.csv: run `python -m analysis.theory` first"
-        )
-    write(build(covariance), Path(given["out"] or given["theory"]))
-
-
-if __name__ == "__main__":
-    with guard():
-        main()

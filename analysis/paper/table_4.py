@@ -15,7 +15,6 @@ from analysis.stats.intervals import OVER_BOTH, Estimate
 from twogrpo.run_record.arms import ABLATION, arm_label
 
 ARMS = ("base", "two_grpo", *ABLATION)
-PAPERS_OWN = ("math", "qwen25_math_1_5b")  # for a setting that is not in the paper
 
 
 def build(runs: Runs) -> Exhibit:
@@ -42,8 +41,8 @@ def build(runs: Runs) -> Exhibit:
 
 def _row(comparison: Comparison, key: str) -> dict[str, Any]:
     run = comparison.runs[comparison.runs["arm"] == key].iloc[0]
-    setting = comparison.setting if comparison.scale == "paper" else PAPERS_OWN
-    printed = _printed(setting, key)
+    chosen = published.rows(4, published.nearest(comparison.setting), key)
+    printed = {} if chosen.empty else chosen.iloc[0].to_dict()
     row: dict[str, Any] = {
         "dataset": comparison.setting[0],
         "model": comparison.setting[1],
@@ -64,14 +63,6 @@ def _row(comparison: Comparison, key: str) -> dict[str, Any]:
     return row
 
 
-def _printed(setting: tuple[str, str], key: str) -> dict[str, Any]:
-    rows = published.table(4)
-    chosen = rows[
-        (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == key)
-    ]
-    return {} if chosen.empty else chosen.iloc[0].to_dict()
-
-
 def _table(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return frame
@@ -89,7 +80,7 @@ def _table(frame: pd.DataFrame) -> pd.DataFrame:
         cells["learning rate"] = "–" if is_base else f"{row['learning_rate']:.0e}"
         for metric, name in (("mean", "Mean"), ("pass", "Pass")):
             for benchmark in benchmarks:
-                head = published.BENCHMARKS.get(benchmark, benchmark.replace("_", " "))
+                head = published.benchmark_name(benchmark)
                 cells[f"{head} {name}@{n}"] = _cell(row, f"{benchmark}_{metric}", benchmark)
             there = row[f"average_{metric}_published"]
             cells[f"published average {name}@32"] = "–" if np.isnan(there) else f"{there:.2f}"

@@ -70,7 +70,7 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
 
 
 def frames(records: list[Record], source: str, *, allow_mixed: bool) -> Runs:
-    """The finished ones of the records of a source; raises ValueError as `load`."""
+    """The finished ones of the records of a source; raises ConfigError as `load`."""
     finished, excluded = select(records, allow_mixed=allow_mixed)
     if not finished:
         reasons = "; ".join(f"{run}: {reason}" for run, _, reason in excluded)

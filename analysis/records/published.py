@@ -7,6 +7,7 @@ Names are those of conf/, so that a cell of ours finds its cell of the paper's. 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -19,27 +20,54 @@ BENCHMARKS = {
     "aime25": "AIME 2025",
     "olympiad": "Olympiad",
 }
+PAPERS_OWN = ("math", "qwen25_math_1_5b")  # the cell of its Figure 1
 # 7.5k prompts × 10 epochs × G, in millions (v3's abstract and Table 1).
 ROLLOUTS_MILLION = {"grpo_g16": 1.2, "two_grpo": 0.15}
 # 7,500 × 10 / 512: the steps of a run, of which Table 3 shows five.
 NUM_GENERATIONS = 146
 
 
+@lru_cache
 def table(number: int) -> pd.DataFrame:
-    """Table 1, 2, 3 or 4 as printed."""
+    """Table 1, 2, 3 or 4 as printed; not to be changed in place."""
     return pd.read_csv(FOLDER / f"table_{number}.csv")
 
 
 def main_settings() -> pd.DataFrame:
     """The four settings of Table 1 in v3: two models on two training sets, four arms each."""
-    rows = table(1)
-    return rows[rows["version"] == "v3"]
+    printed = table(1)
+    return printed[printed["version"] == "v3"]
 
 
 def is_paper_setting(setting: tuple[str, str]) -> bool:
     """Whether Table 1 has this (dataset, model)."""
-    rows = table(1)
-    return bool(((rows["dataset"] == setting[0]) & (rows["model"] == setting[1])).any())
+    return not rows(1, setting).empty
+
+
+def nearest(setting: tuple[str, str]) -> tuple[str, str]:
+    """The setting itself, or for one that is not in the paper the paper's own."""
+    return setting if is_paper_setting(setting) else PAPERS_OWN
+
+
+def rows(number: int, setting: tuple[str, str], arm: str | None = None) -> pd.DataFrame:
+    """The rows of a table for a (dataset, model), or for one arm of it."""
+    found = table(number)
+    chosen = (found["dataset"] == setting[0]) & (found["model"] == setting[1])
+    return found[chosen] if arm is None else found[chosen & (found["arm"] == arm)]
+
+
+def benchmark_name(key: str) -> str:
+    """The name of a benchmark in tables and figures.
+
+    >>> benchmark_name("math500"), benchmark_name("big_digits")
+    ('MATH-500', 'big digits')
+    """
+    return BENCHMARKS.get(key, key.replace("_", " "))
+
+
+def version(setting: tuple[str, str]) -> str:
+    """The version of the paper that Table 1's rows of the setting were read from."""
+    return str(rows(1, setting)["version"].iloc[0])
 
 
 @dataclass(frozen=True)
@@ -56,8 +84,8 @@ def headline(arm: str) -> Headline:
     >>> round(headline("two_grpo").retention, 4), round(headline("two_grpo").time_share, 4)
     (0.9763, 0.2096)
     """
-    rows = main_settings()
-    ours, baseline = rows[rows["arm"] == arm], rows[rows["arm"] == "grpo_g16"]
+    cells = main_settings()
+    ours, baseline = cells[cells["arm"] == arm], cells[cells["arm"] == "grpo_g16"]
     return Headline(
         retention=float(ours["average_mean32"].mean() / baseline["average_mean32"].mean()),
         time_share=float(ours["hours"].sum() / baseline["hours"].sum()),
@@ -70,10 +98,7 @@ def scores(setting: tuple[str, str], arm: str, metric: str = "mean32") -> dict[s
     Tables 1 and 4 hold different arms; where both have one, Table 1 counts.
     """
     for number in (1, 4):
-        rows = table(number)
-        chosen = rows[
-            (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == arm)
-        ]
+        chosen = rows(number, setting, arm)
         if len(chosen):
             row = chosen.iloc[0]
             names = [*BENCHMARKS, "average"]
@@ -84,10 +109,7 @@ def scores(setting: tuple[str, str], arm: str, metric: str = "mean32") -> dict[s
 
 def hours(setting: tuple[str, str], arm: str) -> float | None:
     """Table 1's training time, if it has one."""
-    rows = table(1)
-    chosen = rows[
-        (rows["dataset"] == setting[0]) & (rows["model"] == setting[1]) & (rows["arm"] == arm)
-    ]["hours"].dropna()
+    chosen = rows(1, setting, arm)["hours"].dropna()
     return float(chosen.iloc[0]) if len(chosen) else None
 
 
@@ -100,9 +122,9 @@ def gaps() -> dict[str, float]:
     ablation_spread: mean over settings of the largest minus the smallest average, equal prompts.
     """
     by_arm = {
-        arm: rows.set_index(["dataset", "model"]) for arm, rows in main_settings().groupby("arm")
+        arm: of_it.set_index(["dataset", "model"]) for arm, of_it in main_settings().groupby("arm")
     }
-    average = {arm: rows["average_mean32"].mean() for arm, rows in by_arm.items()}
+    average = {arm: of_it["average_mean32"].mean() for arm, of_it in by_arm.items()}
     cells = [f"{name}_mean32" for name in BENCHMARKS]
     ablation = table(4)
     passes = ablation.groupby("arm")["average_pass32"].mean()

@@ -13,7 +13,10 @@ from twogrpo.run_record.arms import arm_key, training_identity
 from twogrpo.run_record.rows import benchmark_results, training_rows
 
 # Evaluations are comparable if they agree in these.
-SAMPLING = ("problems_per_benchmark", "num_samples", "temperature", "top_p", "top_k", "seed")
+EVALUATED_BY = (
+    *("benchmarks", "problems_per_benchmark", "num_samples"),
+    *("temperature", "top_p", "top_k", "seed"),
+)
 LENGTH = ("training.epochs", "training.rollouts")
 Excluded = list[tuple[str, str, str]]  # run_id, where, reason
 
@@ -127,39 +130,50 @@ def identity(record: Record) -> tuple[Any, ...]:
 def _refuse_mixed(records: list[Record]) -> None:
     # The code's hash, not the commit: an edited README between two runs changes no number.
     _same("code", ((r.about.get("code") or r.about.get("commit"), r) for r in records))
-    trained = [record for record in records if not is_evaluation(record)]
-    for name in sorted({record.dataset for record in trained}):
-        configs = ((r.about["config"], r) for r in trained if r.dataset == name)
-        _same(f"dataset {name}", ((text(config["dataset"]), r) for config, r in configs))
-    _refuse_mixed_training(trained)
-    for name in sorted({r.about["config"]["evaluation"]["name"] for r in records}):
-        evaluations = ((r.about["config"]["evaluation"], r) for r in records)
-        _same(
-            f"evaluation {name}",
-            (
-                (text({k: e.get(k) for k in SAMPLING}), r)
-                for e, r in evaluations
-                if e["name"] == name
-            ),
-        )
-
-
-def _refuse_mixed_training(trained: list[Record]) -> None:
-    """Arms of a setting must share `training`, and the seeds of an arm its algorithm too; a cell
-    may train longer, all its seeds alike."""
-    for setting in sorted({(r.dataset, r.model) for r in trained}):
-        of_it = [r for r in trained if (r.dataset, r.model) == setting]
-        name = f"{setting[0]} with {setting[1]}"
-        configs = [(r.about["config"], r) for r in of_it]
-        trainings = [(training_identity(c), r) for c, r in configs]
+    for name, of_it in _by_setting(records).items():
+        trainings = [(training_identity(r.about["config"]), r) for r in of_it]
         _same(f"training on {name}", ((text(_without_length(t)), r) for t, r in trainings))
         arms = [(t, r) for t, r in trainings if not r.about["config"].get("cell")]
         _same(f"training on {name}", ((text(t), r) for t, r in arms))
+    refuse_mixed_seeds(records)
+
+
+def refuse_mixed_seeds(records: list[Record]) -> None:
+    """Refuses other data or evaluations in a setting, and other training among an arm's seeds.
+
+    Arms may differ in their training, as the cells of a study do.
+
+    Raises:
+        ConfigError: records differ in these.
+    """
+    evaluations = [(r.about["config"]["evaluation"], r) for r in records]
+    for name in sorted({e["name"] for e, _ in evaluations}):
+        _same(f"evaluation {name}", (_sampling(e, r) for e, r in evaluations if e["name"] == name))
+    for name, of_it in _by_setting(records).items():
+        configs = [(r.about["config"], r) for r in of_it]
+        _same(f"evaluation on {name}", ((c["evaluation"]["name"], r) for c, r in configs))
         for arm in sorted({arm_key(config) for config, _ in configs}):
             seeds = [(c, r) for c, r in configs if arm_key(c) == arm]
             _same(f"algorithm {arm} on {name}", ((text(c["algorithm"]), r) for c, r in seeds))
             lengths = ((text(training_identity(c)), r) for c, r in seeds)
             _same(f"training {arm} on {name}", lengths)
+    trained = [record for record in records if not is_evaluation(record)]
+    for name in sorted({record.dataset for record in trained}):
+        configs = [(r.about["config"], r) for r in trained if r.dataset == name]
+        _same(f"dataset {name}", ((text(config["dataset"]), r) for config, r in configs))
+
+
+def _by_setting(records: list[Record]) -> dict[str, list[Record]]:
+    """The training runs by the name of their setting."""
+    found: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda r: (r.dataset, r.model)):
+        if not is_evaluation(record):
+            found.setdefault(f"{record.dataset} with {record.model}", []).append(record)
+    return found
+
+
+def _sampling(evaluation: dict[str, Any], record: Record) -> tuple[str, Record]:
+    return text({key: evaluation.get(key) for key in EVALUATED_BY}), record
 
 
 def _without_length(training: dict[str, Any]) -> dict[str, Any]:

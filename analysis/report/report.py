@@ -15,7 +15,6 @@ import jinja2
 import pandas as pd
 
 from analysis.exhibits.exhibit import Exhibit, markdown, plain_markdown
-from analysis.exhibits.exhibit import write as write_exhibit
 from analysis.paper import claims
 from analysis.records.frames import Runs
 from analysis.report import pairs, summary
@@ -29,9 +28,7 @@ def write(
     runs: Runs, exhibits: Sequence[Exhibit], out: Path, *, theory: str = claims.THEORY
 ) -> None:
     """Writes `out/report.html` and `out/report.md`; the exhibits are in `out` already."""
-    listing = runs_exhibit(runs)
-    write_exhibit(listing, out)
-    shown = [*exhibits, listing]
+    shown = [*exhibits, runs_exhibit(runs)]
     (out / "report.html").write_text(html(runs, shown, out), encoding="utf-8")
     (out / "report.md").write_text(as_markdown(runs, shown, theory), encoding="utf-8")
 

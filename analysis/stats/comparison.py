@@ -10,13 +10,18 @@ from analysis.records import published
 from analysis.records.frames import Runs, rows_of
 from analysis.records.readers import ADAPTERS
 from analysis.stats.intervals import Estimate, Scores, Statistic, of_seeds, scores
-from twogrpo.run_record.arms import MAIN, arm_label, in_order
+from twogrpo.errors import ConfigError
+from twogrpo.run_record.arms import ABLATION, arm_label, in_order
 
 BASELINE = "grpo_g16"
 
 
 class Comparison:
-    """The arms of one (dataset, model)."""
+    """The arms of one (dataset, model).
+
+    Raises:
+        ConfigError: arms were evaluated on different benchmarks, so that no average compares.
+    """
 
     def __init__(self, runs: Runs, setting: tuple[str, str]) -> None:
         self.setting = setting
@@ -27,11 +32,18 @@ class Comparison:
         self.arms = in_order(self.runs["arm"])
         self.evaluated = in_order(self.evaluations["arm"])
         self._scores: dict[tuple[str, int | None], Scores] = {}
+        sets = {a: sorted(set(rows["benchmark"])) for a, rows in self.evaluations.groupby("arm")}
+        for arm, names in sets.items():
+            if names != (first := next(iter(sets.values()))):
+                raise ConfigError(
+                    f"arm {next(iter(sets))} was evaluated on {', '.join(first)}, arm {arm} on "
+                    f"{', '.join(names)}: evaluate both on the same, or keep them in folders apart"
+                )
 
     @property
-    def main_arms(self) -> list[str]:
-        """The evaluated arms of the paper's comparison, or all evaluated arms if there are none."""
-        return [arm for arm in self.evaluated if arm in MAIN] or self.evaluated
+    def compared_arms(self) -> list[str]:
+        """The arms beside 16-GRPO: all but the ablation's, or all if there are no others."""
+        return [arm for arm in self.arms if arm == BASELINE or arm not in ABLATION] or self.arms
 
     @property
     def name(self) -> str:
@@ -94,33 +106,38 @@ class Comparison:
         return of_seeds((self.setting, arm), values)
 
     def share(self, arm: str, column: str, baseline: str = BASELINE) -> Estimate:
-        """The ratio of the arm's mean to the baseline's; of their sums, if equally many seeds."""
+        """The ratio of the arm's mean over seeds to the baseline's."""
         return (self.total(arm, column) / self.total(baseline, column)).interval()
 
-    def retention(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
-        """The ratio of the means of the benchmarks' averages; 1 is 100 %."""
-        return (self.average(arm, k) / self.average(baseline, k)).interval()
+    def retention(self, arm: str) -> Estimate:
+        """The ratio of the means of the benchmarks' averages to 16-GRPO's; 1 is 100 %."""
+        return (self.average(arm) / self.average(BASELINE)).interval()
 
-    def difference(self, arm: str, k: int | None = None, baseline: str = BASELINE) -> Estimate:
-        """The difference of the average to the baseline's, in points."""
-        return (self.average(arm, k) - self.average(baseline, k)).interval()
+    def difference(self, arm: str, baseline: str = BASELINE, *, level: float = 0.95) -> Estimate:
+        """The difference of the average Mean@n to the baseline's, in points."""
+        return (self.average(arm) - self.average(baseline)).interval(level)
 
     def counts(self, arms: list[str]) -> str:
-        """`n = 3 seeds, 500 problems` of the arms, for a caption; a range where they differ."""
-        problems = sorted({self.num_problems(arm) for arm in arms if arm in self.evaluated})
-        counted = f", {'–'.join(map(str, problems))} problems" if problems else ""
+        """`n = 3 seeds, 500 problems` of the arms, for a caption; `1–3 seeds` where they differ."""
+        problems = {self.num_problems(arm) for arm in arms if arm in self.evaluated}
+        counted = f", {_range(problems)} problems" if problems else ""
         return self.count_seeds(arms) + counted
 
     def count_seeds(self, arms: Iterable[str]) -> str:
-        """`n = 3 seeds` of the arms; a range where they differ. An untrained model has none."""
+        """`n = 3 seeds` of the arms, `1–3` where they differ. An untrained model has none."""
         trained = [arm for arm in arms if arm != "base"] or ["base"]
-        seeds = sorted({len(self.seeds(arm)) for arm in trained})
-        return f"n = {'–'.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+        seeds = {len(self.seeds(arm)) for arm in trained}
+        return f"n = {_range(seeds)} seed{'s' * (seeds != {1})}"
 
     def not_run(self, arms: Iterable[str]) -> list[str]:
         """`["not run: 4-GRPO; 8-GRPO"]`, for a heading; empty where all of these were trained."""
         absent = [arm_label(key) for key in arms if key not in (*self.arms, "base")]
         return [f"not run: {'; '.join(absent)}"] if absent else []
+
+
+def _range(counts: set[int]) -> str:
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least}–{most}"
 
 
 @lru_cache(maxsize=8)

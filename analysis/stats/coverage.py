@@ -132,7 +132,7 @@ def _draw(spreads: tuple[float, float], num_seeds: int, rng: np.random.Generator
         logits = logits + both * rng.standard_normal((num_seeds, *shape[1:]))
         scores_SBN: Array = rng.binomial(NUM_SAMPLES, 1 / (1 + np.exp(-logits))) * 100 / NUM_SAMPLES
         of_benchmark = {name: scores_SBN[:, i] for i, name in enumerate(names)}
-        arms.append(Scores(middle, tuple(range(num_seeds)), dict.fromkeys(names, ()), of_benchmark))
+        arms.append(Scores(middle, dict.fromkeys(names, ()), of_benchmark))
     return arms
 
 

@@ -167,10 +167,9 @@ def seed_range(values: Iterable[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Scores:
-    """One arm: its seeds, and per benchmark the score of each problem, [S, N], in percent."""
+    """One arm: per benchmark its problems and the scores of all seeds, [S, N], in percent."""
 
     arm: object
-    seeds: tuple[int, ...]
     problems: dict[str, tuple[str, ...]]
     scores_SN: dict[str, Array]
 
@@ -213,7 +212,7 @@ def scores(evaluations: pd.DataFrame, k: int | None = None, arm: object = "") ->
     problems, matrices = {}, {}
     for benchmark, rows in evaluations.groupby("benchmark", sort=True):
         values = rows.assign(score=_score(rows, k))
-        table = values.pivot(index="seed", columns="problem_id", values="score").loc[list(seeds)]
+        table = values.pivot(index="seed", columns="problem_id", values="score").reindex(seeds)
         if table.isna().to_numpy().any():
             raise ConfigError(
                 f"benchmark={benchmark}: seeds {seeds} were not evaluated on the same problems: "
@@ -221,7 +220,7 @@ def scores(evaluations: pd.DataFrame, k: int | None = None, arm: object = "") ->
             )
         problems[str(benchmark)] = tuple(table.columns)
         matrices[str(benchmark)] = 100 * table.to_numpy(dtype=float)
-    return Scores(arm, seeds, problems, matrices)
+    return Scores(arm, problems, matrices)
 
 
 def _score(rows: pd.DataFrame, k: int | None) -> list[float]:

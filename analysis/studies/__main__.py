@@ -72,6 +72,17 @@ def committed() -> dict[str, Runs]:
     return {file.parent.name: load(str(file)) for file in files}
 
 
+def draw_committed(out: Path, *, pages: bool = True) -> list[str]:
+    """Writes the exhibits of all committed studies and their claims; returns the studies' names."""
+    studies = committed()
+    for name, runs in studies.items():
+        draw(runs, out / name, pages=pages)
+    if studies:
+        every_claim = claims.build(studies)
+        write(every_claim if pages else replace(every_claim, figure=None), out)
+    return list(studies)
+
+
 def main(argv: list[str]) -> None:
     """Runs the command.
 
@@ -89,12 +100,8 @@ def main(argv: list[str]) -> None:
         return
     if given["out"]:
         raise ConfigError(f"out={given['out']} without runs=: give both")
-    studies = committed()
-    for name, runs in studies.items():
-        draw(runs, RESULTS / "studies" / name)
-    if studies:
-        write(claims.build(studies), RESULTS / "studies")
-    sys.stderr.write(f"results/studies: {', '.join(studies) or 'none is committed yet'}\n")
+    found = draw_committed(RESULTS / "studies")
+    sys.stderr.write(f"results/studies: {', '.join(found) or 'none is committed yet'}\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from analysis.records.frames import Runs
 from analysis.stats.comparison import comparisons
 from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS
 from analysis.studies import sigmoid
+from analysis.studies.sigmoid import FULL
 from analysis.studies.study import Cell, Study, chosen, measure, measured, points
 
 NOTE = (
@@ -23,7 +24,7 @@ NOTE = (
     "are ours: docs/studies.md. "
 )
 TOST = 0.90  # the level of an interval for two one-sided tests at 5 %
-FULL, QUARTER, EIGHTH = 81920, 20480, 10240
+QUARTER, EIGHTH = FULL // 4, FULL // 8
 
 
 def _claim(name: str, says: str, low: float, high: float, bounds: str, value: Measure) -> Claim:

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit, records
-from analysis.exhibits.style import heading, legend, look, panels
+from analysis.exhibits.style import heading, legend, log_axis, look, panels
 from analysis.paper.claims import verdict
 from analysis.stats.intervals import Estimate
 from analysis.studies import sigmoid
-from analysis.studies.study import SPENT, Study, line, log_axis
+from analysis.studies.study import SPENT, Study, line
 
 GROUPS = {16: "grpo_g16", 4: "grpo_g4", 2: "two_grpo"}
 LEVELS = (0.8, 0.9, 0.95)
@@ -75,8 +75,10 @@ def shares(study: Study) -> pd.DataFrame:
         row = {"group_size": group_size, "budget": budget, "cell": cell}
         row |= {"rate": study.of(cell, "rate"), "average": estimate.value}
         row |= {"low": estimate.low, "high": estimate.high} | to_full.columns("difference")
-        is_on_par = ON_PAR[verdict(to_full.low, to_full.high, -MARGIN, MARGIN)]
-        row["on_par"] = "–" if cell == full else is_on_par
+        found = verdict(to_full.low, to_full.high, -MARGIN, MARGIN)
+        if min(study.of(one, "seeds") for one in (cell, full)) == 1:
+            found = "inconclusive"  # the spread over seeds is unknown
+        row["on_par"] = "–" if cell == full else ON_PAR[found]
         for column in SPENT:
             row[column] = study.of(cell, column)
             row[f"share_of_{column}"] = study.of(cell, column) / study.of(full, column)

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.exhibits.exhibit import Exhibit
-from analysis.exhibits.style import heading, legend, look, panels
+from analysis.exhibits.style import heading, legend, log_axis, look, panels
 from analysis.stats.intervals import Estimate
-from analysis.studies.study import Study, line, log_axis
+from analysis.studies.study import Study, line
 
 GROUPS = {16: "grpo_g16", 8: "grpo_g8", 4: "grpo_g4", 2: "two_grpo"}
 

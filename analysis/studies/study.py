@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from analysis.committed.records import RESULTS
 from analysis.exhibits.exhibit import Exhibit, records
 from analysis.paper.claim_metrics import Measure, Measured
 from analysis.records.frames import Runs, frames
 from analysis.records.readers import read
+from analysis.records.selection import refuse_mixed_seeds
 from analysis.stats.comparison import Comparison, comparisons
 from analysis.stats.intervals import Estimate
 from twogrpo.errors import ConfigError
@@ -41,7 +41,8 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
     """The finished cells of a study, and the initial policy.
 
     Raises:
-        ConfigError: no run is finished, one is of no study, or they are of several studies.
+        ConfigError: no run is finished; one is of no study; they are of several studies, or of
+            other data or evaluations; the seeds of a cell differ in more than their seed.
     """
     found = read(source)
     for what, values in {
@@ -55,8 +56,10 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
                 f"runs={source} are of more than one {what} ({', '.join(sorted(values))}): give "
                 "those of one, or start over: make study NAME=… ARGS=runs_dir=runs/NEW"
             )
-    # The arms differ in their training by intention; the rest is checked above.
-    runs = frames([*found, *read(str(BASE))], source, allow_mixed=True)
+    every = [*found, *read(str(BASE))]
+    refuse_mixed_seeds([r for r in every if not r.fault and r.status == "finished"])
+    # The arms differ in their training by intention, and the initial policy in its code.
+    runs = frames(every, source, allow_mixed=True)
     if set(runs.runs["arm"]) == {"base"}:
         raise ConfigError(f"runs={source} holds no finished run: let make study NAME=… finish")
     return runs
@@ -116,8 +119,7 @@ class Study:
 
     def difference(self, cell: str, other: str, level: float = 0.95) -> Estimate:
         """The difference of two cells' averages, in points."""
-        difference = self.comparison.average(cell) - self.comparison.average(other)
-        return difference.interval(level)
+        return self.comparison.difference(cell, other, level=level)
 
     def counts(self) -> str:
         """The numbers of seeds and problems of all cells, for a heading."""
@@ -185,7 +187,8 @@ def points(*signed: Cell, level: float = 0.95) -> Measure:
 def measured(study: Study, estimate: Estimate, *cells: str) -> Measured:
     """An estimate with the counts behind it."""
     seeds = [len(study.comparison.seeds(cell)) for cell in cells if cell != "base"]
-    of = " against ".join(cells[:2])
+    pairs = [" against ".join(cells[i : i + 2]) for i in range(0, len(cells), 2)]
+    of = ", minus ".join(pairs)
     return Measured(
         estimate, min(seeds), study.comparison.num_problems(cells[0]), study.comparison.scale, of
     )
@@ -197,16 +200,6 @@ def line(axis: Axes, study: Study, cells: Sequence[str], x: Sequence[float], **s
     middle = np.array([estimate.value for estimate in found])
     ends = [middle - [e.low for e in found], [e.high for e in found] - middle]
     axis.errorbar(x, middle, yerr=np.maximum(ends, 0), capsize=2, **style)
-
-
-def log_axis(axis: Axes, label: str, *, base: int = 10) -> None:
-    """Makes the x axis logarithmic with plain numbers at its ticks."""
-    axis.set_xscale("log", base=base)
-    subs = (1, 2, 5) if base == 10 else (1,)
-    axis.xaxis.set_major_locator(LogLocator(base, subs=subs))
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.set_xlabel(label)
 
 
 def cells_exhibit(study: Study) -> Exhibit:

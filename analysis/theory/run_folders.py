@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def read_runs(path: str) -> list[TrainingRun]:
     """The training runs below a folder; "" gives none.
 
     Raises:
-        ConfigError: there is no training run, or the record of a run is damaged.
+        ConfigError: there is no training run, two are of one arm, or a record is damaged.
     """
     if not path:
         return []
@@ -45,6 +46,12 @@ def read_runs(path: str) -> list[TrainingRun]:
     runs = [_run(Path(path), record) for record in records if _is_training(record)]
     if not runs:
         raise ConfigError(f"runs={path}: no training run there; make some with scripts/train.py")
+    for one, other in combinations(runs, 2):
+        if one.arm == other.arm:
+            raise ConfigError(
+                f"runs={path}: {one.folder.name} and {other.folder.name} are both of arm "
+                f"{one.arm}: give a folder with one run of each"
+            )
     return runs
 
 

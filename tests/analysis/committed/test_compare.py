@@ -81,5 +81,20 @@ def test_runs_of_two_scales_are_refused(results: Path, mine: Path) -> None:
         about = json.loads((run / RUN_FILE).read_text())
         about["config"]["model"]["name"] = "other"
         (run / RUN_FILE).write_text(json.dumps(about))
-    with pytest.raises(ConfigError, match="mix scales"):
+    with pytest.raises(ConfigError, match="are of several settings"):
         compare.same_experiment(load(str(mine), allow_mixed=True))
+
+
+def test_an_arm_of_your_own_alone_is_drawn_and_counts_nothing(
+    results: Path, tmp_path: Path
+) -> None:
+    recorded.add(tmp_path / "own" / "run", "two_grpo", config__algorithm__name="mine")
+    exhibit = compared(tmp_path / "own")
+    assert exhibit.frame.empty and exhibit.figure is not None
+    assert "of 0 numbers" in compare.headline(exhibit.frame)
+
+
+def test_adapters_are_another_experiment(results: Path, tmp_path: Path) -> None:
+    lora = {"rank": 8, "learning_rate_scale": 10.0}
+    recorded.add(tmp_path / "lora" / "run", "two_grpo", config__model__lora=lora)
+    assert compare.same_experiment(load(str(tmp_path / "lora"))) is None

@@ -260,3 +260,51 @@ def test_counts_in_a_csv_are_whole_and_other_numbers_have_six_digits(tmp_path: P
     frame = pd.DataFrame({"tokens": [3_017_621.0, 1_005_873.66], "share": [0.1234567, 1.0]})
     exhibit.write_csv(frame, tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text() == ("tokens,share\n3017621,0.123457\n1.00587e+06,1\n")
+
+
+def test_table_1_has_every_arm_with_its_difference_and_the_interval_of_two_one_sided_tests(
+    runs: Runs,
+) -> None:
+    exhibit = table_1.build(runs)
+    assert exhibit.table is not None
+    assert exhibit.table["arm"].tolist() == [LABELS[arm] for arm in LABELS if arm != "dpo"]
+    frame = exhibit.frame.set_index("arm")
+    found = comparisons(runs)[0].difference("grpo_g4", level=0.90)
+    assert frame.loc["grpo_g4", ["delta", "delta_90_low", "delta_90_high"]].tolist() == [
+        found.value,
+        found.low,
+        found.high,
+    ]
+
+
+def test_runs_that_were_not_evaluated_have_their_curves_and_no_accuracy(tmp_path: Path) -> None:
+    for arm in ("grpo_g16", "two_grpo"):
+        steps = recorded.rows(arm, 0)[:-1]
+        recorded.write(tmp_path / arm, recorded.about(arm, 0), steps)
+    everything.main(load(str(tmp_path)), tmp_path / "report", theory="nowhere")
+    verdicts = pd.read_csv(tmp_path / "report/claims.csv").set_index("claim")["verdict"]
+    assert verdicts["retention_avg"] == "not run" and verdicts["time_share"] == "inconclusive"
+
+
+def test_a_rate_that_does_not_rise_does_not_bear_out_that_it_rises(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        rows = recorded.rows("two_grpo", seed)
+        for row in rows[:-1]:
+            row["groups/discard_rate"] = 0.5
+        recorded.write(tmp_path / str(seed), recorded.about("two_grpo", seed), rows)
+    found = claims.build(load(str(tmp_path)), theory="nowhere").frame.set_index("claim")
+    rise = found.loc["discard_rate_rises"]
+    assert rise["measured"] == 0 and rise["verdict"] == "not reproduced"
+
+
+def test_a_share_of_the_time_is_judged_by_its_upper_end() -> None:
+    # A t-interval of a small share may reach below 0, which no share can.
+    by_name = {claim.name: claim for claim in claims.claims(Path("nowhere"))}
+    for name in ("time_share", "time_share_cpu", "rs_time_share", "rs_rollout_share"):
+        assert claims.verdict(-0.05, 0.25, by_name[name].low, by_name[name].high) == "reproduced"
+
+
+def test_every_character_of_the_committed_tables_is_latex() -> None:
+    for file in sorted((ROOT / "results").rglob("*.md")):
+        text = "".join(line for line in file.read_text().splitlines() if line.startswith("|"))
+        assert exhibit.latex(pd.DataFrame({"": [text]}), "").isascii(), file

@@ -142,6 +142,8 @@ def test_what_is_left_out_is_listed_with_its_reason(tmp_path: Path) -> None:
         ({"code": "other"}, "code"),
         ({"config__dataset__num_prompts": 128}, "dataset chain_arithmetic"),
         ({"config__evaluation__num_samples": 8}, "evaluation chain_arithmetic"),
+        ({"config__evaluation__benchmarks": ["easy"]}, "evaluation chain_arithmetic"),
+        ({"config__evaluation__name": "other"}, "evaluation on chain_arithmetic with tiny"),
         ({"config__training__learning_rate": 1e-4}, "training on chain_arithmetic with tiny"),
     ],
 )

@@ -149,6 +149,12 @@ def test_the_theory_refuses_a_damaged_record_in_one_line(tmp_path):
         read_runs(str(tmp_path))
 
 
+def test_the_theory_refuses_two_runs_of_an_arm(tmp_path):
+    recorded.write_arms(tmp_path, arms=("grpo_g16", "two_grpo"))
+    with pytest.raises(ConfigError, match="are both of arm grpo_g16: give a folder with one"):
+        read_runs(str(tmp_path))
+
+
 # Runs as (arm, seed), in every set of which there is something to show or a line to say.
 ODD_SETS = {
     "the start model alone": [("base", 0)],

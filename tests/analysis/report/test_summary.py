@@ -50,3 +50,13 @@ def test_a_baseline_that_solves_nothing_leaves_ratios_open(tmp_path: Path) -> No
     runs = load(str(tmp_path))
     assert "2-GRPO kept nan%" in summary.build(runs)
     assert "`retention_by_benchmark`" in summary.verdicts(runs, theory="nowhere")["inconclusive"]
+
+
+def test_a_pair_that_is_ahead_leaves_no_gap_to_regain(tmp_path: Path) -> None:
+    for arm, right in (("base", 0), ("grpo_g16", 2), ("two_grpo", 3), ("two_grpo_rs", 4)):
+        rows = recorded.rows(arm, 0)
+        for benchmark in recorded.BENCHMARKS:
+            rows[-1][f"evaluation/{benchmark}/num_correct"] = [right] * recorded.NUM_PROBLEMS
+        recorded.write(tmp_path / arm, recorded.about(arm, 0), rows)
+    page = summary.build(load(str(tmp_path)))
+    assert "of the gap" not in page and "16-GRPO gains 25 points or more" in page

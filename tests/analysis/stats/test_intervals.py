@@ -27,7 +27,7 @@ PAGE = ROOT / "docs/choices.md"
 def arm(scores_SN: list[list[float]], name: str = "arm") -> Scores:
     matrix = np.array(scores_SN)
     problems = {"b": tuple(map(str, range(matrix.shape[1])))}
-    return Scores(name, tuple(range(len(matrix))), problems, {"b": matrix})
+    return Scores(name, problems, {"b": matrix})
 
 
 def frame(correct: dict[tuple[int, str], int], num_samples: int = 4) -> pd.DataFrame:
@@ -45,11 +45,14 @@ def test_scores_by_hand_and_seeds_on_other_problems_are_refused() -> None:
     np.testing.assert_allclose(scores(rows, 2).scores_SN["b"], [[50, 100], [0, 100 * 5 / 6]])
     with pytest.raises(ValueError, match="not evaluated on the same problems"):
         scores(frame({(0, "x"): 1, (1, "y"): 1}))
+    other = frame({(1, "x"): 1}).assign(benchmark="of seed 1 alone")
+    with pytest.raises(ValueError, match="not evaluated on the same problems"):
+        scores(pd.concat([frame({(0, "x"): 1, (1, "x"): 1}), other]))
 
 
 def test_average_is_unweighted_over_benchmarks() -> None:
     values = {"a": np.array([[100.0]]), "b": np.array([[0.0, 0.0, 0.0]])}
-    two = Scores("arm", (0,), {"a": ("1",), "b": ("1", "2", "3")}, values)
+    two = Scores("arm", {"a": ("1",), "b": ("1", "2", "3")}, values)
     assert two.average().value == 50  # not 25, which the four problems would give
 
 
