@@ -2,8 +2,8 @@
 
 python -m analysis.committed.verify runs=runs/verify theory=runs/verify/theory/report
 
-1. Every committed table is built again from its records and must be the same to the byte; README
-   must have the rows of `IN_README`'s summaries.
+1. Every committed table is built again from its records and must be the same to the byte; the
+   pages of `PAGES` must have the rows of their summaries.
 2. Each fresh run below `runs` must have the accuracies of the committed run of its name: equal to
    the digit with the same torch on a CPU of the same family. Elsewhere rounding makes another run:
    its average must be inside the 95 % prediction interval for one more seed. Times do not count.
@@ -33,7 +33,8 @@ from twogrpo.run_record.files import read_json, read_rows, read_run_file, run_fo
 from twogrpo.run_record.provenance import ROOT
 from twogrpo.run_record.rows import benchmark_results
 
-IN_README = ("cpu", "smollm2")  # results whose table README has
+# The page that has the table of a result.
+PAGES = {"cpu": "README.md", "smollm2": "docs/reproduction.md"}
 
 
 def tables(result: Path) -> Iterator[str]:
@@ -47,12 +48,12 @@ def tables(result: Path) -> Iterator[str]:
                 continue
             if not fresh.exists() or fresh.read_bytes() != file.read_bytes():
                 yield f"results/{result.name}/{file.name} is not what its records give"
-        if result.name not in IN_README:
+        if result.name not in PAGES:
             return
-        page = (ROOT / "README.md").read_text(encoding="utf-8")
+        page = (ROOT / PAGES[result.name]).read_text(encoding="utf-8")
         for line in (built / "summary.md").read_text(encoding="utf-8").splitlines():
             if line.startswith("|") and line not in page:
-                yield f"README.md lacks this line of {result.name}/summary.md: {line}"
+                yield f"{PAGES[result.name]} lacks this line of {result.name}/summary.md: {line}"
 
 
 def study_tables() -> Iterator[str]:

@@ -204,8 +204,7 @@ def command(
     which are passed to `run`.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
-        usual_keys = "runs=runs out=<runs>/report allow_mixed=false"
-        keys = " ".join([usual_keys, *(f"{k}=" for k in further)])
+        keys = " ".join(["runs= out= allow_mixed=false", *(f"{k}=" for k in further)])
         print(f"{sys.modules['__main__'].__doc__}\nkeys: {keys}")  # noqa: T201
         return
     with guard():
