@@ -52,7 +52,7 @@ LOOKS = {
     "grpo_g2": ("#CC79A7", "P", "--"),
     "dpo": ("#000000", "*", ":"),
 }
-SPARE = (("#7F3C8D", "<"), ("#8B6914", ">"), ("#4B4B4B", "h"), ("#A0522D", "d"))
+SPARE = (("#7F3C8D", "<"), ("#8B6914", ">"), ("#4B4B4B", "h"), ("#A0522D", "d"), ("#B03060", "p"))
 
 # A verdict's colour and marker: two of that palette, darkened until text in them is read.
 VERDICTS = {
