@@ -2,7 +2,7 @@
 
 runs=         the folder or file with the runs of one study, instead
 out=          the folder to write to; by default <runs>/report
-allow_mixed=  true: take runs of different code
+allow_mixed=  true: take runs of different code or settings
 
 The claims of the committed studies are written to results/studies/claims.csv.
 """

@@ -57,7 +57,8 @@ def load(source: str, *, allow_mixed: bool = False) -> Runs:
                 "those of one, or start over: make study NAME=… ARGS=runs_dir=runs/NEW"
             )
     every = [*found, *read(str(BASE))]
-    refuse_mixed_seeds([r for r in every if not r.fault and r.status == "finished"])
+    if not allow_mixed:
+        refuse_mixed_seeds([r for r in every if not r.fault and r.status == "finished"])
     # The arms differ in their training by intention, and the initial policy in its code.
     runs = frames(every, source, allow_mixed=True)
     if set(runs.runs["arm"]) == {"base"}:

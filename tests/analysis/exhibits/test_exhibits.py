@@ -286,24 +286,6 @@ def test_runs_that_were_not_evaluated_have_their_curves_and_no_accuracy(tmp_path
     assert verdicts["retention_avg"] == "not run" and verdicts["time_share"] == "inconclusive"
 
 
-def test_a_rate_that_does_not_rise_does_not_bear_out_that_it_rises(tmp_path: Path) -> None:
-    for seed in (0, 1):
-        rows = recorded.rows("two_grpo", seed)
-        for row in rows[:-1]:
-            row["groups/discard_rate"] = 0.5
-        recorded.write(tmp_path / str(seed), recorded.about("two_grpo", seed), rows)
-    found = claims.build(load(str(tmp_path)), theory="nowhere").frame.set_index("claim")
-    rise = found.loc["discard_rate_rises"]
-    assert rise["measured"] == 0 and rise["verdict"] == "not reproduced"
-
-
-def test_a_share_of_the_time_is_judged_by_its_upper_end() -> None:
-    # A t-interval of a small share may reach below 0, which no share can.
-    by_name = {claim.name: claim for claim in claims.claims(Path("nowhere"))}
-    for name in ("time_share", "time_share_cpu", "rs_time_share", "rs_rollout_share"):
-        assert claims.verdict(-0.05, 0.25, by_name[name].low, by_name[name].high) == "reproduced"
-
-
 def test_every_character_of_the_committed_tables_is_latex() -> None:
     for file in sorted((ROOT / "results").rglob("*.md")):
         text = "".join(line for line in file.read_text().splitlines() if line.startswith("|"))

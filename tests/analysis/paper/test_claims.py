@@ -1,4 +1,4 @@
-"""The claims about gradients: their source, and their page."""
+"""The claims: what bears them out, the source of those about gradients, and their page."""
 
 from pathlib import Path
 
@@ -96,3 +96,21 @@ def test_the_rise_of_discarded_pairs_is_table_3_s(runs: Runs) -> None:
     rise = claims.build(runs, theory="nowhere").frame.set_index("claim")["measured"]
     table = table_3.build(runs).frame["discard_rate"]
     assert rise["discard_rate_rises"] == pytest.approx(table.iloc[-1] - table.iloc[0])
+
+
+def test_a_rate_that_does_not_rise_does_not_bear_out_that_it_rises(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        rows = recorded.rows("two_grpo", seed)
+        for row in rows[:-1]:
+            row["groups/discard_rate"] = 0.5
+        recorded.write(tmp_path / str(seed), recorded.about("two_grpo", seed), rows)
+    found = claims.build(load(str(tmp_path)), theory="nowhere").frame.set_index("claim")
+    rise = found.loc["discard_rate_rises"]
+    assert rise["measured"] == 0 and rise["verdict"] == "not reproduced"
+
+
+def test_a_share_of_the_time_is_judged_by_its_upper_end() -> None:
+    # A t-interval of a small share may reach below 0, which no share can.
+    by_name = {claim.name: claim for claim in claims.claims(Path("nowhere"))}
+    for name in ("time_share", "time_share_cpu", "rs_time_share", "rs_rollout_share"):
+        assert claims.verdict(-0.05, 0.25, by_name[name].low, by_name[name].high) == "reproduced"
