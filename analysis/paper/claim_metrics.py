@@ -7,27 +7,13 @@ have counts as one problem in a pooled interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
+from analysis.exhibits.claim_table import Measure, Measured
 from analysis.stats.comparison import BASELINE, Comparison
 from analysis.stats.curves import at_published_step, smoothed
 from analysis.stats.intervals import Estimate, Statistic, mean
 from twogrpo.run_record.arms import ABLATION
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The number measured for a claim, with the counts behind it."""
-
-    estimate: Estimate
-    num_seeds: int
-    num_problems: int
-    scale: str
-    of: str = ""  # what it was measured on, where the runs do not say it
-
-
-Measure = Callable[[Sequence[Comparison]], Measured | None]
 
 
 def retention(arm: str, *, passes: bool = False) -> Measure:

@@ -38,7 +38,7 @@ def build(runs: Runs) -> Exhibit:
 
 
 def _measured(axis: Axes, comparison: Comparison) -> list[dict[str, Any]]:
-    arms = [key for key in comparison.compared_arms if key in comparison.evaluated]
+    arms = comparison.evaluated_arms
     rows = [_row(comparison, key) for key in arms]
     factor, unit = time_unit(max(row["seconds"] for row in rows))
     for row in rows:

@@ -42,13 +42,9 @@ def build(runs: Runs) -> Exhibit:
     )
 
 
-def _arms(comparison: Comparison) -> list[str]:
-    return [key for key in comparison.compared_arms if key in comparison.evaluated]
-
-
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:
     rows = []
-    for arm in _arms(comparison):
+    for arm in comparison.evaluated_arms:
         for k in powers_of_two(comparison.num_samples):
             for benchmark, mean in comparison.by_benchmark(arm, k).items():
                 estimate = mean.interval()
@@ -80,7 +76,7 @@ def _draw(axis: Axes, benchmark: str, rows: list[dict[str, Any]]) -> None:
 
 
 def _caption(settings: list[Comparison]) -> str:
-    return "; ".join(f"{c.name}, {c.counts(_arms(c))}" for c in settings)
+    return "; ".join(f"{c.name}, {c.counts(c.evaluated_arms)}" for c in settings)
 
 
 if __name__ == "__main__":

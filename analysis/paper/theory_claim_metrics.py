@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.paper.claim_metrics import Measure, Measured
+from analysis.exhibits.claim_table import Measure, Measured
 from analysis.stats.comparison import Comparison
 from analysis.stats.intervals import Estimate
 

@@ -46,6 +46,11 @@ class Comparison:
         return [arm for arm in self.arms if arm == BASELINE or arm not in ABLATION] or self.arms
 
     @property
+    def evaluated_arms(self) -> list[str]:
+        """Those of the compared arms that have an evaluation."""
+        return [arm for arm in self.compared_arms if arm in self.evaluated]
+
+    @property
     def name(self) -> str:
         """The setting in a title: model on data set."""
         return f"{self.setting[1]} on {self.setting[0]}"

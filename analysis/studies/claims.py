@@ -6,9 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from analysis.exhibits.claim_table import (
+    EXACT,
+    INFINITE,
+    NAN,
+    Claim,
+    Measure,
+    Measured,
+    exhibit,
+    judge,
+)
 from analysis.exhibits.exhibit import Exhibit
-from analysis.paper.claim_metrics import Measure, Measured
-from analysis.paper.claims import EXACT, INFINITE, NAN, Claim, exhibit, judge
 from analysis.records.frames import Runs
 from analysis.stats.comparison import comparisons
 from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS

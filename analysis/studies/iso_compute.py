@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.exhibits.claim_table import verdict
 from analysis.exhibits.exhibit import Exhibit, records
 from analysis.exhibits.style import heading, legend, log_axis, look, panels
-from analysis.paper.claims import verdict
 from analysis.stats.intervals import Estimate
 from analysis.studies import sigmoid
 from analysis.studies.study import SPENT, Study, line

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.committed.records import RESULTS
+from analysis.exhibits.claim_table import Measure, Measured
 from analysis.exhibits.exhibit import Exhibit, records
-from analysis.paper.claim_metrics import Measure, Measured
 from analysis.records.frames import Runs, frames
 from analysis.records.readers import read
 from analysis.records.selection import refuse_mixed_seeds

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.exhibits.claim_table import AFTER, RULES, verdict
 from analysis.paper import claims, table_3
 from analysis.records.frames import Runs, load
 from tests.analysis import recorded
@@ -56,9 +57,9 @@ def test_no_model_has_another_s_covariance(
 
 def test_a_claim_that_came_after_its_result_says_so() -> None:
     """The others were committed before the first results: 1d0edfa before d549151."""
-    late = {claim.name for claim in claims.claims(Path("nowhere")) if claims.AFTER in claim.bounds}
+    late = {claim.name for claim in claims.claims(Path("nowhere")) if AFTER in claim.bounds}
     assert late == {"gradient_covariance", "minibatch_drives_variance"}
-    assert claims.AFTER in claims.RULES
+    assert AFTER in RULES
 
 
 def test_the_paper_s_claims_are_of_whole_models_and_adapters_have_their_own(tmp_path: Path) -> None:
@@ -113,4 +114,4 @@ def test_a_share_of_the_time_is_judged_by_its_upper_end() -> None:
     # A t-interval of a small share may reach below 0, which no share can.
     by_name = {claim.name: claim for claim in claims.claims(Path("nowhere"))}
     for name in ("time_share", "time_share_cpu", "rs_time_share", "rs_rollout_share"):
-        assert claims.verdict(-0.05, 0.25, by_name[name].low, by_name[name].high) == "reproduced"
+        assert verdict(-0.05, 0.25, by_name[name].low, by_name[name].high) == "reproduced"

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.exhibits.claim_table import verdict
 from analysis.paper.claim_metrics import spread
-from analysis.paper.claims import verdict
 from analysis.stats.coverage import (
     FURTHER,
     QUANTITIES,
