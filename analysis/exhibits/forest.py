@@ -57,7 +57,7 @@ def forest(rows: Sequence[ForestRow]) -> Figure:
             axis.axhspan(y - 0.5, y + 0.5, color="#f5f5f3", zorder=0)
         _draw(axis, y, row)
         _write(axis, y, row)
-    _legend(figure, [row.verdict for row in rows])
+    _legend(figure, rows)
     return figure
 
 
@@ -99,7 +99,8 @@ def _write(axis: Axes, y: int, row: ForestRow) -> None:
         measured += f" [{_number(row.ci_low)}, {_number(row.ci_high)}]"
     colour, _ = verdict_look(row.verdict)
     axis.text(NUMBERS, y - 0.18, measured, fontsize=7.5, va="center")
-    axis.text(NUMBERS, y + 0.2, f"paper: {_number(row.published)}", va="center", **small)
+    if math.isfinite(row.published):
+        axis.text(NUMBERS, y + 0.2, f"paper: {_number(row.published)}", va="center", **small)
     axis.text(VERDICT, y - 0.18, row.verdict, color=colour, fontweight="bold", va="center")
     axis.text(VERDICT, y + 0.2, row.bounds, va="center", **small)
 
@@ -116,10 +117,11 @@ def _number(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _legend(figure: Figure, verdicts: Sequence[str]) -> None:
+def _legend(figure: Figure, rows: Sequence[ForestRow]) -> None:
     handles: list[Patch | Line2D] = [Patch(color=BAND, label="bounds that bear the claim out")]
-    handles.append(Line2D([], [], linestyle="none", label="published", **PUBLISHED))
-    for verdict in sorted(set(verdicts) & set(VERDICTS), key=list(VERDICTS).index):
+    if any(math.isfinite(row.published) for row in rows):
+        handles.append(Line2D([], [], linestyle="none", label="published", **PUBLISHED))
+    for verdict in sorted({row.verdict for row in rows} & set(VERDICTS), key=list(VERDICTS).index):
         colour, marker = verdict_look(verdict)
         handles.append(Line2D([], [], color=colour, marker=marker, linewidth=2, label=verdict))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

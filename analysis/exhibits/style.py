@@ -58,6 +58,9 @@ SPARE = (("#7F3C8D", "<"), ("#8B6914", ">"), ("#4B4B4B", "h"), ("#A0522D", "d"),
 VERDICTS = {
     "reproduced": ("#00704f", "o"),
     "not reproduced": ("#b04a00", "X"),
+    # Of our own predictions, which nobody published.
+    "borne out": ("#00704f", "o"),
+    "not borne out": ("#b04a00", "X"),
     "inconclusive": ("#555555", "s"),
 }
 SOFT = "#555555"  # of secondary text

@@ -34,6 +34,7 @@ def build(runs: Runs) -> Exhibit:
         note=(
             f"Percent; brackets: {OVER_BOTH}. Last columns: the paper's "
             "averages of the same cell, or of Qwen2.5-Math-1.5B on MATH where it has no such cell. "
+            "Its Table 4 gives 34.15 for 16-GRPO there, its Table 1 34.31. "
             "Group sizes without a row were not run."
         ),
     )

@@ -26,7 +26,7 @@ from analysis.studies.study import Cell, Study, chosen, measure, measured, point
 
 NOTE = (
     "A verdict follows from the interval in brackets alone: inside the bounds of 'borne out by': "
-    "reproduced; outside them: not reproduced; astride: inconclusive. Brackets hold "
+    "borne out; outside them: not; astride: inconclusive. Brackets hold "
     f"{OVER_BOTH}; where no problems are counted {OVER_SEEDS}. TOST: two one-sided tests of "
     "equivalence, so that interval is a 90 % one. The claims, their bounds and the predictions "
     "are ours: docs/studies.md. "
@@ -51,7 +51,7 @@ def _at_least(name: str, says: str, low: float, *signed: Cell) -> Claim:
 
 
 def _at_most(name: str, says: str, high: float, *signed: Cell) -> Claim:
-    bounds = f"at most {high:g} points" if high else "below 0"
+    bounds = f"at most {high:g} points".replace("-", "−") if high else "below 0"
     return _claim(name, says, -INFINITE, high or -EXACT, bounds, points(*signed))
 
 
@@ -171,4 +171,6 @@ def build(studies: Mapping[str, Runs], names: Iterable[str] = tuple(CLAIMS)) -> 
     rows = [
         judge(claim, comparisons(studies[name]) if name in studies else []) for claim, name in every
     ]
+    for row in rows:
+        row["verdict"] = row["verdict"].replace("reproduced", "borne out")
     return exhibit("The claims of the studies", [claim for claim, _ in every], rows, NOTE)

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.style import heading, legend, look, panels
 from analysis.stats.intervals import Estimate
-from analysis.studies.study import Study, line
+from analysis.studies.study import Study, draw, line
 
 ARMS = {
     (16, 1): ("grpo_g16", "16-GRPO"),
@@ -37,8 +37,8 @@ def build(study: Study) -> list[Exhibit]:
             for name, estimate in estimates.items():
                 row |= estimate.columns(name)
             rows.append(row)
-        costs = [row["to_clean"] for row in rows if row["arm"] == label]
-        axes[0, 1].plot(100 * cells["noise"], costs, **style)
+        costs = [study.difference(cell, clean) for cell in cells["cell"]]
+        draw(axes[0, 1], costs, list(100 * cells["noise"]), **style)
     if "base" in study.comparison.evaluated:
         axes[0, 0].axhline(study.average("base").value, **look("base") | {"marker": ""})
     for axis, unit in zip(axes.flat, ("average Mean@32 (%)", "points"), strict=True):

@@ -23,7 +23,7 @@ COLUMNS += ["grpo_minus_it", "grpo_minus_it_low", "grpo_minus_it_high"]
 
 
 def build(study: Study) -> list[Exhibit]:
-    """The averages over the steps between two hand-overs, rates chosen."""
+    """The averages over the steps between two weight syncs, at each rate."""
     rows = []
     for name in ARMS:
         for place, sync in enumerate(SYNCS):
@@ -37,15 +37,22 @@ def build(study: Study) -> list[Exhibit]:
             row |= gap.columns("grpo_minus_it")
             rows.append(row)
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    figure, axes = panels(1, 1, width=4.5)
-    axis = axes[0, 0]
-    for name, (colour, marker, label) in ARMS.items():
-        of_arm = frame[frame["name"] == name]
-        style = {"color": colour, "marker": marker, "label": label}
-        line(axis, study, list(of_arm["cell"]), list(of_arm["place"]), **style)
-    axis.set_xticks(range(len(SYNCS)), [str(sync or "never") for sync in SYNCS])
-    axis.set(xlabel="steps between hand-overs of the weights", ylabel="average Mean@32 (%)")
-    heading(axis, "GRPO and DPO on older and older pairs", f"{study.counts()}; rates chosen")
+    rates = sorted(study.cells["rate"].unique())
+    figure, axes = panels(1, len(rates), sharey="row")
+    for axis, rate in zip(axes.flat, rates, strict=True):
+        for beside, (name, (colour, marker, label)) in enumerate(ARMS.items()):
+            style = {"color": colour, "marker": marker, "label": label}
+            cells = {
+                place + 0.06 * (beside - 1.5): cell
+                for place, sync in enumerate(SYNCS)
+                for cell in study.where(name=name, sync=sync, rate=rate)["cell"]
+            }
+            line(axis, study, list(cells.values()), list(cells), set(frame["cell"]), **style)
+        axis.set_xticks(range(len(SYNCS)), [str(sync or "never") for sync in SYNCS])
+        axis.set_xlabel("steps between two weight syncs")
+        where = (study.counts(), "hollow: validation chooses another rate")
+        heading(axis, f"On older and older pairs, rate ×{rate:g}", *where)
+    axes[0, 0].set_ylabel("average Mean@32 (%)")
     legend(figure, axes)
     table = pd.DataFrame(
         {

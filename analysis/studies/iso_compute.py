@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from analysis.exhibits.claim_table import verdict
 from analysis.exhibits.exhibit import Exhibit, records
-from analysis.exhibits.style import heading, legend, log_axis, look, panels
+from analysis.exhibits.style import SOFT, heading, legend, log_axis, look, panels
 from analysis.stats.intervals import Estimate
 from analysis.studies import sigmoid
 from analysis.studies.study import SPENT, Study, line
@@ -43,9 +43,11 @@ def build(study: Study) -> list[Exhibit]:
         axis.set_ylabel("average Mean@32 (%)")
     for axis, what in ((axes[0, 0], "rollouts"), (axes[0, 1], "rollouts"), (axes[1, 0], "seconds")):
         log_axis(axis, what)
-    where = (study.counts(), "rate chosen at the full budget")
-    heading(axes[0, 0], "Validation, with sigmoids", *where)
-    heading(axes[0, 1], "Benchmarks", "rate chosen at each budget; band: ±2 of 16-GRPO")
+    seeds = study.comparison.count_seeds(study.cells["cell"])
+    where = f"{seeds}; rate chosen at the full budget"
+    heading(axes[0, 0], "Validation, with sigmoids", where)
+    where = f"{study.counts()}; rate chosen at each budget"
+    heading(axes[0, 1], "Benchmarks; band: ±2 points of 16-GRPO", where)
     heading(axes[1, 0], "The same against training time", "on this machine")
     _draw_missing(axes[1, 1], study, frame)
     legend(figure, axes[:1])
@@ -133,14 +135,17 @@ def _draw_missing(axis: Axes, study: Study, frame: pd.DataFrame) -> None:
         return
     for shade, row in enumerate(records(frame[frame["group_size"] == 2])):
         ours, theirs = (study.comparison.by_benchmark(str(key)) for key in (row["cell"], full))
-        values = [ours[name].value - theirs[name].value for name in names]
+        found = [(ours[name] - theirs[name]).interval() for name in names]
+        values = [estimate.value for estimate in found]
         label = f"{100 * row['share_of_rollouts_generated']:.3g} % of the rollouts"
         x = np.arange(len(names)) + 0.2 * (shade - 1.5)
         axis.bar(x, values, 0.2, color="#D55E00", alpha=0.25 + 0.25 * shade, label=label)
+        axis.vlines(x, [e.low for e in found], [e.high for e in found], color=SOFT, linewidth=0.8)
     axis.axhline(0, color="#999999", linewidth=0.8)
     labels = [name.replace("_", " ") for name in names]
     axis.set_xticks(range(len(names)), labels, rotation=20, ha="right")
-    axis.legend(fontsize=5.5)
+    axis.margins(y=0.2)
+    axis.legend(fontsize=5.5, ncols=2, loc="upper right")
     axis.set_ylabel("points against 16-GRPO")
     heading(axis, "What 2-GRPO lacks, by benchmark", "to 16-GRPO at all of its rollouts")
 

@@ -15,7 +15,7 @@ GROUPS = {16: "grpo_g16", 8: "grpo_g8", 4: "grpo_g4", 2: "two_grpo"}
 
 
 def build(study: Study) -> list[Exhibit]:
-    """The rates, the envelope and the parts as one figure; the parts as a table."""
+    """The rates, each group size at its best and the parts as one figure; the parts as a table."""
     figure, axes = panels(2, 2)
     for axis, is_large in zip(axes.flat, (False, True), strict=False):
         for group_size, key in GROUPS.items():
@@ -28,24 +28,27 @@ def build(study: Study) -> list[Exhibit]:
         axis.set_ylabel("average Mean@32 (%)")
         what = "rollouts" if is_large else "prompts"
         heading(axis, f"Mini-batches equal in {what}", study.counts())
-    envelope = [(g, study.chosen(group_size=g)) for g in sorted(GROUPS)]
-    found = [(g, cell) for g, cell in envelope if cell is not None]
+    axes[0, 1].sharey(axes[0, 0])
+    chosen = [(g, study.chosen(group_size=g)) for g in sorted(GROUPS)]
+    found = [(g, cell) for g, cell in chosen if cell is not None]
     line(axes[1, 0], study, [cell for _, cell in found], [g for g, _ in found], color="#333333")
     for group_size, cell in found:
-        text = f"×{study.of(cell, 'rate'):g}, batch {study.of(cell, 'batch')}"
+        text = f"rate ×{study.of(cell, 'rate'):g}\nbatch ×{study.of(cell, 'batch')}"
         at = (group_size, study.average(cell).value)
-        axes[1, 0].annotate(text, at, (4, -10), textcoords="offset points", fontsize=7)
+        axes[1, 0].annotate(text, at, (3, -20), textcoords="offset points", fontsize=6.5)
+    axes[1, 0].set_xlim(1.7, 26)  # room for the last label
     log_axis(axes[1, 0], "group size", base=2)
     axes[1, 0].set_ylabel("average Mean@32 (%)")
-    heading(axes[1, 0], "The envelope", "rate and batch chosen on validation")
+    heading(axes[1, 0], "Each group size at its best", "rate and batch chosen on validation")
     frame = parts(study)
     _draw_parts(axes[1, 1], frame)
     legend(figure, axes[:1])
     note = (
         "rate: chosen rate against ×16/G, large batch; batch: the chosen batch against the large "
-        "one; group: the envelope of G against that of 16; 16's rate: its chosen rate against ×1. "
-        "The four sum to the gap. Signs are those of a loss: docs/studies.md has rate and batch "
-        "the other way round."
+        "one; group: G at its chosen rate and batch against 16 at its own; 16's rate: its chosen "
+        "rate against ×1, not drawn where the two are the same. The four sum to the gap. Batch ×1 "
+        "has 16-GRPO's prompts a mini-batch. Signs are those of a loss: docs/studies.md has rate "
+        "and batch the other way round."
     )
     title = "Group, batch or learning rate?"
     return [Exhibit("learning_rate", title, frame, _table(frame), figure, note)]
@@ -78,6 +81,8 @@ def parts(study: Study) -> pd.DataFrame:
 
 
 def _draw_parts(axis: Axes, frame: pd.DataFrame) -> None:
+    if (frame.loc[frame["part"] == "16's rate", "points"] == 0).all():
+        frame = frame[frame["part"] != "16's rate"]
     names = list(dict.fromkeys(frame["part"]))
     for offset, (group_size, rows) in enumerate(frame.groupby("group_size")):
         x = np.arange(len(rows)) + 0.2 * (offset - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -34,6 +34,7 @@ AXES = {
     "sync": ("training", "sync_every"),
     "noise": ("reward", "noise"),
 }
+TIE = 1e-5  # a validation is kept with six digits: less is its rounding
 SPENT = ("rollouts_generated", "tokens_generated", "seconds_training")
 
 
@@ -106,9 +107,11 @@ class Study:
         return found
 
     def chosen(self, **axes: Any) -> str | None:
-        """The cell of these that is best on validation; None where none was run."""
+        """The cell of these that is best on validation, of those that tie the one with the smallest
+        rate, then batch; None where none was run."""
         found = self.where(**axes)
-        return None if found.empty else str(found.loc[found["validation_mean"].idxmax(), "cell"])
+        best = found[found["validation_mean"] >= found["validation_mean"].max() - TIE]
+        return None if best.empty else str(best.sort_values(["rate", "batch"])["cell"].iloc[0])
 
     def of(self, cell: str, column: str) -> Any:
         """A value of a cell."""
@@ -195,11 +198,26 @@ def measured(study: Study, estimate: Estimate, *cells: str) -> Measured:
     )
 
 
-def line(axis: Axes, study: Study, cells: Sequence[str], x: Sequence[float], **style: Any) -> None:
-    """Draws the averages of cells with their intervals."""
-    found = [study.average(cell) for cell in cells]
-    middle = np.array([estimate.value for estimate in found])
-    ends = [middle - [e.low for e in found], [e.high for e in found] - middle]
+def line(
+    axis: Axes,
+    study: Study,
+    cells: Sequence[str],
+    x: Sequence[float],
+    chosen: Container[str] | None = None,
+    **style: Any,
+) -> None:
+    """Draws the averages of cells with their intervals; hollow, where given, those not `chosen`."""
+    draw(axis, [study.average(cell) for cell in cells], x, **style)
+    for cell, at in zip(cells, x, strict=True):
+        if chosen is not None and cell not in chosen:
+            hollow = style | {"mfc": "white", "label": None, "zorder": 3}
+            axis.plot(at, study.average(cell).value, **hollow)
+
+
+def draw(axis: Axes, estimates: Sequence[Estimate], x: Sequence[float], **style: Any) -> None:
+    """Draws estimates with their intervals."""
+    middle = np.array([estimate.value for estimate in estimates])
+    ends = [middle - [e.low for e in estimates], [e.high for e in estimates] - middle]
     axis.errorbar(x, middle, yerr=np.maximum(ends, 0), capsize=2, **style)
 
 

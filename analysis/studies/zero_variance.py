@@ -23,20 +23,26 @@ WAYS = {
 
 
 def build(study: Study) -> list[Exhibit]:
-    """The averages against rollouts and time, rates chosen; the table has both comparisons."""
+    """The averages against rollouts at each rate, and against time; the table compares them."""
     frame = ways(study)
-    figure, axes = panels(1, 2)
+    rates = sorted(study.cells["rate"].unique())
+    figure, axes = panels(1, len(rates) + 1, width=3.0, sharey="row")
     for name, (colour, marker) in WAYS.items():
-        rows = frame[frame["name"] == name]
         style = {"color": colour, "marker": marker, "label": name.replace("_", " ")}
-        columns = ("rollouts_generated", "seconds_training")
-        for axis, column in zip(axes.flat, columns, strict=True):
-            line(axis, study, list(rows["cell"]), list(rows[column]), **style)
-    for axis, what in zip(axes.flat, ("rollouts, discarded ones too", "seconds"), strict=True):
-        axis.set(xlabel=what, ylabel="average Mean@32 (%)")
+        for axis, rate in zip(axes.flat, rates, strict=False):
+            of_rate = study.where(name=name, rate=rate).sort_values("budget")
+            spent = list(of_rate["rollouts_generated"])
+            line(axis, study, list(of_rate["cell"]), spent, set(frame["cell"]), **style)
+        rows = frame[frame["name"] == name]
+        seconds = list(rows["seconds_training"])
+        line(axes[0, -1], study, list(rows["cell"]), seconds, **(style | {"linestyle": "none"}))
+    for axis, rate in zip(axes.flat, rates, strict=False):
+        axis.set_xlabel("rollouts, discarded ones too")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    heading(axes[0, 0], "Against rollouts", study.counts())
-    heading(axes[0, 1], "Against training time", "rates chosen on validation")
+        heading(axis, f"Rate ×{rate:g}", study.counts(), "hollow: validation chooses another rate")
+    axes[0, 0].set_ylabel("average Mean@32 (%)")
+    axes[0, -1].set_xlabel("training time (s)")
+    heading(axes[0, -1], "Against training time", "the chosen cells alone", "rates differ")
     legend(figure, axes)
     note = (
         "At equal time: the average, interpolated in the logarithm of the seconds between the two "

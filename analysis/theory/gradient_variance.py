@@ -83,7 +83,7 @@ def build(measured: list[dict[str, Any]], rng: np.random.Generator) -> Exhibit:
             axis.plot(rows["group_size"], value, **style)
             low, high = rows[f"{column}_low"], rows[f"{column}_high"]
             axis.fill_between(rows["group_size"], low, high, color=colour, alpha=0.15, lw=0)
-        axis.axhline(1, color="#000000", linestyle=":", label="Lemma C.3")
+        axis.axhline(1, color="#000000", linestyle=":", label="no dependence on G")
         axis.set_xscale("log", base=2)
         axis.set_xticks(GROUP_SIZES, [str(size) for size in GROUP_SIZES])
         axis.set_xlabel(f"group size G at Q·G = {NUM_ROLLOUTS} rollouts")
