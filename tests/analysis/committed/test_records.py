@@ -199,6 +199,30 @@ def test_a_result_of_other_code_is_stale(results: Path) -> None:
     assert stale.state(results / "none") == "stale: names no code"
 
 
+@pytest.mark.parametrize(
+    ("about", "changed", "is_current"),
+    [
+        ({"commit": "abc"}, [], True),
+        ({"commit": "abc"}, ["twogrpo/core/dpo.py"], False),
+        ({"commit": "abc"}, None, False),  # git does not know it
+        ({"commit": "abc", "commit_is_dirty": True}, [], False),
+        ({"commit": "abc-dirty"}, [], False),
+        ({"commit": "abc", "code": "another"}, [], False),
+        ({}, [], False),
+    ],
+)
+def test_a_result_without_a_hash_is_current_if_its_commit_s_code_is(
+    about: dict[str, object],
+    changed: list[str] | None,
+    is_current: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "card.json").write_text(json.dumps({"about": about}))
+    monkeypatch.setattr(stale, "changed_files", lambda commit, *folders: changed)
+    assert (stale.state(tmp_path) == "current") == is_current
+
+
 def test_every_result_folder_names_its_code() -> None:
     for result in (ROOT / "results").glob("*/"):
         assert records.made_with(result), result.name
