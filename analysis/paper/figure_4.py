@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.transforms import offset_copy
 
 from analysis.exhibits.exhibit import Exhibit, main
 from analysis.exhibits.style import heading, look, panels
@@ -18,6 +19,7 @@ from twogrpo.run_record.arms import ABLATION
 
 LINE = "#0072B2"
 GREY = "#9a9a9a"
+LEADER = {"arrowstyle": "-", "relpos": (0, 0.5), "color": "#bbbbbb", "linewidth": 0.6}
 
 
 def build(runs: Runs) -> Exhibit:
@@ -88,17 +90,20 @@ def _draw(axis: Axes, comparison: Comparison, frame: pd.DataFrame, metric: str) 
 
 
 def label_ends(axis: Axes, frame: pd.DataFrame) -> None:
-    """Writes the names at the right ends of the lines, moved apart where they would overlap."""
+    """Writes the names right of the lines' ends, moved apart where they would overlap."""
     last = frame[frame["group_size"] == frame["group_size"].max()].sort_values("value")
     gap = 0.07 * (frame["value"].max() - frame["value"].min())
-    for benchmark, place in zip(last["benchmark"], apart(last["value"].tolist(), gap), strict=True):
+    beside = offset_copy(axis.transData, axis.get_figure(root=True), x=14, units="points")
+    ends, size = last["value"].tolist(), frame["group_size"].max()
+    for benchmark, end, place in zip(last["benchmark"], ends, apart(ends, gap), strict=True):
         axis.annotate(
             published.benchmark_name(benchmark),
-            (frame["group_size"].max(), place),
-            (5, 0),
-            textcoords="offset points",
+            (size, end),
+            (size, place),
+            textcoords=beside,
             va="center",
             annotation_clip=False,  # even beyond the axis
+            arrowprops=LEADER,
             fontsize=6.5,
             color=LINE if benchmark == "average" else "#555555",
         )

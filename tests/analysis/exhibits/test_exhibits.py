@@ -167,8 +167,9 @@ def test_names_at_the_ends_of_lines_are_apart_in_order_and_seen_outside_too() ->
     values = {"a": 98.0, "b": 100.0, "c": 0.0, "d": 99.0}
     frame = pd.DataFrame({"benchmark": [*values], "value": [*values.values()], "group_size": 16})
     figure_4.label_ends(axis, frame)
-    ends = {text.get_text(): text.xy[1] for text in axis.texts}
-    assert ends == pytest.approx({"a": 86, "b": 100, "c": 0, "d": 93})
+    places = {text.get_text(): text.xyann[1] for text in axis.texts}
+    assert places == pytest.approx({"a": 86, "b": 100, "c": 0, "d": 93})
+    assert {text.get_text(): text.xy[1] for text in axis.texts} == values  # where leaders begin
     assert all(text.get_annotation_clip() is False for text in axis.texts)
 
 
