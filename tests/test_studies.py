@@ -156,7 +156,7 @@ def test_a_study_without_an_arm_is_drawn_or_refused_in_a_line(name, group_size, 
 
 
 @pytest.mark.parametrize(("ahead", "batch"), [(4e-6, 1), (2e-5, 8)])
-def test_what_rounding_can_tell_apart_is_a_tie_and_the_smallest_is_chosen(ahead, batch, tmp_path):
+def test_what_rounding_may_turn_around_is_a_tie_and_the_smallest_is_chosen(ahead, batch, tmp_path):
     """Records keep six digits, so the runs and their records would choose differently."""
     for job in planned("pair_of_16"):
         algorithm = job.config.algorithm

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.exhibits.exhibit import Exhibit
 from analysis.exhibits.forest import ForestRow, forest
 from analysis.stats.comparison import Comparison
-from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS, Estimate
+from analysis.stats.intervals import Estimate
 
 COLUMNS = [
     "claim",
@@ -108,10 +108,8 @@ def verdict(ci_low: float, ci_high: float, low: float, high: float) -> str:
     return "not reproduced" if ci_high < low or ci_low > high else "inconclusive"
 
 
-def exhibit(
-    title: str, every: Sequence[Claim], rows: list[dict[str, Any]], note: str = ""
-) -> Exhibit:
-    """The judged claims as an exhibit; `note` stands in place of the paper's rules."""
+def exhibit(title: str, every: Sequence[Claim], rows: list[dict[str, Any]], note: str) -> Exhibit:
+    """The judged claims as an exhibit; `note` says how a verdict is reached."""
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return Exhibit(
         name="claims",
@@ -119,21 +117,10 @@ def exhibit(
         frame=frame,
         table=_table(rows, every),
         figure=forest([_forest_row(c, row) for c, row in zip(every, rows, strict=True)]),
-        note=(note or RULES) + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
+        note=note + (SCALE_NOTE if "toy" in set(frame["scale"]) else ""),
     )
 
 
-RULES = (
-    "A verdict follows from the interval in brackets alone: inside the bounds of 'borne out by': "
-    "reproduced; outside them: not reproduced; astride: inconclusive. One seed alone is "
-    "inconclusive, but for counts that the algorithm fixes. Where problems are counted, brackets "
-    f"hold {OVER_BOTH}; elsewhere {OVER_SEEDS}; of gradients bootstrap intervals over prompts. The "
-    "ablation's spread has Bonferroni's interval over the pairs of arms. TOST: two one-sided tests "
-    "of equivalence, so that interval is a 90 % one. Bounds marked 'ours' are not the paper's. "
-    f"They were committed before the first results, but for those marked '{AFTER}'. The method of "
-    "the intervals changed after the first results, from a bootstrap to these, mostly wider. "
-    "The n of Pass@n stands in table_1's column heads; the paper's is 32. "
-)
 SCALE_NOTE = (
     "Toy scale: evidence about the code, not about the paper. The same commands on the paper's "
     "models give rows with scale = paper."

@@ -10,8 +10,21 @@ from analysis.paper import claim_metrics, theory_claim_metrics
 from analysis.records import published
 from analysis.records.frames import Runs
 from analysis.stats.comparison import BASELINE, comparisons
+from analysis.stats.intervals import OVER_BOTH, OVER_SEEDS
 
 THEORY = "results/theory"  # where `python -m analysis.theory` writes
+
+RULES = (
+    "A verdict follows from the interval in brackets alone: inside the bounds of 'borne out by': "
+    "reproduced; outside them: not reproduced; astride: inconclusive. One seed alone is "
+    "inconclusive, but for counts that the algorithm fixes. Where problems are counted, brackets "
+    f"hold {OVER_BOTH}; elsewhere {OVER_SEEDS}; of gradients bootstrap intervals over prompts. The "
+    "ablation's spread has Bonferroni's interval over the pairs of arms. TOST: two one-sided tests "
+    "of equivalence, so that interval is a 90 % one. Bounds marked 'ours' are not the paper's. "
+    f"They were committed before the first results, but for those marked '{AFTER}'. The method of "
+    "the intervals changed after the first results, from a bootstrap to these, mostly wider. "
+    "The n of Pass@n stands in table_1's column heads; the paper's is 32. "
+)
 
 
 def claims(theory: Path) -> list[Claim]:
@@ -158,7 +171,7 @@ def build(runs: Runs, *, theory: str = THEORY) -> Exhibit:
         adapters = [c for c in settings if c.has_adapters]
         measured_on.insert(1, (_retention_with_adapters(), adapters))
     rows = [judge(claim, of_it) for claim, of_it in measured_on]
-    return exhibit("The paper's claims", [claim for claim, _ in measured_on], rows)
+    return exhibit("The paper's claims", [claim for claim, _ in measured_on], rows, RULES)
 
 
 def _retention_with_adapters() -> Claim:
